@@ -1,0 +1,1 @@
+"""The bench: what geventstreams costs, side by side with its peers in the same run (`python -m benchmarks`)."""

@@ -1,0 +1,169 @@
+"""Runs the bench: `python -m benchmarks [--quick] [--only ROW ...] [--peers NAME,...] [--json FILE] [--svg FILE]`.
+
+Exit status: 0 when all that was asked for ran, whether goals are met or not; 1 when a contender failed; 2 for wrong
+arguments, 130 when it is interrupted.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import importlib.util
+import json
+import resource
+import shlex
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from benchmarks import machine, report
+from benchmarks.available import lacking, why_not
+from benchmarks.contenders import OWN, PEERS
+from benchmarks.harness import Bench, ChildFailed
+from benchmarks.model import Effort, Entry, Result, Row
+from benchmarks.rows import ROWS
+
+FULL = Effort(False, launches=3, rounds=5, window=0.5, bulk=2**28, tiny_rounds=200, memory=10_000, crowd=10_000)
+QUICK = Effort(True, launches=1, rounds=3, window=0.06, bulk=2**25, tiny_rounds=60, memory=1_000, crowd=2_000)
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line."""
+    made = argparse.ArgumentParser(
+        prog="python -m benchmarks",
+        description="Measures geventstreams and its peers in the same run, and holds the ratios against goals.",
+        epilog="example: python -m benchmarks --quick --only echo readline --peers floor,uvloop,stdlib --svg echo.svg",
+    )
+    made.add_argument("--quick", action="store_true", help="all rows in under a minute, with rough figures")
+    made.add_argument("--only", nargs="+", default=[], metavar="ROW", help="these rows")
+    made.add_argument("--list", action="store_true", help="tell rows and peers, and measure nothing")
+    made.add_argument("--peers", metavar="NAME,...", help="geventstreams and these peers only; 'none' for no peers")
+    made.add_argument("--repeat", type=int, metavar="N", help="measurements of a contender between two starts of it")
+    made.add_argument("--json", type=Path, metavar="FILE", help="write figures, with all samples")
+    made.add_argument("--svg", type=Path, metavar="FILE", help="write a plot (needs matplotlib)")
+    return made
+
+
+def complaint(options: argparse.Namespace) -> str | None:
+    """What is wrong with the arguments, in one line."""
+    for name in options.only:
+        if name not in ROWS:
+            return f"no row {name!r}; --list tells them"
+    for name in (options.peers or "none").split(","):
+        if name not in PEERS and name != "none":
+            return f"no peer {name!r}; --list tells them"
+    if options.repeat is not None and options.repeat < 1:
+        return f"--repeat {options.repeat}: at least 1"
+    if options.svg is not None and importlib.util.find_spec("matplotlib") is None:
+        return "--svg needs matplotlib, which the extra 'bench' installs"
+    for path in (options.json, options.svg):
+        if path is not None and not path.parent.is_dir():
+            return f"no directory {str(path.parent)!r} to write {path.name!r} to"
+    return None
+
+
+def tell() -> None:
+    """The names of rows and peers."""
+    print("rows")
+    for row in ROWS.values():
+        print(f"  {row.name:22} {row.what}")
+        print(f"  {'':22} {', '.join(entry.label for entry in row.entries)}")
+    print("peers")
+    for peer in PEERS.values():
+        print(f"  {peer.name:22} {peer.what}{'' if (why := why_not(peer.needs)) is None else f': {why}'}")
+
+
+def measure(bench: Bench, row: Row, peers: frozenset[str], effort: Effort) -> Result:
+    """One row. A contender that cannot run here is in the result, too, with the reason."""
+    began = time.monotonic()
+    asked = [entry for entry in row.entries if entry.peer in peers]
+    missing = {entry.label: why for entry in asked if (why := reason_against(entry)) is not None}
+    able = [entry for entry in asked if entry.label not in missing]
+    try:
+        points, failed = row.measure(bench, [entry for entry in able if entry.fixed is None], effort)
+    except ChildFailed as failure:
+        points, failed = {}, {entry.label: f"failed: {failure}" for entry in able}
+    points.update({entry.label: {0: [entry.fixed]} for entry in able if entry.fixed is not None})
+    ordered = {entry.label: points[entry.label] for entry in able if entry.label in points}
+    return Result(row, ordered, {**missing, **failed}, time.monotonic() - began)
+
+
+def reason_against(entry: Entry) -> str | None:
+    """Why this contender cannot run here, by its peer's needs and its own."""
+    return why_not((*PEERS[entry.peer].needs, *entry.needs))
+
+
+def build() -> str:
+    """Which geventstreams is measured."""
+    why = lacking("geventstreams:compiled")
+    if why is not None:
+        return f"geventstreams: {why}"
+    compiled = importlib.import_module("geventstreams").compiled
+    return f"geventstreams runs {'compiled' if compiled else 'in plain Python, not compiled'}"
+
+
+def about(bench: Bench, arguments: Sequence[str]) -> dict[str, Any]:
+    """What the run was made with and on."""
+    return {
+        "command": shlex.join(["python", "-m", "benchmarks", *arguments]),
+        "date": time.strftime("%Y-%m-%d"),
+        "versions": machine.versions(),
+        "machine": machine.machine(),
+        "build": build(),
+        "cores": "servers on one core, loads on another"
+        if bench.pinned
+        else "NOT PINNED, one core only: rough figures",
+    }
+
+
+def allow_descriptors() -> None:
+    """As many descriptors as the system lets us have; the processes inherit that."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+
+
+def run(options: argparse.Namespace, arguments: Sequence[str]) -> int:
+    """Measures, prints, writes."""
+    allow_descriptors()
+    effort = QUICK if options.quick else FULL
+    if options.repeat is not None:
+        effort = replace(effort, rounds=options.repeat)
+    named = frozenset((options.peers or "none").split(",")) if options.peers is not None else frozenset(PEERS)
+    results: list[Result] = []
+    with tempfile.TemporaryDirectory() as folder:
+        bench = Bench(Path(folder))
+        told = about(bench, arguments)
+        print("\n".join(report.heading(told)))
+        for row in [ROWS[name] for name in options.only] or ROWS.values():
+            results.append(measure(bench, row, named | OWN, effort))
+            print("\n".join(report.table(results[-1])), flush=True)
+    print("\n".join(report.summary(results)))
+    if options.json is not None:
+        options.json.write_text(json.dumps(report.as_json(told, results), indent=1) + "\n")
+    if options.svg is not None:
+        importlib.import_module("benchmarks.plot").draw(told, results, options.svg)
+    return any(reason.startswith("failed") for result in results for reason in result.missing.values())
+
+
+def main(arguments: Sequence[str]) -> int:
+    """The whole program."""
+    options = parser().parse_args(arguments)
+    wrong = complaint(options)
+    if wrong is not None:
+        print(f"python -m benchmarks: {wrong}", file=sys.stderr)
+        return 2
+    if options.list:
+        tell()
+        return 0
+    try:
+        return run(options, arguments)
+    except KeyboardInterrupt:
+        return 130
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

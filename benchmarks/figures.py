@@ -1,0 +1,80 @@
+"""What samples amount to: medians with their quartiles, ratios, and whether a goal is met.
+
+A ratio is taken of the samples of the same turn, one contender's against the other's, and the median of those ratios
+counts: what slows the machine down for a while slows both down, and the ratio stays. Where the numbers of samples
+differ it is the ratio of the medians.
+"""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from benchmarks.model import Goal, Result
+
+
+@dataclass(frozen=True)
+class Spread:
+    """A median and the quartiles around it."""
+
+    median: float
+    low: float
+    high: float
+
+    @classmethod
+    def of(cls, samples: Sequence[float]) -> Spread:
+        """What these samples amount to."""
+        if len(samples) == 1:
+            return cls(samples[0], samples[0], samples[0])
+        low, median, high = statistics.quantiles(samples, n=4, method="inclusive")
+        return cls(median, low, high)
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """One goal, the ratio it is about, and what to say of it."""
+
+    goal: Goal
+    of: str
+    against: str
+    ratio: Spread | None
+    word: str  # "met", "NOT MET", "" without a bound, or why there is no ratio
+
+
+def ratio(one: Sequence[float], other: Sequence[float]) -> Spread:
+    """How many times the other is the one."""
+    if len(one) == len(other):
+        return Spread.of([a / b for a, b in zip(one, other, strict=True)])
+    middle = statistics.median(other)
+    return Spread.of([a / middle for a in one])
+
+
+def judge(result: Result, goal: Goal) -> Verdict:
+    """Whether this goal is met by these samples."""
+    of = goal.of or result.row.entries[0].label
+    rivals = [label for label in goal.against if label in result.points]
+    against = goal.against[0] if len(goal.against) == 1 else f"the best of {len(goal.against)}"
+    if goal.sizes is not None:
+        against = f"itself at {goal.sizes[1]:,}"
+    if of not in result.points:
+        return Verdict(goal, of, against, None, _reason(result, (of,)))
+    if goal.sizes is not None:
+        large, small = goal.sizes
+        return _judged(goal, of, against, ratio(result.points[of][large], result.points[of][small]))
+    if not rivals:
+        return Verdict(goal, of, against, None, _reason(result, goal.against))
+    best = min(rivals, key=lambda label: statistics.median(result.points[label][0]))
+    return _judged(goal, of, best, ratio(result.points[of][0], result.points[best][0]))
+
+
+def _judged(goal: Goal, of: str, against: str, found: Spread) -> Verdict:
+    if goal.bound is None:
+        return Verdict(goal, of, against, found, "")
+    met = found.median >= goal.bound if goal.at_least else found.median <= goal.bound
+    return Verdict(goal, of, against, found, "met" if met else "NOT MET")
+
+
+def _reason(result: Result, labels: Sequence[str]) -> str:
+    reasons = [result.missing[label].partition(" (")[0] for label in labels if label in result.missing]
+    return reasons[0] if reasons else "not asked for"

@@ -1,0 +1,221 @@
+"""Starts what is measured in processes of its own, each pinned to its core, and speaks with them over pipes.
+
+Rules for the next editor:
+
+* Servers run on the first core, loads on the second. With one core nothing is pinned; the report says so.
+* A child answers one line for each line, and ends when its input does: nothing is left behind when the bench is killed.
+* A child that dies or does not answer costs its contender the row and nobody else anything (`ChildFailed`).
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import selectors
+import shlex
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from benchmarks.contenders import PEERS
+from benchmarks.model import Entry
+
+HERE = Path(__file__).parent
+ANSWER_LIMIT = 60.0
+END_LIMIT = 5.0
+
+
+class ChildFailed(Exception):
+    """A process of the bench died, was silent for too long, or said that it cannot."""
+
+
+def surroundings() -> dict[str, str]:
+    """The environment of the processes: they find the bench and the same packages, wherever it is started."""
+    return {**os.environ, "PYTHONPATH": os.pathsep.join([str(HERE.parent), *filter(None, sys.path)])}
+
+
+class Child:
+    """A process that answers one line for each line it is given."""
+
+    def __init__(self, command: Sequence[str], what: str) -> None:
+        self.what = what
+        self._complaints = tempfile.TemporaryFile()  # noqa: SIM115 - closed with the child
+        self.process = subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._complaints, env=surroundings()
+        )
+        self._pending = b""
+
+    def hear(self) -> str:
+        """The next line it says."""
+        assert self.process.stdout is not None
+        deadline = time.monotonic() + ANSWER_LIMIT
+        with selectors.DefaultSelector() as selector:
+            selector.register(self.process.stdout, selectors.EVENT_READ)
+            while b"\n" not in self._pending:
+                if not selector.select(deadline - time.monotonic()):
+                    raise ChildFailed(f"{self.what}: no answer in {ANSWER_LIMIT:.0f} s{self._last_complaint()}")
+                octets = os.read(self.process.stdout.fileno(), 65536)
+                if not octets:
+                    raise ChildFailed(f"{self.what}: ended{self._last_complaint()}")
+                self._pending += octets
+        line, _, self._pending = self._pending.partition(b"\n")
+        return line.decode()
+
+    def ask(self, line: str) -> str:
+        """Says a line and gives the answer."""
+        assert self.process.stdin is not None
+        try:
+            self.process.stdin.write(line.encode() + b"\n")
+            self.process.stdin.flush()
+        except BrokenPipeError:
+            raise ChildFailed(f"{self.what}: ended{self._last_complaint()}") from None
+        return self.hear()
+
+    def close(self) -> None:
+        """Lets it end, and ends it if it will not."""
+        assert self.process.stdin is not None
+        assert self.process.stdout is not None
+        try:
+            self.process.stdin.close()
+        except BrokenPipeError:
+            pass
+        try:
+            self.process.wait(END_LIMIT)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+        self.process.stdout.close()
+        self._complaints.close()
+
+    def _last_complaint(self) -> str:
+        self._complaints.seek(0)
+        lines = self._complaints.read().decode(errors="replace").split("\n")
+        last = next((line.strip() for line in reversed(lines) if line.strip()), "")
+        return f" ({last})" if last else ""
+
+
+class Server(Child):
+    """A server that is measured."""
+
+    def __init__(self, command: Sequence[str], what: str) -> None:
+        super().__init__(command, what)
+        self.port = 0
+
+    def await_ready(self) -> None:
+        """Returns when it listens."""
+        self.port = json.loads(self.hear())["ready"]
+
+    def cpu(self) -> float:
+        """Seconds of CPU time it has used so far, by its own account."""
+        return float(json.loads(self.ask("usage"))["cpu"])
+
+    def settle(self) -> None:
+        """Returns when it has nothing left to do: no CPU time but that of answering is used any more."""
+        deadline = time.monotonic() + ANSWER_LIMIT
+        before = self.cpu()
+        while time.monotonic() < deadline:
+            time.sleep(0.05)
+            used = self.cpu()
+            if used - before < 0.001:
+                return
+            before = used
+
+    def private_memory(self) -> int:
+        """Octets of memory that are this process's own."""
+        rollup = Path(f"/proc/{self.process.pid}/smaps_rollup").read_text()
+        kinds = ("Private_Clean:", "Private_Dirty:", "Swap:")
+        return sum(int(line.split()[1]) * 1024 for line in rollup.splitlines() if line.startswith(kinds))
+
+
+class Load(Child):
+    """The C program at the other end of the connections."""
+
+    def do(self, command: str) -> tuple[int, float]:
+        """How many it did, and in how many seconds."""
+        word, *rest = self.ask(command).split(" ", 2)
+        if word != "ok":
+            raise ChildFailed(f"load: {' '.join(rest)}")
+        return int(rest[0]), float(rest[1])
+
+
+class Operations(Child):
+    """A process that times operations within itself."""
+
+    def rounds(self, size: int, count: int) -> dict[str, list[float]]:
+        """Nanoseconds of CPU time per operation, for each contender in it."""
+        answer: dict[str, list[float]] = json.loads(self.ask(json.dumps({"size": size, "rounds": count})))
+        return answer
+
+
+class Bench:
+    """Where this run keeps its compiled programs and certificates, and which cores it uses."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._built: dict[str, str] = {}
+        self._certificate = ""
+        cores = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else []
+        self.pinned = len(cores) > 1
+        self.server_core, self.load_core = (cores[0], cores[1]) if self.pinned else (-1, -1)
+
+    def program(self, name: str) -> str:
+        """The compiled form of a C program of this folder."""
+        if name not in self._built:
+            compiler = shlex.split(os.environ.get("CC") or "cc")
+            if shutil.which(compiler[0]) is None:
+                raise ChildFailed(f"{name}.c: no C compiler ({compiler[0]}) here")
+            target = str(self._folder / name)
+            command = [*compiler, "-O2", "-o", target, str(HERE / "native" / f"{name}.c"), "-ldl"]
+            done = subprocess.run(command, capture_output=True, text=True, check=False)
+            if done.returncode:
+                raise ChildFailed(f"{name}.c: {done.stderr.strip().splitlines()[-1]}")
+            self._built[name] = target
+        return self._built[name]
+
+    def certificate(self) -> str:
+        """A file with a fresh key and certificate for a server on this machine."""
+        if not self._certificate:
+            target = str(self._folder / "server.pem")
+            command = [sys.executable, "-m", "benchmarks.certificates", target]
+            done = subprocess.run(command, env=surroundings(), capture_output=True, text=True, check=False)
+            if done.returncode:
+                raise ChildFailed(f"certificates.py: {done.stderr.strip().splitlines()[-1]}")
+            self._certificate = target
+        return self._certificate
+
+    def server(self, entry: Entry) -> Server:
+        """Starts a server; it is ready after `await_ready`, so that several can start at the same time."""
+        if not PEERS[entry.peer].module:
+            return Server([self.program(entry.peer), str(self.server_core)], entry.label)
+        return Server(self._python("worker", {"server": self._job(entry), "core": self.server_core}), entry.label)
+
+    def load(self, server: Server, tls: bool = False) -> Load:
+        """A load for this server, which has no connections yet."""
+        kind = "tls" if tls else "plain"
+        load = Load([self.program("load"), str(self.load_core), str(server.port), kind], "load")
+        answer = load.hear()
+        if not answer.startswith("ok"):
+            load.close()
+            raise ChildFailed(answer)
+        return load
+
+    def operations(self, entries: Sequence[Entry]) -> Operations:
+        """A process that runs these contenders' operations in turn."""
+        jobs = {entry.label: self._job(entry) for entry in entries}
+        return Operations(self._python("worker", {"operations": jobs, "core": self.server_core}), ", ".join(jobs))
+
+    def _job(self, entry: Entry) -> dict[str, Any]:
+        peer = PEERS[entry.peer]
+        options: dict[str, Any] = {**peer.options, **entry.options}
+        if options.get("tls"):
+            options["certificate"] = self.certificate()
+        return {"module": entry.module or peer.module, "function": entry.role, "options": options}
+
+    @staticmethod
+    def _python(module: str, job: Mapping[str, Any]) -> list[str]:
+        return [sys.executable, "-m", f"benchmarks.{module}", json.dumps(job)]

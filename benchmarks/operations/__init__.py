@@ -1,0 +1,1 @@
+"""Operations that are timed within their process: one file for each kind, one class for each contender."""

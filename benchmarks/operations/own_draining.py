@@ -1,0 +1,56 @@
+"""Octets that have come to the callback half, drained from its stream in pieces of 64 octets."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from typing import Any
+
+import gevent
+import gevent.socket
+
+import geventstreams
+from benchmarks.operations.base import CONTENT, Operation
+
+HELD = 131072
+LIMIT = 10.0
+
+
+class Draining(Operation):
+    """A connection whose read callback leaves everything in the stream."""
+
+    def __init__(self, _options: Mapping[str, Any]) -> None:
+        listener = gevent.socket.socket()
+        listener.bind(("127.0.0.1", 0))
+        listener.listen()
+        port = listener.getsockname()[1]
+        self._stream = geventstreams.tcp_connect("127.0.0.1", port, self.on_read, stream=True)
+        self._far, _ = listener.accept()
+        listener.close()
+
+    def on_read(self, _connection: object, _stream: object) -> None:
+        """Leaves it there."""
+
+    def prepare(self) -> None:
+        """Returns when the stream holds 128 KiB; half of what it takes before it stops receiving."""
+        deadline = time.monotonic() + LIMIT
+        left = HELD - self._stream.buffered
+        while self._stream.buffered < HELD:
+            if left > 0:
+                left -= self._far.send(CONTENT[:left])
+            gevent.sleep(0)
+            if time.monotonic() > deadline:
+                raise RuntimeError(f"the stream holds {self._stream.buffered} octets instead of {HELD}")
+
+    def run(self) -> int:
+        """All of it."""
+        space = bytearray(64)
+        read, total = self._stream.read_sequence, 0
+        while count := read(space):
+            total += count
+        return total
+
+    def close(self) -> None:
+        """Closes both ends."""
+        self._stream.close(abort=True)
+        self._far.close()

@@ -1,0 +1,54 @@
+"""Waiting for many streams of which one is readable."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import geventstreams
+from benchmarks.operations.waiting import LIMIT, OneReady
+
+
+class WaitForInputStreams(OneReady):
+    """`wait_for_input_streams` with the same list again and again."""
+
+    def __init__(self, options: Mapping[str, Any]) -> None:
+        super().__init__(options)
+        self.streams = [geventstreams.SocketStream(near, "input") for near in self.far.near]
+        self.answer: list[Any] = []
+
+    def run(self) -> int:
+        """One call."""
+        self.answer = geventstreams.wait_for_input_streams(self.streams, timeout=LIMIT)
+        return 1
+
+    def finish(self) -> None:
+        """The one that got the octet, and no other, must have been found."""
+        chosen = self.streams[self.chosen]
+        if self.answer != [chosen]:
+            raise RuntimeError(f"{self.answer!r} is not {chosen!r}")
+        chosen.read(1)
+
+    def close(self) -> None:
+        """Closes all streams."""
+        self.far.close()
+        for stream in self.streams:
+            stream.abort()
+
+
+class WaitSet(WaitForInputStreams):
+    """`WaitSet.wait` with all streams added beforehand."""
+
+    def __init__(self, options: Mapping[str, Any]) -> None:
+        super().__init__(options)
+        self._set = geventstreams.WaitSet(self.streams)
+
+    def run(self) -> int:
+        """One call."""
+        self.answer = self._set.wait(LIMIT)
+        return 1
+
+    def close(self) -> None:
+        """Closes the set first."""
+        self._set.close()
+        super().close()

@@ -1,0 +1,357 @@
+"""The table: every row by its name, who takes part, and what is aimed at.
+
+The first contender of a row is the one that its goals are about.
+"""
+
+from __future__ import annotations
+
+from benchmarks.measures import Bulk, Echo, Import, Memory, ShortConnections, Sizes, Within
+from benchmarks.model import Entry, Goal, Row
+
+STREAM = "geventstreams:SocketStream"
+TLS = "geventstreams:SocketStream.attach_ssl"
+WAIT = "geventstreams:wait_for_input_streams"
+WAIT_SET = "geventstreams:WaitSet"
+SERVER = "geventstreams:SocketStreamServer"
+CALLBACKS = "geventstreams:tcp_server"
+WITH_STREAMS = ("gevent-makefile", "uvloop", "asyncio", "trio", "anyio", "threads")
+MICROSECONDS = "µs of CPU per request"
+OF_A_CALL = "ns of CPU per call"
+OF_AN_OCTET = "ns of CPU per octet"
+CL_ASYNC_PER_OCTET = 1e9 / (11 * 2**20)
+
+
+def served(role: str, *peers: str, **options: object) -> tuple[Entry, ...]:
+    """These peers' servers of this role."""
+    needs = ("trustme",) if options.get("tls") else ()
+    own = (TLS, *needs) if needs else ()
+    return tuple(Entry(peer, peer, role, options, own if peer == "geventstreams" else needs) for peer in peers)
+
+
+def variant(label: str, peer: str, role: str, **options: object) -> Entry:
+    """One peer's server with a name of its own in this row."""
+    return Entry(label, peer, role, options)
+
+
+def own(function: str, file: str, label: str = "geventstreams", needs: str = STREAM, **options: object) -> Entry:
+    """One of our operations within a process."""
+    return Entry(label, "geventstreams", function, options, (needs,), module=f"benchmarks.operations.own_{file}")
+
+
+def other(label: str, function: str, file: str, peer: str, largest: int | None = None) -> Entry:
+    """One of the others' operations within a process."""
+    return Entry(label, peer, function, module=f"benchmarks.operations.{file}", largest=largest)
+
+
+LINES = (
+    Row(
+        "echo",
+        "line echo server, 64-octet lines, 100 connections: readline, write, flush",
+        MICROSECONDS,
+        Echo(),
+        served(
+            "echo",
+            *("geventstreams", "floor", "gevent", "gevent-makefile", "uvloop", "uvloop-protocol"),
+            *("asyncio", "asyncio-protocol", "trio", "anyio", "threads"),
+        ),
+        (
+            Goal(("floor",), 1.40),
+            Goal(("gevent-makefile",), 0.60),
+            Goal(("uvloop",), 0.75),
+            Goal(WITH_STREAMS, 1.00, note="the best of all peers with streams"),
+        ),
+    ),
+    Row(
+        "echo-timeouts",
+        "the same with read_timeout and write_timeout set",
+        MICROSECONDS,
+        Echo(),
+        (
+            variant("geventstreams+timeouts", "geventstreams", "echo", timeouts=True),
+            variant("gevent-makefile+timeouts", "gevent-makefile", "echo", timeouts=True),
+            variant("uvloop+timeouts", "uvloop", "echo", timeouts=True),
+            variant("asyncio+timeouts", "asyncio", "echo", timeouts=True),
+            variant("trio+timeouts", "trio", "echo", timeouts=True),
+            *served("echo", "geventstreams", "gevent-makefile", "uvloop", "asyncio", "trio"),
+        ),
+        (
+            Goal(("geventstreams",), 1.03),
+            *(Goal((peer,), of=f"{peer}+timeouts") for peer in ("gevent-makefile", "uvloop", "asyncio", "trio")),
+        ),
+    ),
+    Row(
+        "echo-plain",
+        "the same in plain Python, not compiled",
+        MICROSECONDS,
+        Echo(),
+        (
+            variant("geventstreams (plain)", "geventstreams", "echo", plain=True),
+            *served("echo", "gevent-makefile", "geventstreams"),
+        ),
+        (Goal(("gevent-makefile",), 0.80), Goal(("geventstreams",))),
+    ),
+    Row(
+        "crowd",
+        "10,000 connections at once (--quick: 2,000), 100 of them busy, against 100 alone",
+        "requests per second",
+        Echo(per_second=True),
+        (
+            Entry("geventstreams, crowd", "geventstreams", "echo", crowd=True),
+            *served("echo", "geventstreams"),
+            Entry("gevent-makefile, crowd", "gevent-makefile", "echo", crowd=True),
+            *served("echo", "gevent-makefile"),
+            Entry("uvloop, crowd", "uvloop", "echo", crowd=True),
+            *served("echo", "uvloop"),
+        ),
+        (
+            Goal(("geventstreams",), 0.90, at_least=True),
+            Goal(("gevent-makefile",), of="gevent-makefile, crowd"),
+            Goal(("uvloop",), of="uvloop, crowd"),
+        ),
+        more_is_better=True,
+    ),
+    Row(
+        "accept",
+        "accept, stream, one line, close",
+        "µs of CPU per connection",
+        ShortConnections(),
+        (
+            Entry("geventstreams", "geventstreams", "one_line", needs=(SERVER,)),
+            *served("one_line", "gevent-makefile", "uvloop", "asyncio", "threads"),
+        ),
+        (Goal(("gevent-makefile",), 1.02),),
+    ),
+)
+
+SMALL_READS = (
+    Row(
+        "readline",
+        "a 64-octet line out of the buffer",
+        OF_A_CALL,
+        Within(together=True),
+        (own("ReadLine", "buffered"), other("BufferedReader.readline", "ReadLine", "buffered", "stdlib")),
+        (Goal(("BufferedReader.readline",), 0.80),),
+    ),
+    Row(
+        "readline-refills",
+        "64-octet lines with the receiving that refills the buffer",
+        OF_A_CALL,
+        Within(together=True),
+        (own("Refills", "buffered"), other("makefile('rb', 65536)", "Refills", "buffered", "gevent-makefile")),
+        (Goal(("makefile('rb', 65536)",), 0.65),),
+    ),
+    Row(
+        "read-line-text",
+        "a 64-octet line out of the buffer, as text: read_line",
+        OF_A_CALL,
+        Within(together=True),
+        (own("TextLine", "buffered"), other("TextIOWrapper.readline", "TextLine", "buffered", "stdlib")),
+        (Goal(("TextIOWrapper.readline",), 0.85),),
+    ),
+    *(
+        Row(
+            name,
+            f"{call} out of the buffer",
+            OF_A_CALL,
+            Within(together=True),
+            (
+                own(function, "buffered", **options),
+                other(f"BufferedReader.{rival}", rival_function, "buffered", "stdlib"),
+            ),
+            (Goal((f"BufferedReader.{rival}",), 1.00),),
+        )
+        for name, call, function, options, rival, rival_function in (
+            ("read-byte", "read_byte", "ReadByte", {"element_type": "unsigned-byte-8"}, "read(1)", "ReadOne"),
+            ("read-char", "read_char", "ReadChar", {}, "read(1)", "ReadOne"),
+            ("read-exactly", "read_exactly(8)", "ReadEight", {}, "read(8)", "ReadEight"),
+            ("read-sequence", "read_sequence into 64 octets", "ReadSequence", {}, "readinto", "ReadInto"),
+        )
+    ),
+)
+
+BULK = (
+    Row(
+        "bulk-receive",
+        "bulk receive, read_sequence into 64 KiB",
+        OF_AN_OCTET,
+        Bulk("send", Sizes((65536,), (65536,))),
+        served("receive", "geventstreams", "gevent", "stdlib", "gevent-makefile", "uvloop", "asyncio"),
+        (Goal(("gevent",), 1.02), Goal(("stdlib",), 1.10)),
+    ),
+    Row(
+        "bulk-send",
+        "bulk send, write_sequence of 1 MiB",
+        OF_AN_OCTET,
+        Bulk("fetch", Sizes((2**20,), (2**20,))),
+        served("send", "geventstreams", "gevent", "stdlib", "gevent-makefile", "uvloop", "asyncio"),
+        (Goal(("gevent",), 1.02),),
+    ),
+    Row(
+        "bulk-send-pieces",
+        "bulk send, write_sequence of 100-octet pieces",
+        OF_AN_OCTET,
+        Bulk("fetch", Sizes((100,), (100,))),
+        served("send", "geventstreams", "gevent-makefile", "uvloop", "asyncio"),
+        (Goal(("gevent-makefile",), 0.80, note="a BufferedWriter over a gevent socket"),),
+    ),
+    Row(
+        "tls-echo",
+        "line echo under TLS, 64-octet lines, 100 connections",
+        MICROSECONDS,
+        Echo(),
+        served("echo", "geventstreams", "gevent-makefile", "uvloop", "asyncio", tls=True),
+        (Goal(("gevent-makefile",), 0.85),),
+    ),
+    Row(
+        "tls-receive",
+        "bulk receive under TLS, read_sequence into 64 KiB",
+        OF_AN_OCTET,
+        Bulk("send", Sizes((65536,), (65536,))),
+        served("receive", "geventstreams", "gevent-makefile", "uvloop", "asyncio", tls=True),
+        (Goal(("gevent-makefile",), 0.95),),
+    ),
+    Row(
+        "tls-send",
+        "bulk send under TLS, write_sequence of 1 MiB",
+        OF_AN_OCTET,
+        Bulk("fetch", Sizes((2**20,), (2**20,))),
+        served("send", "geventstreams", "gevent-makefile", "uvloop", "asyncio", tls=True),
+        (Goal(("gevent-makefile",), 0.95),),
+    ),
+)
+
+WAITING_FOR = (
+    own("WaitForInputStreams", "waiting", "wait_for_input_streams", WAIT),
+    own("WaitSet", "waiting", "WaitSet.wait", WAIT_SET),
+    other("gevent.select.poll", "Poll", "waiting", "gevent"),
+    other("gevent.selectors", "Selector", "waiting", "gevent"),
+    other("gevent.select.select", "Select", "waiting", "gevent", largest=100),
+)
+
+WAITING = (
+    Row(
+        "wait",
+        "wait_for_input_streams on the same 4,000 streams, one ready",
+        OF_A_CALL,
+        Within(Sizes((4000,), (4000,))),
+        (WAITING_FOR[0], WAITING_FOR[2]),
+        (Goal(("gevent.select.poll",), 0.03),),
+    ),
+    Row(
+        "wait-set",
+        "WaitSet.wait on 4,000 streams, one ready",
+        OF_A_CALL,
+        Within(Sizes((4000,), (4000,))),
+        (WAITING_FOR[1], WAITING_FOR[3]),
+        (Goal(("gevent.selectors",), 1.20),),
+    ),
+    Row(
+        "wait-set-members",
+        "WaitSet.wait, one ready: independent of the number of members",
+        OF_A_CALL,
+        Within(Sizes((100, 4000), (100, 4000))),
+        (WAITING_FOR[1], WAITING_FOR[3]),
+        (Goal(sizes=(4000, 100), bound=1.25, note="the bench's own reading of 'independent'"),),
+        "streams",
+    ),
+)
+
+MEMORY = tuple(
+    Row(
+        name,
+        what,
+        "KiB of private memory per connection",
+        Memory(held, part=4 if "tls" in options else 1),
+        served("echo", "geventstreams", "gevent", *peers, "gevent-makefile", "uvloop", "asyncio", **options),
+        goals,
+    )
+    for name, what, held, peers, options, goals in (
+        ("memory-idle", "an idle connection in a server", 0, ("uvloop-protocol",), {}, (Goal(("gevent",), 1.08),)),
+        ("memory-tls", "an idle TLS connection in a server", 0, (), {"tls": True}, ()),
+        ("memory-half-line", "a connection that has sent half a line, 32 octets", 32, (), {}, ()),
+    )
+)
+
+CALLBACK_HALF = (
+    Row(
+        "callback-echo",
+        "callback half, line echo by read_cb with stream=True, 100 connections",
+        MICROSECONDS,
+        Echo(),
+        served("echo", "callbacks", "uvloop-protocol", "asyncio-protocol", "floor"),
+        (Goal(("uvloop-protocol",), 1.30), Goal(("asyncio-protocol",), 1.00)),
+    ),
+    Row(
+        "callback-drain",
+        "callback half, draining what has come in 64-octet reads",
+        OF_AN_OCTET,
+        Within(),
+        (
+            own("Draining", "draining", "callbacks", CALLBACKS),
+            Entry("cl-async", "cl-async", "", fixed=CL_ASYNC_PER_OCTET),
+        ),
+        (Goal(("cl-async",), 0.01, note="cl-async: 11 MiB/s, published, not measured here"),),
+    ),
+)
+
+IMPORT = Row(
+    "import",
+    "import geventstreams",
+    "ms of CPU per import",
+    Import(),
+    (
+        Entry("geventstreams", "geventstreams", "", {"modules": "geventstreams"}),
+        Entry("gevent", "gevent", "", {"modules": "gevent.server, gevent.ssl"}),
+        Entry("asyncio", "asyncio", "", {"modules": "asyncio"}),
+        Entry("trio", "trio", "", {"modules": "trio"}),
+    ),
+    (Goal(("gevent",), 1.15, note="import gevent.server, gevent.ssl"),),
+)
+
+GROWTH = (
+    Row(
+        "growth-connections",
+        "line echo, all connections busy",
+        MICROSECONDS,
+        Echo(Sizes((1, 10, 100, 1000), (1, 10, 100, 1000, 10000))),
+        served("echo", "geventstreams", "floor", "gevent-makefile", "uvloop", "asyncio"),
+        size_name="connections",
+    ),
+    Row(
+        "growth-waiting",
+        "waiting for streams of which one is ready",
+        OF_A_CALL,
+        Within(Sizes((10, 100, 1000), (10, 100, 1000, 4000, 16000))),
+        WAITING_FOR,
+        size_name="streams",
+    ),
+    Row(
+        "growth-lines",
+        "receiving lines: readline",
+        OF_AN_OCTET,
+        Bulk("lines", Sizes((1, 64, 4096, 2**20), (1, 4, 16, 64, 256, 1024, 4096, 16384, 65536, 262144, 2**20))),
+        served("lines", "geventstreams", "gevent-makefile", "uvloop", "asyncio"),
+        size_name="octets in a line",
+    ),
+    Row(
+        "growth-reads",
+        "receiving in pieces: read_sequence, recv_into, readinto, read",
+        OF_AN_OCTET,
+        Bulk("send", Sizes((1, 64, 4096, 2**20), (1, 8, 64, 512, 4096, 32768, 65536, 262144, 2**20))),
+        served("receive", "geventstreams", "gevent", "gevent-makefile", "uvloop", "asyncio"),
+        size_name="octets in a read",
+    ),
+    Row(
+        "growth-dripped-line",
+        "a line that comes in single octets (with what sending them costs)",
+        OF_AN_OCTET,
+        Within(Sizes((1024, 16384), (64, 1024, 16384, 65536)), lasting=True),
+        (own("Dripped", "dripping"), other("gevent-makefile", "Dripped", "dripping", "gevent-makefile")),
+        (Goal(sizes=(16384, 1024), bound=1.10, note="the bench's own reading of 'no more per octet'"),),
+        size_name="octets in the line",
+    ),
+)
+
+ROWS: dict[str, Row] = {
+    row.name: row for row in (*LINES, *SMALL_READS, *BULK, *WAITING, *MEMORY, *CALLBACK_HALF, IMPORT, *GROWTH)
+}

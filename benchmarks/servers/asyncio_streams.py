@@ -1,0 +1,106 @@
+"""asyncio's streams, on its own loop or on uvloop."""
+
+from __future__ import annotations
+
+import asyncio
+import importlib
+import socket
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any
+
+from benchmarks.servers.common import ANSWER, HEADER, TIMEOUT, pieces, tls_context
+
+BACKLOG = 4096
+LINE_LIMIT = 2**21
+
+Talk = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
+
+
+def run(options: Mapping[str, Any], main: Awaitable[None]) -> None:
+    """Runs a server on the loop that the options name."""
+    module = importlib.import_module(options.get("loop", "asyncio"))
+    loop: asyncio.AbstractEventLoop = module.new_event_loop()
+    loop.run_until_complete(main)
+
+
+def _serve(listener: socket.socket, options: Mapping[str, Any], talk: Talk) -> None:
+    async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            await talk(reader, writer)
+        except (ConnectionError, asyncio.IncompleteReadError):
+            pass  # the load has gone
+        writer.close()
+
+    async def main() -> None:
+        server = await asyncio.start_server(
+            handle, sock=listener, backlog=BACKLOG, limit=LINE_LIMIT, ssl=tls_context(options)
+        )
+        await server.serve_forever()
+
+    run(options, main())
+
+
+async def _echo(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    while line := await reader.readline():
+        writer.write(line)
+        await writer.drain()
+
+
+async def _echo_in_time(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    while line := await asyncio.wait_for(reader.readline(), TIMEOUT):
+        writer.write(line)
+        await asyncio.wait_for(writer.drain(), TIMEOUT)
+
+
+async def _receive(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    while True:
+        left, size = HEADER.unpack(await reader.readexactly(HEADER.size))
+        while left:
+            left -= len(await reader.read(min(left, size)))
+        writer.write(ANSWER)
+
+
+async def _lines(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    while True:
+        left, _ = HEADER.unpack(await reader.readexactly(HEADER.size))
+        while left:
+            left -= len(await reader.readline())
+        writer.write(ANSWER)
+
+
+async def _send(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    while True:
+        piece, times = pieces(*HEADER.unpack(await reader.readexactly(HEADER.size)))
+        for _ in range(times):
+            writer.write(piece)
+            await writer.drain()
+
+
+async def _one_line(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    writer.write(await reader.readline())
+    await writer.drain()
+
+
+def echo(listener: socket.socket, options: Mapping[str, Any]) -> None:
+    """Lines come back."""
+    _serve(listener, options, _echo_in_time if options.get("timeouts") else _echo)
+
+
+def receive(listener: socket.socket, options: Mapping[str, Any]) -> None:
+    """Takes octets by `read`."""
+    _serve(listener, options, _receive)
+
+
+def lines(listener: socket.socket, options: Mapping[str, Any]) -> None:
+    """Takes lines by `readline`."""
+    _serve(listener, options, _lines)
+
+
+def send(listener: socket.socket, options: Mapping[str, Any]) -> None:
+    """Gives octets by `write` and `drain`."""
+    _serve(listener, options, _send)
+
+
+def one_line(listener: socket.socket, options: Mapping[str, Any]) -> None:
+    """One line of each connection, which the server closes then."""
+    _serve(listener, options, _one_line)

@@ -1,0 +1,97 @@
+"""geventstreams: a greenlet and a `SocketStream` for each connection."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import gevent.server
+import gevent.socket
+
+import geventstreams
+from benchmarks.servers.common import ANSWER, HEADER, TIMEOUT, pieces, tls_context
+
+
+def stream_arguments(options: Mapping[str, Any]) -> dict[str, Any]:
+    """What the options mean in the words of `SocketStream`."""
+    arguments: dict[str, Any] = {}
+    if options.get("timeouts"):
+        arguments.update(read_timeout=TIMEOUT, write_timeout=TIMEOUT)
+    context = tls_context(options)
+    if context is not None:
+        arguments.update(ssl_ctx=context, ssl_side="server")
+    return arguments
+
+
+def _serve(listener: socket.socket, options: Mapping[str, Any], talk: Callable[[Any], None]) -> None:
+    arguments = stream_arguments(options)
+
+    def handle(connection: Any, _address: object) -> None:
+        with geventstreams.SocketStream(connection, **arguments) as stream:
+            talk(stream)
+
+    gevent.server.StreamServer(gevent.socket.socket(fileno=listener.detach()), handle).serve_forever()
+
+
+def _echo(stream: Any) -> None:
+    while line := stream.readline():
+        stream.write(line)
+        stream.flush()
+
+
+def _receive(stream: Any) -> None:
+    while header := stream.read(HEADER.size):
+        left, size = HEADER.unpack(header)
+        space = memoryview(bytearray(size))
+        while left:
+            left -= stream.read_sequence(space[: min(left, size)])
+        stream.write(ANSWER)
+        stream.flush()
+
+
+def _lines(stream: Any) -> None:
+    while header := stream.read(HEADER.size):
+        left, _ = HEADER.unpack(header)
+        while left:
+            left -= len(stream.readline())
+        stream.write(ANSWER)
+        stream.flush()
+
+
+def _send(stream: Any) -> None:
+    while header := stream.read(HEADER.size):
+        piece, times = pieces(*HEADER.unpack(header))
+        for _ in range(times):
+            stream.write_sequence(piece)
+        stream.flush()
+
+
+def echo(listener: socket.socket, options: Mapping[str, Any]) -> None:
+    """Lines come back."""
+    _serve(listener, options, _echo)
+
+
+def receive(listener: socket.socket, options: Mapping[str, Any]) -> None:
+    """Takes octets by `read_sequence`."""
+    _serve(listener, options, _receive)
+
+
+def lines(listener: socket.socket, options: Mapping[str, Any]) -> None:
+    """Takes lines by `readline`."""
+    _serve(listener, options, _lines)
+
+
+def send(listener: socket.socket, options: Mapping[str, Any]) -> None:
+    """Gives octets by `write_sequence`."""
+    _serve(listener, options, _send)
+
+
+def one_line(listener: socket.socket, options: Mapping[str, Any]) -> None:
+    """Our own server: one line of each connection; it closes the stream when the handler returns."""
+
+    def handle(stream: Any, _address: object) -> None:
+        stream.write(stream.readline())
+
+    connections = gevent.socket.socket(fileno=listener.detach())
+    geventstreams.SocketStreamServer(connections, handle, **stream_arguments(options)).serve_forever()

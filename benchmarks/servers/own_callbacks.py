@@ -1,0 +1,27 @@
+"""geventstreams' callback half: octets come to a read callback, which reads them from the connection's stream."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Mapping
+from typing import Any
+
+import gevent
+
+import geventstreams
+
+
+def echo(listener: socket.socket, _options: Mapping[str, Any]) -> None:
+    """Every whole line in the stream goes back."""
+
+    def on_read(_connection: object, stream: Any) -> None:
+        while line := stream.readline():
+            stream.write(line)
+
+    server = geventstreams.tcp_server(None, 0, on_read, on_event, stream=True, fd=listener.detach())
+    gevent.wait()
+    server.close()
+
+
+def on_event(_event: object) -> None:
+    """Connections come and go."""

@@ -1,0 +1,51 @@
+"""trio's streams; they have no lines, so the server looks for them."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Mapping
+from typing import Any
+
+import trio
+
+from benchmarks.servers.common import TIMEOUT
+
+
+async def _echo(stream: trio.SocketStream) -> None:
+    begun = bytearray()
+    while octets := await stream.receive_some(65536):
+        begun += octets
+        while (end := begun.find(b"\n") + 1) > 0:
+            await stream.send_all(begun[:end])
+            del begun[:end]
+
+
+async def _echo_in_time(stream: trio.SocketStream) -> None:
+    begun = bytearray()
+    while True:
+        with trio.fail_after(TIMEOUT):
+            octets = await stream.receive_some(65536)
+        if not octets:
+            return
+        begun += octets
+        while (end := begun.find(b"\n") + 1) > 0:
+            with trio.fail_after(TIMEOUT):
+                await stream.send_all(begun[:end])
+            del begun[:end]
+
+
+def echo(listener: socket.socket, options: Mapping[str, Any]) -> None:
+    """Lines come back."""
+    talk = _echo_in_time if options.get("timeouts") else _echo
+
+    async def handle(stream: trio.SocketStream) -> None:
+        try:
+            await talk(stream)
+        except trio.BrokenResourceError:
+            pass  # the load has gone
+
+    async def main() -> None:
+        listener.setblocking(False)
+        await trio.serve_listeners(handle, [trio.SocketListener(trio.socket.from_stdlib_socket(listener))])
+
+    trio.run(main)

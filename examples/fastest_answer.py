@@ -1,0 +1,54 @@
+"""Asks many servers the same and takes the first answer: fastest_answer.py QUESTION HOST:PORT HOST:PORT …"""
+
+import sys
+import time
+
+from gevent.pool import Pool
+
+from geventstreams import open_tcp_stream, wait_for_input_streams
+
+LIMIT = 5.0
+
+
+def connected(servers):
+    """A stream to each server that can be reached, all tried at the same time."""
+
+    def connect(server):
+        host, _, port = server.rpartition(":")
+        stream, error = open_tcp_stream(host, port, timeout=LIMIT, read_timeout=LIMIT, errorp=False)
+        if error is not None:
+            print(f"{server}: {error.strerror}", file=sys.stderr)
+        return stream
+
+    return [stream for stream in Pool().map(connect, servers) if stream is not None]
+
+
+def first_answer(question, streams):
+    """The stream whose line came first, and the line; None where there is no answer in time."""
+    for stream in streams:
+        stream.write_line(question)
+    deadline = time.monotonic() + LIMIT
+    while streams and (left := deadline - time.monotonic()) > 0:
+        for stream in wait_for_input_streams(streams, timeout=left):
+            line, missing = stream.read_line()
+            if not missing:
+                return stream, line
+            streams = [other for other in streams if other is not stream]  # it ended without an answer
+    return None
+
+
+def main(question, *servers):
+    """Prints who answered first, and what."""
+    streams = connected(servers)
+    answer = first_answer(question, streams)
+    for stream in streams:
+        stream.abort()
+    if answer is None:
+        sys.exit("no answer")
+    stream, line = answer
+    host, port = stream.peer_address[:2]
+    print(f"{host}:{port}: {line}")
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

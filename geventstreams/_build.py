@@ -1,0 +1,58 @@
+"""Which of the two builds runs: the compiled hot modules, or the same files as plain Python (`PURE_PYTHON=1`).
+
+Python prefers a built module to the `.py` of the same name, so a finder in front of the usual ones is what it takes to
+get the `.py`. Rule for the next editor: import nothing of this package here, and nothing that is not loaded at start-up
+anyway; this runs before everything else.
+"""
+
+import os
+import sys
+from collections.abc import Sequence
+from importlib.machinery import EXTENSION_SUFFIXES, SOURCE_SUFFIXES, FileFinder, ModuleSpec, SourceFileLoader
+from types import ModuleType
+
+_PACKAGE = __name__.rpartition(".")[0]
+_DIRECTORY = os.path.dirname(__file__)
+
+
+class PlainFinder:
+    """Finds the `.py` files of the modules that it is given, and nothing else."""
+
+    def __init__(self, names: frozenset[str]) -> None:
+        self._names = names
+        self._sources = FileFinder(_DIRECTORY, (SourceFileLoader, SOURCE_SUFFIXES))
+
+    def find_spec(
+        self, fullname: str, path: Sequence[str] | None = None, target: ModuleType | None = None
+    ) -> ModuleSpec | None:
+        """The `.py` of a module that also exists built; `None` leaves every other name to the usual finders."""
+        return self._sources.find_spec(fullname, target) if fullname in self._names else None
+
+    def invalidate_caches(self) -> None:
+        """Part of Python's protocol for finders: forgets what it remembered of the directory."""
+        self._sources.invalidate_caches()
+
+
+def plain_wanted() -> bool:
+    """Whether the environment asks for plain Python: `PURE_PYTHON` is set, and neither empty nor `0`."""
+    return os.environ.get("PURE_PYTHON", "") not in {"", "0"}
+
+
+def built_modules() -> frozenset[str]:
+    """The full names of the modules of this package that exist built."""
+    return frozenset(
+        f"{_PACKAGE}.{entry.partition('.')[0]}"
+        for entry in os.listdir(_DIRECTORY)
+        if entry.endswith(tuple(EXTENSION_SUFFIXES))
+    )
+
+
+def prefer_plain_modules() -> None:
+    """Honours `PURE_PYTHON` for the imports to come: call it before the first hot module is imported."""
+    if plain_wanted() and (names := built_modules()):
+        sys.meta_path.insert(0, PlainFinder(names))
+
+
+def runs_compiled(module: ModuleType) -> bool:
+    """Whether this module, already imported, runs from its built file."""
+    return str(module.__file__).endswith(tuple(EXTENSION_SUFFIXES))

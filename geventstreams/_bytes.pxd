@@ -1,0 +1,96 @@
+# The C twins of _bytes.py.
+
+from cpython.buffer cimport PyBUF_SIMPLE, PyBUF_WRITABLE, PyBUF_WRITE, PyBuffer_Release, PyObject_GetBuffer
+from cpython.bytearray cimport PyByteArray_AS_STRING, PyByteArray_Resize
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
+from cpython.memoryview cimport PyMemoryView_FromMemory
+from cpython.unicode cimport PyUnicode_DecodeLatin1
+from libc.string cimport memchr, memcpy, memmove
+
+
+cdef inline Py_ssize_t find_octet(bytearray store, int octet, Py_ssize_t start, Py_ssize_t stop) noexcept:
+    cdef char *base = PyByteArray_AS_STRING(store)
+    cdef char *hit
+    if start >= stop:
+        return -1
+    hit = <char *>memchr(base + start, octet, stop - start)
+    return hit - base if hit is not NULL else -1
+
+
+cdef inline Py_ssize_t find_octets(bytearray store, bytes wanted, Py_ssize_t start, Py_ssize_t stop) except -2:
+    return store.find(wanted, start, stop)
+
+
+cdef inline int octet_at(bytearray store, Py_ssize_t index) noexcept:
+    return (<unsigned char *>PyByteArray_AS_STRING(store))[index]
+
+
+cdef inline bytes cut(bytearray store, Py_ssize_t start, Py_ssize_t stop):
+    return PyBytes_FromStringAndSize(PyByteArray_AS_STRING(store) + start, stop - start)
+
+
+cdef inline str cut_latin1(bytearray store, Py_ssize_t start, Py_ssize_t stop):
+    return PyUnicode_DecodeLatin1(PyByteArray_AS_STRING(store) + start, stop - start, NULL)
+
+
+cdef inline int copy_in(bytearray store, Py_ssize_t at, object data, Py_ssize_t start, Py_ssize_t count) except -1:
+    cdef Py_buffer source
+    if type(data) is bytes:
+        memcpy(PyByteArray_AS_STRING(store) + at, PyBytes_AS_STRING(data) + start, count)
+        return 0
+    PyObject_GetBuffer(data, &source, PyBUF_SIMPLE)
+    memcpy(PyByteArray_AS_STRING(store) + at, <char *>source.buf + start, count)
+    PyBuffer_Release(&source)
+    return 0
+
+
+cdef inline int copy_out(bytearray store, Py_ssize_t start, object target, Py_ssize_t at, Py_ssize_t count) except -1:
+    cdef Py_buffer place
+    if type(target) is bytearray:
+        memcpy(PyByteArray_AS_STRING(target) + at, PyByteArray_AS_STRING(store) + start, count)
+        return 0
+    PyObject_GetBuffer(target, &place, PyBUF_WRITABLE)
+    memcpy(<char *>place.buf + at, PyByteArray_AS_STRING(store) + start, count)
+    PyBuffer_Release(&place)
+    return 0
+
+
+cdef inline void move(bytearray store, Py_ssize_t start, Py_ssize_t stop) noexcept:
+    cdef char *base = PyByteArray_AS_STRING(store)
+    memmove(base, base + start, stop - start)
+
+
+cdef inline int grow(bytearray store, Py_ssize_t size) except -1:
+    return PyByteArray_Resize(store, size)
+
+
+cdef inline long long tail(object data, Py_ssize_t count) except -1:
+    cdef Py_buffer source
+    cdef unsigned char *octets
+    cdef Py_ssize_t at
+    cdef long long number = 0
+    if type(data) is bytes:
+        octets = <unsigned char *>PyBytes_AS_STRING(data)
+        for at in range(max(0, count - 4), count):
+            number = number << 8 | octets[at]
+        return number
+    PyObject_GetBuffer(data, &source, PyBUF_SIMPLE)
+    octets = <unsigned char *>source.buf
+    for at in range(max(0, count - 4), count):
+        number = number << 8 | octets[at]
+    PyBuffer_Release(&source)
+    return number
+
+
+cdef inline bytes blank(Py_ssize_t size):
+    return PyBytes_FromStringAndSize(NULL, size)
+
+
+cdef inline object place(bytes octets):
+    return PyMemoryView_FromMemory(PyBytes_AS_STRING(octets), PyBytes_GET_SIZE(octets), PyBUF_WRITE)
+
+
+cdef inline bytes cut_blank(bytes octets, Py_ssize_t count):
+    if count == PyBytes_GET_SIZE(octets):
+        return octets
+    return PyBytes_FromStringAndSize(PyBytes_AS_STRING(octets), count)

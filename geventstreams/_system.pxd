@@ -1,0 +1,149 @@
+# The C twins of _system.py.
+
+from cpython.buffer cimport PyBUF_SIMPLE, PyBUF_WRITABLE, PyBuffer_Release, PyObject_GetBuffer
+from libc.errno cimport EAGAIN, EINTR, errno
+from libc.string cimport strerror
+
+
+cdef extern from "sys/socket.h" nogil:
+    ssize_t c_recv "recv"(int descriptor, void *space, size_t size, int flags)
+    ssize_t c_send "send"(int descriptor, const void *octets, size_t size, int flags)
+    int c_shutdown "shutdown"(int descriptor, int how)
+    const int MSG_DONTWAIT
+    const int SHUT_WR
+
+cdef extern from *:
+    """
+    #ifndef MSG_NOSIGNAL
+    #define MSG_NOSIGNAL 0
+    #endif
+    #include <arpa/inet.h>
+    #include <netinet/in.h>
+    #include <sys/ioctl.h>
+    #include <sys/socket.h>
+    #include <time.h>
+    #ifdef __linux__
+    #include <linux/sockios.h>
+    #endif
+    static double geventstreams_monotonic(void) {
+        struct timespec now;
+        clock_gettime(CLOCK_MONOTONIC, &now);
+        return (double)now.tv_sec + (double)now.tv_nsec * 1e-9;
+    }
+    static inline int geventstreams_unread(int descriptor) {
+        int count = 0;
+        return ioctl(descriptor, FIONREAD, &count) ? -1 : count;
+    }
+    static inline int geventstreams_not_yet_sent(int descriptor) {
+        int count = 0;
+    #ifdef SIOCOUTQNSD
+        if (ioctl(descriptor, SIOCOUTQNSD, &count)) return 0;
+    #endif
+        return count;
+    }
+    static inline PyObject *geventstreams_ipv4_name(int descriptor) {
+        struct sockaddr_in name;
+        socklen_t size = sizeof(name);
+        char host[INET_ADDRSTRLEN];
+        if (getsockname(descriptor, (struct sockaddr *)&name, &size) || !inet_ntop(AF_INET, &name.sin_addr, host, sizeof(host)))
+            return PyErr_SetFromErrno(PyExc_OSError);
+        return Py_BuildValue("(si)", host, ntohs(name.sin_port));
+    }
+    static int geventstreams_refers(PyObject *reference, PyObject *thing) {
+    #if PY_VERSION_HEX >= 0x030D0000
+        PyObject *found = NULL;
+        int same = PyWeakref_GetRef(reference, &found) == 1 && found == thing;
+        Py_XDECREF(found);
+        return same;
+    #else
+        return PyWeakref_GetObject(reference) == thing;
+    #endif
+    }
+    """
+    const int MSG_NOSIGNAL
+    bint geventstreams_refers(object reference, object thing) noexcept
+    double geventstreams_monotonic() noexcept nogil
+    unsigned long PyThread_get_thread_ident() noexcept
+    int geventstreams_unread(int descriptor) noexcept nogil
+    int geventstreams_not_yet_sent(int descriptor) noexcept nogil
+    object geventstreams_ipv4_name(int descriptor)
+
+
+cdef inline bint compiled() noexcept:
+    return True
+
+
+cdef inline object borrow(int descriptor):
+    # The C twins need the number only.
+    return None
+
+
+cdef inline double monotonic() noexcept:
+    return geventstreams_monotonic()
+
+
+cdef inline unsigned long thread_id() noexcept:
+    return PyThread_get_thread_ident()
+
+
+cdef inline bint refers(object reference, object thing) noexcept:
+    return geventstreams_refers(reference, thing)
+
+
+cdef inline Py_ssize_t failed(int code) except? -2:
+    if code == EAGAIN:
+        return -1
+    raise OSError(code, strerror(code).decode("utf-8", "replace"))
+
+
+cdef inline Py_ssize_t receive(int descriptor, object borrowed, object space, Py_ssize_t start, list counts) except? -2:
+    cdef Py_buffer place
+    cdef Py_ssize_t count
+    cdef int code
+    PyObject_GetBuffer(space, &place, PyBUF_WRITABLE)
+    count = c_recv(descriptor, <char *>place.buf + start, place.len - start, MSG_DONTWAIT)
+    while count < 0 and errno == EINTR:
+        count = c_recv(descriptor, <char *>place.buf + start, place.len - start, MSG_DONTWAIT)
+    code = errno
+    PyBuffer_Release(&place)
+    if count > 0:
+        counts.append(count)
+    elif count < 0:
+        return failed(code)
+    return count
+
+
+cdef inline Py_ssize_t send(int descriptor, object borrowed, object octets, Py_ssize_t start, Py_ssize_t stop) except? -2:
+    cdef Py_buffer source
+    cdef Py_ssize_t count
+    cdef int code
+    PyObject_GetBuffer(octets, &source, PyBUF_SIMPLE)
+    count = c_send(descriptor, <char *>source.buf + start, stop - start, MSG_DONTWAIT | MSG_NOSIGNAL)
+    while count < 0 and errno == EINTR:
+        count = c_send(descriptor, <char *>source.buf + start, stop - start, MSG_DONTWAIT | MSG_NOSIGNAL)
+    code = errno
+    PyBuffer_Release(&source)
+    if count < 0:
+        return failed(code)
+    return count
+
+
+cdef inline Py_ssize_t unread(int descriptor) except? -2:
+    cdef int count = geventstreams_unread(descriptor)
+    if count < 0:
+        return failed(errno)
+    return count
+
+
+cdef inline Py_ssize_t not_yet_sent(int descriptor) noexcept:
+    return geventstreams_not_yet_sent(descriptor)
+
+
+cdef inline Py_ssize_t end_output(int descriptor) except? -2:
+    if c_shutdown(descriptor, SHUT_WR):
+        return failed(errno)
+    return 0
+
+
+cdef inline object ipv4_name(int descriptor):
+    return geventstreams_ipv4_name(descriptor)

@@ -1,0 +1,178 @@
+"""The server of the callback half: it accepts, and every connection calls back in a greenlet of its own.
+
+Rule for the next editor: accepting is done in the hub and never waits; handshakes are the connections' own business.
+"""
+
+from __future__ import annotations
+
+import _socket
+import contextlib
+import errno
+import os
+import stat
+from collections.abc import Callable, KeysView
+from typing import Any
+
+import gevent.socket
+from gevent import get_hub
+
+import geventstreams._system as _system
+from geventstreams.accepting import GONE, Listener
+from geventstreams.async_sockets import AsyncSocket
+from geventstreams.conduct import Conduct
+from geventstreams.connected import Connected
+from geventstreams.errors import StreamError
+from geventstreams.securable import SecurableStream
+from geventstreams.transport import SocketTransport, address_name
+
+AT_ONCE = 64
+"""Clients that are accepted in one turn of the hub."""
+
+PAUSE = 0.1
+"""Seconds that accepting rests where there are no descriptors."""
+
+REPORT = 1.0
+"""Seconds between two reports of failed accepting."""
+
+Securer = Callable[[Connected], SecurableStream]
+"""Makes a client's TLS stream, waiting for its handshake."""
+
+
+class AsyncServer:
+    """A listener whose connections call back. `tcp_server` makes it."""
+
+    def __init__(self, socket: Any, conduct: Conduct, securer: Securer | None, nodelay: bool, path: str | bytes | None = None) -> None:
+        self._socket = socket
+        self._conduct = conduct
+        self._securer = securer
+        self._address = socket.getsockname()
+        self._name = None if path is None or path[:1] in ("\0", b"\0") else (path, os.stat(path).st_ino)
+        if socket.family != _socket.AF_UNIX:  # whoever is accepted inherits it
+            socket.setsockopt(_socket.IPPROTO_TCP, _socket.TCP_NODELAY, int(bool(nodelay)))
+        self._connections: dict[AsyncSocket, None] = {}
+        self._reported = 0.0
+        self._hub = get_hub()
+        self._listener: Listener | None = Listener(self._hub, socket, self._accept)
+        self._listener.start()
+
+    @property
+    def port(self) -> int | None:
+        """The port; None on a Unix socket."""
+        return self._address[1] if isinstance(self._address, tuple) else None
+
+    @property
+    def address(self) -> Any:
+        """Where it listens, as `getsockname` gives it; still known after closing."""
+        return self._address
+
+    @property
+    def connections(self) -> KeysView[AsyncSocket]:
+        """The sockets of the connections that are not over: a live view, like a set."""
+        return self._connections.keys()
+
+    @property
+    def closed(self) -> bool:
+        """Whether it accepts no more."""
+        return self._listener is None
+
+    def close(self) -> None:
+        """Accepts no more; the connections go on. A second call does nothing."""
+        listener, self._listener = self._listener, None
+        if listener is not None:
+            listener.close()
+            self._socket.close()
+            if self._name is not None:
+                path, inode = self._name
+                with contextlib.suppress(OSError):
+                    if os.stat(path).st_ino == inode:
+                        os.unlink(path)
+
+    def __enter__(self) -> AsyncServer:
+        return self
+
+    def __exit__(self, *ended_by: object) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        state = "closed" if self.closed else f"{len(self._connections)} connections"
+        return f"<{type(self).__name__} {address_name(self._address)} {state}>"
+
+    def _accept(self) -> None:
+        """Called by the hub while clients are waiting."""
+        for _ in range(AT_ONCE):
+            if self._listener is None:
+                return
+            try:
+                accepted = self._listener.accept()
+            except OSError as error:
+                if error.errno not in GONE:
+                    self._rest_because_of(error)
+                    return
+                continue
+            if accepted is None:
+                return
+            self._welcome(*accepted)
+
+    def _welcome(self, handle: int, address: Any) -> None:
+        client = Connected(handle, self._socket.family, address)
+        try:
+            connection = self._made(client)
+        except OSError:
+            return  # it went away before anybody could speak with it
+        self._connections[connection] = None
+        connection.start()
+
+    def _made(self, client: Connected) -> AsyncSocket:
+        securer = self._securer
+        if securer is None:
+            return AsyncSocket(self._conduct, SocketTransport(client), departed=self._departed)
+        peer = address_name(client.peer_address)
+        return AsyncSocket(self._conduct, opener=lambda: securer(client), peer=peer, departed=self._departed)
+
+    def _departed(self, connection: AsyncSocket) -> None:
+        self._connections.pop(connection, None)
+
+    def _rest_because_of(self, error: OSError) -> None:
+        """Accepts nothing for a while: the clients wait in the system's queue."""
+        now = _system.monotonic()
+        if now - self._reported > REPORT:
+            self._reported = now
+            self._hub.handle_error(self, type(error), error, None)
+        if self._listener is not None:
+            self._listener.rest(PAUSE)
+
+
+def listening(addresses: list[tuple[int, Any]], backlog: int) -> Any:
+    """A socket that listens on the first of the addresses that can be had; the error of the last one if none can."""
+    for index, (family, address) in enumerate(addresses):
+        socket = gevent.socket.socket(family, _socket.SOCK_STREAM)
+        try:
+            if family != _socket.AF_UNIX:
+                socket.setsockopt(_socket.SOL_SOCKET, _socket.SO_REUSEADDR, 1)
+            if family == _socket.AF_INET6:
+                socket.setsockopt(_socket.IPPROTO_IPV6, _socket.IPV6_V6ONLY, 1)
+            socket.bind(address)
+            socket.listen(backlog)
+        except OSError:
+            socket.close()
+            if index == len(addresses) - 1:
+                raise
+            continue
+        return socket
+    raise StreamError("no address to listen on", errno.EADDRNOTAVAIL)
+
+
+def adopted(fd: Any) -> Any:
+    """The listening socket of a descriptor that was handed over."""
+    if isinstance(fd, bool) or not isinstance(fd, int):
+        raise TypeError(f"fd must be the descriptor of a listening socket, not {type(fd).__name__} {fd!r}")
+    try:
+        is_socket = stat.S_ISSOCK(os.fstat(fd).st_mode)
+    except (OSError, OverflowError):
+        raise ValueError(f"fd {fd!r} is not open") from None
+    if is_socket:
+        with _system.as_socket(fd) as borrowed:
+            is_socket = bool(borrowed.getsockopt(_socket.SOL_SOCKET, _socket.SO_ACCEPTCONN))
+    if not is_socket:
+        raise ValueError(f"fd {fd!r} is no listening socket")
+    return gevent.socket.socket(fileno=fd)

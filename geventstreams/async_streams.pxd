@@ -1,0 +1,11 @@
+cimport geventstreams.arguments as arguments
+from geventstreams.conduit cimport Process
+from geventstreams.pumped cimport Connection, PumpedStream
+
+cdef Process PROCESS
+cdef object ALL
+cdef object START
+
+
+cdef class AsyncStream(PumpedStream):
+    cpdef bytes readline(self, object size=*)

@@ -1,0 +1,37 @@
+cimport geventstreams._system as _system
+from geventstreams.transport cimport Transport, Wakeup
+
+cdef double NEVER
+cdef Py_ssize_t WOULD_WAIT
+
+
+cdef bint _waited(Wakeup wakeup, double limit) except? False
+
+
+cdef class FileTransport(Transport):
+    cdef readonly object socket
+    cdef readonly bint direct
+    cdef readonly bint closed
+
+    cpdef bint await_input(self) except? False
+    cpdef bint await_output(self) except? False
+
+
+cdef class BorrowedTransport(FileTransport):
+    cdef int _descriptor
+    cdef object _handle
+    cdef Wakeup _input
+    cdef Wakeup _output
+
+    cpdef double limit(self) except? -1
+    cdef int _current(self) except -1
+    cdef void _follow(self, int descriptor) except *
+
+
+cdef class BorrowedTLSTransport(BorrowedTransport):
+    cdef bint _input_needs_room
+    cdef bint _output_needs_octets
+
+
+cdef class AnySocketTransport(FileTransport):
+    cdef object _open(self)

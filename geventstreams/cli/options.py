@@ -1,0 +1,99 @@
+"""Options: a parser that says what is wrong in one line, and the words that several commands understand."""
+
+from __future__ import annotations
+
+import argparse
+import errno
+import os
+import stat
+from typing import Any, NoReturn
+
+from geventstreams import arguments
+from geventstreams.cli.statuses import Status, one_line
+
+Commands = Any
+"""What `add_subparsers` gives; its class has no public name."""
+
+
+class Parser(argparse.ArgumentParser):
+    """An argument parser that answers a mistake in one line."""
+
+    def __init__(self, **settings: Any) -> None:
+        settings.setdefault("formatter_class", argparse.RawDescriptionHelpFormatter)
+        super().__init__(**settings)
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(Status.USAGE, f"{self.prog}: {one_line(message)} (see {self.prog} --help)\n")
+
+
+def add_common(parser: argparse.ArgumentParser) -> None:
+    """What every command has."""
+    parser.add_argument("-q", "--quiet", action="store_true", help="no progress and no notices on standard error; errors only")
+
+
+def add_timeouts(parser: argparse.ArgumentParser) -> None:
+    """The limits of a stream."""
+    parser.add_argument("--read-timeout", type=seconds, metavar="SECONDS", help="give up when nothing arrives for so long")
+    parser.add_argument("--write-timeout", type=seconds, metavar="SECONDS", help="give up when the peer takes nothing for so long")
+
+
+def seconds(text: str) -> float:
+    """A positive number of seconds; `inf` is no limit."""
+    try:
+        return arguments.seconds("", float(text))
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is no positive number of seconds") from None
+
+
+def count(text: str) -> int:
+    """A whole number above zero."""
+    if not text.isdecimal() or int(text) == 0:
+        raise argparse.ArgumentTypeError(f"{text!r} is no whole number above zero")
+    return int(text)
+
+
+def host(text: str) -> str:
+    """A name or an address; whether there is such a host is not asked here."""
+    try:
+        text.encode("idna")
+        acceptable = not any(sign.isspace() or sign in "\0[]/" for sign in text)
+    except UnicodeError:
+        acceptable = False
+    if not text or not acceptable:
+        raise argparse.ArgumentTypeError(f"{text!r} is neither the name of a host nor an address")
+    return text
+
+
+def service(text: str) -> str | int:
+    """A port to connect to, by number or by name."""
+    if not text.lstrip("+-").isdecimal():
+        return text
+    return _port(text, least=1)
+
+
+def _port(text: str, least: int) -> int:
+    if not (text.isascii() and text.isdecimal() and least <= int(text) <= 65535):
+        raise argparse.ArgumentTypeError(f"{text!r} is no port: {least} to 65535")
+    return int(text)
+
+
+def listen_address(text: str) -> tuple[str, int]:
+    """`HOST:PORT`, `[IPV6]:PORT`, `:PORT` for all addresses of the machine, or `PORT` for loopback only."""
+    name, colon, port = text.rpartition(":")
+    if name.startswith("[") and name.endswith("]"):
+        name = name[1:-1]
+    elif ":" in name:
+        raise argparse.ArgumentTypeError(f"{text!r} is no address: an IPv6 address stands in brackets, [::1]:8000")
+    return (name and host(name)) if colon else "127.0.0.1", _port(port, least=0)
+
+
+def readable_file(text: str) -> str:
+    """The path of a file that is there and may be read; it is not opened, since that can wait."""
+    try:
+        if stat.S_ISDIR(os.stat(text).st_mode):
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+        if not os.access(text, os.R_OK):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+    except (OSError, ValueError) as error:
+        raise argparse.ArgumentTypeError(f"cannot read {text!r}: {getattr(error, 'strerror', None) or error}") from None
+    return text

@@ -1,0 +1,74 @@
+"""How the command line ends: its exit statuses, and the one line on standard error that goes with each but success."""
+
+from __future__ import annotations
+
+import enum
+import os
+import ssl
+from collections.abc import Callable
+
+from geventstreams.errors import ConnectError, ConnectTimeout, HandshakeTimeout, TLSError
+
+EXPLANATION = """exit status:
+  0    all went well; `serve`: drained after SIGINT or SIGTERM
+  1    something went wrong on the way: lost octets, a connection reset, cut off or timed out, a full disk
+  2    wrong options or arguments, a bad address, a file that is missing or cannot be read
+  3    no connection: unknown host, refused, unreachable, timed out
+  4    cannot listen: the port is in use, or not permitted
+  5    TLS: no handshake, a certificate that is not accepted, STARTTLS refused
+  130  ended by Ctrl-C (`serve`: by the second one)
+  141  nobody reads standard output any more"""
+
+
+class Status(enum.IntEnum):
+    """What a shell sees."""
+
+    DONE = 0
+    FAILED = 1
+    USAGE = 2
+    NO_CONNECTION = 3
+    CANNOT_LISTEN = 4
+    TLS = 5
+    INTERRUPTED = 130
+    NOBODY_READS = 141
+
+
+class CommandError(Exception):
+    """What ends a command: a status, and one line for standard error (none where that would say nothing new)."""
+
+    def __init__(self, status: Status, line: str = "") -> None:
+        super().__init__(line)
+        self.status = status
+        self.line = one_line(line)
+
+
+def one_line(text: str) -> str:
+    """The same text without line breaks."""
+    return " ".join(text.split())
+
+
+def said(error: BaseException) -> str:
+    """What an error says, without numbers and brackets."""
+    text = getattr(error, "strerror", None) or str(error) or type(error).__name__
+    name = getattr(error, "filename", None)
+    return one_line(f"{text}: {os.fsdecode(name)}" if isinstance(name, (str, bytes)) and name else str(text))
+
+
+def guarded(work: Callable[[], object]) -> OSError | CommandError | None:
+    """Does the work of a greenlet whose failure is somebody else's to tell: the error that ended it, or None."""
+    try:
+        work()
+    except (OSError, CommandError) as error:
+        return error
+    return None
+
+
+def explained(error: OSError) -> CommandError:
+    """The end that belongs to an error of a stream or of the system."""
+    if isinstance(error, (TLSError, HandshakeTimeout, ssl.SSLError)):
+        status = Status.TLS
+    elif isinstance(error, (ConnectError, ConnectTimeout)):
+        status = Status.NO_CONNECTION
+    else:
+        status = Status.FAILED
+    return CommandError(status, said(error))

@@ -1,0 +1,124 @@
+"""The TLS options of the commands, and the contexts made of them: certificates are checked unless told otherwise."""
+
+from __future__ import annotations
+
+import argparse
+import ssl
+from typing import Any
+
+from geventstreams.cli.options import readable_file
+from geventstreams.cli.statuses import CommandError, Status, said
+
+VERSIONS = {"1.2": ssl.TLSVersion.TLSv1_2, "1.3": ssl.TLSVersion.TLSv1_3}
+
+
+def add_client_options(parser: argparse.ArgumentParser) -> None:
+    """What a client says about TLS."""
+    group = parser.add_argument_group("TLS")
+    start = group.add_mutually_exclusive_group()
+    start.add_argument("--tls", action="store_true", help="TLS from the start")
+    start.add_argument(
+        "--starttls",
+        choices=("smtp", "imap", "pop3", "ftp"),
+        help="plain text first, then TLS as this protocol asks for it",
+    )
+    group.add_argument("--tls-version", choices=VERSIONS, help="this version and no other (default: 1.2 or later)")
+    group.add_argument("--ca", type=readable_file, metavar="FILE", help="trust the authorities in FILE instead of the system's")
+    group.add_argument(
+        "--insecure",
+        action="store_true",
+        help="accept any certificate: protects from nobody who can change what is sent",
+    )
+    group.add_argument("--server-name", metavar="NAME", help="ask for NAME and expect a certificate for it (default: HOST)")
+    group.add_argument("--cert", type=readable_file, metavar="FILE", help="show the certificate in FILE, if asked for one")
+    group.add_argument("--key", type=readable_file, metavar="FILE", help="its key (default: in the same file)")
+    group.add_argument("--alpn", action="append", metavar="PROTOCOL", help="offer PROTOCOL; may be repeated")
+    group.add_argument("--allow-truncation", action="store_true", help="take a connection that is cut off for one that has ended")
+
+
+def client_context(options: argparse.Namespace) -> ssl.SSLContext | None:
+    """The context that the options ask for; None where they ask for no TLS."""
+    if not (options.tls or options.starttls):
+        _refuse_without_tls(options, ("tls_version", "ca", "insecure", "server_name", "cert", "key", "alpn", "allow_truncation"))
+        return None
+    if options.key and not options.cert:
+        raise CommandError(Status.USAGE, "--key is of no use without --cert")
+    context = ssl.create_default_context(ssl.Purpose.SERVER_AUTH)
+    if options.ca:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        _trust(context, options.ca)
+    if options.insecure:
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
+    if options.cert:
+        _load(context, options.cert, options.key)
+    return _restricted(context, options)
+
+
+def add_server_options(parser: argparse.ArgumentParser) -> None:
+    """What a server says about TLS."""
+    group = parser.add_argument_group("TLS")
+    group.add_argument(
+        "--tls",
+        nargs=2,
+        type=readable_file,
+        metavar=("CERT", "KEY"),
+        help="serve TLS, with this chain of certificates and key",
+    )
+    group.add_argument("--tls-version", choices=VERSIONS, help="this version and no other (default: 1.2 or later)")
+    group.add_argument(
+        "--client-ca",
+        type=readable_file,
+        metavar="FILE",
+        help="serve only clients with a certificate of an authority in FILE",
+    )
+    group.add_argument("--alpn", action="append", metavar="PROTOCOL", help="agree to PROTOCOL; may be repeated, the best first")
+
+
+def server_context(options: argparse.Namespace) -> ssl.SSLContext | None:
+    """The context that the options ask for; None where they ask for no TLS."""
+    if not options.tls:
+        _refuse_without_tls(options, ("tls_version", "client_ca", "alpn"))
+        return None
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    _load(context, *options.tls)
+    if options.client_ca:
+        context.verify_mode = ssl.CERT_REQUIRED
+        _trust(context, options.client_ca)
+    return _restricted(context, options)
+
+
+def _refuse_without_tls(options: argparse.Namespace, names: tuple[str, ...]) -> None:
+    for name in names:
+        if getattr(options, name):
+            raise CommandError(Status.USAGE, f"--{name.replace('_', '-')} is of no use without --tls")
+
+
+def _restricted(context: ssl.SSLContext, options: argparse.Namespace) -> ssl.SSLContext:
+    context.minimum_version = VERSIONS[options.tls_version or "1.2"]
+    if options.tls_version:
+        context.maximum_version = VERSIONS[options.tls_version]
+    if options.alpn:
+        try:
+            context.set_alpn_protocols(options.alpn)
+        except (ssl.SSLError, UnicodeEncodeError):
+            raise CommandError(Status.USAGE, f"--alpn: no names of protocols: {', '.join(options.alpn)}") from None
+    return context
+
+
+def _trust(context: ssl.SSLContext, path: str) -> None:
+    try:
+        context.load_verify_locations(path)
+    except (OSError, ssl.SSLError) as error:
+        raise CommandError(Status.USAGE, f"no certificates of authorities in {path!r}: {said(error)}") from None
+
+
+def _load(context: ssl.SSLContext, certificate: str, key: str | None) -> None:
+    def refuse_passphrase() -> Any:
+        raise CommandError(Status.USAGE, f"the key in {key or certificate!r} is encrypted, and nobody is asked for passphrases")
+
+    try:
+        context.load_cert_chain(certificate, key, refuse_passphrase)
+    except (OSError, ssl.SSLError) as error:
+        where = f"{certificate!r} and {key!r}" if key else repr(certificate)
+        raise CommandError(Status.USAGE, f"no certificate with its key in {where}: {said(error)}") from None

@@ -1,0 +1,95 @@
+cimport geventstreams._bytes as _bytes
+cimport geventstreams._system as _system
+from geventstreams._buffers cimport InputBuffer, OutputBuffer
+from geventstreams.transport cimport Transport
+from geventstreams.turn cimport Turn
+
+
+cdef double NEVER
+cdef Py_ssize_t BLOCK
+cdef Py_ssize_t WOULD_WAIT
+
+
+cdef class Process:
+    cdef public long number
+
+
+cdef double SLICE
+
+
+cdef class Conduit:
+    cdef object __weakref__
+    cdef readonly InputBuffer input
+    cdef readonly OutputBuffer output
+    cdef readonly bint timed_out
+    cdef readonly Py_ssize_t accepted
+    cdef readonly long long octets_in
+    cdef readonly long long octets_out
+    cdef readonly bint _alive
+    cdef double _read_limit
+    cdef double _write_limit
+    cdef double _linger_limit
+    cdef Transport _transport
+    cdef Turn _turn
+    cdef object _hub
+    cdef unsigned long _thread
+    cdef long _birth_pass
+    cdef long _input_pass
+    cdef long _output_pass
+    cdef bint _is_readable
+    cdef bint _is_writable
+    cdef tuple _end
+    cdef tuple _reset
+    cdef object _reader
+    cdef object _rest
+    cdef Py_ssize_t _rest_at
+    cdef bint _broken
+    cdef tuple _failure
+    cdef bint _output_ended
+    cdef bint _closed
+    cdef object _closer
+    cdef BackgroundSender _background
+    cdef list _listeners
+    cdef long long _tail
+    cdef Py_ssize_t _streak
+    cdef double _since
+    cdef bint _filled_here
+
+    cdef void _renew_passes(self) except *
+    cdef void _refuse(self) except *
+    cdef void _refuse_input(self) except *
+    cdef void _refuse_output(self) except *
+    cdef void _refuse_write(self) except *
+    cdef void _refuse_thread(self) except *
+    cpdef bint _fill_buffer(self) except? False
+    cdef Py_ssize_t _receive(self, target, Py_ssize_t at) except? -2
+    cdef Py_ssize_t _receive_waiting(self, target, Py_ssize_t at) except? -2
+    cdef Py_ssize_t _receive_now(self, target, Py_ssize_t at) except? -2
+    cdef void _raise_end(self) except *
+    cdef bint _let_others_run(self) except? False
+    cpdef bint readable_now(self) except? False
+    cpdef void watch_input(self, listener) except *
+    cpdef void unwatch_input(self, listener) except *
+    cpdef void arm_input(self) except *
+    cpdef bint at_rest(self) except? False
+    cdef bint _look(self) except? False
+    cdef void _put(self, data, Py_ssize_t count) except *
+    cdef void _remember(self, data, Py_ssize_t count) except *
+    cdef void _put_waiting(self, data, Py_ssize_t count) except *
+    cdef void _send_message(self, data, Py_ssize_t count) except *
+    cdef void _adopt_rest(self) except *
+    cdef void _take_turn(self) except *
+    cdef void _send_or_wait(self, double limit) except *
+    cdef void _refuse_if_ended(self) except *
+    cdef bint _send_now(self) except? False
+    cdef void _raise_failure(self) except *
+    cpdef void _flush_buffer(self) except *
+    cpdef void send_before_wait(self) except *
+    cpdef bint send_in_background(self) except? False
+    cdef void _stop_background(self) except *
+
+
+cdef class BackgroundSender:
+    cdef object _conduit
+    cdef object _wakeup
+    cdef object _listener

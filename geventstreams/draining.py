@@ -1,0 +1,131 @@
+"""The end of a server's connections: idle ones see the end of their input, busy ones have time, the rest is killed.
+
+Rules for the next editor: a drain belongs to nobody. Everyone who waits for it drives it, so it goes on when one of
+them is interrupted. A connection is asked, never told, until the time is over.
+"""
+
+from __future__ import annotations
+
+from collections.abc import MutableMapping
+from typing import Any, NamedTuple
+
+import gevent
+from gevent import getcurrent
+
+import geventstreams._system as _system
+from geventstreams.stream import SocketStream
+
+PULSE = 0.01
+"""Seconds between two looks at the connections that are left."""
+
+FIRST_WORD = 0.1
+"""Seconds for which a client that has not said anything yet is left alone: its first words may be on their way."""
+
+HANDSHAKE_GRACE = 1.0
+"""Seconds that handshakes have to be completed."""
+
+KILL_GRACE = 1.0
+"""Seconds that killed handlers have to clean up; after them their streams are closed under them."""
+
+
+class DrainReport(NamedTuple):
+    """How the connections of a server ended: busy ones by themselves, idle ones because they were, the rest killed."""
+
+    finished: int
+    idle: int
+    killed: int
+
+
+class Connections:
+    """The connections of a server, each with the greenlet that it runs in, by how far they have come."""
+
+    def __init__(self) -> None:
+        self.handshakes: MutableMapping[Any, Any] = {}
+        """Greenlets whose TLS handshake is in progress, oldest first, and their addresses."""
+        self.queued: MutableMapping[SocketStream, Any] = {}
+        """Streams that wait for a handler's place."""
+        self.served: MutableMapping[SocketStream, Any] = {}
+        """Streams that have a handler."""
+
+
+class Drain:
+    """One stop of a server."""
+
+    def __init__(self, connections: Connections, timeout: float) -> None:
+        self.report: DrainReport | None = None
+        self._connections = connections
+        self._began = _system.monotonic()
+        self._deadline = self._began + timeout
+        self._first_word_due = self._began + min(FIRST_WORD, timeout / 4)
+        self._excused: set[Any] = set()
+        self._idle_at_first: dict[SocketStream, int] | None = None
+        self._left: set[SocketStream] = set()
+        self._asked: dict[SocketStream, bool] = {}
+        self._finished = 0
+        self._idle = 0
+        self._killed = 0
+        self._killed_at = 0.0
+
+    def hurry(self, timeout: float) -> None:
+        """Ends it after so many seconds, if it would last longer."""
+        self._deadline = min(self._deadline, _system.monotonic() + timeout)
+
+    def wait(self) -> DrainReport:
+        """Drives it to its end. The connection of a handler that calls this goes on, and is not in the report."""
+        self._excused.add(getcurrent())
+        self._count()
+        gevent.sleep(0)  # the greenlets of those who were just accepted begin
+        while self.report is None:
+            self._step()
+            if self.report is None:
+                gevent.sleep(PULSE)
+        return self.report
+
+    def _step(self) -> None:
+        self._count()
+        if self._idle_at_first is None:
+            self._idle_at_first = {stream: stream.octets_in for stream in self._left if stream.is_idle()}
+        now = _system.monotonic()
+        if not self._left and not self._connections.handshakes and not self._connections.queued:
+            self.report = DrainReport(self._finished, self._idle, self._killed)
+        elif now < self._deadline:
+            self._end_idle(now)
+            if now - self._began > HANDSHAKE_GRACE:
+                self._kill(self._connections.handshakes)
+        elif not self._killed_at:
+            self._killed_at = now
+            self._killed = len(self._left) + len(self._connections.queued)
+            self._kill(self._connections.handshakes)
+            self._kill(self._connections.queued.values())
+            self._kill(greenlet for stream, greenlet in self._connections.served.items() if stream in self._left)
+        elif now - self._killed_at > KILL_GRACE:
+            self._give_up()
+
+    def _count(self) -> None:
+        """Looks at who has left, and who has come."""
+        served = {stream for stream, greenlet in self._connections.served.items() if greenlet not in self._excused}
+        gone = self._left - served
+        self._left = served
+        if not self._killed_at:
+            idle = sum(self._asked.get(stream, False) for stream in gone)
+            self._idle += idle
+            self._finished += len(gone) - idle
+        for stream in gone:
+            self._asked.pop(stream, None)
+
+    def _end_idle(self, now: float) -> None:
+        assert self._idle_at_first is not None  # counted before
+        for stream in self._left:
+            if stream not in self._asked and stream.is_idle() and (stream.octets_in or now >= self._first_word_due):
+                self._asked[stream] = self._idle_at_first.get(stream) == stream.octets_in
+                stream.end_reads()
+
+    def _kill(self, greenlets: Any) -> None:
+        for greenlet in list(greenlets):
+            gevent.kill(greenlet)
+
+    def _give_up(self) -> None:
+        """Closes the streams of handlers that do not let themselves be killed."""
+        for stream in self._left:
+            stream.abort()
+        self.report = DrainReport(self._finished, self._idle, self._killed)

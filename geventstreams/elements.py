@@ -1,0 +1,163 @@
+"""Element types and encodings: what an octet looks like to the user, and back.
+
+Rules for the next editor: a character is decided by its own octets alone, so only codecs without memory are let in; whoever counts
+octets for characters counts them exactly, or mixing text and octets on one stream would lose step.
+"""
+
+from __future__ import annotations
+
+import codecs
+import enum
+import functools
+import re
+from typing import Any
+
+_WIDEST = {"euc_kr": 8}
+"""Octets of the longest character where that is more than four: EUC-KR spells rare syllables with eight."""
+
+_STATEFUL = (
+    r"utf_?7|utf_?16|utf_?32|utf_?8_?sig|(iso_?)?2022.*|iso2022.*|hz.*|.*escape|idna|punycode|.*jisx?0213|.*_2004|big5_?hkscs|undefined"
+)
+_EXACT = r"utf_?8|utf_?16_?[lb]e|utf_?32_?[lb]e"
+
+
+class ElementType(enum.Enum):
+    """What one octet looks like: a character, 0..255, or -128..127."""
+
+    BASE_CHAR = "base-char"
+    UNSIGNED_BYTE_8 = "unsigned-byte-8"
+    SIGNED_BYTE_8 = "signed-byte-8"
+
+
+_SYNONYMS: dict[Any, ElementType] = {str: ElementType.BASE_CHAR, bytes: ElementType.UNSIGNED_BYTE_8}
+
+
+def element_type(value: Any) -> ElementType:
+    """The element type that a user's value names: an `ElementType`, its name, `str` or `bytes`."""
+    if isinstance(value, ElementType):
+        return value
+    if isinstance(value, type) and value in _SYNONYMS:
+        return _SYNONYMS[value]
+    if isinstance(value, str):
+        for kind in ElementType:
+            if kind.value == value.lower():
+                return kind
+        raise ValueError(f"element_type must be one of {', '.join(repr(kind.value) for kind in ElementType)}, not {value!r}")
+    raise TypeError(f"element_type must be a name, str, bytes or an ElementType, not {type(value).__name__} {value!r}")
+
+
+class Encoding:
+    """A text codec without memory. `newline` is what ends a line; `unit` the octets that a character's length is a multiple of."""
+
+    def __init__(self, name: str) -> None:
+        try:
+            self.name = codecs.lookup(name).name
+            "".encode(self.name)
+        except (LookupError, UnicodeError):
+            raise ValueError(f"encoding must be a text codec that this Python knows, not {name!r}") from None
+        if re.fullmatch(_STATEFUL, self.name.replace("-", "_").lower()):
+            raise ValueError(f"encoding must be one whose characters do not depend on what came before them, not {name!r}")
+        self.newline = "\n".encode(self.name)
+        self.unit = len(self.newline)
+        self.latin = self.name == "iso8859-1"
+        self.single = self.unit == 1 and _is_single(self.name)
+        self.transparent = self.latin or self.name in ("utf-8", "ascii")
+        """Whether an octet below 128 is always a character of its own with that code."""
+        self.most = 1 if self.single else _WIDEST.get(self.name, 4)
+        """Octets of the longest character."""
+        self._exact = re.fullmatch(_EXACT, self.name.replace("-", "_").lower()) is not None
+
+    def encode(self, text: str) -> bytes:
+        """The octets of `text`, or UnicodeEncodeError."""
+        return text.encode(self.name)
+
+    def decode(self, octets: bytes, count: int, final: bool) -> tuple[str, int]:
+        """Up to `count` characters from the front, and how many octets these are.
+
+        Fewer only where the octets end. An invalid sequence before that is a UnicodeDecodeError whose `start` counts from the front;
+        an incomplete one at the end is left alone unless nothing more will come (`final`).
+        """
+        if self.single:
+            text = octets[:count].decode(self.name)
+            return text, len(text)
+        try:
+            text, used = self._decode_all(octets, final)
+        except UnicodeDecodeError as error:
+            text, used = self._decode_all(octets[: error.start], False)
+            if len(text) < count:
+                raise
+        if len(text) <= count:
+            return text, used
+        if self._exact:
+            return text[:count], len(text[:count].encode(self.name, "surrogatepass"))
+        return self._decode_stepwise(octets, count)
+
+    def _decode_all(self, octets: bytes, final: bool) -> tuple[str, int]:
+        decoder = codecs.getincrementaldecoder(self.name)()
+        text = decoder.decode(octets, final)
+        return text, len(octets) - len(decoder.getstate()[0])
+
+    def _decode_stepwise(self, octets: bytes, count: int) -> tuple[str, int]:
+        """The same octet by octet: some codecs write one character in more than one way, so its length is told by its octets only."""
+        decoder = codecs.getincrementaldecoder(self.name)()
+        characters: list[str] = []
+        for at in range(len(octets)):
+            characters += decoder.decode(octets[at : at + 1])
+            if len(characters) >= count:
+                return "".join(characters), at + 1
+        return "".join(characters), len(octets)
+
+
+def encoding(name: Any) -> Encoding:
+    """The encoding that a user's value names."""
+    if not isinstance(name, str):
+        raise TypeError(f"encoding must be a name, not {type(name).__name__} {name!r}")
+    return _encoding(name)
+
+
+@functools.lru_cache(maxsize=64)
+def _encoding(name: str) -> Encoding:
+    return Encoding(name)
+
+
+def _is_single(name: str) -> bool:
+    """Whether every octet is a character by itself: such a codec decodes no pair of octets to one character."""
+    try:
+        decoder = codecs.getincrementaldecoder(name)("replace")
+        return all(len(decoder.decode(bytes([octet]))) == 1 for octet in range(256))
+    except (LookupError, UnicodeError):
+        return False
+
+
+def octets_of_list(items: list[Any], kind: ElementType, encoding: Encoding) -> bytes:
+    """The octets of a list of integers or of characters; which ones it holds, its first item says."""
+    if not items:
+        return b""
+    if isinstance(items[0], str):
+        return encoding.encode("".join(_character(item, index) for index, item in enumerate(items)))
+    lowest, highest = (-128, 127) if kind is ElementType.SIGNED_BYTE_8 else (0, 255)
+    return bytes(_number(item, index, lowest, highest) & 255 for index, item in enumerate(items))
+
+
+def _character(item: Any, index: int) -> str:
+    if not isinstance(item, str):
+        raise TypeError(f"item {index} must be a character like those before it, not {type(item).__name__} {item!r}")
+    if len(item) != 1:
+        raise ValueError(f"item {index} must be one character, not {item!r}")
+    return item
+
+
+def _number(item: Any, index: int, lowest: int, highest: int) -> int:
+    if isinstance(item, (str, bool)) or not hasattr(item, "__index__"):
+        raise TypeError(f"item {index} must be an integer, not {type(item).__name__} {item!r}")
+    number = item.__index__()
+    if not lowest <= number <= highest:
+        raise ValueError(f"item {index} must be within {lowest}..{highest}, not {number}")
+    return int(number)
+
+
+def elements_of(octets: bytes, kind: ElementType) -> list[int]:
+    """The integers that octets are to a binary element type."""
+    if kind is ElementType.SIGNED_BYTE_8:
+        return [octet - 256 if octet > 127 else octet for octet in octets]
+    return list(octets)

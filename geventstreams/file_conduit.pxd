@@ -1,0 +1,47 @@
+cimport geventstreams._system as _system
+from geventstreams._buffers cimport InputBuffer, OutputBuffer
+from geventstreams.borrowed cimport FileTransport
+from geventstreams.turn cimport Turn
+
+cdef double NEVER
+cdef double SLICE
+cdef Py_ssize_t WOULD_WAIT
+
+
+cdef class FileConduit:
+    cdef object __weakref__
+    cdef readonly InputBuffer input
+    cdef readonly OutputBuffer output
+    cdef object _raw
+    cdef FileTransport _transport
+    cdef Py_ssize_t _buffering
+    cdef bint _is_readable
+    cdef bint _is_writable
+    cdef Turn _input_turn
+    cdef Turn _output_turn
+    cdef object _reader
+    cdef object _writer
+    cdef object _closer
+    cdef tuple _lost
+    cdef bint _closed
+    cdef Py_ssize_t _streak
+    cdef double _since
+    cdef bint _input_free
+    cdef bint _output_free
+    cdef readonly bint _alive
+
+    cdef void _refuse(self) except *
+    cdef void _refuse_interrupted(self) except *
+    cdef void _enter_input(self) except *
+    cdef void _leave_input(self) except *
+    cdef void _enter_output(self) except *
+    cdef void _leave_output(self) except *
+    cdef void _take(self, Turn turn) except *
+    cdef void _let_others_run(self) except *
+    cdef Py_ssize_t _fill(self, Py_ssize_t lacking) except? -2
+    cdef Py_ssize_t _receive(self, target, Py_ssize_t at, Py_ssize_t most) except? -2
+    cdef Py_ssize_t _receive_now(self, target, Py_ssize_t at, Py_ssize_t most) except? -2
+    cdef Py_ssize_t _send(self, octets, Py_ssize_t start, Py_ssize_t stop) except? -2
+    cdef bint _send_buffered(self) except? False
+    cdef void _flush_buffer(self) except *
+    cdef void _flush_at_close(self) except *

@@ -1,0 +1,246 @@
+"""Two buffers joined to a borrowed socket: what fills the one, drains the other, and lets both go.
+
+Rules for the next editor: every wait of a file is in this file, and between two waits each octet is in a buffer, so
+that any exception may end any wait and the same call be made again. A call that may wait has the turn of its direction
+for all it does, and asks after each wait whether the file was closed meanwhile. What a socket says comes out as it is:
+files speak the standard library's language, not that of `errors.py`.
+"""
+
+from __future__ import annotations
+
+import errno
+import io
+from typing import Any
+
+import gevent
+from gevent import get_hub, getcurrent
+
+import geventstreams._system as _system
+from geventstreams._buffers import InputBuffer, OutputBuffer
+from geventstreams.borrowed import FileTransport
+from geventstreams.errors import BROKEN
+from geventstreams.limits import NEVER, WOULD_WAIT
+from geventstreams.raw_files import RawSocketFile
+from geventstreams.turn import Turn
+
+SLICE = 0.005
+"""Seconds for which a file that never has to wait keeps the hub to itself."""
+
+LOST = BROKEN - {errno.ENOTCONN}
+"""Error numbers that end the input for good: nobody may take what comes after them for its orderly end."""
+
+
+class FileConduit:
+    """What every buffered file on a borrowed socket stands on: who may read and write, the waiting, and the closing."""
+
+    def __init__(self, raw: RawSocketFile, transport: FileTransport, buffering: int) -> None:
+        self.input = InputBuffer()
+        self.output = OutputBuffer()
+        self._raw: RawSocketFile | None = raw
+        self._transport = transport
+        self._buffering = buffering
+        self._is_readable = raw.readable()
+        self._is_writable = raw.writable()
+        self._input_turn = Turn()
+        self._output_turn = Turn()
+        self._reader: Any = None
+        self._writer: Any = None
+        self._closer: Any = None
+        self._lost: tuple[Any, ...] | None = None
+        self._closed = False
+        self._streak = 0
+        self._since = 0.0
+        self._input_free = self._is_readable
+        self._output_free = self._is_writable
+        self._alive = True
+
+    # Who may do what. `_input_free` and `_output_free` say that a call may begin at once.
+
+    def _refuse(self) -> None:
+        """Raises what keeps any call from this file: it is closed, or its raw file was taken away."""
+        if self._raw is None:
+            raise ValueError("raw stream has been detached")
+        if self._closed:
+            raise ValueError("I/O operation on closed file")
+
+    def _refuse_interrupted(self) -> None:
+        """Raises what ends a call that has waited: another greenlet closed the file."""
+        if self._closer is not getcurrent():
+            self._refuse()
+
+    def _enter_input(self) -> None:
+        """Waits for the turn to read."""
+        self._refuse()
+        if not self._is_readable:
+            raise io.UnsupportedOperation("not readable")
+        if self._reader is getcurrent():
+            raise RuntimeError(f"reentrant call inside {self!r}")
+        self._take(self._input_turn)
+        self._reader = getcurrent()
+        self._input_free = False
+
+    def _leave_input(self) -> None:
+        self._reader = None
+        self._input_turn.give()
+        self._input_free = self._input_turn.holder is None and not self._closed
+
+    def _enter_output(self) -> None:
+        """Waits for the turn to write."""
+        self._refuse()
+        if not self._is_writable:
+            raise io.UnsupportedOperation("not writable")
+        if self._writer is getcurrent():
+            raise RuntimeError(f"reentrant call inside {self!r}")
+        self._take(self._output_turn)
+        self._writer = getcurrent()
+        self._output_free = False
+
+    def _leave_output(self) -> None:
+        self._writer = None
+        self._output_turn.give()
+        self._output_free = self._output_turn.holder is None and not self._closed
+
+    def _take(self, turn: Turn) -> None:
+        if turn.take(get_hub(), NEVER) and (self._closed or self._raw is None):
+            turn.give()
+        self._refuse()
+
+    def _let_others_run(self) -> None:
+        """A file that never had to wait for SLICE seconds lets the hub go round once."""
+        now = _system.monotonic()
+        if self._streak == 0:
+            self._since = now
+        self._streak += 1
+        if now - self._since > SLICE and getcurrent() is not get_hub():
+            self._streak = 0
+            gevent.sleep(0)
+            self._refuse_interrupted()
+
+    # Input.
+
+    def _fill(self, lacking: int) -> int:
+        """Waits for a receipt into the buffer: its octets, 0 at the end of the input, WOULD_WAIT where the socket may
+        not wait."""
+        return self._receive(None, 0, max(lacking, self._buffering))
+
+    def _receive(self, target: memoryview | None, at: int, most: int) -> int:
+        """The same, of `most` octets at most into the buffer, or straight into `target[at:]`."""
+        while True:
+            count = self._receive_now(target, at, most)
+            if count != WOULD_WAIT:
+                return count
+            self.input.settle()
+            self._streak = 0
+            if not self._transport.await_input():
+                return WOULD_WAIT
+            self._refuse_interrupted()
+
+    def _receive_now(self, target: memoryview | None, at: int, most: int) -> int:
+        if self._lost is not None:
+            raise OSError(*self._lost)
+        self._let_others_run()
+        try:
+            if target is not None:
+                count = self._transport.recv_into(target, at, self.input.counts)
+                if count > 0:
+                    self.input.counts.pop()
+                return count
+            space = self.input.space()
+            if most < len(space) - self.input.end:
+                space = space[: self.input.end + most]
+            count = self._transport.recv_into(space, self.input.end, self.input.counts)
+        except OSError as error:
+            if error.errno in LOST:
+                self._lost = (error.errno, error.strerror)
+            raise
+        self._refuse()
+        self.input.absorb()
+        return count
+
+    # Output.
+
+    def _send(self, octets: memoryview, start: int, stop: int) -> int:
+        """Waits until some of `octets[start:stop]` are sent: how many, or WOULD_WAIT where the socket may not wait."""
+        while True:
+            self._let_others_run()
+            count = self._transport.send(octets, start, stop)
+            if count != WOULD_WAIT:
+                return count
+            self._streak = 0
+            if not self._transport.await_output():
+                return WOULD_WAIT
+            self._refuse_interrupted()
+
+    def _send_buffered(self) -> bool:
+        """Sends some of what is buffered; False where the socket may not wait."""
+        count = self._send(self.output.view, self.output.start, self.output.end)  # type: ignore[arg-type]  # not empty
+        if count > 0:
+            self.output.strike(count)
+        return count != WOULD_WAIT
+
+    def _flush_buffer(self) -> None:
+        while len(self.output):
+            if not self._send_buffered():
+                raise BlockingIOError(errno.EAGAIN, "write could not complete without blocking", 0)
+
+    # Closing.
+
+    @property
+    def closed(self) -> bool:
+        """True from the first moment of closing."""
+        if self._raw is None:
+            raise ValueError("raw stream has been detached")
+        return self._closed or self._transport.closed
+
+    def close(self) -> None:
+        """Flushes and gives the socket's reference back, whatever the flush ends with; wakes whoever waits in this
+        file."""
+        if self._closed or self._raw is None:
+            return
+        self._closed = True
+        self._input_free = self._output_free = False
+        try:
+            self._input_turn.refuse()
+            self._output_turn.refuse()
+            self._transport.wake()
+            if len(self.output) or self._output_turn.holder is not None:
+                self._flush_at_close()
+        finally:
+            self._raw.close()
+            self.input.clear()
+            self.output.clear()
+
+    def _flush_at_close(self) -> None:
+        """Sends the rest, once the greenlet that was woken in the middle of a write has left."""
+        self._closer = getcurrent()
+        self._output_turn.take(get_hub(), NEVER)
+        try:
+            self._flush_buffer()
+        finally:
+            self._output_turn.give()
+
+    def __del__(self) -> None:
+        # Never waits, since a collector may run it anywhere: what still has to be sent is left to a greenlet of its
+        # own.
+        if not getattr(self, "_alive", False) or self._closed or self._raw is None:
+            return
+        self._closed = True
+        if len(self.output) and not self._transport.closed:
+            gevent.spawn(_send_rest, self.output, self._transport, self._raw)
+        else:
+            self._raw.close()
+
+
+def _send_rest(output: OutputBuffer, transport: FileTransport, raw: RawSocketFile) -> None:
+    """Sends what a dropped file still held; nobody is there to be told of an error."""
+    try:
+        while len(output):
+            count = transport.send(output.view, output.start, output.end)  # type: ignore[arg-type]  # not empty
+            if count != WOULD_WAIT:
+                output.strike(count)
+            elif not transport.await_output():
+                break
+    except (OSError, ValueError):
+        pass
+    finally:
+        raw.close()

@@ -1,0 +1,18 @@
+"""The numbers that the rooms of a stream agree on."""
+
+from __future__ import annotations
+
+NEVER = float("inf")
+"""No limit, in seconds or octets."""
+
+WOULD_WAIT = -1
+"""What a transport answers where a call would have to wait."""
+
+ENDED = 0
+"""What a transport answers where the input ended."""
+
+BLOCK = 65536
+"""Octets of a leased block of memory, and the size of an output buffer."""
+
+SMALL = 4096
+"""A remainder up to this size is copied in front of what arrives next; below this much room a buffer makes more."""

@@ -1,0 +1,19 @@
+cimport geventstreams.arguments as arguments
+from geventstreams.buffered cimport BufferedStream
+from geventstreams.conduit cimport Process
+
+cdef Process PROCESS
+cdef object START
+
+
+cdef class LispStream(BufferedStream):
+    cdef object _element_type
+    cdef object _encoding
+    cdef bint _is_latin
+    cdef bint _is_binary
+    cdef bint _is_signed
+    cdef object _last_char
+    cdef bytes _last_octets
+    cdef long long _last_taken
+
+    cdef bint _more(self) except? False

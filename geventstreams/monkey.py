@@ -1,0 +1,123 @@
+"""Puts `geventstreams.makefile` in the place of `socket.makefile`, for code that was written for the standard library.
+
+Rules for the next editor: this module is imported by name only, never by the package, so that `python -m
+geventstreams.monkey` finds it fresh. Whatever it replaces it keeps, and puts back only where its own replacement still
+stands.
+"""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import os
+import runpy
+import sys
+from typing import Any
+
+import gevent.monkey
+import gevent.socket
+
+from geventstreams.legacy import makefile
+
+USAGE = """\
+usage: python -m geventstreams.monkey [OPTION ...] SCRIPT [ARGUMENT ...]
+
+Runs a script after gevent.monkey.patch_all() and geventstreams.monkey.patch_makefile().
+
+  --module      SCRIPT is the name of a module
+  --no-PART     leaves a part of the standard library unpatched
+  --PART        patches this part only, and those named likewise
+  --verbose     says what is patched
+  --help        prints this
+
+parts: {parts}
+"""
+
+_BLOCKING_SOCKET: Any = gevent.monkey.get_original("socket", "socket")
+_blocking_makefile = _BLOCKING_SOCKET.makefile
+_originals: dict[Any, Any] = {}
+
+
+def _makefile_when_patched(
+    self: Any,
+    mode: str = "r",
+    buffering: int | None = None,
+    *,
+    encoding: str | None = None,
+    errors: str | None = None,
+    newline: str | None = None,
+) -> Any:
+    """The makefile of sockets that were made before `patch_all()`; as long as that was not called, the standard
+    library's own."""
+    make = makefile if gevent.monkey.is_module_patched("socket") else _blocking_makefile
+    return make(self, mode, buffering, encoding=encoding, errors=errors, newline=newline)
+
+
+_REPLACEMENTS: dict[Any, Any] = {gevent.socket.socket: makefile, _BLOCKING_SOCKET: _makefile_when_patched}
+
+
+def patch_makefile() -> None:
+    """Gives every gevent socket our `makefile`, TLS ones too; sockets of the standard library from `patch_all()` on."""
+    for kind, replacement in _REPLACEMENTS.items():
+        if kind.makefile is not replacement:
+            _originals[kind] = kind.makefile
+            kind.makefile = replacement
+
+
+def unpatch_makefile() -> None:
+    """The reverse; files that were made stay as they are."""
+    for kind, original in _originals.items():
+        if kind.makefile is _REPLACEMENTS[kind]:
+            kind.makefile = original
+    _originals.clear()
+
+
+def is_makefile_patched() -> bool:
+    """Whether gevent's sockets have our `makefile`."""
+    return gevent.socket.socket.makefile is makefile
+
+
+def main(arguments: list[str]) -> int:
+    """The command line; the status to exit with, where the script did not do so itself."""
+    parts = [name for name in inspect.signature(gevent.monkey.patch_all).parameters if name != "kwargs"]
+    switches: dict[str, bool] = {}
+    run: Any = runpy.run_path
+    verbose = False
+    while arguments and arguments[0].startswith("--"):
+        option = arguments.pop(0)[2:]
+        if option == "help":
+            print(USAGE.format(parts=", ".join(parts)))
+            return 0
+        if option == "module":
+            run = runpy.run_module
+        elif option == "verbose":
+            verbose = True
+        elif option.removeprefix("no-") in parts:
+            switches[option.removeprefix("no-")] = not option.startswith("no-")
+        else:
+            return _refuse(f"there is no option --{option}", parts)
+    if not arguments:
+        return _refuse("which script?", parts)
+    if any(switches.values()):
+        modules = [part for part in parts if hasattr(gevent.monkey, f"patch_{part}")]
+        switches = dict.fromkeys(modules, False) | switches
+    if verbose:
+        print(f"gevent.monkey.patch_all({', '.join(f'{name}={value}' for name, value in switches.items())})")
+        print("geventstreams.monkey.patch_makefile()")
+    gevent.monkey.patch_all(**switches)
+    patch_makefile()
+    sys.argv[:] = arguments
+    if run is runpy.run_path and os.path.isfile(arguments[0]) and not getattr(sys.flags, "safe_path", False):
+        sys.path[0] = os.path.dirname(os.path.abspath(arguments[0]))
+    run(arguments[0], run_name="__main__")
+    return 0
+
+
+def _refuse(why: str, parts: list[str]) -> int:
+    print(f"{why}\n\n{USAGE.format(parts=', '.join(parts))}", file=sys.stderr)
+    return 2
+
+
+if __name__ == "__main__":
+    # By its own name, so that the script's `from geventstreams import monkey` finds the same state.
+    sys.exit(importlib.import_module("geventstreams.monkey").main(sys.argv[1:]))

@@ -1,0 +1,21 @@
+"""Why a greenlet waits, where people look for it: in the stack that `gevent.util.format_run_info` prints.
+
+Rule for the next editor: this file is never compiled, since only a Python frame shows a name.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from types import FunctionType
+from typing import Any
+
+
+def _call(function: Callable[..., Any], *args: Any) -> Any:
+    return function(*args)
+
+
+def under_the_name(reason: str, function: Callable[..., Any], *args: Any) -> Any:
+    """`function(*args)`, called from a frame whose name is `reason`."""
+    if not isinstance(reason, str):
+        raise TypeError(f"wait_reason must be a string, not {type(reason).__name__} {reason!r}")
+    return FunctionType(_call.__code__.replace(co_name=reason), globals())(function, *args)

@@ -1,0 +1,18 @@
+cimport geventstreams._bytes as _bytes
+cimport geventstreams.arguments as arguments
+from geventstreams.file_conduit cimport FileConduit
+
+cdef object ALL
+cdef Py_ssize_t DIRECT
+cdef Py_ssize_t LARGE
+cdef Py_ssize_t LARGEST
+cdef Py_ssize_t WOULD_WAIT
+
+
+cdef class SocketFile(FileConduit):
+    cpdef bytes readline(self, object size=*)
+    cdef object _read(self, Py_ssize_t wanted)
+    cdef object _read_large(self, Py_ssize_t wanted)
+    cdef object _read_into(self, target, Py_ssize_t wanted)
+    cdef Py_ssize_t _line(self, Py_ssize_t wanted) except -1
+    cdef void _write(self, octets, Py_ssize_t count) except *

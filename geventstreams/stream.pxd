@@ -1,0 +1,6 @@
+cimport geventstreams.arguments as arguments
+from geventstreams.securable cimport SecurableStream
+
+
+cdef class SocketStream(SecurableStream):
+    pass

@@ -1,0 +1,27 @@
+"""For tests of whatever is built on streams: checks that any stream passes, and transports that make its life hard."""
+
+from __future__ import annotations
+
+from geventstreams.testing.checks import check_input_stream, check_io_stream, check_output_stream
+from geventstreams.testing.transports import (
+    FailingTransport,
+    HostileTransport,
+    MemoryTransport,
+    PiecemealTransport,
+    StallingTransport,
+    TransportOver,
+    memory_pair,
+)
+
+__all__ = [
+    "FailingTransport",
+    "HostileTransport",
+    "MemoryTransport",
+    "PiecemealTransport",
+    "StallingTransport",
+    "TransportOver",
+    "check_input_stream",
+    "check_io_stream",
+    "check_output_stream",
+    "memory_pair",
+]

@@ -1,0 +1,383 @@
+"""Transports for tests: memory instead of a connection, and hindrances that can be put over any transport.
+
+A stream over one of them is `BufferedStream(transport)` or, with the Lisp vocabulary, `LispStream(transport)`.
+
+Rules for the next editor: hindrances keep the contract of `Transport`: whatever they do to the time and the size of the
+pieces, no octet is lost, doubled or moved by them. `emptied`, `unsent`, `received` and `ready` are read as fields, so
+they are copied after each call.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+from random import Random
+from typing import Any
+
+import gevent
+from gevent import get_hub
+
+from geventstreams.errors import StreamError
+from geventstreams.limits import BLOCK, ENDED, WOULD_WAIT
+from geventstreams.transport import Transport, Wakeup
+
+
+class _Pipe:
+    """One direction of a memory pair: octets on their way, and who waits for them or for room."""
+
+    def __init__(self, capacity: int) -> None:
+        self.capacity = capacity
+        self.octets = bytearray()
+        self.ended = False
+        """The writer said that nothing more comes."""
+        self.reset = False
+        """The writer broke the connection."""
+        self.deserted = False
+        """The reader has gone."""
+        hub = get_hub()
+        self.filled = Wakeup(hub)
+        self.drained = Wakeup(hub)
+
+    def tell(self) -> None:
+        """Wakes both sides, to look again."""
+        self.filled.fire()
+        self.drained.fire()
+
+
+class MemoryTransport(Transport):
+    """One end of a connection that is in memory: what `memory_pair` makes two of."""
+
+    def __init__(self, incoming: _Pipe, outgoing: _Pipe, names: tuple[str, str]) -> None:
+        Transport.__init__(self)
+        self._incoming = incoming
+        self._outgoing = outgoing
+        self._names = names
+        self._open = True
+        self.peer = names[1]
+
+    def recv_into(self, space: memoryview, start: int, counts: list[int]) -> int:
+        octets = self._there().octets
+        if octets:
+            count = min(len(space) - start, len(octets))
+            with memoryview(octets) as view:
+                space[start : start + count] = view[:count]
+            counts.append(count)
+            del octets[:count]
+            self.received += count
+            self.emptied = not octets
+            self._incoming.drained.fire()
+            return count
+        if self._incoming.reset:
+            raise ConnectionResetError(errno.ECONNRESET, os.strerror(errno.ECONNRESET))
+        return ENDED if self._incoming.ended else WOULD_WAIT
+
+    def send(self, octets: memoryview, start: int, stop: int) -> int:
+        self._there()
+        if self._incoming.reset:
+            raise ConnectionResetError(errno.ECONNRESET, os.strerror(errno.ECONNRESET))
+        if self._outgoing.deserted or self._outgoing.ended:
+            raise BrokenPipeError(errno.EPIPE, os.strerror(errno.EPIPE))
+        count = min(stop - start, self._outgoing.capacity - len(self._outgoing.octets))
+        if count <= 0:
+            return WOULD_WAIT
+        self._outgoing.octets += octets[start : start + count]
+        self._outgoing.filled.fire()
+        return count
+
+    def _there(self) -> _Pipe:
+        if not self._open:
+            raise OSError(errno.EBADF, os.strerror(errno.EBADF))
+        return self._incoming
+
+    def readable(self) -> int:
+        incoming = self._there()
+        return len(incoming.octets) or (ENDED if incoming.ended or incoming.reset else WOULD_WAIT)
+
+    def wait_input(self, limit: float) -> bool:
+        return self.readable() != WOULD_WAIT or self._incoming.filled.wait(limit)
+
+    def wait_output(self, limit: float) -> bool:
+        pipe = self._outgoing
+        full = len(pipe.octets) >= pipe.capacity and not (pipe.deserted or self._incoming.reset)
+        return not full or pipe.drained.wait(limit)
+
+    def input_wakeup(self) -> Wakeup:
+        return self._incoming.filled
+
+    def output_wakeup(self) -> Wakeup:
+        return self._outgoing.drained
+
+    def end_output(self) -> int:
+        self._outgoing.ended = True
+        self._outgoing.filled.fire()
+        return 0
+
+    def end_input(self) -> None:
+        self._incoming.ended = True
+        self._incoming.filled.fire()
+
+    def addresses(self) -> tuple[Any, Any]:
+        return self._names
+
+    def close(self, abort: bool = False) -> None:
+        if not self._open:
+            return
+        self._open = False
+        self._incoming.deserted = True
+        self._outgoing.ended = True
+        self._outgoing.reset = abort
+        self._incoming.tell()
+        self._outgoing.tell()
+
+    def __del__(self) -> None:
+        self.close()
+
+
+def memory_pair(capacity: int = BLOCK) -> tuple[Transport, Transport]:
+    """Two transports, each of which receives what the other sends; `capacity` octets may be on their way, each way."""
+    if capacity < 1:
+        raise ValueError(f"capacity must be positive, not {capacity!r}")
+    there, back = _Pipe(capacity), _Pipe(capacity)
+    return MemoryTransport(back, there, ("memory one", "memory two")), MemoryTransport(
+        there, back, ("memory two", "memory one")
+    )
+
+
+class TransportOver(Transport):
+    """Passes every call on to another transport: what hindrances are made from."""
+
+    def __init__(self, transport: Transport) -> None:
+        Transport.__init__(self)
+        self.below = transport
+        self._note()
+
+    def _note(self) -> None:
+        """Copies the fields in which a transport says what its last call did."""
+        self.emptied = self.below.emptied
+        self.unsent = self.below.unsent
+        self.received = self.below.received
+        self.ready = self.below.ready
+
+    @property
+    def peer(self) -> str:  # type: ignore[override]  # read only here
+        return self.below.peer
+
+    def recv_into(self, space: memoryview, start: int, counts: list[int]) -> int:
+        try:
+            return self.below.recv_into(space, start, counts)
+        finally:
+            self._note()
+
+    def send(self, octets: memoryview, start: int, stop: int) -> int:
+        try:
+            return self.below.send(octets, start, stop)
+        finally:
+            self._note()
+
+    def flush(self) -> int:
+        try:
+            return self.below.flush()
+        finally:
+            self._note()
+
+    def readable(self) -> int:
+        return self.below.readable()
+
+    def wait_input(self, limit: float) -> bool:
+        try:
+            return self.below.wait_input(limit)
+        finally:
+            self._note()
+
+    def wait_output(self, limit: float) -> bool:
+        try:
+            return self.below.wait_output(limit)
+        finally:
+            self._note()
+
+    def input_wakeup(self) -> Wakeup:
+        return self.below.input_wakeup()
+
+    def output_wakeup(self) -> Wakeup:
+        return self.below.output_wakeup()
+
+    def end_output(self) -> int:
+        try:
+            return self.below.end_output()
+        finally:
+            self._note()
+
+    def end_input(self) -> None:
+        self.below.end_input()
+
+    def refusal(self, stream: Any) -> StreamError:
+        return self.below.refusal(stream)
+
+    def discard(self) -> int:
+        return self.below.discard()
+
+    def not_yet_sent(self) -> int:
+        return self.below.not_yet_sent()
+
+    def unread(self) -> int:
+        return self.below.unread()
+
+    def wake(self) -> None:
+        self.below.wake()
+
+    def fileno(self) -> int:
+        return self.below.fileno()
+
+    def addresses(self) -> tuple[Any, Any]:
+        return self.below.addresses()
+
+    def close(self, abort: bool = False) -> None:
+        self.below.close(abort)
+
+    def forsake(self) -> None:
+        self.below.forsake()
+
+
+class PiecemealTransport(TransportOver):
+    """Gives and takes at most `n` octets at a time."""
+
+    def __init__(self, transport: Transport, n: int = 1) -> None:
+        if n < 1:
+            raise ValueError(f"n must be positive, not {n!r}")
+        TransportOver.__init__(self, transport)
+        self.n = n
+
+    def recv_into(self, space: memoryview, start: int, counts: list[int]) -> int:
+        return TransportOver.recv_into(self, space[: start + self.n], start, counts)
+
+    def send(self, octets: memoryview, start: int, stop: int) -> int:
+        return TransportOver.send(self, octets, start, min(stop, start + self.n))
+
+
+class StallingTransport(TransportOver):
+    """Stands still between `stall()` and `resume()`: no octet comes in, or none goes out, and nothing says why."""
+
+    def __init__(self, transport: Transport) -> None:
+        TransportOver.__init__(self, transport)
+        self.input_stalled = False
+        self.output_stalled = False
+        self._input_resumed = Wakeup(get_hub())
+        self._output_resumed = Wakeup(get_hub())
+
+    def stall(self, direction: str = "io") -> None:
+        """Stops `"input"`, `"output"`, or both."""
+        self.input_stalled = self.input_stalled or direction != "output"
+        self.output_stalled = self.output_stalled or direction != "input"
+
+    def resume(self) -> None:
+        """Lets everything go on."""
+        self.input_stalled = self.output_stalled = False
+        self.wake()
+
+    def recv_into(self, space: memoryview, start: int, counts: list[int]) -> int:
+        return WOULD_WAIT if self.input_stalled else TransportOver.recv_into(self, space, start, counts)
+
+    def send(self, octets: memoryview, start: int, stop: int) -> int:
+        return WOULD_WAIT if self.output_stalled else TransportOver.send(self, octets, start, stop)
+
+    def flush(self) -> int:
+        return WOULD_WAIT if self.output_stalled and self.unsent else TransportOver.flush(self)
+
+    def readable(self) -> int:
+        return WOULD_WAIT if self.input_stalled else self.below.readable()
+
+    def wait_input(self, limit: float) -> bool:
+        return self._input_resumed.wait(limit) if self.input_stalled else TransportOver.wait_input(self, limit)
+
+    def wait_output(self, limit: float) -> bool:
+        return self._output_resumed.wait(limit) if self.output_stalled else TransportOver.wait_output(self, limit)
+
+    def wake(self) -> None:
+        self.below.wake()
+        self._input_resumed.fire()
+        self._output_resumed.fire()
+
+    def close(self, abort: bool = False) -> None:
+        self.below.close(abort)
+        self._input_resumed.fire()
+        self._output_resumed.fire()
+
+
+class FailingTransport(TransportOver):
+    """Of the calls that reach the system the `k`-th, counted from 1, fails with a copy of `error`; all others work.
+
+    `calls` is how many were made, so a campaign over all k knows when it is through.
+    """
+
+    def __init__(self, transport: Transport, k: int, error: OSError) -> None:
+        TransportOver.__init__(self, transport)
+        self.k = k
+        self.error = error
+        self.calls = 0
+
+    def _count(self) -> None:
+        self.calls += 1
+        if self.calls == self.k:
+            raise type(self.error)(*self.error.args)
+
+    def recv_into(self, space: memoryview, start: int, counts: list[int]) -> int:
+        self._count()
+        return TransportOver.recv_into(self, space, start, counts)
+
+    def send(self, octets: memoryview, start: int, stop: int) -> int:
+        self._count()
+        return TransportOver.send(self, octets, start, stop)
+
+    def flush(self) -> int:
+        self._count()
+        return TransportOver.flush(self)
+
+    def end_output(self) -> int:
+        self._count()
+        return TransportOver.end_output(self)
+
+    def end_input(self) -> None:
+        self._count()
+        self.below.end_input()
+
+    def discard(self) -> int:
+        self._count()
+        return self.below.discard()
+
+
+class HostileTransport(TransportOver):
+    """Gives and takes pieces of any size up to `most`, says at times that it would wait in vain, wakes for nothing.
+
+    `random` decides, so a seed repeats it; `spite` is how likely each of these is.
+    """
+
+    def __init__(self, transport: Transport, random: Random, *, most: int = 100, spite: float = 0.2) -> None:
+        TransportOver.__init__(self, transport)
+        self.random = random
+        self.most = most
+        self.spite = spite
+
+    def _spiteful(self) -> bool:
+        return self.random.random() < self.spite
+
+    def recv_into(self, space: memoryview, start: int, counts: list[int]) -> int:
+        if self._spiteful():
+            return WOULD_WAIT
+        return TransportOver.recv_into(self, space[: start + self.random.randint(1, self.most)], start, counts)
+
+    def send(self, octets: memoryview, start: int, stop: int) -> int:
+        if self._spiteful():
+            return WOULD_WAIT
+        return TransportOver.send(self, octets, start, min(stop, start + self.random.randint(1, self.most)))
+
+    def wait_input(self, limit: float) -> bool:
+        if self._spiteful():
+            gevent.sleep(0)
+            return True
+        return TransportOver.wait_input(self, limit)
+
+    def wait_output(self, limit: float) -> bool:
+        if self._spiteful():
+            gevent.sleep(0)
+            return True
+        return TransportOver.wait_output(self, limit)

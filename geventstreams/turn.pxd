@@ -1,0 +1,17 @@
+cimport geventstreams._system as _system
+from geventstreams.transport cimport Wakeup
+
+
+cdef double NEVER
+
+
+cdef class Turn:
+    cdef readonly object holder
+    cdef object _queue
+    cdef double _progress
+
+    cpdef bint take(self, hub, double limit) except? False
+    cdef void _wait(self, Wakeup ticket, double limit) except *
+    cpdef void progressed(self) except *
+    cpdef void give(self) except *
+    cpdef void refuse(self) except *

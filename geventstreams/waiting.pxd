@@ -1,0 +1,44 @@
+import cython
+
+cimport geventstreams._system as _system
+from geventstreams.conduit cimport Conduit
+
+cdef double NEVER
+cdef double ROUND
+cdef Py_ssize_t ONE_POLL
+
+
+cdef class Bell:
+    cdef object _board
+    cdef readonly object stream
+    cdef public bint rung
+
+
+cdef class Board:
+    cdef object __weakref__
+    cdef readonly object hub
+    cdef public list noted
+    cdef list _waiters
+    cdef Py_ssize_t _active
+    cdef bint _hangs_on
+
+    cpdef list bells(self)
+    cpdef void begin(self) except *
+    cpdef void end(self) except *
+    cpdef void take_down(self) except *
+    cpdef list quiet(self)
+    cpdef Bell hang(self, stream)
+    cpdef void note(self, Bell bell) except *
+    cpdef list ask(self)
+    cpdef bint wait_for_bell(self, double limit) except? False
+    cpdef void wake(self) except *
+
+
+cdef class Roster(Board):
+    cdef list _bells
+
+    cpdef bint lists(self, list streams) except? False
+
+
+@cython.locals(conduit=Conduit)
+cdef void _begin(list streams) except *

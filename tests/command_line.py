@@ -1,0 +1,89 @@
+"""Running the command line, and other programs, as processes: with a time limit, and far from the checkout."""
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+LIMIT = 60.0
+GEVENTSTREAMS = [sys.executable, "-m", "geventstreams"]
+
+
+@dataclass
+class Outcome:
+    """How a program ended, and what it said."""
+
+    status: int
+    output: bytes
+    errors: str
+
+    def refused(self, status: int) -> str:
+        """The one line on standard error of a command that ended with this status and printed nothing else."""
+        lines = self.errors.splitlines()
+        assert (self.status, len(lines)) == (status, 1), self
+        assert "Traceback" not in self.errors
+        assert self.output == b""
+        return lines[0]
+
+
+def run(*words: object, given: bytes = b"", folder: Path | str = "/", **environment: str) -> Outcome:
+    """Runs a program to its end."""
+    done = subprocess.run(
+        [str(word) for word in words],
+        input=given,
+        capture_output=True,
+        timeout=LIMIT,
+        check=False,
+        cwd=folder,
+        env=os.environ | environment,
+    )
+    return Outcome(done.returncode, done.stdout, done.stderr.decode())
+
+
+def geventstreams(*words: object, given: bytes = b"", folder: Path | str = "/", **environment: str) -> Outcome:
+    """Runs `python -m geventstreams` to its end."""
+    return run(*GEVENTSTREAMS, *words, given=given, folder=folder, **environment)
+
+
+@contextmanager
+def started(*words: object, folder: Path | str = "/", **pipes: object) -> Iterator[subprocess.Popen[bytes]]:
+    """A program that runs while the block does; its streams are pipes where `stdin=` and so on are not given."""
+    streams = {name: pipes.get(name, subprocess.PIPE) for name in ("stdin", "stdout", "stderr")}
+    process = subprocess.Popen([str(word) for word in words], cwd=folder, bufsize=0, **streams)  # type: ignore[call-overload]
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.wait()
+        for stream in (process.stdin, process.stdout, process.stderr):
+            if stream is not None:
+                stream.close()
+
+
+@dataclass
+class Serving:
+    """A `geventstreams serve` that listens."""
+
+    process: subprocess.Popen[bytes]
+    port: int
+
+    def end(self, number: int = signal.SIGTERM) -> Outcome:
+        """Sends it a signal and waits until it is gone."""
+        self.process.send_signal(number)
+        output, errors = self.process.communicate(timeout=LIMIT)
+        return Outcome(self.process.returncode, output, errors.decode())
+
+
+@contextmanager
+def serving(*words: object, listen: str = "127.0.0.1:0") -> Iterator[Serving]:
+    """`geventstreams serve` with these words, on a free port."""
+    with started(*GEVENTSTREAMS, "serve", *words, "--listen", listen) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        line = process.stdout.readline().decode()
+        assert line.startswith("serving "), line or process.stderr.read().decode()
+        yield Serving(process, int(line.rpartition(":")[2]))

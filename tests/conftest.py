@@ -1,0 +1,96 @@
+"""Says which build of geventstreams is tested, and refuses one that is not made from the sources beside the tests.
+
+A built module wins over the `.py` that was edited after it, and an installed package over the checkout: both would let
+tests pass that never saw the change. Rule for the next editor: only what every test needs stands here.
+"""
+
+import importlib.util
+import os
+import platform
+from collections.abc import Generator, Iterator
+from importlib.machinery import EXTENSION_SUFFIXES
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import gevent
+import pytest
+
+pytest_plugins = ["servers.fixtures", "pairs", "tls_kit"]
+
+CHECKOUT = Path(__file__).resolve().parent.parent
+
+
+def tested_package() -> Path:
+    """The directory of the package that the tests will import; nothing of it is imported yet."""
+    spec = importlib.util.find_spec("geventstreams")
+    if spec is None or spec.origin is None:
+        raise pytest.UsageError("geventstreams is not installed; in the checkout use `python -m pytest`")
+    return Path(spec.origin).resolve().parent
+
+
+def stale_builds(package: Path) -> Iterator[str]:
+    """What is wrong with the modules built inside a checkout: each must be younger than its source and every `.pxd`."""
+    declarations = sorted(package.glob("*.pxd"))
+    for build in sorted(package.glob(f"*{EXTENSION_SUFFIXES[0]}")):
+        sources = [package / f"{build.name.partition('.')[0]}.py", *declarations]
+        newer = [path.name for path in sources if not path.exists() or path.stat().st_mtime > build.stat().st_mtime]
+        if newer:
+            yield f"{build.name} is older than {', '.join(newer)}"
+
+
+def foreign_sources(package: Path) -> Iterator[str]:
+    """Where an installed package differs from the sources of the checkout that the tests belong to."""
+    for source in sorted((CHECKOUT / "geventstreams").rglob("*.p*")):
+        name = source.relative_to(CHECKOUT / "geventstreams")
+        if source.suffix in {".py", ".pxd"} and (
+            not (package / name).exists() or (package / name).read_bytes() != source.read_bytes()
+        ):
+            yield f"{name} of {package} differs from the one in {CHECKOUT}"
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    package = tested_package()
+    installed = package != CHECKOUT / "geventstreams"
+    plain = os.environ.get("PURE_PYTHON", "") not in {"", "0"}
+    problems = list(foreign_sources(package)) if installed else [] if plain else list(stale_builds(package))
+    if problems:
+        mend = "install the checkout again" if installed else "run `python setup.py build_ext --inplace` again"
+        raise pytest.UsageError(f"stale geventstreams; {mend}, or delete the build: " + "; ".join(problems))
+    if not installed:  # programs that tests start have to find the same package
+        inherited = os.environ.get("PYTHONPATH")
+        os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(CHECKOUT), inherited]))
+
+
+def tested_build() -> str:
+    """One line about what is tested: the build, the loop, the versions."""
+    compiled = importlib.import_module("geventstreams").compiled
+    return (
+        f"geventstreams {'compiled' if compiled else 'plain'}, loop {gevent.config.loop.__module__}, "
+        f"gevent {version('gevent')}, greenlet {version('greenlet')}, "
+        f"{platform.python_implementation()} {platform.python_version()}"
+    )
+
+
+def pytest_report_header(config: pytest.Config) -> list[str]:
+    return [tested_build(), f"geventstreams from {tested_package()}"]
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> Generator[None, Any, Any]:
+    """A test that outlived its time limit fails, even if the limit ended another greenlet than the test's own."""
+    report = yield
+    marker = item.get_closest_marker("timeout")
+    option = item.config.getoption("timeout")
+    limit = marker.args[0] if marker else float(item.config.getini("timeout")) if option is None else option
+    if report.passed and 0 < limit < call.duration:
+        report.outcome = "failed"
+        report.longrepr = f"took {call.duration:.1f} s, more than its limit of {limit} s"
+    return report
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    counts = ", ".join(
+        f"{len(terminalreporter.getreports(outcome))} {outcome}" for outcome in ("passed", "failed", "error", "skipped")
+    )
+    terminalreporter.write_line(f"{tested_build()}: {counts}")

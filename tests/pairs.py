@@ -1,0 +1,138 @@
+"""Connected streams for the tests of the core, over TCP, Unix sockets and memory, and what those tests share.
+
+Rule for the next editor: whatever is made here is closed after the test, so a test may leave it in any state.
+"""
+
+import gc
+import os
+import socket
+import struct
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import gevent.socket
+import pytest
+
+from geventstreams.buffered import BufferedStream
+from geventstreams.lisp import LispStream
+from geventstreams.stream import SocketStream
+from geventstreams.testing import memory_pair
+
+KINDS = ("tcp", "unix", "memory")
+SOCKET_KINDS = ("tcp", "unix")
+
+
+class Pairs:
+    """Makes connected pairs of any kind, and closes them."""
+
+    def __init__(self) -> None:
+        self.made: list[Any] = []
+
+    def sockets(self, kind: str = "tcp", buffers: int | None = None) -> tuple[socket.socket, socket.socket]:
+        """Two connected standard-library sockets; `buffers` is the size of the system's, each way."""
+        if kind == "unix":
+            pair = socket.socketpair()
+        else:
+            with socket.socket() as listener:
+                if buffers:
+                    listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, buffers)
+                listener.bind(("127.0.0.1", 0))
+                listener.listen(1)
+                near = socket.socket()
+                if buffers:
+                    near.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, buffers)
+                near.connect(listener.getsockname())
+                pair = near, listener.accept()[0]
+        for one in pair:
+            if buffers:
+                one.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, buffers)
+            self.made.append(one)
+        return pair
+
+    def streams(self, kind: str = "tcp", *, buffers: int | None = None, **options: Any) -> tuple[Any, Any]:
+        """A stream with the given options, and a plain one at its other end."""
+        if kind == "memory":
+            near, far = memory_pair(buffers or 65536)
+            return self.keep(LispStream(near, **options)), self.keep(LispStream(far))
+        first, second = self.sockets(kind, buffers)
+        return self.keep(SocketStream(first, **options)), self.keep(SocketStream(second))
+
+    def stream(self, kind: str = "tcp", *, buffers: int | None = None, **options: Any) -> tuple[Any, Any]:
+        """A stream with the given options, and the gevent socket at its other end."""
+        first, second = self.sockets(kind, buffers)
+        return self.keep(SocketStream(first, **options)), self.far(second)
+
+    def keep(self, stream: Any) -> Any:
+        """Has a stream closed after the test."""
+        self.made.append(stream)
+        return stream
+
+    def far(self, plain: socket.socket) -> Any:
+        """A gevent socket in place of a plain one."""
+        family, kind = plain.family, plain.type
+        return self.keep(gevent.socket.socket(family, kind, fileno=plain.detach()))
+
+    def close(self) -> None:
+        """Closes all that was made."""
+        for one in self.made:
+            if isinstance(one, BufferedStream):
+                one.abort()
+        for one in self.made:
+            one.close()
+        self.made.clear()
+
+
+@pytest.fixture
+def pairs() -> Iterator[Pairs]:
+    made = Pairs()
+    yield made
+    made.close()
+
+
+@pytest.fixture(params=KINDS)
+def kind(request: pytest.FixtureRequest) -> str:
+    """Each kind of connection in turn."""
+    return str(request.param)
+
+
+@pytest.fixture(params=SOCKET_KINDS)
+def socket_kind(request: pytest.FixtureRequest) -> str:
+    """Each kind of socket in turn."""
+    return str(request.param)
+
+
+def reset(plain: Any) -> None:
+    """Closes a TCP socket so that the peer sees a reset."""
+    plain.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    plain.close()
+
+
+def wait_until(condition: Callable[[], Any], what: str = "the condition", seconds: float = 10) -> Any:
+    """What `condition` says once that is true; it is asked every other millisecond."""
+    limit = time.monotonic() + seconds
+    while not (said := condition()):
+        assert time.monotonic() < limit, f"{what} did not come true in {seconds} s"
+        gevent.sleep(0.002)
+    return said
+
+
+def descriptors() -> int:
+    """How many descriptors this process has; those of cycles are closed first."""
+    gc.collect()
+    return len(os.listdir("/proc/self/fd"))
+
+
+def instances(kind: type) -> int:
+    """How many objects of a class (not of its subclasses) are alive; those of cycles are collected first."""
+    gc.collect()
+    return sum(type(one) is kind for one in gc.get_objects())
+
+
+def open_descriptor(number: int) -> bool:
+    """Whether the system has such a descriptor."""
+    try:
+        os.fstat(number)
+    except OSError:
+        return False
+    return True

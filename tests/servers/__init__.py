@@ -1,0 +1,44 @@
+"""Real servers for tests: each is a context manager that starts a Debian server in a private directory on free ports.
+
+Rules for the next editor: nothing here imports geventstreams; nothing here skips a test (a server that is missing or
+does not come up raises `ServerError`); every module works with and without gevent's monkey-patching, so it uses
+`subprocess`, `socket` and `time` plainly. A fixture's server belongs to the whole test run: a test may hold it by
+`with server.paused():`, but one that kills or stops a server starts its own.
+"""
+
+from .base import Server, free_port
+from .certificates import Certificate, Certificates, make_certificates
+from .ftp import ProFTPD
+from .haproxy import HAProxy
+from .mail import Dovecot
+from .mariadb import MariaDB
+from .nginx import Nginx
+from .openssl import SServer, s_client
+from .postgres import PostgreSQL
+from .programs import ServerError, curl, find_program, nc, openssl, socat
+from .redis import Redis
+from .smtp import Exim
+
+__all__ = [
+    "Certificate",
+    "Certificates",
+    "Dovecot",
+    "Exim",
+    "HAProxy",
+    "MariaDB",
+    "Nginx",
+    "PostgreSQL",
+    "ProFTPD",
+    "Redis",
+    "SServer",
+    "Server",
+    "ServerError",
+    "curl",
+    "find_program",
+    "free_port",
+    "make_certificates",
+    "nc",
+    "openssl",
+    "s_client",
+    "socat",
+]

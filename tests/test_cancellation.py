@@ -1,0 +1,341 @@
+"""gevent.Timeout, kill, throw and signals may end any wait: no octet is lost, doubled or moved by them."""
+
+import os
+import signal
+import socket
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from random import Random
+from types import FrameType
+from typing import Any
+
+import gevent
+import pytest
+from pairs import Pairs, wait_until
+from vocabulary import TAKES, many
+
+import geventstreams
+from geventstreams.lisp import LispStream
+from geventstreams.testing import PiecemealTransport, memory_pair
+from geventstreams.testing.claims import beside, octets, outcome, settle, started
+
+LINES = b"".join(b"%d:" % number + b"x" * (number * 37 % 90) + b"\n" for number in range(4000))
+WAYS: dict[str, Callable[[Any], Any]] = {
+    "kill": lambda greenlet: greenlet.kill(),
+    "timeout": lambda greenlet: greenlet.kill(gevent.Timeout(5)),
+    "error": lambda greenlet: greenlet.kill(KeyError("mine")),
+}
+
+
+CONTENT = {"read1", "readinto1", "peek", "read_available", "read_char", "read_byte", "unread_char", "read_char_no_hang"}
+"""Calls that are content with a single octet."""
+
+
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("name", TAKES)
+def test_a_read_that_is_ended_takes_nothing(pairs: Pairs, kind: str, name: str, way: str) -> None:
+    """Each call that takes input, ended in its wait with part of what it wants there: the octets stay, in order."""
+    stream, peer = pairs.streams(kind, element_type=bytes)
+    for part in (b"", b"y", b"y" * 9000):
+        if part and name in CONTENT:
+            continue
+        reader = started(TAKES[name], stream, 20_000)
+        peer.sendall(part)
+        gevent.sleep(0.001)
+        assert not reader.ready(), reader.value
+        WAYS[way](reader)
+        peer.sendall(b"z\n")
+        assert stream.read(len(part) + 2) == part + b"z\n"
+
+
+def test_what_went_into_the_callers_memory_comes_back(pairs: Pairs, kind: str) -> None:
+    """A large readinto that is ended puts back what was already in the caller's memory, in front of what comes later."""
+    stream, peer = pairs.streams(kind)
+    data = octets(100_000)
+    for at in range(0, 90_000, 10_000):
+        reader = started(stream.readinto, bytearray(200_000))
+        peer.sendall(data[at : at + 10_000])
+        wait_until(lambda at=at: peer.unsent == 0)
+        gevent.sleep(0.001)
+        reader.kill()
+        assert stream.buffered == at + 10_000
+    assert stream.read_exactly(90_000) == data[:90_000]
+
+
+def take_until(stream: Any, names: list[str], random: Random, got: bytearray, total: int) -> None:
+    """Takes octets by any of the calls until there are so many."""
+    while len(got) < total:
+        got += TAKES[random.choice(names)](stream, random.choice((1, 3, 40, 500, 12_000)))
+
+
+PURE = sorted(set(TAKES) - {"unread_char", "read_char_no_hang", "peek", "read_exactly", "read_until", "read_until two"})
+"""Those that make one call of the stream: between two an exception of ours may strike as well."""
+
+
+@pytest.mark.parametrize("seed", [1, 2])
+def test_many_kills_and_timeouts_in_reads(pairs: Pairs, kind: str, seed: int) -> None:
+    """Readers that are killed and timed out again and again, in every call: each octet is read once and in order."""
+    random = Random(seed)
+    stream, peer = pairs.streams(kind, element_type=bytes)
+    data = (LINES * 9)[: many(1000) * 90]
+    got = bytearray()
+    sent = 0
+    reader = started(take_until, stream, PURE, random, got, len(data))
+    while sent < len(data):
+        count = random.choice((0, 1, 20, 90, 300))
+        peer.sendall(data[sent : sent + count])
+        sent += len(data[sent : sent + count])
+        for _ in range(random.randint(0, 2)):
+            gevent.sleep(0)
+        if not reader.ready():
+            WAYS[random.choice(sorted(WAYS))](reader)
+        reader = started(take_until, stream, PURE, random, got, len(data))
+    print(f"seed {seed}: {len(data)} octets")
+    peer.send_eof()
+    assert reader.get() is None
+    assert got == data
+
+
+@pytest.mark.parametrize("seed", [1, 2])
+def test_many_kills_and_timeouts_in_writes(pairs: Pairs, kind: str, seed: int) -> None:
+    """Writers and flushers that are killed and timed out: what was accepted arrives once and in order, the rest never."""
+    random = Random(seed)
+    stream, peer = pairs.streams(kind, buffers=4096)
+    wanted, got = bytearray(), bytearray()
+
+    def read() -> None:
+        pause = Random(seed + 5)
+        while data := peer.read1(pause.choice((100, 5000, 70_000))):
+            got.extend(data)
+            gevent.sleep(0 if pause.random() < 0.9 else 0.001)
+
+    reader = gevent.spawn(read)
+    for number in range(many(300)):
+        data = b"%d:" % number + bytes([number & 255]) * random.choice((1, 100, 5000, 66_000, 150_000))
+        if random.random() < 0.7:
+            writer = started(stream.write, data)
+            for _ in range(random.randint(0, 3)):
+                gevent.sleep(0)
+            WAYS[random.choice(sorted(WAYS))](writer)
+            wanted += data if stream.accepted or writer.value == len(data) else b""
+            if writer.value != len(data):
+                assert stream.accepted in (0, len(data))
+        else:
+            flusher = started(stream.flush)
+            gevent.sleep(0)
+            WAYS[random.choice(sorted(WAYS))](flusher)
+    stream.close()
+    reader.get()
+    print(f"seed {seed}: {len(wanted)} octets")
+    assert got == wanted
+
+
+def test_a_write_of_which_nothing_was_accepted_leaves_no_trace(pairs: Pairs) -> None:
+    """While more than a buffer is unsent a write waits outside: ended there, it was not accepted, and none of it is sent."""
+    stream, peer = pairs.streams("memory", buffers=1000)
+    started(stream.write, b"a" * 150_000).kill()
+    assert (stream.accepted, stream.unsent) == (150_000, 149_000)
+    for way in WAYS.values():
+        writer = started(stream.write, b"never")
+        way(writer)
+        assert (stream.accepted, stream.unsent) == (0, 149_000)
+    reader = started(peer.read)
+    stream.close()
+    assert reader.get() == b"a" * 150_000
+
+
+def test_a_message_that_was_begun_is_finished_before_the_next(pairs: Pairs, kind: str) -> None:
+    """A write ended in the middle, then another message: the first arrives whole, then the second."""
+    stream, peer = pairs.streams(kind)
+    first, second = octets(2**24, 1), octets(2**19, 2)
+    writer = started(stream.write, first)
+    settle(stream)
+    writer.kill()
+    assert stream.accepted == len(first)
+    with beside(lambda: (stream.write(second), stream.close())):
+        assert peer.read_exactly(len(first)) == first
+        assert peer.read() == second
+
+
+def test_the_callers_memory_is_his_own_after_an_ended_write(pairs: Pairs) -> None:
+    """What is left of an ended write was copied: the caller may change or resize his buffer at once."""
+    stream, peer = pairs.streams("memory", buffers=1000)
+    data = bytearray(octets(200_000))
+    writer = started(stream.write, data)
+    writer.kill()
+    data[:] = bytes(200_000)
+    data.clear()
+    reader = started(peer.read)
+    stream.close()
+    assert reader.get() == octets(200_000)
+
+
+def test_a_throw_from_outside_ends_a_wait(pairs: Pairs) -> None:
+    """greenlet.throw of a raw greenlet ends a wait like a kill, and the stream stays usable."""
+    stream, peer = pairs.streams("unix")
+    said: list[Any] = []
+    reader = gevent.getcurrent().__class__ and gevent.Greenlet(lambda: said.append(outcome(stream.readline)))
+    reader.start()
+    gevent.sleep(0)
+    peer.sendall(b"half ")
+    wait_until(lambda: stream.buffered == 5)
+    gevent.get_hub().loop.run_callback(reader.throw, KeyError, KeyError("thrown"))
+    reader.join()
+    assert isinstance(said[0], KeyError)
+    peer.sendall(b"a line\n")
+    assert stream.readline() == b"half a line\n"
+
+
+def test_a_kill_while_others_are_let_run_takes_nothing(pairs: Pairs) -> None:
+    """A reader that never waits for its peer can be ended where it lets others run; what it had stays."""
+    near, far = memory_pair(2**24)
+    stream = pairs.keep(LispStream(PiecemealTransport(near, 64)))
+    data = octets(2**21)
+    far.send(memoryview(data), 0, len(data))
+    for way in WAYS.values():
+        reader = started(stream.read_exactly, 2**24)
+        assert not reader.ready()
+        way(reader)
+    assert stream.read_exactly(len(data)) == data
+
+
+# Signals.
+
+
+class Interrupt(KeyboardInterrupt):
+    """What a signal handler raises here; gevent gives it to the main greenlet."""
+
+
+@contextmanager
+def signals(handler: Callable[[int, FrameType | None], None]) -> Iterator[None]:
+    """SIGUSR1 for this thread, every millisecond or so."""
+    stopped = threading.Event()
+    here = threading.get_ident()
+
+    def send() -> None:
+        while not stopped.wait(0.0012):
+            signal.pthread_kill(here, signal.SIGUSR1)
+
+    previous = signal.signal(signal.SIGUSR1, handler)
+    sender = threading.Thread(target=send)
+    sender.start()
+    try:
+        yield
+    finally:
+        stopped.set()
+        sender.join()
+        signal.signal(signal.SIGUSR1, previous)
+
+
+def feed(plain: socket.socket, data: bytes, seed: int) -> threading.Thread:
+    """A thread that sends in random pieces and then ends; signals are not its business."""
+
+    def send() -> None:
+        random = Random(seed)
+        at = 0
+        while at < len(data):
+            count = random.choice((1, 100, 5000, 50_000))
+            plain.sendall(data[at : at + count])
+            at += count
+            if random.random() < 0.3:
+                threading.Event().wait(0.0005)
+        plain.shutdown(socket.SHUT_WR)
+
+    thread = threading.Thread(target=send)
+    thread.start()
+    return thread
+
+
+def may_strike(frame: FrameType | None) -> bool:
+    """Whether the handler may raise: not in the test itself, and in the plain build only in waits and system calls.
+
+    Elsewhere it can strike between octets' leaving the buffer and their reaching the caller, as in any Python code.
+    """
+    name = str(frame.f_globals.get("__name__")) if frame else ""
+    if geventstreams.compiled:
+        return name.partition(".")[0] in ("gevent", "greenlet", "geventstreams")
+    return name.partition(".")[0] in ("gevent", "greenlet") or name == "geventstreams._system"
+
+
+@pytest.mark.timeout(60)
+def test_signal_handlers_that_raise_cost_no_octet(pairs: Pairs, socket_kind: str) -> None:
+    """A handler that raises in the midst of reads: every octet is there, once and in order, in the next reads."""
+    near, far = pairs.sockets(socket_kind)
+    stream = pairs.keep(geventstreams.stream.SocketStream(near, element_type=bytes))
+    data = octets(many(3_000_000))
+    struck = 0
+
+    def handler(_number: int, frame: FrameType | None) -> None:
+        nonlocal struck
+        if may_strike(frame):
+            struck += 1
+            raise Interrupt
+
+    random = Random(9)
+    got = bytearray()
+    sender = feed(far, data, 9)
+    space = memoryview(bytearray(60_000))
+    with signals(handler):
+        while len(got) < len(data):
+            size = random.choice((1, 500, 9000, 60_000))
+            try:
+                if random.random() < 0.5:
+                    got += space[: stream.readinto(space[:size])]
+                else:
+                    got += stream.read(size)
+            except Interrupt:
+                continue
+    sender.join()
+    assert got == data
+    assert struck > 5
+
+
+def test_signals_that_do_not_raise_do_nothing(pairs: Pairs, socket_kind: str) -> None:
+    """Fifty and more signals during reads, writes and waits: no call ends by them, and nothing is lost."""
+    near, far = pairs.sockets(socket_kind)
+    stream = pairs.keep(geventstreams.stream.SocketStream(near))
+    data = octets(many(2_000_000))
+    seen: list[int] = []
+    got = bytearray()
+    with signals(lambda number, _frame: seen.append(number)):
+        while len(seen) < 50:
+            gevent.sleep(0.01)
+        sender = feed(far, data, 4)
+        got += stream.read()
+        echoing = threading.Thread(target=lambda: drain(far, len(data)))
+        echoing.start()
+        stream.write(data)
+        stream.flush()
+        echoing.join()
+    sender.join()
+    assert got == data
+
+
+def drain(plain: socket.socket, count: int) -> None:
+    while count:
+        count -= len(plain.recv(65536))
+
+
+def test_an_interrupt_in_the_main_greenlet_leaves_the_others_alone(pairs: Pairs) -> None:
+    """A handler that raises while the hub runs ends the main greenlet's wait; readers in other greenlets go on."""
+    stream, peer = pairs.streams("unix")
+    other, other_peer = pairs.streams("unix")
+    beside_us = started(other.readline)
+
+    def handler(_number: int, _frame: FrameType | None) -> None:
+        raise Interrupt
+
+    previous = signal.signal(signal.SIGUSR1, handler)
+    try:
+        gevent.get_hub().loop.run_callback(os.kill, os.getpid(), signal.SIGUSR1)
+        with pytest.raises(Interrupt):
+            stream.readline()
+    finally:
+        signal.signal(signal.SIGUSR1, previous)
+    peer.sendall(b"mine\n")
+    other_peer.sendall(b"not mine\n")
+    assert stream.readline() == b"mine\n"
+    assert beside_us.get() == b"not mine\n"
+    assert sys.exc_info() == (None, None, None)

@@ -1,0 +1,339 @@
+"""`serve`: answers nc, socat, curl and openssl; runs programs and sends files; and drains when it is told to end."""
+
+import hashlib
+import os
+import signal
+import socket
+import struct
+import sys
+from collections.abc import Callable
+from datetime import datetime, timedelta, timezone
+from pathlib import Path
+
+import gevent
+import pytest
+from command_line import LIMIT, geventstreams, run, serving, started
+from servers import Certificate, Certificates, curl, nc, openssl, s_client, socat
+from servers.processes import is_running, wait_until
+
+from geventstreams import SocketStream
+from geventstreams.cli.handlers import Exec
+from geventstreams.cli.statuses import Status
+
+MIB = 1 << 20
+
+# Each sends its standard input to a port of this machine, ends its half, and writes what comes to standard output.
+CLIENTS: dict[str, Callable[[int], list[str]]] = {
+    "nc": lambda port: [nc(), "-N", "127.0.0.1", str(port)],
+    "socat": lambda port: [socat(), "-t", str(LIMIT), "-", f"TCP:127.0.0.1:{port}"],
+    "curl": lambda port: [curl(), "--silent", "--no-buffer", f"telnet://127.0.0.1:{port}"],
+    "connect": lambda port: [sys.executable, "-m", "geventstreams", "connect", "127.0.0.1", str(port)],
+}
+
+
+def connected(port: int) -> socket.socket:
+    """A client's socket."""
+    return socket.create_connection(("127.0.0.1", port), LIMIT)
+
+
+def ends(connection: socket.socket) -> bytes:
+    """All that comes up to the end."""
+    return b"".join(iter(lambda: connection.recv(65536), b""))
+
+
+@pytest.mark.parametrize("client", ["nc", "socat"])
+def test_echo_answers_well_known_clients(client: str) -> None:
+    """`serve echo` sends 5 MiB back to nc and socat, octet by octet, and ends when they do."""
+    content = os.urandom(5 * MIB)
+    with serving("echo") as server:
+        done = run(*CLIENTS[client](server.port), given=content)
+        assert (done.status, done.output) == (0, content)
+        assert server.end().status == 0
+
+
+def test_echo_answers_curl() -> None:
+    """`serve echo` answers `curl telnet://`, which does not end its half, at once."""
+    with serving("echo") as server, started(*CLIENTS["curl"](server.port)) as client:
+        assert client.stdin is not None
+        assert client.stdout is not None
+        client.stdin.write(b"is anybody there?\n")
+        assert client.stdout.readline() == b"is anybody there?\n"
+
+
+def test_discard_takes_everything() -> None:
+    """`serve discard` takes 5 MiB, says nothing, and ends when the client does."""
+    with serving("discard") as server:
+        done = run(*CLIENTS["nc"](server.port), given=os.urandom(5 * MIB))
+        assert (done.status, done.output) == (0, b"")
+
+
+@pytest.mark.parametrize("client", ["nc", "socat", "curl"])
+def test_time_tells_the_time(client: str) -> None:
+    """`serve time` answers every client with one line, the time of now in the form of ISO 8601, and ends."""
+    with serving("time") as server:
+        done = run(*CLIENTS[client](server.port))
+    assert done.output.count(b"\n") == 1
+    told = datetime.fromisoformat(done.output.decode().strip())
+    assert abs(datetime.now(timezone.utc) - told) < timedelta(seconds=LIMIT)
+
+
+@pytest.mark.parametrize("client", ["nc", "socat", "curl"])
+def test_file_is_sent_whole(client: str, tmp_path: Path) -> None:
+    """`serve file:PATH` sends 20 MiB of a file to each client, and ends."""
+    # Printable ones: curl would obey those that are commands of TELNET.
+    content = os.urandom(20 * MIB).translate(bytes(number % 64 + 32 for number in range(256)))
+    (tmp_path / "a file").write_bytes(content)
+    with serving(f"file:{tmp_path / 'a file'}") as server:
+        for _ in range(2):
+            done = run(*CLIENTS[client](server.port))
+            assert hashlib.sha256(done.output).digest() == hashlib.sha256(content).digest()
+
+
+def test_file_that_disappears_is_told_in_a_line(tmp_path: Path) -> None:
+    """A file that is gone when a client comes is one line on standard error, and the server goes on."""
+    path = tmp_path / "file"
+    path.write_bytes(b"here")
+    with serving(f"file:{path}") as server:
+        path.unlink()
+        with pytest.raises(ConnectionResetError), connected(server.port) as client:
+            ends(client)
+        path.write_bytes(b"here again")
+        with connected(server.port) as client:
+            assert ends(client) == b"here again"
+        done = server.end()
+    (line,) = [line for line in done.errors.splitlines() if not line.startswith("drained")]
+    assert f"No such file or directory: {path}" in line
+
+
+@pytest.mark.parametrize("client", ["nc", "socat", "connect"])
+def test_exec_gives_each_connection_a_program(client: str) -> None:
+    """`serve exec:CMD` runs a shell command whose standard input and output are the connection, 5 MiB each way."""
+    content = os.urandom(5 * MIB)
+    with serving("exec:cat; echo done") as server:
+        done = run(*CLIENTS[client](server.port), given=content)
+    assert (done.status, done.output) == (0, content + b"done\n")
+
+
+def test_exec_tells_the_program_its_client() -> None:
+    """The program finds its client's address in REMOTE_HOST and REMOTE_PORT."""
+    with serving("exec:echo $REMOTE_HOST $REMOTE_PORT") as server, connected(server.port) as client:
+        host, port = client.getsockname()
+        assert ends(client) == f"{host} {port}\n".encode()
+
+
+def test_exec_of_a_program_that_fails_ends_the_connection() -> None:
+    """A command that there is none of ends its connection, and the server goes on."""
+    with serving("exec:no-such-program-here") as server:
+        for _ in range(2):
+            with connected(server.port) as client:
+                assert ends(client) == b""
+
+
+def test_exec_ends_programs_whose_client_is_gone() -> None:
+    """A program that talks to a client that has reset the connection is ended, with all that it started."""
+    with serving("exec:sleep 1000 & echo $! $$; yes") as server:
+        with connected(server.port) as client:
+            line = b""
+            while not line.endswith(b"\n"):
+                line += client.recv(1)
+            pids = [int(word) for word in line.split()]
+            client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        assert wait_until(lambda: not any(map(is_running, pids)), LIMIT)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_signal_drains(number: signal.Signals) -> None:
+    """SIGTERM and SIGINT end idle connections in order, say so in a line, and end `serve` with status 0."""
+    with serving("echo") as server, connected(server.port) as client:
+        client.sendall(b"hello")
+        assert client.recv(5) == b"hello"
+        done = server.end(number)
+        assert ends(client) == b""
+    assert (done.status, done.output, done.errors) == (0, b"", "drained: 0 finished, 1 idle, 0 killed\n")
+
+
+def test_busy_connections_have_time_to_finish(tmp_path: Path) -> None:
+    """A client that is in the middle of a file gets all of it after SIGTERM; new clients are refused at once."""
+    content = os.urandom(50 * MIB)
+    (tmp_path / "file").write_bytes(content)
+    with serving(f"file:{tmp_path / 'file'}", "--drain", 30) as server, connected(server.port) as client:
+        beginning = client.recv(100)
+        server.process.send_signal(signal.SIGTERM)
+        assert wait_until(lambda: refuses(server.port), LIMIT)
+        assert beginning + ends(client) == content
+        done = server.end(0)
+    assert (done.status, done.errors) == (0, "drained: 1 finished, 0 idle, 0 killed\n")
+
+
+def test_busy_connections_are_killed_in_the_end() -> None:
+    """After --drain seconds a connection that is still busy is ended, its program with it, and the line says so."""
+    with serving("exec:sleep 1000", "--drain", 0.2) as server, connected(server.port) as client:
+        assert wait_until(lambda: "sleep" in commands_below(server.process.pid), LIMIT)
+        done = server.end()
+        assert (done.status, done.errors) == (0, "drained: 0 finished, 0 idle, 1 killed\n")
+        assert commands_below(server.process.pid) == []
+        with pytest.raises(ConnectionResetError):
+            client.recv(1)
+
+
+def test_second_signal_ends_at_once() -> None:
+    """A second SIGINT during the drain ends `serve` with status 130, and no program stays behind."""
+    with serving("exec:sleep 1000", "--drain", 100) as server, connected(server.port):
+        assert wait_until(lambda: "sleep" in commands_below(server.process.pid), LIMIT)
+        pids = below(server.process.pid)
+        server.process.send_signal(signal.SIGINT)
+        assert wait_until(lambda: refuses(server.port), LIMIT)
+        done = server.end(signal.SIGINT)
+    assert (done.status, done.errors) == (Status.INTERRUPTED, "")
+    assert wait_until(lambda: not any(map(is_running, pids)), LIMIT)
+
+
+def test_killed_handler_leaves_no_program_behind() -> None:
+    """A handler of `exec:` that is killed at any moment, while it starts its program too, ends the program."""
+    for turns in range(15):
+        ours, theirs = socket.socketpair()
+        with SocketStream(ours) as stream, theirs:
+            serving_it = gevent.spawn(Exec("exec sleep 1000"), stream, ("127.0.0.1", 1))
+            for _ in range(turns):
+                gevent.sleep(0.001)
+            serving_it.kill()
+        assert "sleep" not in commands_below(os.getpid())
+
+
+def below(pid: int) -> list[int]:
+    """The descendants of a process."""
+    children = Path(f"/proc/{pid}/task/{pid}/children")
+    found = [int(word) for word in children.read_text().split()] if children.exists() else []
+    return found + [descendant for child in found for descendant in below(child)]
+
+
+def commands_below(pid: int) -> list[str]:
+    """What the descendants of a process are called."""
+    return [Path(f"/proc/{child}/comm").read_text().strip() for child in below(pid)]
+
+
+def refuses(port: int) -> bool:
+    """Whether nobody listens on a loopback port. It does not connect: that would be one more client."""
+    lines = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
+    return not any(words[1].endswith(f":{port:04X}") and words[3] == "0A" for words in lines)
+
+
+def test_same_port_can_be_served_again_at_once() -> None:
+    """A port whose server was just ended, with connections, can be listened on again."""
+    with serving("echo") as first, connected(first.port) as client:
+        client.sendall(b"x")
+        assert client.recv(1) == b"x"
+        first.end()
+        with serving("time", listen=f"127.0.0.1:{first.port}") as second, connected(second.port) as other:
+            assert ends(other)
+
+
+@pytest.mark.parametrize("listen", ["[::1]:0", "localhost:0", ":0", "0"])
+def test_address_may_be_written_in_any_way(listen: str) -> None:
+    """`--listen` takes an IPv6 address in brackets, a name, all addresses (of both kinds), and a port alone."""
+    hosts = {"[::1]:0": ["::1"], ":0": ["127.0.0.1", "::1"]}.get(listen, ["127.0.0.1"])
+    with serving("time", listen=listen) as server:
+        for host in hosts:
+            with socket.create_connection((host, server.port), LIMIT) as client:
+                assert ends(client)
+
+
+def test_most_connections_wait_for_their_turn() -> None:
+    """With --max-connections 1 a second client is served when the first one has gone."""
+    with serving("echo", "--max-connections", 1) as server, connected(server.port) as first:
+        first.sendall(b"1")
+        assert first.recv(1) == b"1"
+        with connected(server.port) as second:
+            second.sendall(b"2")
+            second.settimeout(0.3)
+            with pytest.raises(TimeoutError):
+                second.recv(1)
+            first.close()
+            second.settimeout(LIMIT)
+            assert second.recv(1) == b"2"
+
+
+def test_read_timeout_ends_silent_clients() -> None:
+    """A client that is silent for --read-timeout seconds is cut off; --verbose tells of each one, and why it went."""
+    with serving("echo", "--read-timeout", 0.2, "--verbose") as server, connected(server.port) as client:
+        with pytest.raises(ConnectionResetError):
+            client.recv(1)
+        peer = "{}:{}".format(*client.getsockname())
+        done = server.end()
+    connect, ended, why, _ = done.errors.splitlines()
+    assert connect == f"{peer}: connected"
+    assert ended == f"{peer}: ended, 0 octets in, 0 out"
+    assert f"event=timed_out server=127.0.0.1:{server.port} peer={peer}" in why
+
+
+def test_quiet_server_says_nothing() -> None:
+    """With --quiet neither the address nor the drain is told."""
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        port = probe.getsockname()[1]
+    command = ["timeout", "--signal=TERM", "1.5", sys.executable, "-m", "geventstreams", "serve", "echo", "--quiet"]
+    done = run(*command, "--listen", port)
+    assert (done.status, done.output, done.errors) == (124, b"", "")
+
+
+# TLS.
+
+
+def tls_words(certificate: Certificate) -> list[object]:
+    """The options for TLS with this certificate."""
+    return ["--tls", certificate.chain, certificate.key]
+
+
+@pytest.mark.parametrize("version", ["1.2", "1.3"])
+def test_tls_answers_openssl(certificates: Certificates, version: str) -> None:
+    """`serve echo --tls` answers OpenSSL's own client, which checks the certificate, in both versions."""
+    with serving("echo", *tls_words(certificates.server)) as server:
+        with s_client(server.port, certificates.ca, f"-tls{version.replace('.', '_')}") as client:
+            assert client.stdin is not None
+            assert client.stdout is not None
+            client.stdin.write(b"is anybody there?\n")
+            assert client.stdout.readline() == b"is anybody there?\n"
+        assert server.end().status == 0
+
+
+def test_tls_answers_curl_and_connect(certificates: Certificates, tmp_path: Path) -> None:
+    """A file that holds an HTTP answer is fetched by curl over HTTPS, and by `connect --tls`."""
+    path = tmp_path / "answer"
+    content = os.urandom(3 * MIB)
+    path.write_bytes(b"HTTP/1.0 200 OK\r\n\r\n" + content)
+    with serving(f"file:{path}", *tls_words(certificates.server)) as server:
+        fetched = run(curl(), "--silent", "--cacert", certificates.ca, f"https://localhost:{server.port}/")
+        assert (fetched.status, fetched.output) == (0, content)
+        done = geventstreams("connect", "localhost", server.port, "--tls", "--ca", certificates.ca)
+        assert (done.status, done.errors) == (0, "")
+        assert done.output.endswith(content)
+
+
+def test_tls_asks_clients_for_certificates(certificates: Certificates) -> None:
+    """With --client-ca a client with a good certificate is served, one without or with another is refused."""
+    words = ["time", *tls_words(certificates.server), "--client-ca", certificates.ca]
+    with serving(*words) as server:
+        connect = ["connect", "localhost", server.port, "--tls", "--ca", certificates.ca]
+        good = geventstreams(*connect, "--cert", certificates.client.chain, "--key", certificates.client.key)
+        assert (good.status, good.errors) == (0, "")
+        assert good.output
+        geventstreams(*connect).refused(Status.TLS)
+        other = certificates.unknown_ca
+        geventstreams(*connect, "--cert", other.chain, "--key", other.key).refused(Status.TLS)
+
+
+def test_tls_agrees_on_a_protocol(certificates: Certificates) -> None:
+    """With --alpn the server agrees to a protocol that both sides name."""
+    with serving("time", *tls_words(certificates.server), "--alpn", "wine", "--alpn", "beer") as server:
+        command = [openssl(), "s_client", "-connect", f"127.0.0.1:{server.port}", "-alpn", "milk,beer"]
+        assert b"ALPN protocol: beer" in run(*command).output
+
+
+def test_plain_text_to_a_tls_port_is_refused_quietly(certificates: Certificates) -> None:
+    """A client that does not speak TLS is let go, nothing is printed about it, and the server goes on."""
+    with serving("time", *tls_words(certificates.server)) as server:
+        with connected(server.port) as client:
+            client.sendall(b"GET / HTTP/1.0\r\n\r\n")
+            assert b"202" not in ends(client)
+        done = geventstreams("connect", "localhost", server.port, "--tls", "--ca", certificates.ca)
+        assert done.output
+        assert "Traceback" not in server.end().errors

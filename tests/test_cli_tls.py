@@ -1,0 +1,141 @@
+"""`connect` over TLS, from the start and after STARTTLS: with nginx, OpenSSL, mail and file servers, and with liars."""
+
+import re
+import socket
+from contextlib import suppress
+
+import pytest
+from command_line import geventstreams
+from scripted_peers import everything, peer
+from servers import Certificates, Dovecot, Exim, Nginx, ProFTPD, SServer
+
+from geventstreams.cli.statuses import Status
+
+GET = "GET {} HTTP/1.0\r\n\r\n"
+
+
+def https(nginx: Nginx, *words: object) -> "tuple[int, bytes, str]":
+    """Asks a real web server for a file over TLS."""
+    nginx.add_file("small", 1000)
+    done = geventstreams("connect", "127.0.0.1", nginx.ports["https"], "--tls", *words, given=GET.format("/small").encode())
+    return done.status, done.output, done.errors
+
+
+@pytest.mark.parametrize("words", [[], ["--tls-version", "1.2"], ["--alpn", "http/1.1"]])
+def test_tls_to_a_server_whose_authority_is_trusted(nginx: Nginx, certificates: Certificates, words: list[str]) -> None:
+    """With --ca a real web server's certificate is accepted, and the answer comes through."""
+    status, output, errors = https(nginx, "--ca", certificates.ca, *words)
+    assert (status, errors) == (0, "")
+    assert output.startswith(b"HTTP/1.1 200 OK\r\n")
+    assert len(output.partition(b"\r\n\r\n")[2]) == 1000
+
+
+@pytest.mark.parametrize("version", ["1.2", "1.3"])
+def test_tls_in_one_version_only(certificates: Certificates, version: str) -> None:
+    """--tls-version speaks that version with OpenSSL's own server, and refuses one that speaks the other only."""
+    with SServer(certificates.server, "-rev", f"-tls{version.replace('.', '_')}") as server:
+        words = ["connect", "127.0.0.1", server.ports["tls"], "--tls", "--ca", certificates.ca, "--tls-version"]
+        done = geventstreams(*words, version, given=b"olleh\n")
+        assert (done.status, done.output, done.errors) == (0, b"hello\n", "")
+        geventstreams(*words, "1.3" if version == "1.2" else "1.2", given=b"olleh\n").refused(Status.TLS)
+
+
+def test_tls_to_a_server_that_is_not_trusted(nginx: Nginx, certificates: Certificates) -> None:
+    """A certificate of an unknown authority, or for another name, ends it with status 5 and one line, before a word."""
+    for words in ([], ["--ca", certificates.unknown_ca.chain]):
+        status, output, errors = https(nginx, *words)
+        assert (status, output, len(errors.splitlines())) == (Status.TLS, b"", 1)
+        assert "certificate" in errors.lower()
+    status, output, errors = https(nginx, "--ca", certificates.ca, "--server-name", "other.example.test")
+    assert (status, output, len(errors.splitlines())) == (Status.TLS, b"", 1)
+    assert "other.example.test" in errors
+
+
+def test_tls_without_checks_only_when_asked_for(nginx: Nginx) -> None:
+    """--insecure accepts a certificate that nothing vouches for."""
+    status, output, errors = https(nginx, "--insecure")
+    assert (status, errors) == (0, "")
+    assert output.startswith(b"HTTP/1.1 200 OK\r\n")
+
+
+def test_tls_to_a_plain_port(nginx: Nginx) -> None:
+    """TLS to a port that speaks plain text ends with status 5 and one line."""
+    line = geventstreams("connect", "127.0.0.1", nginx.ports["http"], "--tls", given=b"x").refused(Status.TLS)
+    assert f"127.0.0.1:{nginx.ports['http']}" in line
+
+
+def test_tls_to_a_silent_port() -> None:
+    """A peer that never answers the handshake ends it with status 5 and one line, after --timeout."""
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        port = silent.getsockname()[1]
+        geventstreams("connect", "127.0.0.1", port, "--tls", "--timeout", 0.3).refused(Status.TLS)
+
+
+STARTTLS = {
+    "smtp": (b"EHLO me.example\r\nQUIT\r\n", rb"(?s)250-localhost .*221 "),
+    "imap": (b"a LOGIN tester secret\r\nb LOGOUT\r\n", rb"(?s).*a OK .*b OK "),
+    "pop3": (b"USER tester\r\nPASS secret\r\nQUIT\r\n", rb"(?s)\+OK.*\+OK.*\+OK"),
+    "ftp": (b"USER tester\r\nPASS secret\r\nQUIT\r\n", rb"(?s)331 .*230 .*221 "),
+}
+
+
+@pytest.fixture
+def real_ports(smtp_server: Exim, mail_server: Dovecot, ftp_server: ProFTPD) -> dict[str, int]:
+    """Where the real servers are, by protocol."""
+    return {**smtp_server.ports, **mail_server.ports, **ftp_server.ports}
+
+
+@pytest.mark.parametrize("protocol", STARTTLS)
+def test_starttls_with_real_servers(real_ports: dict[str, int], certificates: Certificates, protocol: str) -> None:
+    """Real mail and file servers agree on TLS, and go on with the conversation that standard input has with them."""
+    question, answer = STARTTLS[protocol]
+    words = ["127.0.0.1", real_ports[protocol], "--starttls", protocol, "--ca", certificates.ca]
+    done = geventstreams("connect", *words, given=question)
+    assert (done.status, done.errors) == (0, "")
+    assert re.match(answer, done.output), done.output
+
+
+REFUSALS = [
+    ("smtp", [b"554 go away\r\n"], "554 go away"),
+    ("smtp", [b"220 hi\r\n", b"250 no TLS here\r\n", b"454 not available\r\n"], "454 not available"),
+    ("imap", [b"* BYE\r\n"], "BYE"),
+    ("imap", [b"* OK hi\r\n", b"tls BAD what\r\n"], "BAD what"),
+    ("pop3", [b"+OK hi\r\n", b"-ERR what\r\n"], "-ERR what"),
+    ("ftp", [b"220 hi\r\n", b"500 what\r\n"], "500 what"),
+    ("ftp", [b"220 hi\r\n", b""], "ended the connection"),
+]
+
+
+@pytest.mark.parametrize(("protocol", "answers", "said"), REFUSALS, ids=[f"{case[0]} {case[2]}" for case in REFUSALS])
+def test_starttls_that_is_refused(protocol: str, answers: list[bytes], said: str) -> None:
+    """A server that does not want TLS ends it with status 5 and one line that has the server's words."""
+
+    def serve(connection: socket.socket) -> None:
+        first, *others = answers
+        connection.sendall(first)
+        for answer in others:
+            connection.recv(1000)
+            connection.sendall(answer)
+        if answers[-1]:
+            with suppress(ConnectionResetError):
+                everything(connection)
+
+    with peer(serve) as port:
+        line = geventstreams("connect", "127.0.0.1", port, "--starttls", protocol).refused(Status.TLS)
+    assert said in line
+
+
+def test_starttls_takes_no_words_from_before_tls() -> None:
+    """What a man in the middle put behind the server's consent, in the same segment, is refused and never shown."""
+
+    def serve(connection: socket.socket) -> None:
+        connection.sendall(b"220 hi\r\n")
+        connection.recv(1000)
+        connection.sendall(b"250-hi\r\n250 STARTTLS\r\n")
+        connection.recv(1000)
+        connection.sendall(b"220 go\r\n250 INJECTED\r\n")
+        everything(connection)
+
+    with peer(serve) as port:
+        line = geventstreams("connect", "127.0.0.1", port, "--starttls", "smtp", "--insecure").refused(Status.TLS)
+    assert "INJECTED" not in line

@@ -1,0 +1,530 @@
+"""What `waiting.md` promises: who is ready, when a wait ends, and that nothing is left behind."""
+
+from __future__ import annotations
+
+import gc
+import itertools
+import os
+import socket as stdlib_socket
+import struct
+import time
+import weakref
+
+import gevent
+import gevent.socket
+import gevent.util
+import pytest
+from gevent import get_hub
+
+from geventstreams import (
+    SocketStream,
+    StreamClosed,
+    WaitSet,
+    noticed_socket_stream,
+    process_wait,
+    wait_for_input_streams,
+    wait_for_input_streams_returning_first,
+)
+
+
+def unix_pair(**options):
+    ours, theirs = gevent.socket.socketpair()
+    return SocketStream(ours, **options), SocketStream(theirs, **options)
+
+
+def tcp_pair(**options):
+    with gevent.socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        listener.listen()
+        ours = gevent.socket.create_connection(listener.getsockname())
+        theirs, _ = listener.accept()
+    return SocketStream(ours, **options), SocketStream(theirs, **options)
+
+
+@pytest.fixture(params=[unix_pair, tcp_pair], ids=["unix", "tcp"])
+def make_pair(request):
+    made = []
+
+    def make(**options):
+        made.extend(request.param(**options))
+        return made[-2:]
+
+    yield make
+    for stream in made:
+        stream.close(abort=True)
+
+
+@pytest.fixture
+def pairs(make_pair):
+    return [make_pair() for _ in range(5)]
+
+
+@pytest.fixture
+def inputs(pairs):
+    return [ours for ours, _ in pairs]
+
+
+@pytest.fixture
+def peers(pairs):
+    return [theirs for _, theirs in pairs]
+
+
+def send(stream, octets):
+    stream.write(octets)
+    stream.flush()
+
+
+def until(condition):
+    deadline = time.monotonic() + 5
+    while not condition():
+        assert time.monotonic() < deadline, "the condition never came true"
+        gevent.sleep(0.001)
+
+
+def open_descriptors():
+    return len(os.listdir("/proc/self/fd"))
+
+
+class TestReady:
+    def test_octets_in_the_kernel(self, inputs, peers):
+        """A stream is ready when octets lie in the kernel, and the answer has the order of the argument."""
+        send(peers[3], b"x")
+        send(peers[1], b"y")
+        assert wait_for_input_streams(inputs) == [inputs[1], inputs[3]]
+        assert wait_for_input_streams(inputs[::-1]) == [inputs[3], inputs[1]]
+
+    def test_octets_in_the_buffer_and_in_the_kernel_together(self, inputs, peers):
+        """The answer holds all streams ready at that moment: those with octets in their buffer and those with octets in the kernel."""
+        send(peers[2], b"ab")
+        assert inputs[2].read(1) == b"a"
+        send(peers[4], b"x")
+        assert wait_for_input_streams(inputs) == [inputs[2], inputs[4]]
+        assert wait_for_input_streams(inputs, timeout=0) == [inputs[2], inputs[4]]
+
+    def test_each_once(self, inputs, peers):
+        """A stream that is listed twice is answered once."""
+        send(peers[0], b"x")
+        assert wait_for_input_streams([inputs[0], inputs[1], inputs[0]]) == [inputs[0]]
+
+    def test_end_of_file_is_ready(self, inputs, peers):
+        """The end of the input is ready, before and after it was read."""
+        peers[0].close()
+        assert wait_for_input_streams(inputs) == [inputs[0]]
+        assert inputs[0].read() == b""
+        assert wait_for_input_streams(inputs, timeout=0) == [inputs[0]]
+
+    def test_reset_is_ready(self):
+        """A reset is ready, and the read then tells."""
+        ours, theirs = tcp_pair()
+        theirs.abort()
+        assert wait_for_input_streams([ours]) == [ours]
+        with pytest.raises(ConnectionResetError):
+            ours.read(1)
+        ours.close()
+
+    def test_takes_no_input(self, inputs, peers):
+        """A wait takes no input: neither from the kernel into the buffer nor from the buffer."""
+        send(peers[0], b"hello")
+        assert wait_for_input_streams(inputs) == [inputs[0]]
+        assert inputs[0].buffered == 0
+        assert inputs[0].read_available() == b"hello"
+
+    def test_first_in_list_order(self, inputs, peers):
+        """`..._returning_first` gives the first ready one in list order, or None."""
+        assert wait_for_input_streams_returning_first(inputs, timeout=0) is None
+        send(peers[4], b"x")
+        send(peers[2], b"x")
+        assert wait_for_input_streams_returning_first(inputs) is inputs[2]
+
+    def test_many_at_once_are_all_answered(self):
+        """Of 300 streams that become ready in one turn of the loop, all are in the answer."""
+        pairs = [unix_pair() for _ in range(300)]
+        inputs = [ours for ours, _ in pairs]
+        assert wait_for_input_streams(inputs, timeout=0.001) == []
+
+        def send_all():
+            for _, theirs in pairs:
+                send(theirs, b"x")
+
+        sender = gevent.spawn(send_all)
+        assert wait_for_input_streams(inputs) == inputs
+        sender.join()
+        for pair in pairs:
+            for stream in pair:
+                stream.close()
+
+    def test_descriptors_above_1023(self):
+        """Streams whose descriptors are above 1,023 are waited for like any other."""
+        padding = [os.open("/dev/null", os.O_RDONLY) for _ in range(1100)]
+        ours, theirs = unix_pair()
+        for descriptor in padding:
+            os.close(descriptor)
+        assert ours.fileno() > 1023
+        send(theirs, b"x")
+        assert wait_for_input_streams([ours]) == [ours]
+        ours.close()
+        theirs.close()
+
+    def test_sends_first(self, inputs, peers):
+        """What a stream holds unsent is sent before the wait, so a forgotten flush is no deadlock."""
+
+        def answer():
+            peers[0].write(peers[0].readline())
+            peers[0].flush()
+
+        answering = gevent.spawn(answer)
+        inputs[0].write(b"question\n")
+        assert wait_for_input_streams(inputs, timeout=5) == [inputs[0]]
+        assert inputs[0].readline() == b"question\n"
+        answering.join()
+
+
+class TestLimits:
+    def test_poll(self, inputs):
+        """`timeout=0` polls: it answers without letting another greenlet run."""
+        ran = []
+        other = gevent.spawn(ran.append, 1)
+        assert wait_for_input_streams(inputs, timeout=0) == []
+        assert ran == []
+        other.join()
+
+    @pytest.mark.parametrize("limit", [0.05, 0.2])
+    def test_expiry(self, inputs, limit):
+        """Expiry gives [], not before the limit and not later than 2.5 times it (a loaded machine)."""
+        started = time.monotonic()
+        assert wait_for_input_streams(inputs, timeout=limit) == []
+        assert limit <= time.monotonic() - started <= 2.5 * limit + 0.01
+
+    @pytest.mark.parametrize("wrong", [-1, float("nan"), True])
+    def test_wrong_limit(self, inputs, wrong):
+        """A negative, NaN or boolean limit is refused by name and value."""
+        with pytest.raises((ValueError, TypeError), match="timeout"):
+            wait_for_input_streams(inputs, timeout=wrong)
+
+    def test_gevent_timeout_comes_out_itself(self, inputs, peers):
+        """`gevent.Timeout` ends a wait as the very object that was started, and the next wait works."""
+        timeout = gevent.Timeout.start_new(0.01)
+        with pytest.raises(gevent.Timeout) as caught:
+            wait_for_input_streams(inputs)
+        assert caught.value is timeout
+        send(peers[0], b"x")
+        assert wait_for_input_streams(inputs) == [inputs[0]]
+
+
+class TestWaitFunction:
+    def test_true_before_waiting(self, inputs):
+        """A wait function that is true at once ends the wait with the empty answer."""
+        assert wait_for_input_streams(inputs, lambda: True) == []
+
+    def test_called_at_least_every_50_ms(self, inputs):
+        """The wait function is called at least every 50 ms."""
+        moments = []
+
+        def tell():
+            moments.append(time.monotonic())
+            return len(moments) > 4
+
+        assert wait_for_input_streams(inputs, tell) == []
+        assert all(later - earlier < 0.15 for earlier, later in itertools.pairwise(moments))
+
+    def test_ready_streams_win(self, inputs, peers):
+        """Where a stream is ready in the same round, it wins over the wait function."""
+        send(peers[0], b"x")
+        assert wait_for_input_streams(inputs, lambda: True) == [inputs[0]]
+
+    def test_reason_is_seen(self, inputs):
+        """The wait reason is seen in the run info of the waiting greenlet, and only while it waits."""
+        reason = "Waiting for godot"
+        seen = []
+
+        def look():
+            seen.append(f"in {reason}" in "\n".join(gevent.util.format_run_info()))
+
+        waiter = gevent.spawn(wait_for_input_streams, inputs, None, reason, 0.1)
+        gevent.spawn_later(0.02, look).join()
+        waiter.join()
+        look()
+        assert seen == [True, False]
+
+    def test_reason_of_a_wrong_type(self, inputs):
+        """A wait reason that is no string is a TypeError."""
+        with pytest.raises(TypeError, match="wait_reason"):
+            wait_for_input_streams(inputs, wait_reason=3, timeout=0.01)
+
+
+class TestNothingAndClosed:
+    def test_empty_list(self):
+        """An empty list answers [] at once with neither limit nor wait function, else after them."""
+        assert wait_for_input_streams([]) == []
+        started = time.monotonic()
+        assert wait_for_input_streams([], timeout=0.05) == []
+        assert time.monotonic() - started >= 0.05
+        calls = []
+        assert wait_for_input_streams([], lambda: calls.append(1) or len(calls) > 2) == []
+        assert len(calls) == 3
+
+    def test_closed_before(self, inputs, peers):
+        """A stream closed before the call is StreamClosed, and nothing was sent for the others."""
+        inputs[1].close()
+        inputs[0].write(b"held")
+        with pytest.raises(StreamClosed) as caught:
+            wait_for_input_streams(inputs)
+        assert caught.value.stream is inputs[1]
+        assert inputs[0].unsent == 4
+
+    def test_closed_during(self, inputs):
+        """A stream closed during the wait ends it within 5 ms (here 50, for a loaded machine), and is in the answer."""
+        assert wait_for_input_streams(inputs, timeout=0.001) == []
+        closed = []
+
+        def close():
+            closed.append(time.monotonic())
+            inputs[2].close()
+
+        gevent.spawn_later(0.02, close)
+        assert wait_for_input_streams(inputs) == [inputs[2]]
+        assert time.monotonic() - closed[0] < 0.05
+
+    def test_no_stream(self, inputs):
+        """What is no stream is refused by type and value."""
+        with pytest.raises(TypeError, match="str 'x'"):
+            wait_for_input_streams([*inputs, "x"])
+
+
+class TestTogether:
+    def test_overlapping_lists(self, inputs, peers):
+        """Several greenlets may wait on overlapping lists: each is told."""
+        waiters = [gevent.spawn(wait_for_input_streams, inputs[first:]) for first in range(3)]
+        gevent.sleep(0)
+        send(peers[3], b"x")
+        assert [waiter.get(timeout=5) for waiter in waiters] == [[inputs[3]]] * 3
+
+    def test_reading_while_another_waits(self, inputs, peers):
+        """A stream may be read by one greenlet while another waits on it; what the reader leaves in the buffer is seen."""
+        reader = gevent.spawn(inputs[0].readline)
+        gevent.sleep(0)
+        waiter = gevent.spawn(wait_for_input_streams, inputs)
+        gevent.sleep(0)
+        send(peers[0], b"line\nrest")
+        assert reader.get(timeout=5) == b"line\n"
+        assert waiter.get(timeout=5) == [inputs[0]]
+        assert wait_for_input_streams(inputs, timeout=0) == [inputs[0]]
+        assert inputs[0].buffered == 4
+
+    def test_no_stream_is_left_busy(self, inputs, peers):
+        """A wait that ended, however it ended, leaves no stream busy."""
+        victim = gevent.spawn(wait_for_input_streams, inputs)
+        gevent.sleep(0)
+        victim.kill()
+        send(peers[0], b"x")
+        assert inputs[0].read(1) == b"x"
+
+
+class TestNothingIsLeft:
+    def test_loop_is_not_kept_alive(self, inputs):
+        """After a wait `gevent.wait()` returns as if the wait had not been made."""
+        wait_for_input_streams(inputs, timeout=0.001)
+        with WaitSet(inputs) as members:
+            members.wait(0.001)
+            gevent.sleep(0.002)  # libuv closes handles one round later, and gevent's own report of an idle loop stumbles over these
+            started = time.monotonic()
+            gevent.wait(timeout=5)
+            assert time.monotonic() - started < 2
+
+    def test_streams_are_not_kept_alive(self):
+        """A remembered list keeps no stream and no descriptor alive, and finds no new stream under an old address."""
+        before = open_descriptors()
+        gc.disable()
+        try:
+            for _ in range(20):
+                ours, theirs = unix_pair()
+                assert wait_for_input_streams([ours], timeout=0.0005) == []
+                send(theirs, b"x")
+                assert wait_for_input_streams([ours]) == [ours]
+                trace = weakref.ref(ours)
+                ours.close()
+                theirs.close()
+                del ours, theirs
+                assert trace() is None
+        finally:
+            gc.enable()
+        assert open_descriptors() == before
+
+    def test_calls_leave_nothing_that_grows(self, inputs, peers):
+        """3,000 calls, a third timing out and a third killed, leave watchers, timers, greenlets and objects as they were."""
+        loop = get_hub().loop
+
+        def calls(count):
+            for number in range(count):
+                if number % 3 == 0:
+                    assert wait_for_input_streams(inputs, timeout=0.0001) == []
+                elif number % 3 == 1:
+                    victim = gevent.spawn(wait_for_input_streams, inputs)
+                    gevent.sleep(0)
+                    victim.kill()
+                else:
+                    send(peers[number % 5], b"x")
+                    assert wait_for_input_streams(inputs) == [inputs[number % 5]]
+                    assert inputs[number % 5].read(1) == b"x"
+
+        calls(300)
+        gc.collect()
+        objects = len(gc.get_objects())
+        watchers = loop.activecnt
+        calls(3000)
+        gc.collect()
+        assert loop.activecnt == watchers
+        assert len(gc.get_objects()) <= objects + 50
+
+
+class TestWaitSet:
+    def test_level(self, inputs, peers):
+        """A member is reported as long as a read would not wait."""
+        with WaitSet(inputs) as members:
+            send(peers[1], b"xy")
+            assert members.wait() == [inputs[1]]
+            assert members.wait() == [inputs[1]]
+            assert inputs[1].read(1) == b"x"
+            assert members.wait(0) == [inputs[1]]
+            assert inputs[1].read(1) == b"y"
+            assert members.wait(0) == []
+            assert members.wait(0.01) == []
+
+    def test_a_busy_member_hides_nobody(self, inputs, peers):
+        """While one member stays ready, another that becomes ready is reported too."""
+        with WaitSet(inputs) as members:
+            send(peers[0], b"never read")
+            assert members.wait() == [inputs[0]]
+            send(peers[4], b"x")
+            until(lambda: set(members.wait()) == {inputs[0], inputs[4]})
+
+    def test_add_and_discard_while_waiting(self, inputs, peers):
+        """Members may come and go while another greenlet waits."""
+        with WaitSet(inputs[:1]) as members:
+            waiter = gevent.spawn(members.wait)
+            gevent.sleep(0)
+            members.discard(inputs[0])
+            members.add(inputs[1])
+            send(peers[0], b"not watched")
+            send(peers[1], b"x")
+            assert waiter.get(timeout=5) == [inputs[1]]
+            assert inputs[1] in members
+            assert inputs[0] not in members
+            assert list(members) == [inputs[1]]
+            assert len(members) == 1
+
+    def test_closed_member(self, inputs):
+        """A closed member is reported once and leaves by itself."""
+        with WaitSet(inputs) as members:
+            gevent.spawn_later(0.01, inputs[3].close)
+            assert members.wait() == [inputs[3]]
+            assert len(members) == 4
+            assert members.wait(0.01) == []
+
+    def test_close_wakes(self, inputs):
+        """Closing the set wakes its waiters with StreamClosed and leaves the members open."""
+        members = WaitSet(inputs)
+        waiter = gevent.spawn(members.wait)
+        gevent.sleep(0)
+        members.close()
+        with pytest.raises(StreamClosed):
+            waiter.get(timeout=5)
+        with pytest.raises(StreamClosed):
+            members.wait(0)
+        assert not inputs[0].closed
+
+    def test_what_a_reader_left_is_seen(self, inputs, peers):
+        """What a reader left in the buffer of a member is seen, though the kernel has nothing."""
+        with WaitSet(inputs) as members:
+            assert members.wait(0) == []
+            reader = gevent.spawn(inputs[0].readline)
+            gevent.sleep(0)
+            send(peers[0], b"line\nrest")
+            reader.join()
+            assert members.wait(0) == [inputs[0]]
+
+    def test_dropped_set(self, inputs):
+        """A set that is dropped leaves its members as they were, without the collector."""
+        gc.disable()
+        try:
+            members = WaitSet(inputs)
+            members.wait(0)
+            trace = weakref.ref(members)
+            del members
+            assert trace() is None
+        finally:
+            gc.enable()
+
+    def test_refusals(self, inputs):
+        """A closed stream and what is no stream are refused before anything is added."""
+        inputs[1].close()
+        with pytest.raises(StreamClosed):
+            WaitSet(inputs)
+        members = WaitSet()
+        with pytest.raises(TypeError, match="int 3"):
+            members.add(3)
+        assert len(members) == 0
+
+
+class TestProcessWait:
+    def test_already_true(self):
+        """A condition that is true is not waited for, and its arguments are given."""
+        assert process_wait("sum", lambda a, b: a + b == 3, 1, 2) is True
+
+    def test_timeout(self):
+        """False when the limit has passed, not before it."""
+        started = time.monotonic()
+        assert process_wait("never", lambda: False, timeout=0.06) is False
+        assert time.monotonic() - started >= 0.06
+
+    def test_noticed_input(self, inputs, peers):
+        """New input on a noticed stream makes the condition tested at once, not after 50 ms; unread input does not spin."""
+        tests = []
+
+        def listens():
+            tests.append(time.monotonic())
+            return inputs[0].listen() or inputs[0].at_eof
+
+        with noticed_socket_stream(inputs[0]) as stream:
+            assert stream is inputs[0]
+            gevent.spawn_later(0.01, send, peers[0], b"line\n")
+            assert process_wait("Waiting for a line", listens, timeout=5)
+        assert len(tests) <= 3
+        calls = []
+        with noticed_socket_stream(inputs[0]):
+            process_wait("spin", lambda: calls.append(1), timeout=0.12)
+        assert len(calls) < 8
+
+    def test_noticed_end(self, inputs, peers):
+        """The end of a noticed stream is such a wake-up too, and what it holds unsent is sent first."""
+        inputs[0].write(b"bye\n")
+
+        def leave():
+            assert peers[0].readline() == b"bye\n"
+            peers[0].close()
+
+        leaving = gevent.spawn(leave)
+        with noticed_socket_stream(inputs[0]):
+            assert process_wait("the end", lambda: inputs[0].listen() or inputs[0].at_eof, timeout=5)
+        assert inputs[0].at_eof
+        leaving.get()
+
+    def test_a_condition_that_changes_by_itself(self):
+        """A condition that nothing announces is seen within a round of 50 ms."""
+        truth = []
+        gevent.spawn_later(0.02, truth.append, 1)
+        assert process_wait("truth", lambda: bool(truth), timeout=5)
+
+
+def test_rst_of_a_linger_peer_is_ready_without_being_consumed():
+    """Asking whether a reset stream is ready does not consume the reset: the read tells it after any number of questions."""
+    ours, theirs = tcp_pair()
+    descriptor = theirs.replace_socket(None)
+    descriptor.setsockopt(stdlib_socket.SOL_SOCKET, stdlib_socket.SO_LINGER, struct.pack("ii", 1, 0))
+    descriptor.close()
+    for _ in range(5):
+        assert wait_for_input_streams([ours]) == [ours]
+    with pytest.raises(ConnectionResetError):
+        ours.read(1)
+    ours.close()
+    theirs.close()
