@@ -484,7 +484,7 @@ class Watch:
 def pushed_back(stream: Any, far: Any) -> None:
     """A stream with unsent output that the hub sends as room comes."""
     while not stream.unsent:
-        stream.write(bytes(2**19))
+        stream.write(bytes(2**14))
         stream.force_output()
 
 
