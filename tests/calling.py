@@ -104,6 +104,12 @@ class Party:
         """A gevent socket that is a client of that port."""
         return self.keep(gevent.socket.create_connection((HOST, port)))
 
+    def spawn(self, function: Callable[[], Any]) -> Any:
+        """A greenlet, which is killed before anything is closed that it uses."""
+        greenlet = gevent.spawn(function)
+        self._ends.callback(greenlet.kill)
+        return greenlet
+
     def keep(self, plain: Any) -> Any:
         """Has a plain socket closed."""
         self._ends.callback(plain.close)

@@ -8,9 +8,9 @@ import sys
 import time
 
 import gevent
-import psutil
 import pytest
 from calling import Party, reporting, rounds
+from memory import peak_memory
 from network import HOST, until
 
 from geventstreams import tcp_server
@@ -33,90 +33,68 @@ def reports(monkeypatch):
         yield made
 
 
-def memory():
-    """Octets that this process alone has."""
-    return psutil.Process().memory_full_info().uss
-
-
-class Growth:
-    """How much memory came at most since it was made."""
-
-    def __init__(self):
-        self.before = self.most = memory()
-
-    def look(self):
-        """Looks again; what it has come to."""
-        self.most = max(self.most, memory())
-        return self.most - self.before
-
-
-def warm(party):
-    """Has all done once that needs memory the first time."""
-    client, peer = party.joined(receive=4096)
-    until(lambda: client.fileno() >= 0)
-    client.write(bytes(MIB))
-    rounds()
-    client.close(force=True)
-    peer.close()
+def stand_still(state):
+    """Returns when a state has not changed for a quarter of a second."""
+    last, same = state(), 0
+    with gevent.Timeout(30):
+        while same < 50:
+            gevent.sleep(0.005)
+            now = state()
+            last, same = now, same + 1 if now == last else 0
 
 
 def test_256_mib_to_a_peer_that_never_reads(party):
     """A writer that heeds `write` and `drain` waits when 256 MiB go to a peer that never reads: memory grows by 2 MiB at most."""
-    warm(party)
     client, _peer = party.joined(receive=4096)
     until(lambda: client.fileno() >= 0)
-    growth = Growth()
+    written = []
 
     def pour():
         for number in range(4096):
-            if not client.write(bytes([number & 255]) * 65536):
+            piece = bytes([number & 255]) * 65536
+            written.append(number)
+            if not client.write(piece):
                 client.drain()
 
-    writer = gevent.spawn(pour)
-    for _ in range(50):
-        gevent.sleep(0.005)
-        growth.look()
+    with peak_memory() as peak:
+        writer = party.spawn(pour)
+        stand_still(lambda: (len(written), client.unsent))
     assert not writer.ready()
-    assert client.unsent > HIGH - 65536
-    assert growth.look() <= ALLOWED
-    writer.kill()
+    assert 0 < client.unsent <= HIGH + 65536
+    assert peak.octets <= ALLOWED
 
 
 def test_256_mib_written_by_one_who_does_not_ask(party):
     """A writer that ignores both is not waited for, and what it writes large is not copied: 256 MiB of one object cost 2 MiB at most."""
-    warm(party)
     client, _peer = party.joined(receive=4096, stream=True)
     until(lambda: client.fileno() >= 0)
     piece = os.urandom(65536)
-    growth = Growth()
-    for _ in range(4096):
-        client.write_sequence(piece)
-    rounds()
+    with peak_memory() as peak:
+        for _ in range(4096):
+            client.write_sequence(piece)
+        stand_still(lambda: client.unsent)
     assert client.unsent > 240 * MIB
-    assert growth.look() <= ALLOWED
+    assert peak.octets <= ALLOWED
 
 
 def test_256_mib_to_a_stream_that_nobody_reads(party):
     """256 MiB sent to a stream that nobody reads wait in the sender: memory grows by 2 MiB at most, and then not at all."""
-    warm(party)
     client, peer = party.joined(lambda _socket, _stream: None, stream=True)
     until(lambda: client.fileno() >= 0)
-    growth = Growth()
     piece = bytes(65536)
+    sent = []
 
     def pour():
         for _ in range(4096):
-            peer.sendall(piece)
+            sent.append(peer.send(piece))
 
-    sender = gevent.spawn(pour)
-    until(lambda: client.buffered > HIGH)
-    for _ in range(50):
-        gevent.sleep(0.005)
-        growth.look()
+    with peak_memory() as peak:
+        sender = party.spawn(pour)
+        until(lambda: client.buffered > HIGH)
+        stand_still(lambda: (len(sent), client.buffered))
     assert not sender.ready()
     assert client.buffered < 2 * HIGH + 65536
-    assert growth.look() <= ALLOWED
-    sender.kill()
+    assert peak.octets <= ALLOWED
 
 
 POUR = """
@@ -142,9 +120,9 @@ class Flood:
 def largest_gap(seconds):
     """The longest time between two ticks of a greenlet that sleeps a millisecond each time, but for what the machine itself took."""
     largest = 0.0
-    until_then = time.monotonic() + seconds
+    end = time.monotonic() + seconds
     last, worked = time.monotonic(), time.process_time()
-    while last < until_then:
+    while last < end:
         gevent.sleep(0.001)
         now, cpu = time.monotonic(), time.process_time()
         largest = max(largest, min(now - last, cpu - worked))
@@ -165,9 +143,9 @@ def test_a_flood_leaves_time_for_others(draining):
         try:
             until(lambda: taken[0] > MIB)
             before = taken[0]
-            gaps = [largest_gap(0.3) for _ in range(3)]
+            gap = largest_gap(0.9)
             assert taken[0] > before + MIB
-            assert min(gaps) <= 0.02, gaps
+            assert gap <= 0.02
         finally:
             flood.close()
         until(lambda: not server.connections)
@@ -187,18 +165,17 @@ def test_a_flood_of_one_leaves_the_others_served(party):
         flood.close()
 
 
-def test_ten_thousand_short_messages_cost_no_more_than_they_are(party):
+def test_a_hundred_thousand_short_messages_cost_no_more_than_they_are(party):
     """What was written small and cannot leave is kept together, not each for itself: 100,000 messages of 100 octets cost no more than
     twice their octets."""
-    warm(party)
     client, peer = party.joined(receive=4096)
     until(lambda: client.fileno() >= 0)
     client.write(bytes(8 * MIB))
     rounds()
-    growth = Growth()
-    for number in range(100_000):
-        client.write(b"%099d\n" % number)
-    assert growth.look() < 2 * 100_000 * 100
+    with peak_memory() as peak:
+        for number in range(100_000):
+            client.write(b"%099d\n" % number)
+    assert peak.octets < 2 * 100_000 * 100
     client.close()
     with gevent.Timeout(30):
         left = 8 * MIB

@@ -1,14 +1,12 @@
 """Bad input and large input: exact limits, memory in proportion to what arrives, and the stream in step afterwards."""
 
-import contextlib
-import gc
-import tracemalloc
 from collections.abc import Callable
 from random import Random
 from typing import Any
 
 import gevent
 import pytest
+from memory import peak_memory
 from pairs import Pairs
 
 from geventstreams.errors import IncompleteRead, LineTooLong, ReadTimeout, WriteTimeout
@@ -19,26 +17,6 @@ from geventstreams.testing.claims import octets, outcome, settle, started
 
 MEGABYTE = 2**20
 LIMIT = MEGABYTE
-
-
-class Peak:
-    """The most memory that Python objects had at a time, beyond what there was before."""
-
-    octets = 0
-
-
-@contextlib.contextmanager
-def peak_memory() -> Any:
-    """Measures the block."""
-    gc.collect()
-    tracemalloc.start()
-    before = tracemalloc.get_traced_memory()[0]
-    peak = Peak()
-    try:
-        yield peak
-    finally:
-        peak.octets = tracemalloc.get_traced_memory()[1] - before
-        tracemalloc.stop()
 
 
 def flood(plain: Any, total: int, block: bytes = bytes(65536)) -> Any:

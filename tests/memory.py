@@ -1,0 +1,26 @@
+"""How much memory a block of a test needs: what Python objects have, so that nobody else's doings are measured."""
+
+import contextlib
+import gc
+import tracemalloc
+from collections.abc import Iterator
+
+
+class Peak:
+    """The most memory that Python objects had at a time, beyond what there was before."""
+
+    octets = 0
+
+
+@contextlib.contextmanager
+def peak_memory() -> Iterator[Peak]:
+    """Measures the block; the result stands in `octets` behind it."""
+    gc.collect()
+    tracemalloc.start()
+    before = tracemalloc.get_traced_memory()[0]
+    peak = Peak()
+    try:
+        yield peak
+    finally:
+        peak.octets = tracemalloc.get_traced_memory()[1] - before
+        tracemalloc.stop()
