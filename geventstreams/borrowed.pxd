@@ -12,6 +12,7 @@ cdef class FileTransport(Transport):
     cdef readonly object socket
     cdef readonly bint direct
     cdef readonly bint closed
+    cdef readonly bint begun
 
     cpdef bint await_input(self) except? False
     cpdef bint await_output(self) except? False

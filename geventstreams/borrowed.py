@@ -38,6 +38,9 @@ class FileTransport(Transport):
         self.direct = False
         """Whether `recv_into` is one system call, to which any memory may be given."""
         self.closed = False
+        self.begun = False
+        """Whether what the last `send` was given may be on its way in part, though it told no count: a later one has
+        to be given the same octets first."""
 
     def await_input(self) -> bool:
         """Waits as the socket's `recv` would: False where it may not, TimeoutError when its time has passed."""
@@ -189,12 +192,14 @@ class BorrowedTLSTransport(BorrowedTransport):
         self._current()
         socket, seconds = self.socket, self.socket.gettimeout()
         self._output_needs_octets = False
+        self.begun = False
         method = socket.send if socket.version() is None or seconds == 0 else socket.write
         if seconds != 0:
             socket.settimeout(0)
         try:
             return int(method(octets[start:stop])) or WOULD_WAIT
         except (ssl.SSLWantReadError, ssl.SSLWantWriteError, BlockingIOError) as error:
+            self.begun = True  # the record is made, and a part of it may be with the system
             if seconds == 0:
                 raise
             self._output_needs_octets = isinstance(error, ssl.SSLWantReadError)
@@ -233,12 +238,16 @@ class AnySocketTransport(FileTransport):
         return int(count)
 
     def send(self, octets: memoryview, start: int, stop: int) -> int:
+        self._open()
+        self.begun = True  # whatever ends a method that we know nothing about
         try:
-            count = self._open().send(bytes(octets[start : min(stop, start + _AT_ONCE)]))
+            count = self.socket.send(bytes(octets[start : min(stop, start + _AT_ONCE)]))
         except OSError as error:
             if error.errno in (errno.EAGAIN, errno.EWOULDBLOCK):
+                self.begun = False
                 return WOULD_WAIT
             raise
+        self.begun = False
         return WOULD_WAIT if count is None else int(count)
 
     def await_input(self) -> bool:

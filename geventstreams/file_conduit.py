@@ -22,6 +22,7 @@ from geventstreams.errors import BROKEN
 from geventstreams.limits import NEVER, WOULD_WAIT
 from geventstreams.raw_files import RawSocketFile
 from geventstreams.turn import Turn
+from geventstreams.yielding import go_round
 
 SLICE = 0.005
 """Seconds for which a file that never has to wait keeps the hub to itself."""
@@ -113,7 +114,7 @@ class FileConduit:
         self._streak += 1
         if now - self._since > SLICE and getcurrent() is not get_hub():
             self._streak = 0
-            gevent.sleep(0)
+            go_round(get_hub())
             self._refuse_interrupted()
 
     # Input.

@@ -230,10 +230,11 @@ class SocketFile(FileConduit):
         except BlockingIOError:
             raise
         except BaseException as error:
-            if done > 0:
+            accepted = done > 0 or (done == 0 and self._transport.begun)
+            if accepted:
                 self.output.put_rest(octets, done, count - done)
             if isinstance(error, OSError):
-                error.characters_written = count if done > 0 else 0  # type: ignore[attr-defined]  # in C, any has it
+                error.characters_written = count if accepted else 0  # type: ignore[attr-defined]  # in C, any has it
             raise
         if done < count:
             self.output.put(octets, done, count - done)

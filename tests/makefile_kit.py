@@ -18,7 +18,7 @@ from servers.certificates import Certificates
 from geventstreams import makefile
 
 KINDS = ("gevent", "unix", "blocking", "tls", "duck")
-TIMEOUT = 0.1
+TIMEOUT = 0.03
 
 
 class Duck:

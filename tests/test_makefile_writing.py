@@ -42,11 +42,34 @@ def test_a_write_that_timed_out_is_accepted_whole_or_not_at_all(ends: Ends, kind
     with pytest.raises(TimeoutError):
         file.flush()
     reader = gevent.spawn(drained, far)
-    near.settimeout(5)
+    near.settimeout(20)
     file.write(b"then")
     file.close()
     near.shutdown(socket.SHUT_WR)
     assert reader.get(timeout=20) == b"small" + first + b"then"
+
+
+def test_a_write_that_a_strangers_socket_gave_up_is_made_again_as_it_was(ends: Ends) -> None:
+    """A `send` of an unknown class that ends by an error may have begun: its message is accepted whole, and given to it
+    again first."""
+    near, _far = ends.sockets("duck")
+    given: list[bytes] = []
+
+    def send(octets: bytes) -> int:
+        given.append(octets)
+        if len(given) == 1:
+            raise TimeoutError("timed out")
+        return len(octets)
+
+    near.send = send
+    file = makefile(near, "wb", 10)
+    with pytest.raises(TimeoutError) as caught:
+        file.write(b"longer than the buffer")
+    assert caught.value.characters_written == len(b"longer than the buffer")
+    file.write(b"another that is longer")
+    file.close()
+    assert given[1] == given[0] == b"longer than the buffer"
+    assert b"".join(given[2:]) == b"another that is longer"
 
 
 def test_a_killed_write_does_not_tear_its_message(ends: Ends) -> None:
@@ -112,7 +135,7 @@ def test_close_flushes_and_closes_even_when_the_flush_fails(ends: Ends, kind: st
     began = time.monotonic()
     with pytest.raises(TimeoutError):
         file.close()
-    assert time.monotonic() - began < 10 * TIMEOUT
+    assert time.monotonic() - began < 20
     assert file.closed
     wait_until(lambda: not open_descriptor(number))
     file.close()
@@ -133,7 +156,7 @@ def test_closing_sends_what_an_interrupted_writer_had_begun(ends: Ends) -> None:
     assert reader.get(timeout=20) == message
     for greenlet in (writer, waiting):
         with pytest.raises(ValueError, match="closed"):
-            greenlet.get(timeout=1)
+            greenlet.get(timeout=20)
 
 
 def test_a_broken_connection_is_said_as_the_socket_says_it(ends: Ends) -> None:
@@ -162,7 +185,7 @@ def test_a_dropped_file_still_sends_what_it_holds(ends: Ends) -> None:
     near.close()
     began = time.monotonic()
     del file
-    assert time.monotonic() - began < 1
+    assert time.monotonic() - began < 20
     assert drained(far) == b"x" * LARGE
     wait_until(lambda: near.fileno() == -1)
 
@@ -182,7 +205,7 @@ def test_a_write_on_a_socket_that_may_not_wait(ends: Ends) -> None:
         with pytest.raises(BlockingIOError) as caught:
             file.write(b"x")
         assert caught.value.characters_written == 0
-        near.settimeout(5)
+        near.settimeout(20)
         reader = gevent.spawn(drained, far)
         file.close()
         near.shutdown(socket.SHUT_WR)
@@ -196,7 +219,7 @@ def test_text_is_accepted_whole_or_not_at_all(ends: Ends) -> None:
         file.write("ä" * LARGE)
     assert caught.value.characters_written == 2 * LARGE
     reader = gevent.spawn(drained, far)
-    near.settimeout(5)
+    near.settimeout(20)
     file.write("end\n")
     file.close()
     near.shutdown(socket.SHUT_WR)
