@@ -44,6 +44,8 @@ cdef class AsyncSocket(SendingConnection):
     cdef int _connect(self) except -1
     cdef void _fail_to_connect(self, error) except *
     cdef void _pump(self) except *
+    cdef bint _wants_input(self, PumpedStream stream) except -1
+    cdef int _bring(self, PumpedStream stream) except -1
     cdef Py_ssize_t _receive(self, PumpedStream stream) except -2
     cdef int _deliver(self, PumpedStream stream) except -1
     cdef void _let_others_run(self) except *

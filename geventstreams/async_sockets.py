@@ -335,39 +335,43 @@ class AsyncSocket(SendingConnection):
         self._stream.end_with(known)
         self._drop(False)
 
-    def _pump(self) -> None:  # noqa: PLR0912  # one loop, each exit once
+    def _pump(self) -> None:
         """Receives and calls back, until the connection is no more open."""
         while self._phase == OPEN:
             stream = self._stream
             if self._written:
                 self._tell_written()
-                continue
-            if stream.lost():
+            elif stream.lost():
                 self._close_unasked()
-                continue
-            held = stream.input.end - stream.input.start
-            self._full = held > self._high_water or (self._full and held >= self._low_water)
-            if self._paused or self._full or self._input_over:
-                if self._failure is not None:
-                    self._fail_in_turn()
-                elif self._input_over and self._end_told:
-                    self._close_unasked()
-                else:
-                    self._rest()
-                continue
-            count = WOULD_WAIT
-            if not self._transport.emptied or self._failure is not None:
-                count = self._receive(stream)
-            if count > 0:
-                self._deliver(stream)
-            elif count == ENDED:
-                self._input_ended(stream)
+            elif self._wants_input(stream):
+                self._bring(stream)
             elif self._failure is not None:
                 self._fail_in_turn()
-            elif self._dirty or (self._transport.unsent and self._sender is None):
-                self.send()
+            elif self._input_over and self._end_told:
+                self._close_unasked()
             else:
-                self._await_input(stream)
+                self._rest()
+
+    def _wants_input(self, stream: PumpedStream) -> bool:
+        held = stream.input.end - stream.input.start
+        self._full = held > self._high_water or (self._full and held >= self._low_water)
+        return not (self._paused or self._full or self._input_over)
+
+    def _bring(self, stream: PumpedStream) -> None:
+        """Calls back with what the system has; where it has nothing, sends what is left to send, or waits."""
+        count = WOULD_WAIT
+        if not self._transport.emptied or self._failure is not None:
+            count = self._receive(stream)
+        if count > 0:
+            self._deliver(stream)
+        elif count == ENDED:
+            self._input_ended(stream)
+        elif self._failure is not None:
+            self._fail_in_turn()
+        elif self._dirty or (self._transport.unsent and self._sender is None):
+            self.send()
+        else:
+            self._await_input(stream)
 
     def _receive(self, stream: PumpedStream) -> int:
         """A count, ENDED, or WOULD_WAIT, the latter also for an error, which is noted."""

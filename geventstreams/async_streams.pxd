@@ -4,7 +4,6 @@ from geventstreams.pumped cimport Connection, PumpedStream
 
 cdef Process PROCESS
 cdef object ALL
-cdef object START
 
 
 cdef class AsyncStream(PumpedStream):

@@ -3,7 +3,6 @@ from geventstreams.buffered cimport BufferedStream
 from geventstreams.conduit cimport Process
 
 cdef Process PROCESS
-cdef object START
 
 
 cdef class LispStream(BufferedStream):

@@ -29,7 +29,6 @@ from geventstreams.transport import Transport
 
 WHITE_SPACE = " \t\n\r\f\v"
 LF = 10
-START = 0
 
 
 class LispStream(BufferedStream):
@@ -285,7 +284,7 @@ class LispStream(BufferedStream):
             octet -= 256
         return octet
 
-    def read_sequence(self, seq: Any, start: int = START, end: int | None = None) -> int:
+    def read_sequence(self, seq: Any, start: int = 0, end: int | None = None) -> int:
         """Fills `seq[start:end]`, waiting until it is full, the input ends, or `read_timeout` passes: the index of the first element not
         updated.
 
@@ -294,11 +293,13 @@ class LispStream(BufferedStream):
         """
         if self._input_pass != PROCESS.number:
             self._refuse_input()
-        if type(seq) is bytearray and start is START and end is None and len(seq) <= self.input.end - self.input.start:
-            return self.input.take_into(seq, 0, len(seq))
-        if isinstance(seq, array.array) and seq.typecode in "uw":
+        if type(seq) is bytearray and type(start) is int and (end is None or type(end) is int):
+            last = len(seq) if end is None else end
+            if 0 <= start <= last <= len(seq) and last - start <= self.input.end - self.input.start:
+                return start + self.input.take_into(seq, start, last)
+        elif isinstance(seq, array.array) and seq.typecode in "uw":
             return self._read_characters(seq, start, end)
-        if isinstance(seq, MutableSequence) and not isinstance(seq, (bytearray, array.array)):
+        elif isinstance(seq, MutableSequence) and not isinstance(seq, (bytearray, array.array)):
             return self._read_elements(seq, start, end)
         target = _octet_places(seq)
         first, last = arguments.bounds(start, end, len(target))
