@@ -17,6 +17,7 @@ from gevent.lock import DummySemaphore, Semaphore
 from gevent.pool import Pool
 from gevent.server import StreamServer
 
+import geventstreams._system as _system
 from geventstreams import arguments
 from geventstreams.accepting import GONE, Client, Listener, listening_socket
 from geventstreams.accounts import Account, ServerStats, StreamsView, is_of_connection
@@ -24,12 +25,16 @@ from geventstreams.addresses import port_or_name
 from geventstreams.draining import Connections, Drain, DrainReport
 from geventstreams.elements import ElementType
 from geventstreams.errors import StreamClosed
+from geventstreams.proxy_protocol import Balancers, read_proxy
 from geventstreams.stream import SocketStream
 from geventstreams.stream_options import StreamOptions
 from geventstreams.transport import address_name
 
 HANDSHAKES = 100
 """Handshakes in progress at once, where `max_connections` does not say more or less."""
+
+NO_TIME = 0.001
+"""Seconds that a handshake has which begins in the last moment."""
 
 
 class SocketStreamServer(StreamServer):  # type: ignore[misc]  # gevent has no types of its own
@@ -39,7 +44,10 @@ class SocketStreamServer(StreamServer):  # type: ignore[misc]  # gevent has no t
     flushed and closed when it returns, aborted when it raises. `spawn` is gevent's: `"default"`, a number or a
     `gevent.pool.Pool` of greenlets, `gevent.spawn_raw` or the like. While `max_connections` handlers run, or the pool
     is full, other clients wait in the listener's queue (`backlog`). TLS handshakes have `handshake_timeout` seconds and
-    take no handler's place. The rest is said to each stream.
+    take no handler's place. With `proxy_protocol` (True, or a list of networks: those peers must, others are served
+    without) each connection begins with a PROXY header of a balancer, before TLS and within the same
+    `handshake_timeout`: the stream's `peer_address` and the handler's `address` are the client's then, and
+    `stream.proxy` has the header. Everything else is said to each stream.
 
     `stop()` drains. A subclass may set `stop_timeout`, the seconds it has by default.
     """
@@ -57,8 +65,8 @@ class SocketStreamServer(StreamServer):  # type: ignore[misc]  # gevent has no t
         line_limit: float | None = 2**20, linger_timeout: float | None = 2.0, ssl_ctx: Any = None,
         ssl_side: str = "server", ctx_configure_callback: Callable[[Any], object] | None = None,
         ssl_configure_callback: Callable[[Any], object] | None = None, handshake_timeout: float | None = 10.0,
-        allow_truncation: bool = False, max_connections: int | None = None, nodelay: bool = True,
-        keepalive: bool = False, stream_class: type[SocketStream] = SocketStream,
+        allow_truncation: bool = False, max_connections: int | None = None, proxy_protocol: Any = False,
+        nodelay: bool = True, keepalive: bool = False, stream_class: type[SocketStream] = SocketStream,
     ) -> None:
         self._options = StreamOptions(
             stream_class, direction=direction, element_type=element_type, encoding=encoding, read_timeout=read_timeout,
@@ -68,6 +76,8 @@ class SocketStreamServer(StreamServer):  # type: ignore[misc]  # gevent has no t
             allow_truncation=allow_truncation,
         )
         _check(listener, handle if handle is not None else getattr(self, "handle", None), backlog, spawn)
+        self._balancers = None if proxy_protocol is False else Balancers(proxy_protocol)
+        self._is_greeted = self._options.is_secure or self._balancers is not None
         most = None if max_connections is None else arguments.positive("max_connections", max_connections)
         self._room: Any = DummySemaphore() if most is None else Semaphore(most)
         self._handshakes_at_once = HANDSHAKES if most is None else 4 * most
@@ -197,7 +207,7 @@ class SocketStreamServer(StreamServer):  # type: ignore[misc]  # gevent has no t
         """Begins to serve a client."""
         descriptor = handle if isinstance(handle, int) else handle.detach()
         spawn = self._spawn
-        if self._options.is_secure:
+        if self._is_greeted:
             client = Client(descriptor, self.family, address)
             if self.pool is not None:
                 spawn = gevent.spawn  # it joins the pool after its handshake
@@ -216,6 +226,8 @@ class SocketStreamServer(StreamServer):  # type: ignore[misc]  # gevent has no t
         stream = self._open_stream(client, address)
         if stream is None:
             return
+        if stream.proxy is not None:
+            address = stream.peer_address
         self._connections.served[stream] = getcurrent()
         try:
             handle(stream, address)
@@ -240,7 +252,7 @@ class SocketStreamServer(StreamServer):  # type: ignore[misc]  # gevent has no t
 
     def _open_stream(self, client: Client, address: Any) -> SocketStream | None:
         """The stream of a client, together with a handler's place; None for a client that is not served."""
-        if self._options.is_secure:
+        if self._is_greeted:
             stream = self._shake_hands(client, address)
             if stream is not None:
                 self._take_place(stream)
@@ -262,6 +274,8 @@ class SocketStreamServer(StreamServer):  # type: ignore[misc]  # gevent has no t
             gevent.kill(oldest)
         handshakes[getcurrent()] = address
         try:
+            if self._balancers is not None and self._balancers.include(address):
+                return self._introduced(client)
             return self._options.make(client)
         except gevent.GreenletExit:
             self._account.refused(address, "its handshake was given up, for newer ones or for the end")
@@ -273,6 +287,18 @@ class SocketStreamServer(StreamServer):  # type: ignore[misc]  # gevent has no t
             return None
         finally:
             handshakes.pop(getcurrent(), None)
+
+    def _introduced(self, client: Client) -> SocketStream:
+        """The stream of a balancer's client: a PROXY header comes first, and what is left of the time is TLS's."""
+        until = _system.monotonic() + self._options.handshake_limit
+        stream = self._options.make_plain(client)
+        try:
+            stream.introduce(read_proxy(stream, self._options.handshake_limit))
+            self._options.secure(stream, max(until - _system.monotonic(), NO_TIME))
+        except BaseException:
+            stream.abort()
+            raise
+        return stream
 
     def _take_place(self, stream: SocketStream) -> None:
         """Waits until a handler may run."""

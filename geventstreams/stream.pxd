@@ -3,4 +3,4 @@ from geventstreams.securable cimport SecurableStream
 
 
 cdef class SocketStream(SecurableStream):
-    pass
+    cdef object _proxy

@@ -61,8 +61,22 @@ class SocketStream(SecurableStream):
         SecurableStream.__init__(self, SocketTransport(handle if socket is None else socket), element_type, encoding=encoding,
                                  readable=direction != "output", writable=direction != "input", read_timeout=read_timeout,
                                  write_timeout=write_timeout, line_limit=line_limit, linger_timeout=linger_timeout)
+        self._proxy: Any = None
         if ssl_ctx is not None and terms is not None:
             self._secure_at_birth(terms)
+
+    # Whose it is.
+
+    @property
+    def proxy(self) -> Any:
+        """What a balancer's PROXY header said about the connection: `(version, command, source, destination, tlvs)`, or None."""
+        return self._proxy
+
+    def introduce(self, proxy: Any) -> None:
+        """Takes note of what the header said: where it names the client, `peer_address` and all errors name that from now on."""
+        self._proxy = proxy
+        if proxy.source is not None:
+            self._transport.rename_peer(proxy.source)  # type: ignore[attr-defined]  # both transports of this class have it
 
     # The socket.
 

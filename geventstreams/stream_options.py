@@ -58,7 +58,9 @@ class StreamOptions:
             ssl_ctx if self.is_secure else True, ssl_side, ctx_configure_callback, ssl_configure_callback,
             handshake_timeout, tlsext_host_name if self.is_secure else None, allow_truncation,
         )
+        self.handshake_limit = terms.handshake_limit
         self._make: Any = stream_class
+        self._tls: dict[str, Any] = {}
         self._keywords: dict[str, Any] = {
             "direction": direction, "element_type": element_type, "encoding": encoding, "read_timeout": read_timeout,
             "write_timeout": write_timeout, "line_limit": line_limit, "linger_timeout": linger_timeout,
@@ -67,20 +69,32 @@ class StreamOptions:
             terms.prepare(ssl_side)
             if ssl_side == "server":  # many streams share one context, made and configured now
                 ssl_ctx, ctx_configure_callback = terms.context(ssl_side), None
-            self._keywords.update(
-                ssl_ctx=ssl_ctx, ssl_side=ssl_side, ctx_configure_callback=ctx_configure_callback,
-                ssl_configure_callback=ssl_configure_callback, handshake_timeout=handshake_timeout,
-                tlsext_host_name=tlsext_host_name, allow_truncation=allow_truncation,
-            )
+            self._tls = {
+                "ssl_ctx": ssl_ctx, "ssl_side": ssl_side, "ctx_configure_callback": ctx_configure_callback,
+                "ssl_configure_callback": ssl_configure_callback, "handshake_timeout": handshake_timeout,
+                "tlsext_host_name": tlsext_host_name, "allow_truncation": allow_truncation,
+            }
 
     def make(self, connected: Connected) -> SocketStream:
         """The stream on a connected socket, its handshake done.
 
         Whatever keeps it from being made, also in the constructor of a subclass, the connection is closed then.
         """
-        stream: SocketStream = self._make.__new__(self._make, connected, **self._keywords)
+        return self._made(connected, {**self._keywords, **self._tls})
+
+    def make_plain(self, connected: Connected) -> SocketStream:
+        """The same before its handshake, for those who have something to exchange first; then comes `secure`."""
+        return self._made(connected, self._keywords)
+
+    def secure(self, stream: SocketStream, limit: float) -> None:
+        """Makes up for the handshake, where there is to be one, within `limit` seconds; octets that came early are its."""
+        if self.is_secure:
+            stream.attach_ssl(**{**self._tls, "handshake_timeout": limit, "prefetched": "handshake"})
+
+    def _made(self, connected: Connected, keywords: dict[str, Any]) -> SocketStream:
+        stream: SocketStream = self._make.__new__(self._make, connected, **keywords)
         try:
-            self._make.__init__(stream, connected, **self._keywords)
+            self._make.__init__(stream, connected, **keywords)
         except BaseException:
             if connected.was_taken:
                 stream.close(abort=True)

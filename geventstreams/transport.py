@@ -428,6 +428,10 @@ class SocketTransport(Transport):
                     self._address = _system.own_name(self._descriptor, self._family)
         return self._address, self._peer_address
 
+    def rename_peer(self, address: Any) -> None:
+        """The peer only speaks for somebody, whose address this is."""
+        self._peer_address = address
+
     # The socket itself.
 
     def socket(self) -> Any:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import argparse
 import errno
+import ipaddress
 import os
 import stat
 from typing import Any, NoReturn
 
 from geventstreams import arguments
-from geventstreams.cli.statuses import Status, one_line
+from geventstreams.cli.statuses import CommandError, Status, one_line
+from geventstreams.proxy_protocol import require
 
 Commands = Any
 """What `add_subparsers` gives; its class has no public name."""
@@ -35,6 +37,42 @@ def add_timeouts(parser: argparse.ArgumentParser) -> None:
     """The limits of a stream."""
     parser.add_argument("--read-timeout", type=seconds, metavar="SECONDS", help="give up when nothing arrives for so long")
     parser.add_argument("--write-timeout", type=seconds, metavar="SECONDS", help="give up when the peer takes nothing for so long")
+
+
+def add_proxy_protocol(parser: argparse.ArgumentParser) -> None:
+    """How a server behind a balancer learns who its clients are."""
+    who = parser.add_mutually_exclusive_group()
+    who.add_argument(
+        "--proxy-protocol",
+        action="store_true",
+        help="every connection comes through a balancer, and begins with its PROXY protocol header (version 1 or 2)",
+    )
+    who.add_argument(
+        "--proxy-from",
+        action="append",
+        type=network,
+        metavar="NETWORK",
+        help="those from NETWORK do (10.0.0.0/8, an address); others are served without; may be repeated",
+    )
+
+
+def balancers(given: argparse.Namespace) -> Any:
+    """Who speaks the PROXY protocol, as servers have it."""
+    who = given.proxy_from or given.proxy_protocol
+    if who:
+        try:
+            require()
+        except ImportError as missing:
+            raise CommandError(Status.USAGE, str(missing)) from None
+    return who
+
+
+def network(text: str) -> str:
+    """A network, or the address of one machine."""
+    try:
+        return str(ipaddress.ip_network(text))
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
 
 
 def seconds(text: str) -> float:

@@ -72,6 +72,7 @@ def add_parser(commands: options.Commands) -> None:
         help="busy connections have so long at the end (default: 10)",
     )
     parser.add_argument("-v", "--verbose", action="store_true", help="a line on standard error for each connection, and for its end")
+    options.add_proxy_protocol(parser)
     options.add_common(parser)
     tls.add_server_options(parser)
     parser.set_defaults(run=run)
@@ -117,6 +118,7 @@ def make_server(given: argparse.Namespace, listener: Any, context: ssl.SSLContex
         ssl_ctx=context,
         handshake_timeout=given.handshake_timeout,
         max_connections=given.max_connections,
+        proxy_protocol=options.balancers(given),
     )
 
 
