@@ -4,6 +4,7 @@ from geventstreams.pumped cimport Connection, PumpedStream
 
 cdef Process PROCESS
 cdef object ALL
+cdef object START
 
 
 cdef class AsyncStream(PumpedStream):

@@ -19,6 +19,8 @@ from geventstreams.pumped import Connection, NotYet, PumpedStream
 ALL = -1
 """The size that means no limit."""
 
+START = 0
+
 
 class AsyncStream(PumpedStream):
     """A view of a socket of the callback half, as a stream that never waits. cl-async's `async-stream`.
@@ -141,11 +143,13 @@ class AsyncStream(PumpedStream):
     def _at_end(self, eof_error: bool, eof_value: Any) -> Any:
         return None if self._end is None else PumpedStream._at_end(self, eof_error, eof_value)
 
-    def read_sequence(self, seq: Any, start: int = 0, end: int | None = None) -> int:
+    def read_sequence(self, seq: Any, start: int = START, end: int | None = None) -> int:
         """Copies what is there to `seq[start:end]`, as far as it fits: the index of the first element not updated, which is `start` where
         nothing is, before the end and at it."""
         if self._input_pass != PROCESS.number:
             self._refuse_input()
+        if type(seq) is bytearray and start is START and end is None:
+            return self.input.take_into(seq, 0, len(seq))
         if type(seq) is bytearray and type(start) is int and (end is None or type(end) is int):
             last = len(seq) if end is None else end
             if 0 <= start <= last <= len(seq):

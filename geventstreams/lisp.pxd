@@ -3,6 +3,7 @@ from geventstreams.buffered cimport BufferedStream
 from geventstreams.conduit cimport Process
 
 cdef Process PROCESS
+cdef object START
 
 
 cdef class LispStream(BufferedStream):

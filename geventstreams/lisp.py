@@ -29,6 +29,7 @@ from geventstreams.transport import Transport
 
 WHITE_SPACE = " \t\n\r\f\v"
 LF = 10
+START = 0
 
 
 class LispStream(BufferedStream):
@@ -284,7 +285,7 @@ class LispStream(BufferedStream):
             octet -= 256
         return octet
 
-    def read_sequence(self, seq: Any, start: int = 0, end: int | None = None) -> int:
+    def read_sequence(self, seq: Any, start: int = START, end: int | None = None) -> int:
         """Fills `seq[start:end]`, waiting until it is full, the input ends, or `read_timeout` passes: the index of the first element not
         updated.
 
@@ -293,6 +294,8 @@ class LispStream(BufferedStream):
         """
         if self._input_pass != PROCESS.number:
             self._refuse_input()
+        if type(seq) is bytearray and start is START and end is None and len(seq) <= self.input.end - self.input.start:
+            return self.input.take_into(seq, 0, len(seq))
         if type(seq) is bytearray and type(start) is int and (end is None or type(end) is int):
             last = len(seq) if end is None else end
             if 0 <= start <= last <= len(seq) and last - start <= self.input.end - self.input.start:

@@ -10,6 +10,7 @@ import sys
 import time
 
 import gevent
+import numpy
 import pytest
 from calling import Calls, Party, in_greenlet, received, reporting, rest_of, rounds
 from network import until
@@ -168,9 +169,36 @@ def test_reading_copies_what_fits(joined):
     elements = [None] * 3
     assert joined.stream.read_sequence(elements, 1, 2) == 2
     assert elements == [None, ord("f"), None]
-    with pytest.raises(IndexError, match="end must be within"):
-        joined.stream.read_sequence(space, 0, 11)
     assert joined.stream.read() == b"gh"
+
+
+@pytest.mark.parametrize("kind", [bytearray, lambda octets: memoryview(bytearray(octets)), list])
+@pytest.mark.parametrize(("start", "end", "error", "message"), [
+    (0, 11, IndexError, "end must be within 0..10, not 11"),
+    (0, 2**100, IndexError, "end must be within"),
+    (5, 4, IndexError, "end must be within 5..10, not 4"),
+    (0, -1, IndexError, "end must be within"),
+    (11, None, IndexError, "start must be within 0..10, not 11"),
+    (-1, None, IndexError, "start must be within"),
+    (-(2**100), None, IndexError, "start must be within"),
+    (None, None, TypeError, "start must be an integer"),
+    (0, "5", TypeError, "end must be an integer"),
+    (0, 1.5, TypeError, "end must be an integer"),
+])
+def test_bounds_that_are_none_take_nothing(joined, kind, start, end, error, message):
+    """Bounds outside of the sequence, or of another kind than integers, are refused by their name, and nothing is taken."""
+    joined.feed(b"abcdefgh")
+    with pytest.raises(error, match=message):
+        joined.stream.read_sequence(kind(bytes(10)), start, end)
+    assert joined.stream.read() == b"abcdefgh"
+
+
+def test_bounds_may_be_whatever_is_an_integer(joined):
+    """An integer of numpy or True is a bound like any other."""
+    joined.feed(b"abcdefgh")
+    space = bytearray(b"----------")
+    assert joined.stream.read_sequence(space, True, numpy.int64(3)) == 3
+    assert space == b"-ab-------"
 
 
 def test_a_part_is_left_until_it_is_whole(joined):

@@ -72,6 +72,25 @@ class ReadInto(FromReader):
         return repeat_with(self.reader.readinto, bytearray(64), 500)
 
 
+class Drain(Operation):
+    """`io.BytesIO.readinto` of 64 octets until 4 MiB are read."""
+
+    def __init__(self, _options: Mapping[str, Any]) -> None:
+        self.memory = io.BytesIO(CONTENT * (2**22 // BUFFER))
+
+    def prepare(self) -> None:
+        """From the beginning."""
+        self.memory.seek(0)
+
+    def run(self) -> int:
+        """All of it."""
+        space = bytearray(64)
+        read, total = self.memory.readinto, 0
+        while count := read(space):
+            total += count
+        return total
+
+
 class TextLine(Operation):
     """`TextIOWrapper.readline` over the C reader; that it takes 8 KiB at a time and decodes them is part of it."""
 

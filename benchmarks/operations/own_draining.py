@@ -12,7 +12,7 @@ import gevent.socket
 import geventstreams
 from benchmarks.operations.base import CONTENT, Operation
 
-HELD = 131072
+HELD = 4 * 2**20
 LIMIT = 10.0
 
 
@@ -24,7 +24,7 @@ class Draining(Operation):
         listener.bind(("127.0.0.1", 0))
         listener.listen()
         port = listener.getsockname()[1]
-        self._stream = geventstreams.tcp_connect("127.0.0.1", port, self.on_read, stream=True)
+        self._stream = geventstreams.tcp_connect("127.0.0.1", port, self.on_read, stream=True, high_water=2 * HELD)
         self._far, _ = listener.accept()
         listener.close()
 
@@ -32,7 +32,7 @@ class Draining(Operation):
         """Leaves it there."""
 
     def prepare(self) -> None:
-        """Returns when the stream holds 128 KiB; half of what it takes before it stops receiving."""
+        """Returns when the stream holds 4 MiB; half of what it takes before it stops receiving."""
         deadline = time.monotonic() + LIMIT
         left = HELD - self._stream.buffered
         while self._stream.buffered < HELD:
