@@ -24,7 +24,7 @@ from geventstreams.testing.claims import beside, octets, outcome, settle, starte
 LINES = b"".join(b"%d:" % number + b"x" * (number * 37 % 90) + b"\n" for number in range(4000))
 WAYS: dict[str, Callable[[Any], Any]] = {
     "kill": lambda greenlet: greenlet.kill(),
-    "timeout": lambda greenlet: greenlet.kill(gevent.Timeout(5)),
+    "timeout": lambda greenlet: greenlet.kill(gevent.Timeout()),
     "error": lambda greenlet: greenlet.kill(KeyError("mine")),
 }
 

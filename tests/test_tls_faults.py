@@ -32,7 +32,7 @@ class Interrupt(BaseException):
     """What ends a call here."""
 
 
-ENDINGS: tuple[Callable[[], BaseException], ...] = (Interrupt, gevent.GreenletExit, lambda: gevent.Timeout(5))
+ENDINGS: tuple[Callable[[], BaseException], ...] = (Interrupt, gevent.GreenletExit, lambda: gevent.Timeout())
 
 
 def data_of(count: int, seed: int = SEED) -> bytes:
@@ -162,7 +162,7 @@ def test_a_write_timeout_in_a_record_is_exact(tls: TLSKit, side: str) -> None:
 
 
 HANDSHAKE_ENDS: dict[str, Callable[[TLSKit, Any, Any], None]] = {
-    "timeout": lambda tls, greenlet, far: greenlet.kill(gevent.Timeout(5)),
+    "timeout": lambda tls, greenlet, far: greenlet.kill(gevent.Timeout()),
     "kill": lambda tls, greenlet, far: greenlet.kill(),
     "end": lambda tls, greenlet, far: far.close(),
     "reset": lambda tls, greenlet, far: reset(far),
