@@ -32,7 +32,7 @@ class Interrupt(BaseException):
     """What ends a call here."""
 
 
-ENDINGS: tuple[Callable[[], BaseException], ...] = (Interrupt, gevent.GreenletExit, lambda: gevent.Timeout())
+ENDINGS: tuple[Callable[[], BaseException], ...] = (Interrupt, gevent.GreenletExit, gevent.Timeout)
 
 
 def data_of(count: int, seed: int = SEED) -> bytes:
