@@ -246,6 +246,22 @@ def test_callback_proxy_without_a_target() -> None:
         assert b"cannot connect" in proxy.process.stderr.readline()
 
 
+def test_stalled_answer() -> None:
+    """With gevent's own makefile an answer that stalled is lost and its file dead; with ours it is read on, whole."""
+    done = run(sys.executable, EXAMPLES / "stalled_answer.py")
+    assert (done.status, done.errors) == (0, "")
+    assert done.output.decode().splitlines() == [
+        "gevent's makefile",
+        "  timed out",
+        "  cannot read from timed out object",
+        "  lost: cannot read from timed out object",
+        "geventstreams' makefile",
+        "  timed out",
+        "  timed out",
+        "  2000 octets",
+    ]
+
+
 def test_thousand_clients() -> None:
     """1,000 clients exchange 10 lines each with the server, none of them wrong."""
     done = run(sys.executable, EXAMPLES / "thousand_clients.py")
