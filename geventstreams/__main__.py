@@ -9,11 +9,11 @@ from collections.abc import Sequence
 from importlib import metadata
 
 from geventstreams import compiled
-from geventstreams.cli import bench, connect, demo, serve
+from geventstreams.cli import bench, connect, demo, relay, serve
 from geventstreams.cli.options import Parser
 from geventstreams.cli.statuses import EXPLANATION, CommandError, Status, explained
 
-COMMANDS = (demo, connect, serve, bench)
+COMMANDS = (demo, connect, serve, relay, bench)
 EXAMPLES = f"""examples:
   geventstreams demo                                   see it work, in ten seconds
   geventstreams serve echo --listen 127.0.0.1:7000     a server

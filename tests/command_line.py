@@ -5,7 +5,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -66,7 +66,7 @@ def started(*words: object, folder: Path | str = "/", **pipes: object) -> Iterat
 
 @dataclass
 class Serving:
-    """A `geventstreams serve` that listens."""
+    """A `geventstreams serve` or `relay` that listens."""
 
     process: subprocess.Popen[bytes]
     port: int
@@ -79,11 +79,16 @@ class Serving:
 
 
 @contextmanager
-def serving(*words: object, listen: str = "127.0.0.1:0") -> Iterator[Serving]:
+def serving(*words: object, listen: str = "127.0.0.1:0", command: str = "serve", says: str = "serving ") -> Iterator[Serving]:
     """`geventstreams serve` with these words, on a free port."""
-    with started(*GEVENTSTREAMS, "serve", *words, "--listen", listen) as process:
+    with started(*GEVENTSTREAMS, command, *words, "--listen", listen) as process:
         assert process.stdout is not None
         assert process.stderr is not None
         line = process.stdout.readline().decode()
-        assert line.startswith("serving "), line or process.stderr.read().decode()
+        assert line.startswith(says), line or process.stderr.read().decode()
         yield Serving(process, int(line.rpartition(":")[2]))
+
+
+def relaying(port: int, *words: object, host: str = "127.0.0.1") -> AbstractContextManager[Serving]:
+    """`geventstreams relay` to a port with these words, on a free port."""
+    return serving("--to", f"{host}:{port}", *words, command="relay", says="relaying ")

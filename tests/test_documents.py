@@ -101,7 +101,7 @@ def test_every_command_line_is_understood(tmp_path: Path, monkeypatch: pytest.Mo
 def test_command_line_page_names_every_option_and_status() -> None:
     """docs/command-line.md has every option that the help texts have, and all exit statuses, in the same words."""
     text = (CHECKOUT / "docs" / "command-line.md").read_text(encoding="utf-8")
-    for command in ("demo", "connect", "serve"):
+    for command in ("demo", "connect", "serve", "relay"):
         helped = run(sys.executable, "-m", "geventstreams", command, "--help").output.decode()
         options = set(re.findall(r"(?<![\w-])--[a-z][a-z0-9-]+", helped.partition("\nexamples:")[0])) - {
             "--help",

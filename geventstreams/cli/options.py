@@ -125,6 +125,15 @@ def listen_address(text: str) -> tuple[str, int]:
     return (name and host(name)) if colon else "127.0.0.1", _port(port, least=0)
 
 
+def target(text: str) -> tuple[str, str | int]:
+    """`HOST:PORT` or `[IPV6]:PORT` to connect to; the port may be the name of a service."""
+    name, _, port = text.rpartition(":")
+    bare = name[1:-1] if name.startswith("[") and name.endswith("]") else name
+    if not bare or not port or (":" in bare and bare == name):
+        raise argparse.ArgumentTypeError(f"{text!r} is neither HOST:PORT nor [IPV6]:PORT")
+    return host(bare), service(port)
+
+
 def readable_file(text: str) -> str:
     """The path of a file that is there and may be read; it is not opened, since that can wait."""
     try:

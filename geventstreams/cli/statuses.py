@@ -10,13 +10,13 @@ from collections.abc import Callable
 from geventstreams.errors import ConnectError, ConnectTimeout, HandshakeTimeout, TLSError
 
 EXPLANATION = """exit status:
-  0    all went well; `serve`: drained after SIGINT or SIGTERM
+  0    all went well; `serve`, `relay`: drained after SIGINT or SIGTERM
   1    something went wrong on the way: lost octets, a connection reset, cut off or timed out, a full disk
   2    wrong options or arguments, a bad address, a file that is missing or cannot be read
   3    no connection: unknown host, refused, unreachable, timed out
   4    cannot listen: the port is in use, or not permitted
   5    TLS: no handshake, a certificate that is not accepted, STARTTLS refused
-  130  ended by Ctrl-C (`serve`: by the second one)
+  130  ended by Ctrl-C (`serve`, `relay`: by the second one)
   141  nobody reads standard output any more"""
 
 

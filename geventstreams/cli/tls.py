@@ -88,10 +88,50 @@ def server_context(options: argparse.Namespace) -> ssl.SSLContext | None:
     return _restricted(context, options)
 
 
-def _refuse_without_tls(options: argparse.Namespace, names: tuple[str, ...]) -> None:
+def add_relay_options(parser: argparse.ArgumentParser) -> None:
+    """What a relay says about TLS on either side."""
+    group = parser.add_argument_group("TLS")
+    group.add_argument(
+        "--tls-in",
+        nargs=2,
+        type=readable_file,
+        metavar=("CERT", "KEY"),
+        help="clients speak TLS, with this chain of certificates and key",
+    )
+    group.add_argument(
+        "--client-ca",
+        type=readable_file,
+        metavar="FILE",
+        help="serve only clients with a certificate of an authority in FILE",
+    )
+    group.add_argument("--tls-out", action="store_true", help="speak TLS to the server")
+    group.add_argument("--ca", type=readable_file, metavar="FILE", help="trust the authorities in FILE instead of the system's")
+    group.add_argument(
+        "--insecure",
+        action="store_true",
+        help="accept any certificate: protects from nobody who can change what is sent",
+    )
+    group.add_argument("--server-name", metavar="NAME", help="ask for NAME and expect a certificate for it (default: the host of --to)")
+    group.add_argument("--cert", type=readable_file, metavar="FILE", help="show the certificate in FILE, if the server asks for one")
+    group.add_argument("--key", type=readable_file, metavar="FILE", help="its key (default: in the same file)")
+
+
+def relay_contexts(options: argparse.Namespace) -> tuple[ssl.SSLContext | None, ssl.SSLContext | None]:
+    """The contexts for clients, and for the server; None where there is to be no TLS."""
+    if not options.tls_in:
+        _refuse_without_tls(options, ("client_ca",), "--tls-in")
+    if not options.tls_out:
+        _refuse_without_tls(options, ("ca", "insecure", "server_name", "cert", "key"), "--tls-out")
+    inner = argparse.Namespace(tls=options.tls_in, tls_version=None, client_ca=options.client_ca, alpn=None)
+    outer = argparse.Namespace(**{**vars(options), "tls": options.tls_out, "starttls": None, "tls_version": None, "alpn": None,
+                                  "allow_truncation": False})
+    return server_context(inner), client_context(outer)
+
+
+def _refuse_without_tls(options: argparse.Namespace, names: tuple[str, ...], wanted: str = "--tls") -> None:
     for name in names:
         if getattr(options, name):
-            raise CommandError(Status.USAGE, f"--{name.replace('_', '-')} is of no use without --tls")
+            raise CommandError(Status.USAGE, f"--{name.replace('_', '-')} is of no use without {wanted}")
 
 
 def _restricted(context: ssl.SSLContext, options: argparse.Namespace) -> ssl.SSLContext:

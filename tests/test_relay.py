@@ -1,0 +1,413 @@
+"""Relaying: octets and ends both ways, no deadlock, nothing lost; TLS and PROXY headers on either side; the command."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import random
+import signal
+import socket
+import ssl
+import time
+
+import gevent
+import pytest
+from command_line import LIMIT, geventstreams, relaying, run, serving
+from network import HOST, descriptors, nothing_left, until, unused_port
+from pairs import reset, wait_until
+from servers import curl
+
+from geventstreams.cli.statuses import Status
+from geventstreams.connect import open_tcp_stream
+from geventstreams.errors import ReadTimeout, StreamError, StreamReset, StreamTruncated
+from geventstreams.relay import RelayHandler, Upstream, relay
+from geventstreams.server import SocketStreamServer
+
+MIB = 1 << 20
+
+
+class Chain:
+    """A client's socket, two streams that are relayed, and a server's socket."""
+
+    def __init__(self, pairs, buffers=None, **options) -> None:
+        self.one, self.client = pairs.stream("tcp", buffers=buffers, **options)
+        self.other, self.server = pairs.stream("tcp", buffers=buffers, **options)
+        self.relaying = gevent.spawn(relay, self.one, self.other)
+
+
+@pytest.fixture
+def chain(pairs):
+    return Chain(pairs)
+
+
+def received(plain) -> bytes:
+    """All that comes up to the end."""
+    parts = []
+    while octets := plain.recv(65536):
+        parts.append(octets)
+    return b"".join(parts)
+
+
+def fails_with(relaying, kind) -> StreamError:
+    """The error that ended the relaying."""
+    with pytest.raises(kind) as caught:
+        relaying.get(timeout=20)
+    return caught.value
+
+
+@pytest.mark.parametrize("first", ["client", "server"])
+def test_half_close_is_carried_through(chain, first: str) -> None:
+    """Either side may end its half: the other hears of it, and can still say all it wants; then the relaying ends."""
+    near, far = (chain.client, chain.server) if first == "client" else (chain.server, chain.client)
+    near.sendall(b"my last words")
+    near.shutdown(socket.SHUT_WR)
+    assert received(far) == b"my last words"
+    for number in range(3):
+        far.sendall(b"and another thing %d" % number)
+        assert near.recv(65536) == b"and another thing %d" % number
+    assert not chain.relaying.ready()
+    far.shutdown(socket.SHUT_WR)
+    assert received(near) == b""
+    assert chain.relaying.get(timeout=20) is None
+    assert not chain.one.closed
+    assert not chain.other.closed
+
+
+@pytest.mark.parametrize("kind", ["tcp", "TLS"])
+def test_both_sides_write_before_they_read(pairs, tls, kind: str) -> None:
+    """Both ends write 24 MiB before they read an octet: a relay holds a bounded part of it, and no deadlock comes of that."""
+    sent = [random.Random(seed).randbytes(24 * MIB) for seed in (1, 2)]
+    if kind == "tcp":
+        (one, client), (other, server) = pairs.streams(), pairs.streams()
+    else:
+        (one, client), (other, server) = tls.streams("server"), tls.streams("client")
+    relaying = gevent.spawn(relay, one, other)
+
+    def talk(stream, octets) -> bytes:
+        writing = gevent.spawn(stream.write, octets)
+        taken = -1
+        while taken != stream.octets_out:  # until nobody takes any more of it
+            taken = stream.octets_out
+            gevent.sleep(0.3)
+        answer = stream.read_exactly(24 * MIB)
+        writing.get()
+        stream.send_eof()
+        assert stream.read() == b""
+        return answer
+
+    talking = [gevent.spawn(talk, stream, octets) for stream, octets in zip((client, server), sent, strict=True)]
+    gevent.joinall(talking, raise_error=True)
+    relaying.get(timeout=20)
+    assert [each.get() for each in talking] == sent[::-1]
+
+
+@pytest.mark.parametrize("first", ["client", "server"])
+def test_a_reset_is_carried_through(chain, first: str) -> None:
+    """A connection that breaks on one side is broken on the other: its peer sees a reset, and not the end of file."""
+    near, far = (chain.client, chain.server) if first == "client" else (chain.server, chain.client)
+    far.sendall(b"hello")
+    assert near.recv(5) == b"hello"
+    reset(near)
+    error = fails_with(chain.relaying, StreamReset)
+    assert error.stream is (chain.one if first == "client" else chain.other)
+    with pytest.raises(ConnectionResetError):
+        far.recv(1)
+    assert chain.one.closed
+    assert chain.other.closed
+
+
+def test_a_reset_while_the_other_side_is_silent(chain) -> None:
+    """A server that breaks the connection ends the relaying also where the client says nothing, and never will."""
+    chain.server.sendall(b"hello")
+    assert chain.client.recv(5) == b"hello"
+    reset(chain.server)
+    fails_with(chain.relaying, StreamReset)
+    with pytest.raises(ConnectionResetError):
+        chain.client.recv(1)
+
+
+def test_a_truncated_connection_is_no_end(pairs, tls) -> None:
+    """TLS that is cut off without its goodbye is an error, and a reset for the other side, not the end of file."""
+    one, peer = tls.stream("server")
+    other, server = pairs.stream("tcp")
+    relaying = gevent.spawn(relay, one, other)
+    peer.socket.shutdown(socket.SHUT_WR)
+    fails_with(relaying, StreamTruncated)
+    with pytest.raises(ConnectionResetError):
+        server.recv(1)
+
+
+def test_a_read_timeout_counts_both_ways(pairs) -> None:
+    """A side that only listens is not timed out while the other speaks; when both are silent the connection is."""
+    chain = Chain(pairs, read_timeout=0.3)
+    began = time.monotonic()
+    while time.monotonic() - began < 1:
+        chain.server.sendall(b"tick")
+        assert chain.client.recv(4) == b"tick"
+        gevent.sleep(0.05)
+    assert not chain.relaying.ready()
+    fails_with(chain.relaying, ReadTimeout)
+
+
+def test_a_relay_that_is_killed_ends_both(chain) -> None:
+    """Killing the greenlet that relays breaks both connections, and leaves no greenlet behind."""
+    with nothing_left(greenlets_too=True):
+        chain.client.sendall(b"hello")
+        assert chain.server.recv(5) == b"hello"
+        chain.relaying.kill()
+        for plain in (chain.client, chain.server):
+            with pytest.raises(ConnectionResetError):
+                plain.recv(1)
+
+
+def test_what_a_relay_holds_is_bounded(pairs) -> None:
+    """A peer that does not read holds up the other: nothing piles up in the relay."""
+    chain = Chain(pairs, buffers=8192)
+    chain.client.setblocking(False)
+    block = bytes(65536)
+    stuck = time.monotonic()
+    while time.monotonic() - stuck < 0.5:
+        with contextlib.suppress(BlockingIOError):
+            chain.client.send(block)
+            stuck = time.monotonic()
+        gevent.sleep(0.001)
+    assert chain.one.octets_in - chain.other.octets_out <= 2 * 65536
+    chain.relaying.kill()
+
+
+# As a handler of servers.
+
+
+@contextlib.contextmanager
+def relay_server(upstream: Upstream, **options):
+    server = SocketStreamServer((HOST, 0), RelayHandler(upstream), **options)
+    server.start()
+    try:
+        yield server
+    finally:
+        server.stop(0)
+
+
+def test_an_upstream_that_is_not_there(caplog) -> None:
+    """A client whose upstream cannot be reached is reset, and one line says why."""
+    port = unused_port()
+    with relay_server(Upstream(HOST, port)) as server:
+        with open_tcp_stream(HOST, server.port, read_timeout=20) as client, pytest.raises(StreamReset):
+            client.read()
+        until(lambda: caplog.records)
+    [record] = caplog.records
+    assert record.event == "failed"
+    assert f"relaying to {HOST}:{port}: " in record.reason
+    assert record.exc_info is None
+
+
+def test_an_upstream_that_breaks(caplog) -> None:
+    """A failure upstream is the failure of the client's connection, told in one line; nothing is left open."""
+
+    def break_off(stream, _address) -> None:
+        stream.readline()
+        stream.abort()
+
+    upstream = SocketStreamServer((HOST, 0), break_off)
+    upstream.start()
+    with relay_server(Upstream(HOST, upstream.port)) as server:
+        before = descriptors()
+        for _ in range(20):
+            with open_tcp_stream(HOST, server.port, read_timeout=20) as client:
+                client.write(b"break\n")
+                with pytest.raises(StreamReset):
+                    client.read()
+        until(lambda: not server.connections)
+        until(lambda: descriptors() <= before)
+    assert {record.event for record in caplog.records} == {"failed"}
+    upstream.stop(0)
+
+
+def test_a_wrong_version_is_refused() -> None:
+    """There are versions 1 and 2 of the PROXY protocol."""
+    with pytest.raises(ValueError, match="proxy_version"):
+        RelayHandler(Upstream(HOST, 1, proxy_version=3))
+
+
+# The command.
+
+
+def digest(octets: bytes) -> str:
+    return hashlib.sha256(octets).hexdigest()
+
+
+@pytest.mark.parametrize("outwards", ["plain out", "TLS out"])
+@pytest.mark.parametrize("inwards", ["plain in", "TLS in"])
+def test_plain_and_tls_on_either_side(certificates, inwards: str, outwards: str) -> None:
+    """TLS is ended or begun on either side; 8 MiB come back through `relay` and `serve echo` unharmed, and so do the ends."""
+    chain = [certificates.server.chain, certificates.server.key]
+    secure_in, secure_out = inwards == "TLS in", outwards == "TLS out"
+    sent = random.Random(3).randbytes(8 * MIB)
+    context = ssl.create_default_context(cafile=certificates.ca)
+    options = {"ssl_ctx": context, "tlsext_host_name": "localhost"} if secure_in else {}
+    with (
+        serving("echo", *(["--tls", *chain] if secure_out else [])) as echo,
+        relaying(
+            echo.port,
+            *(["--tls-in", *chain] if secure_in else []),
+            *(["--tls-out", "--ca", certificates.ca, "--server-name", "localhost"] if secure_out else []),
+        ) as middle,
+        open_tcp_stream(HOST, middle.port, timeout=20, read_timeout=LIMIT, **options) as stream,
+    ):
+        def send() -> None:
+            stream.write(sent)
+            stream.send_eof()
+
+        sending = gevent.spawn(send)
+        assert digest(stream.read()) == digest(sent)
+        sending.get()
+
+
+def test_a_certificate_upstream_is_checked(certificates) -> None:
+    """With --tls-out a server whose certificate is not accepted is not talked to, unless --insecure says so."""
+    wrong = certificates.unknown_ca
+    with serving("echo", "--tls", wrong.chain, wrong.key) as echo:
+        with relaying(echo.port, "--tls-out", "--ca", certificates.ca) as middle:
+            with open_tcp_stream(HOST, middle.port, timeout=20, read_timeout=20) as stream, pytest.raises(StreamReset):
+                stream.read()
+            assert "was not accepted" in middle.end().errors
+        with relaying(echo.port, "--tls-out", "--insecure") as middle, \
+                open_tcp_stream(HOST, middle.port, timeout=20, read_timeout=20) as stream:
+            stream.write_line("hello")
+            assert stream.read_line() == ("hello", False)
+
+
+@pytest.mark.parametrize("version", [1, 2])
+def test_proxy_headers_go_through_a_chain(version: int) -> None:
+    """A relay takes a PROXY header, and passes the client's address on by another one; a second relay does so again."""
+    told = "exec:echo $REMOTE_HOST:$REMOTE_PORT"
+    with (
+        serving(told, "--proxy-protocol") as server,
+        relaying(server.port, "--proxy-from", HOST, "--send-proxy", version) as inner,
+        relaying(inner.port, "--send-proxy", 3 - version) as outer,
+    ):
+        with open_tcp_stream(HOST, outer.port, timeout=20, read_timeout=20) as stream:
+            host, port = stream.address
+            assert stream.read_line() == (f"{host}:{port}", False)
+        with open_tcp_stream(HOST, inner.port, timeout=20, read_timeout=20) as stream:
+            stream.write(b"PROXY TCP4 192.0.2.1 198.51.100.2 1234 443\r\n")
+            assert stream.read_line() == ("192.0.2.1:1234", False)
+
+
+def test_proxy_header_before_tls(certificates) -> None:
+    """With --tls-out the header comes first, in plain text, and the handshake follows."""
+    told = "exec:echo $REMOTE_HOST:$REMOTE_PORT"
+    with (
+        serving(told, "--proxy-protocol", "--tls", certificates.server.chain, certificates.server.key) as server,
+        relaying(server.port, "--send-proxy", 2, "--tls-out", "--ca", certificates.ca) as middle,
+        open_tcp_stream(HOST, middle.port, timeout=20, read_timeout=20) as stream,
+    ):
+        host, port = stream.address
+        assert stream.read_line() == (f"{host}:{port}", False)
+
+
+def test_curl_through_a_relay_to_a_real_server(nginx) -> None:
+    """curl fetches from nginx through `relay`, by the name of a host, ten times on one connection."""
+    with relaying(nginx.ports["http"], host="localhost") as middle:
+        (nginx.documents / "relayed").write_bytes(bytes(range(256)) * 4096)
+        direct = run(curl(), "--silent", "--fail", nginx.url("/relayed"))
+        urls = [f"http://{HOST}:{middle.port}/relayed"] * 10
+        through = run(curl(), "--silent", "--fail", *urls)
+        assert (direct.status, through.status) == (0, 0)
+        assert through.output == 10 * direct.output != b""
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_drains(number: signal.Signals) -> None:
+    """A client that waits for nothing is ended in order; one whose server still speaks is served to the end."""
+    with serving("exec:read go && echo begun && sleep 0.7 && echo late") as busy_server, relaying(busy_server.port) as middle:
+        idle = open_tcp_stream(HOST, middle.port, timeout=20, read_timeout=20)
+        busy = open_tcp_stream(HOST, middle.port, timeout=20, read_timeout=20)
+        busy.write(b"go\n")
+        busy.flush()
+        assert busy.read_line() == ("begun", False)
+        ending = gevent.get_hub().threadpool.spawn(middle.end, number)
+        assert busy.read_line() == ("late", False)
+        assert (busy.read(), idle.read()) == (b"", b"")
+        outcome = ending.get()
+        assert outcome.status == Status.DONE
+        assert "0 killed" in outcome.errors
+        idle.close()
+        busy.close()
+
+
+@pytest.mark.slow
+def test_a_gibibyte() -> None:
+    """1 GiB goes through `relay` unharmed, by its checksum, in one direction while 16 MiB go in the other."""
+    block = random.Random(4).randbytes(MIB)
+    back = random.Random(5).randbytes(16 * MIB)
+    sums = {}
+
+    def sink(stream, _address) -> None:
+        answering = gevent.spawn(stream.write, back)
+        sum_in = hashlib.sha256()
+        space = memoryview(bytearray(MIB))
+        while count := stream.readinto1(space):
+            sum_in.update(space[:count])
+        sums["in"] = sum_in.hexdigest()
+        answering.get()
+
+    server = SocketStreamServer((HOST, 0), sink)
+    server.start()
+    with relaying(server.port) as middle, open_tcp_stream(HOST, middle.port, timeout=20, read_timeout=LIMIT) as stream:
+        sent = hashlib.sha256()
+
+        def send() -> None:
+            for number in range(1024):
+                piece = number.to_bytes(8, "big") + block[8:]
+                stream.write(piece)
+                sent.update(piece)
+            stream.send_eof()
+
+        sending = gevent.spawn(send)
+        assert digest(stream.read()) == digest(back)
+        sending.get()
+        wait_until(lambda: sums, seconds=20)
+        assert sums["in"] == sent.hexdigest()
+    server.stop(5)
+
+
+@pytest.mark.slow
+def test_five_thousand_pairs() -> None:
+    """5,000 pairs at once each carry their own octets, and all end in order when the relay is drained."""
+    with serving("echo") as echo, relaying(echo.port) as middle:
+        clients = [open_tcp_stream(HOST, middle.port, timeout=LIMIT, read_timeout=LIMIT) for _ in range(5_000)]
+        for turn in range(2):
+            for number, client in enumerate(clients):
+                client.write_line(f"{number}.{turn}")
+                client.flush()
+            for number, client in enumerate(clients):
+                assert client.read_line() == (f"{number}.{turn}", False)
+        ending = gevent.get_hub().threadpool.spawn(middle.end)
+        for client in clients:
+            assert client.read() == b""
+            client.close()
+        outcome = ending.get()
+        assert (outcome.status, outcome.errors) == (Status.DONE, "drained: 0 finished, 5000 idle, 0 killed\n")
+
+
+@pytest.mark.parametrize(
+    ("words", "line"),
+    [
+        ([], "required: --to"),
+        (["--to", "localhost"], "'localhost' is neither HOST:PORT nor [IPV6]:PORT"),
+        (["--to", "::1:80"], "'::1:80' is neither"),
+        (["--to", "localhost:0"], "'0' is no port"),
+        (["--to", "localhost:70000"], "'70000' is no port"),
+        (["--to", ":80"], "':80' is neither"),
+        (["--to", "a b:80"], "neither the name of a host nor an address"),
+        (["--to", "localhost:80", "--send-proxy", "3"], "invalid choice: "),
+        (["--to", "localhost:80", "--ca", "/etc/hostname"], "--ca is of no use without --tls-out"),
+        (["--to", "localhost:80", "--client-ca", "/etc/hostname"], "--client-ca is of no use without --tls-in"),
+        (["--to", "localhost:80", "--tls-in", "/etc/hostname", "/no/such/key"], "cannot read '/no/such/key'"),
+        (["--to", "localhost:80", "--tls-in", "/etc/hostname", "/etc/hostname"], "no certificate with its key in"),
+    ],
+)
+def test_bad_options_are_one_line(words: list[str], line: str) -> None:
+    """What is wrong with an option is one line, and status 2."""
+    assert line in geventstreams("relay", *words).refused(Status.USAGE)
