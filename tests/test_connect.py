@@ -438,7 +438,7 @@ def test_connecting_starts_no_greenlet():
         running = greenlets()
         with pytest.raises(ConnectTimeout):
             open_tcp_stream(host, port, timeout=LIMIT)
-        assert greenlets() == running
+        assert greenlets() <= running  # those of earlier tests may have ended meanwhile
 
 
 def test_others_run_while_one_tries_again_and_again():
