@@ -11,7 +11,8 @@ import struct
 from crc32c import crc32c
 from pairs import Pairs
 
-from geventstreams.proxy_protocol import Proxy, ProxyError, read_proxy
+from geventstreams.proxy_headers import Proxy
+from geventstreams.proxy_protocol import ProxyError, read_proxy
 
 MAGIC = b"\r\n\r\n\0\r\nQUIT\n"
 FOUR = socket.inet_aton("192.0.2.1") + socket.inet_aton("198.51.100.2") + struct.pack("!HH", 1234, 443)

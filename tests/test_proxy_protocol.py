@@ -20,7 +20,7 @@ from network import HOST, descriptors, until
 from proxy_kit import BAD, BALANCED, CLIENT, FOUR, GOOD, mutate, tlv, with_checksum
 from servers import HAProxy, curl, free_port
 
-from geventstreams import proxy_protocol
+from geventstreams import proxy_headers
 from geventstreams.cli.statuses import Status
 from geventstreams.connect import open_tcp_stream, open_unix_stream
 from geventstreams.errors import HandshakeTimeout, StreamError
@@ -89,8 +89,8 @@ def test_a_right_checksum_is_accepted(pairs) -> None:
 
 def assert_not_accepted(header: bytes) -> None:
     """Refused, or taken for the beginning of a longer one."""
-    with pytest.raises((ValueError, proxy_protocol.ProxyProtocolIncompleteError)):
-        proxy_protocol.parsed(header)
+    with pytest.raises((ValueError, proxy_headers.ProxyProtocolIncompleteError)):
+        proxy_headers.parsed(header)
 
 
 def test_mutated_headers(pairs) -> None:
@@ -288,7 +288,8 @@ def test_wrong_kinds_of_balancers_are_refused(told, who) -> None:
 
 def test_without_the_library_it_says_what_to_install(told, monkeypatch) -> None:
     """Where the optional libraries are missing, asking for the PROXY protocol is an ImportError that names the extra."""
-    monkeypatch.setattr(proxy_protocol, "crc32c", None)
+    monkeypatch.setitem(sys.modules, "proxyprotocol", None)
+    monkeypatch.delitem(sys.modules, "geventstreams.proxy_headers")
     with pytest.raises(ImportError, match=r"geventstreams\[proxy\]"):
         SocketStreamServer((HOST, 0), told, proxy_protocol=True)
 
