@@ -138,9 +138,23 @@ class Reports:
         self.expected = kinds
 
 
-@contextlib.contextmanager
-def reporting(monkeypatch: pytest.MonkeyPatch) -> Iterator[Reports]:
-    """The reports of a test, which fails by those that it did not expect."""
+@pytest.fixture
+def party() -> Iterator[Party]:
+    """Servers and clients of this test."""
+    made = Party()
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def calls() -> Calls:
+    """The record of this test."""
+    return Calls()
+
+
+@pytest.fixture
+def reports(monkeypatch: pytest.MonkeyPatch) -> Iterator[Reports]:
+    """What the hub is told in this test, which fails by what it did not expect."""
     reports = Reports()
     monkeypatch.setattr(gevent.get_hub(), "handle_error", reports)
     yield reports

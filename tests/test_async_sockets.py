@@ -16,7 +16,7 @@ import weakref
 
 import gevent
 import pytest
-from calling import Calls, Party, attempt, in_greenlet, received, reporting, rest_of, rounds, settled
+from calling import Calls, attempt, in_greenlet, received, rest_of, rounds, settled
 from gevent.exceptions import BlockingSwitchOutError
 from network import HOST, black_hole, descriptors, greenlets, nothing_left, until
 
@@ -35,28 +35,12 @@ from geventstreams import (
     tcp_server,
 )
 
+pytestmark = pytest.mark.usefixtures("reports")
+
 T = 0.15
 LATEST = 2.5 * T + 0.05
 HIGH = 262144
 RESET = struct.pack("ii", 1, 0)
-
-
-@pytest.fixture
-def party():
-    made = Party()
-    yield made
-    made.close()
-
-
-@pytest.fixture
-def calls():
-    return Calls()
-
-
-@pytest.fixture(autouse=True)
-def reports(monkeypatch):
-    with reporting(monkeypatch) as made:
-        yield made
 
 
 def reset(peer):

@@ -12,7 +12,7 @@ import time
 import gevent
 import numpy
 import pytest
-from calling import Calls, Party, in_greenlet, received, reporting, rest_of, rounds
+from calling import Calls, in_greenlet, received, rest_of, rounds
 from network import until
 
 from geventstreams import (
@@ -28,20 +28,9 @@ from geventstreams import (
     wait_for_input_streams,
 )
 
+pytestmark = pytest.mark.usefixtures("reports")
+
 CHARACTERS = "w" if sys.version_info >= (3, 13) else "u"
-
-
-@pytest.fixture
-def party():
-    made = Party()
-    yield made
-    made.close()
-
-
-@pytest.fixture(autouse=True)
-def reports(monkeypatch):
-    with reporting(monkeypatch) as made:
-        yield made
 
 
 class Joined:

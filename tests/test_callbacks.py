@@ -11,7 +11,7 @@ import tempfile
 import gevent
 import gevent.socket
 import pytest
-from calling import Calls, Party, end_server, in_greenlet, received, reporting, rest_of, rounds, settled
+from calling import Calls, end_server, in_greenlet, received, rest_of, rounds, settled
 from network import HOST, black_hole, nothing_left, until, unused_port
 
 from geventstreams import (
@@ -35,24 +35,6 @@ from geventstreams import (
     tcp_server,
     write_socket_data,
 )
-
-
-@pytest.fixture
-def party():
-    made = Party()
-    yield made
-    made.close()
-
-
-@pytest.fixture
-def calls():
-    return Calls()
-
-
-@pytest.fixture
-def reports(monkeypatch):
-    with reporting(monkeypatch) as made:
-        yield made
 
 
 @pytest.fixture

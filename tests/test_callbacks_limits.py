@@ -9,28 +9,17 @@ import time
 
 import gevent
 import pytest
-from calling import Party, reporting, rounds
+from calling import rounds
 from memory import peak_memory
 from network import HOST, until
 
 from geventstreams import tcp_server
 
+pytestmark = pytest.mark.usefixtures("reports")
+
 MIB = 2**20
 ALLOWED = 2 * MIB
 HIGH = 262144
-
-
-@pytest.fixture
-def party():
-    made = Party()
-    yield made
-    made.close()
-
-
-@pytest.fixture(autouse=True)
-def reports(monkeypatch):
-    with reporting(monkeypatch) as made:
-        yield made
 
 
 def stand_still(state):

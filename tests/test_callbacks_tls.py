@@ -13,7 +13,7 @@ import gevent
 import gevent.socket
 import gevent.ssl
 import pytest
-from calling import Calls, Party, received, reporting, rest_of, rounds, settled
+from calling import Calls, received, rest_of, rounds, settled
 from network import HOST, nothing_left, until
 
 from geventstreams import (
@@ -29,25 +29,9 @@ from geventstreams import (
 )
 from geventstreams.connect import open_tcp_stream
 
+pytestmark = pytest.mark.usefixtures("reports")
+
 T = 0.2
-
-
-@pytest.fixture
-def party():
-    made = Party()
-    yield made
-    made.close()
-
-
-@pytest.fixture
-def calls():
-    return Calls()
-
-
-@pytest.fixture(autouse=True)
-def reports(monkeypatch):
-    with reporting(monkeypatch) as made:
-        yield made
 
 
 @pytest.fixture(params=["TLSv1_2", "TLSv1_3"])

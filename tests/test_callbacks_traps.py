@@ -12,7 +12,7 @@ import time
 import gevent
 import gevent.socket
 import pytest
-from calling import Calls, Party, received, reporting, rest_of, rounds, settled
+from calling import Calls, received, rest_of, rounds, settled
 from network import HOST, black_hole, nothing_left, until, unused_port
 
 from geventstreams import (
@@ -30,25 +30,9 @@ from geventstreams import (
     write_socket_data,
 )
 
+pytestmark = pytest.mark.usefixtures("reports")
+
 T = 0.15
-
-
-@pytest.fixture
-def party():
-    made = Party()
-    yield made
-    made.close()
-
-
-@pytest.fixture
-def calls():
-    return Calls()
-
-
-@pytest.fixture(autouse=True)
-def reports(monkeypatch):
-    with reporting(monkeypatch) as made:
-        yield made
 
 
 def test_writes_never_overtake_one_another(party):
