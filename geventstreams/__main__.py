@@ -47,12 +47,13 @@ def parser() -> argparse.ArgumentParser:
 
 
 def parsed(arguments: Sequence[str] | None) -> argparse.Namespace:
-    """The options. A command that `takes_rest` gets what it does not know in `rest`."""
+    """The options. A command that `takes_rest` gets what it does not know in `rest`; `words` are all that were given."""
     made = parser()
     given, rest = made.parse_known_args(arguments)
     if rest and "takes_rest" not in given:
         made.error(f"unrecognized arguments: {' '.join(rest)}")
     given.rest = rest
+    given.words = sys.argv[1:] if arguments is None else list(arguments)
     return given
 
 

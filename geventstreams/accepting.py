@@ -28,15 +28,18 @@ GONE = frozenset({errno.ECONNABORTED, errno.ECONNRESET, errno.EPROTO, errno.EINT
 """What `accept` says of a client that went away before it was accepted: nothing has happened."""
 
 def listening_socket(
-    family: int, address: Any, backlog: int, only_ipv6: bool | None = None
+    family: int, address: Any, backlog: int, only_ipv6: bool | None = None, reuse_port: bool = False
 ) -> gevent.socket.socket:
     """A gevent socket that listens on an address, whose port may still be in use by old connections.
 
-    `only_ipv6` says whether an IPv6 socket takes no IPv4 clients; None leaves that to the system.
+    `only_ipv6` says whether an IPv6 socket takes no IPv4 clients; None leaves that to the system. With `reuse_port`
+    others of the same user may listen there as well, and the system distributes the clients.
     """
     made = gevent.socket.socket(family, _socket.SOCK_STREAM)
     try:
         made.setsockopt(_socket.SOL_SOCKET, _socket.SO_REUSEADDR, 1)
+        if reuse_port:
+            made.setsockopt(_socket.SOL_SOCKET, _socket.SO_REUSEPORT, 1)
         if family == _socket.AF_INET6 and only_ipv6 is not None:
             made.setsockopt(_socket.IPPROTO_IPV6, _socket.IPV6_V6ONLY, int(only_ipv6))
         made.bind(address)
@@ -48,6 +51,17 @@ def listening_socket(
         made.close()
         raise
     return made
+
+
+def is_listening(descriptor: int) -> bool:
+    """Whether this is the descriptor of a stream socket that listens."""
+    try:
+        with _system.as_socket(descriptor) as borrowed:
+            facts = (_socket.SO_ACCEPTCONN, _socket.SO_TYPE)
+            listens, kind = (borrowed.getsockopt(_socket.SOL_SOCKET, fact) for fact in facts)
+    except OSError:
+        return False
+    return bool(listens) and kind == _socket.SOCK_STREAM
 
 
 class Client(Connected):
@@ -114,6 +128,11 @@ class Listener:
             self._wanted = True
             if not self._resting:
                 self._watcher.start(self._on_clients)
+
+    @property
+    def is_wanted(self) -> bool:
+        """Whether clients are wanted at all, also where it rests."""
+        return self._wanted
 
     def stop(self) -> None:
         """Calls no more."""

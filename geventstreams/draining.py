@@ -18,7 +18,7 @@ from geventstreams.stream import SocketStream
 PULSE = 0.01
 """Seconds between two looks at the connections that are left."""
 
-FIRST_WORD = 0.1
+FIRST_WORD = 0.5
 """Seconds for which a client that has not said anything yet is left alone: its first words may be on their way."""
 
 HANDSHAKE_GRACE = 1.0

@@ -33,6 +33,9 @@ from geventstreams.transport import address_name
 HANDSHAKES = 100
 """Handshakes in progress at once, where `max_connections` does not say more or less."""
 
+QUEUED = 4096
+"""Clients that are taken out of the queue before a listener is closed, at most: as many as the system keeps there."""
+
 NO_TIME = 0.001
 """Seconds that a handshake has which begins in the last moment."""
 
@@ -330,7 +333,9 @@ class SocketStreamServer(StreamServer):  # type: ignore[misc]  # gevent has no t
         StreamServer.close(self)
 
     def stop(self, timeout: float | None = None) -> DrainReport:
-        """Closes the listener at once, and waits until no connection is left: how they ended.
+        """Closes the listener, and waits until no connection is left: how they ended.
+
+        Clients that wait in the listener's queue by now are still accepted, as far as there is room for them.
 
         A connection is idle when a greenlet waits for input on its stream and there is none, and nothing is unsent:
         then its reads see the end of file, so that its handler returns and the client sees a flushed, orderly close.
@@ -339,8 +344,27 @@ class SocketStreamServer(StreamServer):  # type: ignore[misc]  # gevent has no t
         it; its own connection goes on.
         """
         seconds = self.stop_timeout if timeout is None else _seconds_to_stop(timeout)
+        if seconds:
+            self._accept_queued()
         self.close()
         return self.drain(seconds, timeout is not None)
+
+    def _accept_queued(self) -> None:
+        """Serves those whom closing the listener would reset."""
+        listener = self._listener
+        if listener is None or not listener.is_wanted:
+            return
+        for _ in range(QUEUED):
+            if self.full() or self._room.locked():
+                return
+            try:
+                client = listener.accept()
+            except OSError:
+                return
+            if client is None:
+                return
+            self._account.accepted()
+            self.do_handle(*client)
 
     def drain(self, seconds: float, hurry: bool) -> DrainReport:
         """The second half of `stop`. One that goes on already is joined, and hurried if that is wanted."""

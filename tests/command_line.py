@@ -74,6 +74,10 @@ class Serving:
     def end(self, number: int = signal.SIGTERM) -> Outcome:
         """Sends it a signal and waits until it is gone."""
         self.process.send_signal(number)
+        return self.ended()
+
+    def ended(self) -> Outcome:
+        """Waits until it is gone."""
         output, errors = self.process.communicate(timeout=LIMIT)
         return Outcome(self.process.returncode, output, errors.decode())
 

@@ -210,6 +210,35 @@ def test_the_listener_closes_at_once(serve, office):
     assert stopping.get() == (1, 0, 0)
 
 
+def test_those_in_the_queue_are_served(serve):
+    """Clients who have connected and were not accepted yet are served by a stop: closing the listener would reset them."""
+    server = serve(handle=lambda stream, _address: stream.write(stream.readline()), backlog=100)
+    clients = [socket.create_connection((HOST, server.port), timeout=10) for _ in range(50)]  # without a turn of the hub
+    for number, client in enumerate(clients):
+        client.sendall(b"%d\n" % number)
+    assert server.stats.accepted == 0
+    assert server.stop(10).killed == 0
+    assert server.stats.accepted == 50
+    for number, client in enumerate(clients):
+        with client, client.makefile("rb") as answer:
+            assert answer.read() == b"%d\n" % number
+
+
+def test_those_in_the_queue_wait_for_room(serve):
+    """A stop accepts no more than there is room for, and nobody where accepting was stopped or all is to end at once."""
+    for options, prepare, timeout in [({"max_connections": 3}, SocketStreamServer.start_accepting, 10),
+                                      ({}, SocketStreamServer.stop_accepting, 10), ({}, SocketStreamServer.start_accepting, 0)]:
+        server = serve(handle=lambda stream, _address: stream.write(stream.readline()), **options)
+        prepare(server)
+        clients = [socket.create_connection((HOST, server.port), timeout=10) for _ in range(5)]
+        for client in clients:
+            client.sendall(b"hello\n")
+        server.stop(timeout)
+        assert server.stats.accepted == options.get("max_connections", 0)
+        for client in clients:
+            client.close()
+
+
 def test_a_request_on_its_way_is_answered(serve):
     """A request that has arrived but was not read when the draining begins is answered before the end."""
 

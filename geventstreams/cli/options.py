@@ -7,7 +7,7 @@ import errno
 import ipaddress
 import os
 import stat
-from typing import Any, NoReturn
+from typing import Any, NamedTuple, NoReturn
 
 from geventstreams import arguments
 from geventstreams.cli.statuses import CommandError, Status, one_line
@@ -115,14 +115,38 @@ def _port(text: str, least: int) -> int:
     return int(text)
 
 
-def listen_address(text: str) -> tuple[str, int]:
-    """`HOST:PORT`, `[IPV6]:PORT`, `:PORT` for all addresses of the machine, or `PORT` for loopback only."""
+class Descriptor(NamedTuple):
+    """A listening socket that the parent of this process passed on."""
+
+    number: int
+
+
+def listen_address(text: str) -> tuple[str, int] | Descriptor:
+    """`HOST:PORT`, `[IPV6]:PORT`, `:PORT` for all addresses of the machine, `PORT` for loopback only, or `fd:NUMBER`."""
     name, colon, port = text.rpartition(":")
+    if name == "fd":
+        return Descriptor(*descriptors(port, most=1))
     if name.startswith("[") and name.endswith("]"):
         name = name[1:-1]
     elif ":" in name:
         raise argparse.ArgumentTypeError(f"{text!r} is no address: an IPv6 address stands in brackets, [::1]:8000")
     return (name and host(name)) if colon else "127.0.0.1", _port(port, least=0)
+
+
+def page_address(text: str) -> tuple[str, int]:
+    """The same without a descriptor."""
+    where = listen_address(text)
+    if isinstance(where, Descriptor):
+        raise argparse.ArgumentTypeError(f"{text!r} is no address")
+    return where
+
+
+def descriptors(text: str, most: int = 1024) -> list[int]:
+    """Numbers of descriptors."""
+    numbers = text.split(",")
+    if not all(number.isascii() and number.isdecimal() and len(number) < 10 for number in numbers) or len(numbers) > most:
+        raise argparse.ArgumentTypeError(f"{text!r} is no number of a descriptor")
+    return [int(number) for number in numbers]
 
 
 def target(text: str) -> tuple[str, str | int]:

@@ -12,6 +12,7 @@ EXAMPLES = f"""examples:
   geventstreams serve file:answer.txt --listen :8000                      to whoever connects, on all addresses
   geventstreams serve 'exec:tr a-z A-Z' --listen '[::1]:7001'             a program for each connection
   geventstreams serve echo --listen 7002 --tls chain.pem key.pem --max-connections 100
+  geventstreams serve echo --listen :7003 --workers 4 --metrics 9100      four processes, and figures for Prometheus
 
 {service.DRAINING}
 

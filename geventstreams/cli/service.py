@@ -14,18 +14,17 @@ from typing import Any
 
 import gevent
 
-from geventstreams.addresses import Query, family_of, host_name
-from geventstreams.cli import options, signals
+from geventstreams.cli import listeners, notices, options, signals, supervision, watching
 from geventstreams.cli.handlers import Handler
 from geventstreams.cli.statuses import CommandError, Status, said
+from geventstreams.draining import DrainReport
 from geventstreams.errors import StreamError
 from geventstreams.server import SocketStreamServer
-from geventstreams.start_up import bound
 from geventstreams.stream import SocketStream
 from geventstreams.transport import address_name
 
 DRAINING = """SIGINT (Ctrl-C) and SIGTERM drain: the port is closed at once, idle connections are ended in order, busy ones have
---drain seconds to become idle. A second signal ends everything at once."""
+--drain seconds to become idle. A second signal ends everything at once. SIGHUP replaces workers one by one."""
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -33,10 +32,20 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--listen",
         type=options.listen_address,
-        default=("127.0.0.1", 0),
         metavar="ADDRESS",
-        help="HOST:PORT, [IPV6]:PORT, :PORT for all addresses, PORT for this machine only (default: a free port)",
+        help="HOST:PORT, [IPV6]:PORT, :PORT for all addresses, PORT for this machine only, fd:NUMBER for a listening socket "
+        "that was passed on (default: those of systemd's socket activation, else a free port)",
     )
+    parser.add_argument(
+        "--workers", type=options.count, metavar="N", help="so many processes on one port; SIGHUP replaces them one by one"
+    )
+    parser.add_argument(
+        "--metrics",
+        type=options.page_address,
+        metavar="ADDRESS",
+        help="a page of figures for Prometheus on http://ADDRESS/metrics, with all workers' together",
+    )
+    parser.add_argument("--worker", type=options.descriptors, help=argparse.SUPPRESS)  # said by a supervisor
     options.add_timeouts(parser)
     parser.add_argument(
         "--handshake-timeout",
@@ -61,30 +70,32 @@ def run(given: argparse.Namespace, what: str, serve: Handler, context: ssl.SSLCo
     """Serves until a signal comes, then drains; `what` is the line that says what it does, up to the address."""
     logging.basicConfig(level=logging.CRITICAL if given.quiet else logging.WARNING, format="geventstreams: %(message)s")
     balancers = options.balancers(given)
-    stops = signals.Stops()
-    server = make_server(given, listening(*given.listen), serve, context, balancers)
-    server.start()
-    if not given.quiet and sys.stdout is not None:
-        print(f"{what} on {address_name(server.address)}", flush=True)
+    groups = listeners.groups(given)
+    if given.workers and given.worker is None:
+        return supervision.run(given, what, groups)
+    metrics = watching.Process(given)
+    stops = signals.WorkerStops() if given.worker is not None else signals.Stops()
+    servers = [make_server(given, listener, serve, context, balancers) for listener in groups[0]]
+    for server in servers:
+        server.start()
+    addresses = notices.listed(address_name(server.address) for server in servers)
+    notices.announce(given, f"{what} on {addresses}")
+    metrics.start(servers)
     stops.first.wait()
-    draining = gevent.spawn(server.stop, given.drain)
+    draining = gevent.spawn(stop_all, servers, given.drain)
     gevent.wait([draining, stops.second], count=1)
     if stops.second.is_set():
-        server.stop(0)
+        stop_all(servers, 0)
         raise CommandError(Status.INTERRUPTED)
-    tell(given, "drained: {0.finished} finished, {0.idle} idle, {0.killed} killed".format(draining.get()))
+    metrics.stop()
+    notices.tell(given, "drained: {0.finished} finished, {0.idle} idle, {0.killed} killed".format(draining.get()))
     return Status.DONE
 
 
-def listening(host: str, port: int) -> Any:
-    """A listening socket; without a host on all addresses of the machine."""
-    name, is_literal = host_name("host", host) if host else (None, True)
-    try:
-        return bound(Query(name, is_literal, port, family_of("any")), SocketStreamServer.backlog)
-    except StreamError as error:
-        raise CommandError(Status.CANNOT_LISTEN, said(error)) from None
-    except OSError as error:
-        raise CommandError(Status.CANNOT_LISTEN, f"cannot listen on {host}:{port}: {said(error)}") from None
+def stop_all(servers: list[SocketStreamServer], timeout: float | None) -> DrainReport:
+    """Stops them side by side: one report about all."""
+    stopping = [gevent.spawn(server.stop, timeout) for server in servers]
+    return DrainReport(*map(sum, zip(*(each.get() for each in stopping), strict=True)))
 
 
 def make_server(
@@ -125,10 +136,4 @@ class Service:
 
     def _tell(self, line: str) -> None:
         if self._given.verbose:
-            tell(self._given, line)
-
-
-def tell(given: argparse.Namespace, line: str) -> None:
-    """A notice on standard error."""
-    if not given.quiet and sys.stderr is not None:
-        print(line, file=sys.stderr, flush=True)
+            notices.tell(self._given, line)

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 
 import gevent
 from gevent.event import Event
+from gevent.socket import wait_read
 
 
 @contextmanager
@@ -27,7 +28,27 @@ class Stops:
         self.first = Event()
         self.second = Event()
         for number in (signal.SIGINT, signal.SIGTERM):
-            gevent.signal_handler(number, self._came)
+            gevent.signal_handler(number, self.come)
 
-    def _came(self) -> None:
+    def come(self) -> None:
+        """A signal, or what stands for it."""
         (self.second if self.first.is_set() else self.first).set()
+
+
+class WorkerStops(Stops):
+    """The same for a worker: Ctrl-C is its supervisor's to hear, and a supervisor that is gone stands for a signal."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        gevent.signal_handler(signal.SIGINT, _nothing)
+        gevent.signal_handler(signal.SIGHUP, _nothing)
+        gevent.spawn(self._outlive_supervisor)
+
+    def _outlive_supervisor(self) -> None:
+        wait_read(0)  # nothing is ever written there: it is the end
+        if not self.first.is_set():
+            self.come()
+
+
+def _nothing() -> None:
+    """What a signal does that is not for us."""

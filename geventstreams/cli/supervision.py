@@ -1,0 +1,63 @@
+"""`--workers N`: the supervisor of the command line. Its workers run the same command, with listeners that it passes on."""
+
+from __future__ import annotations
+
+import argparse
+import signal
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+import gevent
+
+from geventstreams.cli import notices, signals, watching
+from geventstreams.cli.statuses import CommandError, Status
+from geventstreams.transport import address_name
+from geventstreams.workers import Supervisor
+
+
+def run(given: argparse.Namespace, what: str, groups: Sequence[Sequence[Any]]) -> int:
+    """Supervises until a signal comes, then lets all workers drain."""
+    stops = signals.Stops()
+    metrics = watching.Workers(given)
+    supervisor = Supervisor(
+        lambda listeners: command(given.words, listeners),
+        groups,
+        tell=notices.warn,
+        ended=metrics.ended,
+        environment=metrics.environment,
+    )
+    try:
+        return supervise(given, what, groups, supervisor, metrics, stops)
+    finally:
+        metrics.stop()
+
+
+def supervise(
+    given: argparse.Namespace,
+    what: str,
+    groups: Sequence[Sequence[Any]],
+    supervisor: Supervisor,
+    metrics: watching.Workers,
+    stops: signals.Stops,
+) -> int:
+    """From the start of all workers to their end."""
+    addresses = notices.listed(address_name(listener.getsockname()) for listener in groups[0])
+    if not supervisor.start():
+        raise CommandError(Status.FAILED, "the workers do not start")
+    gevent.signal_handler(signal.SIGHUP, supervisor.replace_all)
+    notices.announce(given, f"{what} with {len(groups)} workers on {addresses}")
+    metrics.start()
+    stops.first.wait()
+    draining = gevent.spawn(supervisor.stop)
+    gevent.wait([draining, stops.second], count=1)
+    if stops.second.is_set():
+        supervisor.stop()  # for a worker it is the second word, too
+        raise CommandError(Status.INTERRUPTED)
+    return Status.DONE
+
+
+def command(words: Sequence[str], listeners: Sequence[Any]) -> list[str]:
+    """The command line of a worker."""
+    numbers = ",".join(str(listener.fileno()) for listener in listeners)
+    return [sys.executable, "-m", "geventstreams", words[0], "--worker", numbers, *words[1:]]

@@ -1,0 +1,239 @@
+"""More than one process on one port: a supervisor that keeps the listeners open, and the workers that serve them.
+
+Rules for the next editor: a listener outlives its workers. Closing one resets the clients that wait in its queue, so the
+supervisor holds a copy of each until the end of all, and a worker is replaced by one that takes over the same listener.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from typing import Any
+
+import gevent
+from gevent import subprocess
+from gevent.event import AsyncResult
+from gevent.pool import Group
+
+import geventstreams._system as _system
+from geventstreams.accepting import listening_socket
+from geventstreams.addresses import Query
+from geventstreams.start_up import bound
+
+FIRST_PAUSE = 0.1
+LONGEST_PAUSE = 10.0
+STEADY = 10.0
+"""Seconds that a worker has to run for its end to be an accident: another one is started at once, and not after a pause."""
+
+READY_TIMEOUT = 60.0
+"""Seconds that a new worker has to say that it is ready."""
+
+
+def shared_listeners(query: Query, backlog: int, count: int) -> list[Any]:
+    """So many listening sockets on one address, among which the system distributes clients (SO_REUSEPORT)."""
+    # Whoever may share a port is not told that it is in use: this one may not, and asks.
+    probe = bound(query, backlog)
+    family, address = probe.family, probe.getsockname()
+    only_ipv6 = query.family == family
+    probe.close()
+    return [listening_socket(family, address, backlog, only_ipv6, reuse_port=True) for _ in range(count)]
+
+
+class Worker:
+    """A process that serves some listeners.
+
+    It says by a first line on its standard output that it is ready, drains on SIGTERM, and ends at once on a second one.
+    Its standard input ends when the supervisor does, whatever happens to that: then it has to drain, too.
+    """
+
+    def __init__(self, command: Sequence[str], listeners: Sequence[Any], environment: Mapping[str, str] | None) -> None:
+        self.is_leaving = False
+        self._ready: AsyncResult[bool] = AsyncResult()
+        self._process = subprocess.Popen(
+            command,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            pass_fds=[listener.fileno() for listener in listeners],
+            env=environment,
+        )
+        self.pid: int = self._process.pid
+        self._listening = gevent.spawn(self._listen)
+
+    def _listen(self) -> None:
+        """Waits for the line, and takes whatever else is said, so that the worker never waits for us."""
+        output = self._process.stdout
+        self._ready.set(bool(output.readline()))
+        while output.read(4096):
+            pass
+
+    def is_ready(self) -> bool:
+        """Waits until it serves; False where it ended before, or took too long."""
+        return bool(self._ready.wait(READY_TIMEOUT))
+
+    def leave(self) -> None:
+        """Lets it drain."""
+        self.is_leaving = True
+        self._signal(signal.SIGTERM)
+
+    def kill(self) -> None:
+        """Ends it by force."""
+        self.is_leaving = True
+        self._signal(signal.SIGKILL)
+
+    def _signal(self, number: int) -> None:
+        with suppress(ProcessLookupError):
+            self._process.send_signal(number)
+
+    def wait(self) -> int:
+        """Waits for its end: its exit status."""
+        status: int = self._process.wait()
+        self._listening.kill()
+        for pipe in (self._process.stdin, self._process.stdout):
+            with suppress(OSError):
+                pipe.close()
+        return status
+
+
+class Slot:
+    """Some listeners, and the worker that serves them now."""
+
+    def __init__(self, supervisor: Supervisor, listeners: Sequence[Any]) -> None:
+        self._supervisor = supervisor
+        self.listeners = listeners
+        self.worker: Worker | None = None
+        self._pause = 0.0
+
+    def begin(self) -> Worker:
+        """Starts a worker, and another one whenever that ends unasked."""
+        worker = self._supervisor.started(self)
+        self._take(worker)
+        return worker
+
+    def _take(self, worker: Worker) -> None:
+        self.worker = worker
+        self._supervisor.greenlets.spawn(self._watch, worker, _system.monotonic())
+
+    def _watch(self, worker: Worker, began: float) -> None:
+        status = worker.wait()
+        self._supervisor.ended(worker)
+        if worker.is_leaving:
+            return
+        steady = _system.monotonic() - began >= STEADY
+        self._pause = 0.0 if steady else min(max(2 * self._pause, FIRST_PAUSE), LONGEST_PAUSE)
+        self._supervisor.tell(f"worker {worker.pid} ended with status {status}; the next one starts in {self._pause:g} s")
+        self.worker = None
+        gevent.sleep(self._pause)
+        if not self._supervisor.is_stopping:
+            self.begin()
+
+    def replace(self) -> None:
+        """Starts a new worker, and lets the old one go when the new one serves; where it does not, the old one stays."""
+        old = self.worker
+        if old is None:
+            return  # a new one is coming
+        new = self._supervisor.started(self)
+        is_ready = new.is_ready()
+        if self._supervisor.is_stopping or not is_ready:
+            new.kill()
+            self._supervisor.tell(f"worker {new.pid} does not serve, status {new.wait()}; worker {old.pid} stays")
+            return
+        old.is_leaving = True
+        self._take(new)
+        old.leave()
+        old.wait()
+
+
+class Supervisor:
+    """Runs a worker for each group of listeners, until it is stopped.
+
+    `command(listeners)` gives the command line of a worker (see `Worker`), which inherits these listeners under their
+    descriptors' numbers, and `environment`. `tell` gets a line for whatever the user should know, `ended` a worker that
+    ended.
+    """
+
+    def __init__(
+        self, command: Callable[[Sequence[Any]], Sequence[str]], groups: Sequence[Sequence[Any]], *,
+        tell: Callable[[str], object] = print, ended: Callable[[Worker], object] | None = None,
+        environment: Mapping[str, str] | None = None,
+    ) -> None:
+        self.tell = tell
+        self.is_stopping = False
+        self.greenlets = Group()
+        self._command = command
+        self._environment = environment
+        self._on_end = ended
+        self._slots = [Slot(self, group) for group in groups]
+        self._replacing: Any = None
+
+    @property
+    def workers(self) -> list[Worker]:
+        """Those that run now."""
+        return [slot.worker for slot in self._slots if slot.worker is not None]
+
+    def start(self) -> bool:
+        """Starts them all, and waits until all serve; False where one does not: then none is left."""
+        begun = [slot.begin() for slot in self._slots]
+        if all(worker.is_ready() for worker in begun):
+            return True
+        self.kill()
+        return False
+
+    def started(self, slot: Slot) -> Worker:
+        """A new worker for a slot."""
+        return Worker(self._command(slot.listeners), slot.listeners, self._environment)
+
+    def ended(self, worker: Worker) -> None:
+        """Passes on that a worker has ended."""
+        if self._on_end is not None:
+            self._on_end(worker)
+
+    def replace_all(self) -> None:
+        """Replaces the workers one by one, in the background: no client loses its connection. Once at a time."""
+        if self._replacing is None or self._replacing.ready():
+            self._replacing = self.greenlets.spawn(self._replace_all)
+
+    def _replace_all(self) -> None:
+        for slot in self._slots:
+            if not self.is_stopping:
+                slot.replace()
+
+    def stop(self) -> None:
+        """Closes the listeners, lets all workers drain, and waits for their end.
+
+        Each worker serves first whom it finds in the queue of its listener.
+        """
+        self._end(Worker.leave)
+
+    def kill(self) -> None:
+        """Lets nobody drain."""
+        self._end(Worker.kill)
+
+    def _end(self, end: Callable[[Worker], None]) -> None:
+        self.is_stopping = True
+        for slot in self._slots:
+            for listener in slot.listeners:
+                listener.close()
+        left = self.workers
+        for worker in left:
+            end(worker)
+        for worker in left:
+            worker.wait()
+        if self._replacing is not None:
+            self._replacing.join()  # it ends the worker that was to be the next
+
+
+def descriptors_given() -> list[int]:
+    """The descriptors that a service manager such as systemd passed to this process, as sd_listen_fds(3) has it.
+
+    The variables are taken out of the environment, so that no child takes them for its own. ValueError where they are
+    malformed.
+    """
+    given = {name: os.environ.pop(name, None) for name in ("LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES")}
+    count = given["LISTEN_FDS"]
+    if count is None or given["LISTEN_PID"] != str(os.getpid()):
+        return []  # meant for another process
+    if not (count.isascii() and count.isdecimal()):
+        raise ValueError(f"LISTEN_FDS is {count!r}, and no number")
+    return list(range(3, 3 + int(count)))

@@ -1,0 +1,448 @@
+"""More than one process on a port: sharing, replacing, dying, draining; listeners that come from outside."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import gevent
+import pytest
+from command_line import GEVENTSTREAMS, LIMIT, geventstreams, relaying, serving, started
+from network import HOST, listener, until, unused_port
+from servers import find_program, free_port
+from servers.processes import is_running
+
+from geventstreams import workers
+from geventstreams.addresses import Query
+from geventstreams.cli.statuses import Status
+from geventstreams.connect import open_tcp_stream
+from geventstreams.errors import StreamError
+from geventstreams.workers import Supervisor, descriptors_given, shared_listeners
+
+WHO = "exec:echo $PPID"
+"""Tells the process that serves: the shell's parent."""
+
+COUNT = 3
+
+
+def ask(port: int, **options) -> bytes:
+    """All that a server says to a client that says nothing."""
+    with open_tcp_stream(HOST, port, timeout=20, read_timeout=20, **options) as client:
+        client.send_eof()
+        return client.read()
+
+
+def seen(port: int, count: int = COUNT) -> set[int]:
+    """The processes that serve a port, found by asking until there are so many."""
+    found: set[int] = set()
+    deadline = time.monotonic() + 30
+    while len(found) < count:
+        assert time.monotonic() < deadline, found
+        found.add(int(ask(port)))
+    return found
+
+
+def said(server, line: str) -> None:
+    """Waits until the server has said a line with this in it on standard error."""
+    while line not in (told := server.process.stderr.readline().decode()):
+        assert told, f"it has not said {line!r}"
+
+
+def test_workers_share_a_port() -> None:
+    """`--workers 3` is three processes, none of them the one that was started, and each of them serves the port."""
+    with serving(WHO, "--workers", COUNT) as server:
+        found = seen(server.port)
+        assert len(found) == COUNT
+        assert server.process.pid not in found
+        outcome = server.end()
+        assert outcome.status == Status.DONE
+        assert outcome.errors.count("drained: ") == COUNT
+        assert not any(is_running(pid) for pid in found)
+
+
+def test_a_dead_worker_is_replaced() -> None:
+    """A worker that dies is told and replaced by one that takes over its listener: who waits in the queue is served."""
+    with serving(WHO, "--workers", COUNT) as server:
+        victim, *others = seen(server.port)
+        os.kill(victim, signal.SIGSTOP)
+        asking = [gevent.spawn(ask, server.port) for _ in range(60)]  # a third of them wait for the victim
+        until(lambda: sum(each.ready() for each in asking) >= 10, 20)
+        os.kill(victim, signal.SIGKILL)
+        gevent.joinall(asking, raise_error=True, timeout=30)
+        answers = {int(each.get()) for each in asking}
+        assert victim not in answers
+        assert len(answers - set(others)) == 1
+        said(server, f"worker {victim} ended with status -9; the next one starts in 0.1 s")
+        assert server.end().status == Status.DONE
+
+
+@pytest.mark.slow
+def test_replacing_loses_nobody() -> None:
+    """Workers are replaced one by one on SIGHUP, three times under load: of all connections not one is lost."""
+    with serving("echo", "--workers", COUNT) as server:
+        over: list[bool] = []
+        counts = [0] * 10
+
+        def client(number: int) -> None:
+            while not over:
+                with open_tcp_stream(HOST, server.port, timeout=20, read_timeout=20) as stream:
+                    stream.write_line(f"{number}.{counts[number]}")
+                    stream.send_eof()
+                    assert stream.read() == b"%d.%d\n" % (number, counts[number])
+                counts[number] += 1
+
+        clients = [gevent.spawn(client, number) for number in range(10)]
+
+        def failed() -> bool:
+            return any(each.ready() for each in clients)
+
+        for _ in range(3):
+            before, asked = set(children(server.process.pid)), sum(counts)
+            assert len(before) == COUNT
+            server.process.send_signal(signal.SIGHUP)
+            until(lambda before=before: failed() or replaced(server.process.pid, before), 60)
+            until(lambda asked=asked: failed() or sum(counts) > asked + 100, 60)
+        over.append(True)
+        gevent.joinall(clients, raise_error=True)
+        outcome = server.end()
+        assert (outcome.status, outcome.errors.count("drained: ")) == (Status.DONE, 4 * COUNT)
+        assert outcome.errors.count(", 0 killed") == 4 * COUNT
+
+
+def replaced(supervisor: int, before: set[int]) -> bool:
+    """Whether there are as many other workers, and none of those."""
+    now = children(supervisor)
+    return len(now) == len(before) and not before & set(now)
+
+
+def test_all_drain_and_serve_who_is_queued() -> None:
+    """On SIGTERM each worker serves first whom it finds in its listener's queue; then nobody can connect."""
+    with serving("exec:read line && echo $line", "--workers", 2) as server:
+        stopped = children(server.process.pid)
+        assert len(stopped) == 2
+        for pid in stopped:
+            os.kill(pid, signal.SIGSTOP)
+        until(lambda: all(state(pid) == "T" for pid in stopped), 20)
+        queued = [socket.create_connection((HOST, server.port), timeout=20) for _ in range(40)]
+        for number, client in enumerate(queued):
+            client.sendall(b"%d\n" % number)
+        server.process.send_signal(signal.SIGTERM)
+        until(lambda: all(has_pending(pid, signal.SIGTERM) for pid in stopped), 20)
+        for pid in stopped:
+            os.kill(pid, signal.SIGCONT)
+        for number, client in enumerate(queued):
+            with client, client.makefile("rb") as answers:
+                assert answers.read() == b"%d\n" % number
+        outcome = server.ended()
+        assert outcome.status == Status.DONE
+        assert outcome.errors.count(" 0 killed") == 2
+        with socket.socket() as late:
+            assert late.connect_ex((HOST, server.port)) != 0
+
+
+def children(pid: int) -> list[int]:
+    """The processes that a process has started."""
+    with open(f"/proc/{pid}/task/{pid}/children", encoding="ascii") as file:
+        return [int(word) for word in file.read().split()]
+
+
+def state(pid: int) -> str:
+    """R, S, T …"""
+    with open(f"/proc/{pid}/stat", encoding="ascii", errors="replace") as file:
+        return file.read().rpartition(")")[2].split()[0]
+
+
+def has_pending(pid: int, number: int) -> bool:
+    """Whether a signal waits until the process goes on."""
+    with open(f"/proc/{pid}/status", encoding="ascii", errors="replace") as file:
+        pending = next(line for line in file if line.startswith("ShdPnd:"))
+    return bool(int(pending.split()[1], 16) >> (number - 1) & 1)
+
+
+def test_workers_do_not_outlive_their_supervisor() -> None:
+    """When the supervisor is killed, its workers drain by themselves."""
+    with serving(WHO, "--workers", 2) as server:
+        found = seen(server.port, 2)
+        server.process.kill()
+        until(lambda: not any(is_running(pid) for pid in found), 20)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_second_signal_ends_at_once(number: signal.Signals) -> None:
+    """A second signal ends all workers, and the programs that they run, without their drain."""
+    with serving("exec:echo $$; sleep 1000", "--workers", 2, "--drain", 1000) as server:
+        clients = [open_tcp_stream(HOST, server.port, timeout=20, read_timeout=20) for _ in range(4)]
+        programs = [int(client.read_line()[0]) for client in clients]
+        server.process.send_signal(number)
+        until(lambda: refused(server.port), 20)
+        outcome = server.end(number)
+        assert outcome.status == Status.INTERRUPTED
+        until(lambda: not any(is_running(pid) for pid in programs), 20)
+        for client in clients:
+            client.abort()
+
+
+def refused(port: int) -> bool:
+    """Whether nobody listens there. It does connect, but says nothing."""
+    with socket.socket() as probe:
+        return probe.connect_ex((HOST, port)) != 0
+
+
+def test_the_port_can_be_had_again_at_once() -> None:
+    """After the end of all workers, with connections, the same port is bound again at once."""
+    port = 0
+    for _ in range(3):
+        with serving("echo", "--workers", 2, listen=f"{HOST}:{port}") as server:
+            port = server.port
+            with open_tcp_stream(HOST, port, timeout=20, read_timeout=20) as client:
+                client.write_line("hello")
+                assert client.read_line() == ("hello", False)
+                assert server.end().status == Status.DONE
+
+
+def test_a_relay_has_workers_too() -> None:
+    """`relay --workers` is the same."""
+    with serving("echo") as echo, relaying(echo.port, "--workers", 2) as middle:
+        for number in range(10):
+            with open_tcp_stream(HOST, middle.port, timeout=20, read_timeout=20) as client:
+                client.write_line(str(number))
+                assert client.read_line() == (str(number), False)
+        assert middle.end().status == Status.DONE
+
+
+# The supervisor by itself.
+
+
+@pytest.fixture
+def supervise():
+    """Makes supervisors of shell commands, and kills what is left of them."""
+    made = []
+
+    def make(command: str, count: int = 1, **options) -> tuple[Supervisor, list[str]]:
+        told: list[str] = []
+        groups = [[each] for each in shared_listeners(Query(HOST, True, 0, 0), 16, count)]
+        supervisor = Supervisor(lambda _: ["sh", "-c", command], groups, tell=told.append, **options)
+        made.append(supervisor)
+        return supervisor, told
+
+    yield make
+    for each in made:
+        each.kill()
+
+
+def test_those_who_keep_dying_are_restarted_with_pauses(supervise: Callable[..., tuple[Supervisor, list[str]]]) -> None:
+    """A worker that dies right after its start is started again after 0.1 s, 0.2 s, 0.4 s and so on."""
+    supervisor, told = supervise("echo ready; exit 3")
+    began = time.monotonic()
+    assert supervisor.start()
+    until(lambda: len(told) >= 4, 20)
+    assert time.monotonic() - began >= 0.7
+    assert [line.partition("; ")[2] for line in told[:4]] == [f"the next one starts in {pause} s" for pause in (0.1, 0.2, 0.4, 0.8)]
+    assert all("ended with status 3" in line for line in told)
+
+
+def test_those_who_have_run_for_long_are_restarted_at_once(supervise, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A worker that dies after it has run for a while is started again without a pause."""
+    monkeypatch.setattr(workers, "STEADY", 0.0)
+    supervisor, told = supervise("echo ready; read line")
+    assert supervisor.start()
+    supervisor.workers[0]._signal(signal.SIGKILL)
+    until(lambda: told, 20)
+    assert "starts in 0 s" in told[0]
+    until(lambda: supervisor.workers, 20)
+
+
+def test_those_who_never_serve_are_given_up(supervise) -> None:
+    """Where a worker ends before it was ready, starting fails and leaves none."""
+    supervisor, _ = supervise("exit 7")
+    assert not supervisor.start()
+    assert supervisor.workers == [] or all(not is_running(worker.pid) for worker in supervisor.workers)
+
+
+def test_a_successor_that_does_not_serve_replaces_nobody(supervise, tmp_path) -> None:
+    """Where the new worker fails, the old one stays, and that is told."""
+    flag = tmp_path / "flag"
+    supervisor, told = supervise(f"test -e {flag} && exit 9; echo ready; read line")
+    assert supervisor.start()
+    [old] = supervisor.workers
+    flag.touch()
+    supervisor.replace_all()
+    until(lambda: told, 20)
+    assert told[0].endswith(f"does not serve, status 9; worker {old.pid} stays")
+    assert supervisor.workers == [old]
+    assert is_running(old.pid)
+
+
+def test_a_port_in_use_cannot_be_shared() -> None:
+    """Sharing a port is for the workers of one supervisor: of a port that somebody listens on they hear that it is in use."""
+    [first] = shared_listeners(Query(HOST, True, 0, 0), 16, 1)
+    port = first.getsockname()[1]
+    with pytest.raises(StreamError, match="Address already in use"):
+        shared_listeners(Query(HOST, True, port, 0), 16, 2)
+    first.close()
+    again = shared_listeners(Query(HOST, True, port, 0), 16, 2)
+    assert {each.getsockname() for each in again} == {(HOST, port)}
+    for each in again:
+        each.close()
+
+
+# Listeners from outside.
+
+LAUNCHER = """
+import os, sys
+numbers = [int(number) for number in sys.argv[1].split(",")]
+spare = [os.dup(number) for number in numbers]
+spare = [os.dup2(number, 100 + place) for place, number in enumerate(spare)]
+for place, number in enumerate(spare):
+    os.dup2(number, 3 + place)
+os.environ |= {"LISTEN_PID": str(os.getpid()), "LISTEN_FDS": sys.argv[2], "LISTEN_FDNAMES": "a:b"}
+os.execv(sys.executable, [sys.executable, "-m", "geventstreams", *sys.argv[3:]])
+"""
+
+
+def launched(*words: object, listeners: list[socket.socket], count: object = None) -> list[str]:
+    """A command line that passes listeners on as sd_listen_fds(3) has it."""
+    numbers = ",".join(str(each.fileno()) for each in listeners)
+    return [sys.executable, "-c", LAUNCHER, numbers, str(len(listeners) if count is None else count), *map(str, words)]
+
+
+@pytest.mark.parametrize("options", [[], ["--workers", "2"]], ids=["one process", "workers"])
+def test_listeners_of_a_service_manager(options: list[str]) -> None:
+    """All listeners that LISTEN_FDS tells of are served; the variables are not passed on to programs."""
+    listeners = [listener(), listener()]
+    command = launched("serve", "exec:echo $LISTEN_FDS$LISTEN_PID.", *options, listeners=listeners)
+    with subprocess.Popen(
+        command, cwd="/", stdout=subprocess.PIPE, stderr=subprocess.PIPE, pass_fds=[each.fileno() for each in listeners]
+    ) as process:
+        ports = [each.getsockname()[1] for each in listeners]
+        for each in listeners:
+            each.close()
+        assert process.stdout.readline().decode().endswith(f" on {HOST}:{ports[0]}, {HOST}:{ports[1]}\n")
+        for port in ports:
+            for _ in range(4):
+                assert ask(port) == b".\n"
+        process.terminate()
+        _, errors = process.communicate(timeout=LIMIT)
+        assert (process.returncode, errors.count(b"drained")) == (Status.DONE, len(options) or 1)
+
+
+def test_systemd_activates_it() -> None:
+    """systemd's own program for trying out socket activation starts `serve` with its first client, who is served."""
+    port = free_port()
+    command = [find_program("systemd-socket-activate", "systemd"), "-l", f"{HOST}:{port}"]
+    names = [f"--setenv={name}" for name in ("PYTHONPATH", "PURE_PYTHON", "GEVENT_LOOP") if name in os.environ]
+    with started(*command, *names, *GEVENTSTREAMS, "serve", "echo") as process:
+        until(lambda: f":{port:04X} 00000000:0000 0A" in Path("/proc/net/tcp").read_text(encoding="ascii"), 20)
+        with open_tcp_stream(HOST, port, timeout=20, read_timeout=LIMIT) as client:
+            client.write_line("wake up")
+            assert client.read_line() == ("wake up", False)
+        process.terminate()
+        assert process.wait(LIMIT) == Status.DONE
+
+
+def test_a_listener_by_its_descriptor() -> None:
+    """`--listen fd:N` serves a listening socket that was passed on."""
+    with listener() as passed:
+        os.set_inheritable(passed.fileno(), True)
+        command = [*GEVENTSTREAMS, "serve", "echo", "--listen", f"fd:{passed.fileno()}"]
+        with subprocess.Popen(command, cwd="/", stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, pass_fds=[passed.fileno()]) as process:
+            port = passed.getsockname()[1]
+            assert process.stdout.readline().decode() == f"serving echo on {HOST}:{port}\n"
+            with open_tcp_stream(HOST, port, timeout=20, read_timeout=20) as client:
+                client.write_line("hello")
+                assert client.read_line() == ("hello", False)
+            process.terminate()
+            assert process.wait(LIMIT) == Status.DONE
+
+
+def test_variables_for_another_process_are_not_ours(monkeypatch: pytest.MonkeyPatch) -> None:
+    """LISTEN_FDS counts only together with our own number in LISTEN_PID; both are gone afterwards in any case."""
+    monkeypatch.setenv("LISTEN_FDS", "2")
+    monkeypatch.setenv("LISTEN_PID", str(os.getpid() + 1))
+    assert descriptors_given() == []
+    assert "LISTEN_FDS" not in os.environ
+    monkeypatch.setenv("LISTEN_FDS", "2")
+    monkeypatch.setenv("LISTEN_PID", str(os.getpid()))
+    assert descriptors_given() == [3, 4]
+    assert descriptors_given() == []
+
+
+@pytest.mark.parametrize("count", ["", "-1", "two", "1.5", "²"])
+def test_malformed_variables_are_one_line(count: str) -> None:
+    """A LISTEN_FDS that is no number is one line, and status 2."""
+    command = launched("serve", "echo", listeners=[], count=count)
+    command[3] = "0"
+    done = subprocess.run(command, capture_output=True, cwd="/", timeout=LIMIT, check=False)
+    assert (done.returncode, done.stdout) == (Status.USAGE, b"")
+    assert done.stderr.decode() == f"geventstreams: LISTEN_FDS is {count!r}, and no number\n"
+
+
+def test_what_is_no_listener_is_one_line() -> None:
+    """A descriptor that is closed, a file, or a socket that does not listen is one line, and status 4."""
+    with socket.socket() as plain:
+        for number in (0, 99, plain.fileno()):
+            done = subprocess.run(
+                [*GEVENTSTREAMS, "serve", "echo", "--listen", f"fd:{number}"],
+                capture_output=True, cwd="/", timeout=LIMIT, check=False, stdin=subprocess.DEVNULL, pass_fds=[plain.fileno()],
+            )
+            assert (done.returncode, done.stdout) == (Status.CANNOT_LISTEN, b"")
+            assert done.stderr.decode() == f"geventstreams: descriptor {number} is no listening stream socket\n"
+    command = launched("serve", "echo", listeners=[], count=1)
+    command[3] = "0"
+    done = subprocess.run(command, capture_output=True, cwd="/", timeout=LIMIT, check=False, stdin=subprocess.DEVNULL)
+    assert (done.returncode, done.stderr) == (Status.CANNOT_LISTEN, b"geventstreams: descriptor 3 is no listening stream socket\n")
+
+
+# What cannot be.
+
+
+@pytest.mark.parametrize("count", ["0", "-1", "1.5", "two", ""])
+def test_a_wrong_number_of_workers_is_one_line(count: str) -> None:
+    """`--workers` takes whole numbers above zero."""
+    assert "is no whole number above zero" in geventstreams("serve", "echo", f"--workers={count}").refused(Status.USAGE)
+
+
+@pytest.mark.parametrize("workers", [[], ["--workers", "2"]], ids=["one process", "workers"])
+def test_a_port_in_use_is_one_line(workers: list[str]) -> None:
+    """A port on which somebody listens is one line, and status 4, with workers as well."""
+    with listener() as taken:
+        where = f"{HOST}:{taken.getsockname()[1]}"
+        line = geventstreams("serve", "echo", *workers, "--listen", where).refused(Status.CANNOT_LISTEN)
+        assert line == f"geventstreams: cannot listen on {where}: Address already in use"
+        line = geventstreams("serve", "echo", *workers, "--metrics", where).refused(Status.CANNOT_LISTEN)
+        assert line == f"geventstreams: cannot listen on {where}: Address already in use"
+
+
+@pytest.mark.parametrize("workers", [[], ["--workers", "2"]], ids=["one process", "workers"])
+def test_a_port_without_permission_is_one_line(workers: list[str]) -> None:
+    """A port that the user may not listen on is one line, and status 4."""
+    try:
+        with open("/proc/sys/net/ipv4/ip_unprivileged_port_start", encoding="ascii") as file:
+            assert int(file.read()) > 1
+    except AssertionError:
+        address = "192.0.2.1:80"  # every port of ours is free for all here: one that is not ours at all
+        line = geventstreams("serve", "echo", *workers, "--listen", address).refused(Status.CANNOT_LISTEN)
+        assert line == f"geventstreams: cannot listen on {address}: Cannot assign requested address"
+        return
+    setpriv = [find_program("setpriv", "util-linux"), "--bounding-set=-net_bind_service", "--inh-caps=-net_bind_service", "--"]
+    done = subprocess.run(
+        [*setpriv, *GEVENTSTREAMS, "serve", "echo", *workers, "--listen", f"{HOST}:1"],
+        capture_output=True, cwd="/", timeout=LIMIT, check=False,
+    )
+    assert (done.returncode, done.stdout) == (Status.CANNOT_LISTEN, b"")
+    assert done.stderr.decode() == f"geventstreams: cannot listen on {HOST}:1: Permission denied\n"
+
+
+def test_a_certificate_that_cannot_be_read_is_one_line(tmp_path) -> None:
+    """With workers, too, a certificate that is missing or none at all is one line, and status 2, before anything listens."""
+    port = unused_port()
+    words = ["serve", "echo", "--workers", "2", "--listen", f"{HOST}:{port}", "--tls"]
+    assert "cannot read" in geventstreams(*words, tmp_path / "none", tmp_path / "none").refused(Status.USAGE)
+    (tmp_path / "empty").touch()
+    assert "no certificate with its key" in geventstreams(*words, tmp_path / "empty", tmp_path / "empty").refused(Status.USAGE)
