@@ -306,8 +306,13 @@ def _ready_in_the_system(streams: list[Any]) -> list[Any]:
 def _in_order(ready: list[Any], streams: list[Any]) -> list[Any]:
     if len(ready) < 2:
         return ready
-    chosen = set(map(id, ready))
-    return [stream for stream in streams if id(stream) in chosen]
+    unplaced = set(map(id, ready))
+    ordered = []
+    for stream in streams:
+        if id(stream) in unplaced:
+            unplaced.remove(id(stream))
+            ordered.append(stream)
+    return ordered
 
 
 class WaitSet(Board):

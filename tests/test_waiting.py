@@ -102,9 +102,11 @@ class TestReady:
         assert wait_for_input_streams(inputs, timeout=0) == [inputs[2], inputs[4]]
 
     def test_each_once(self, inputs, peers):
-        """A stream that is listed twice is answered once."""
+        """A stream that is listed twice is answered once, where it is listed first."""
         send(peers[0], b"x")
         assert wait_for_input_streams([inputs[0], inputs[1], inputs[0]]) == [inputs[0]]
+        send(peers[2], b"x")
+        assert wait_for_input_streams([inputs[2], inputs[0], inputs[1], inputs[2], inputs[0]]) == [inputs[2], inputs[0]]
 
     def test_end_of_file_is_ready(self, inputs, peers):
         """The end of the input is ready, before and after it was read."""
