@@ -215,7 +215,7 @@ class TLSTransport(Transport):
 
     def _salvage(self, fresh: bool, touched: bool, counts: list[int]) -> None:
         """A signal handler raised within `_decrypt_record`: notes what OpenSSL had taken out of the record by then."""
-        left = self.object.pending()
+        left = self._left()
         if not fresh or self._pending:
             count = self._pending - left + fresh
         elif self._incoming.pending:
@@ -225,6 +225,15 @@ class TLSTransport(Transport):
         self._pending = left
         if count:
             counts.append(count)
+
+    def _left(self) -> int:
+        """What OpenSSL holds of its record. Further signals may strike here, too; the first one's error is on its way already."""
+        while self.object is not None:
+            try:
+                return self.object.pending()  # type: ignore[no-any-return]  # typed as Any, to be None before `begin`
+            except BaseException:  # noqa: BLE001  # `pending` itself never fails
+                continue
+        return 0
 
     def _feed_record(self) -> bool:
         """Gives OpenSSL the next record, if it is there."""
@@ -317,13 +326,13 @@ class TLSTransport(Transport):
             return WOULD_WAIT
         if self._written_unseen:
             count, self._written_unseen = self._written_unseen, 0
-            return count
-        if not self.ready:
-            return self._not_ready()
-        if self._has_failed():
-            raise renewed(self._end, None)  # type: ignore[arg-type]  # failed: never None
-        self._needs_input = False
-        count = self._encrypt(octets, start, stop)
+        else:
+            if not self.ready:
+                return self._not_ready()
+            if self._has_failed():
+                raise renewed(self._end, None)  # type: ignore[arg-type]  # failed: never None
+            self._needs_input = False
+            count = self._encrypt(octets, start, stop)
         if count > 0:
             try:
                 self._push()
@@ -340,6 +349,7 @@ class TLSTransport(Transport):
                 self._held.append(self._outgoing.read())
             size = RECORD if last - at > RECORD else last - at
             piece = octets[at : at + size]
+            before = self._outgoing.pending
             try:
                 at += self.object.write(piece)
             except ssl.SSLWantReadError:
@@ -353,7 +363,7 @@ class TLSTransport(Transport):
                 # A signal handler raised. A record is made whole or not at all; the next call will say what was made. A traceback may
                 # keep the piece, but not the memory.
                 piece.release()
-                self._written_unseen = at - start + (size if self._outgoing.pending else 0)
+                self._written_unseen = at - start + (size if self._outgoing.pending > before else 0)
                 raise
         return at - start or WOULD_WAIT
 

@@ -4,6 +4,7 @@ import contextlib
 import gc
 import os
 import signal
+import ssl
 import threading
 import time
 import tracemalloc
@@ -22,6 +23,7 @@ from vocabulary import many
 import geventstreams
 from geventstreams import LineTooLong, SocketStream, StreamClosed, StreamError, TLSError, WriteTimeout
 from geventstreams.testing.claims import settle, started
+from geventstreams.yielding import go_round
 
 SEED = 20_40
 KIB = 1024
@@ -64,7 +66,7 @@ def test_interrupted_reads_lose_nothing(tls: TLSKit, side: str, seed: int) -> No
     """Timeouts, kills and errors thrown into every kind of read, at every octet of the ciphertext: each octet is read once, in order."""
     random = Random(seed)
     stream, peer = tls.stream(side)
-    wanted = many(600)
+    wanted = many(2000)
     data, got, ciphertext, interrupted = bytearray(), bytearray(), b"", 0
 
     def take() -> None:
@@ -97,7 +99,8 @@ def test_interrupted_writes_lose_nothing(tls: TLSKit, side: str, seed: int) -> N
     """Writes and flushes that are interrupted in the middle of records: what was accepted arrives once and whole, the rest never."""
     random = Random(seed)
     stream, peer = tls.stream(side, buffers=4096)
-    wanted = many(150)
+    wanted = many(500)
+    hub = gevent.get_hub()
     data, got, interrupted = bytearray(), bytearray(), 0
 
     def receive() -> None:
@@ -110,12 +113,11 @@ def test_interrupted_writes_lose_nothing(tls: TLSKit, side: str, seed: int) -> N
         message = random.randbytes(random.choice((1, 100, 5000, 66_000, 150_000)))
         flushes = random.random() < 0.3
         writer = started(stream.flush) if flushes else started(stream.write, message)
-        for _ in range(random.randint(0, 2)):
-            gevent.sleep(0)
-        ended = writer.ready()
-        if not ended:
-            writer.kill(random.choice(ENDINGS)())
-            interrupted += 1
+        for _ in range(random.choice((0, 0, 1, 5, 20))):
+            go_round(hub)
+        writer.kill(random.choice(ENDINGS)())
+        ended = not isinstance(writer.value, BaseException)  # it may do so while its end is on its way
+        interrupted += not ended
         if not flushes:
             assert ended or stream.accepted in (0, len(message))
             data += message if ended or stream.accepted else b""
@@ -323,9 +325,9 @@ def test_a_flood_of_empty_records_lets_others_run(tls: TLSKit, side: str) -> Non
     reader = gevent.spawn(outcome, stream.read)
     gaps = []
     while not flooder.ready():
-        before = time.monotonic()
+        before, worked = time.monotonic(), time.process_time()
         gevent.sleep(0.001)
-        gaps.append(time.monotonic() - before)
+        gaps.append(min(time.monotonic() - before, time.process_time() - worked))  # not what the machine gave to others
     assert sorted(gaps)[len(gaps) // 2] <= 0.02
     assert max(gaps) <= 0.2
     stream.abort()
@@ -343,7 +345,7 @@ def may_strike(frame: FrameType | None) -> bool:
 
 @contextlib.contextmanager
 def raising_signals() -> Iterator[list[str]]:
-    """A signal every half millisecond or so, whose handler raises where it may; the modules that it struck."""
+    """A signal every 0.2 ms, whose handler raises where it may, again while an error is on its way; the modules that it struck."""
     struck: list[str] = []
 
     def strike(_number: int, frame: FrameType | None) -> None:
@@ -352,7 +354,7 @@ def raising_signals() -> Iterator[list[str]]:
             raise Interrupt
 
     previous = signal.signal(signal.SIGALRM, strike)
-    signal.setitimer(signal.ITIMER_REAL, 0.0005, 0.00047)
+    signal.setitimer(signal.ITIMER_REAL, 0.0005, 0.0002)
     try:
         yield struck
     finally:
@@ -371,11 +373,84 @@ def threaded_peer(tls: TLSKit, side: str) -> tuple[SocketStream, HandMade]:
     return stream, peer
 
 
+class Struck(ssl.SSLObject):
+    """An SSL object in whose calls errors strike: `strikes` are those before which calls, or behind which, in their order."""
+
+    strikes: tuple[str, ...] = ()
+
+    def _strike(self, moment: str) -> None:
+        if self.strikes[:1] == (moment,):
+            self.strikes = self.strikes[1:]
+            raise Interrupt
+
+    def read(self, len: int = 1024, buffer: Any = None) -> Any:  # noqa: A002  # its name in the standard library
+        self._strike("before read")
+        said = super().read(len, buffer)
+        self._strike("after read")
+        return said
+
+    def pending(self) -> int:
+        self._strike("before pending")
+        return super().pending()
+
+    def write(self, data: Any) -> int:
+        self._strike("before write")
+        count = super().write(data)
+        self._strike("after write")
+        return count
+
+
+def struck(tls: TLSKit, side: str) -> tuple[SocketStream, HandMade]:
+    """A stream whose SSL object can be struck, and its peer."""
+    context = tls.context(side)
+    context.sslobject_class = Struck
+    return tls.stream(side, ssl_ctx=context)
+
+
+@pytest.mark.parametrize("strikes", [
+    ("before read",), ("after read",), ("after read", "before pending"), ("after read", "before pending", "before pending"),
+    ("before pending", "before pending"), ("after read", "after read"),
+])
+@pytest.mark.parametrize("size", [1, 2, 100])
+def test_errors_that_strike_in_a_read_cost_no_octet(tls: TLSKit, side: str, strikes: tuple[str, ...], size: int) -> None:
+    """An error that strikes within OpenSSL's calls, and others on its way out, lose and double nothing of a record."""
+    stream, peer = struck(tls, side)
+    peer.write(b"01" * 50)
+    stream.ssl.strikes = strikes
+    got = b""
+    while len(got) < 100:
+        with contextlib.suppress(Interrupt):
+            got += stream.read(size)
+    assert got == b"01" * 50
+    assert stream.ssl.strikes == ()
+
+
+@pytest.mark.parametrize("strikes", [("before write",), ("after write",), ("after write", "before write"), ("after write", "after write")])
+def test_errors_that_strike_in_a_flush_send_all_once(tls: TLSKit, side: str, strikes: tuple[str, ...]) -> None:
+    """After an error that struck within OpenSSL's write the next flush sends what is left, and returns when all of it is sent."""
+    stream, peer = struck(tls, side)
+    data = data_of(50_000)
+    stream.write(data)
+    stream.ssl.strikes = strikes
+    interrupted = 0
+    while stream.unsent:
+        try:
+            stream.flush()
+        except Interrupt:
+            interrupted += 1
+    assert interrupted == len(strikes)
+    assert peer.read_exactly(len(data)) == data
+    peer.write(b"that was all")
+    assert stream.read_exactly(12) == b"that was all"
+    stream.close()
+    assert peer.read(1) == b""
+
+
 compiled_only = pytest.mark.skipif(not geventstreams.compiled, reason="the plain build promises less: the documentation says what")
 
 
 @compiled_only
-@pytest.mark.parametrize("size", [1, 100, 30_000])
+@pytest.mark.parametrize("size", [pytest.param(1, marks=pytest.mark.slow), 100, 30_000])
 def test_signal_handlers_that_raise_cost_no_input(tls: TLSKit, side: str, size: int) -> None:
     """Compiled: a handler that raises at any moment of a read, within OpenSSL too, costs no octet and doubles none."""
     stream, peer = threaded_peer(tls, side)

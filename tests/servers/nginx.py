@@ -109,4 +109,4 @@ class Nginx(Server):
             return ""
         chain, key = self.install(self._certificate)
         listen = f"listen {HOST}:{self.ports['https']} ssl backlog=1024;"
-        return f"{listen} ssl_certificate {chain}; ssl_certificate_key {key};"
+        return f"{listen} ssl_protocols TLSv1.2 TLSv1.3; ssl_certificate {chain}; ssl_certificate_key {key};"
