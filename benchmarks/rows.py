@@ -195,6 +195,14 @@ BULK = (
         (Goal(("gevent-makefile",), 0.80, note="a BufferedWriter over a gevent socket"),),
     ),
     Row(
+        "relay",
+        "relaying octets to another server, two greenlets for each connection",
+        OF_AN_OCTET,
+        Bulk("send", Sizes((65536,), (65536,))),
+        served("relay", "geventstreams", "gevent"),
+        (Goal(("gevent",), 1.11, note="0.9 of its throughput"),),
+    ),
+    Row(
         "tls-echo",
         "line echo under TLS, 64-octet lines, 100 connections",
         MICROSECONDS,

@@ -6,10 +6,12 @@ import socket
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import gevent
 import gevent.server
 import gevent.socket
 import gevent.ssl
 
+from benchmarks.servers import upstream
 from benchmarks.servers.common import ANSWER, HEADER, TIMEOUT, pieces, tls_context
 
 
@@ -60,3 +62,22 @@ def receive(listener: socket.socket, options: Mapping[str, Any]) -> None:
 def send(listener: socket.socket, options: Mapping[str, Any]) -> None:
     """A `sendall` for each piece."""
     serve(listener, options, _send)
+
+
+def _pour(source: Any, target: Any) -> None:
+    while octets := source.recv(65536):
+        target.sendall(octets)
+    target.shutdown(socket.SHUT_WR)
+
+
+def relay(listener: socket.socket, options: Mapping[str, Any]) -> None:
+    """`recv` and `sendall` in two greenlets, and no care for errors."""
+    address = upstream.start()
+
+    def talk(connection: Any) -> None:
+        with gevent.socket.create_connection(address) as onward:
+            back = gevent.spawn(_pour, onward, connection)
+            _pour(connection, onward)
+            back.join()
+
+    serve(listener, options, talk)

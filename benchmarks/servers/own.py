@@ -10,7 +10,9 @@ import gevent.server
 import gevent.socket
 
 import geventstreams
+from benchmarks.servers import upstream
 from benchmarks.servers.common import ANSWER, HEADER, TIMEOUT, pieces, tls_context
+from geventstreams.relay import RelayHandler, Upstream
 
 
 def stream_arguments(options: Mapping[str, Any]) -> dict[str, Any]:
@@ -95,3 +97,10 @@ def one_line(listener: socket.socket, options: Mapping[str, Any]) -> None:
 
     connections = gevent.socket.socket(fileno=listener.detach())
     geventstreams.SocketStreamServer(connections, handle, **stream_arguments(options)).serve_forever()
+
+
+def relay(listener: socket.socket, options: Mapping[str, Any]) -> None:
+    """Our relay, to a server that receives."""
+    handler = RelayHandler(Upstream(*upstream.start()))
+    connections = gevent.socket.socket(fileno=listener.detach())
+    geventstreams.SocketStreamServer(connections, handler, **stream_arguments(options)).serve_forever()
