@@ -14,8 +14,9 @@ import subprocess
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+from benchmarks import real_servers
 from benchmarks.harness import Bench, Child, ChildFailed, Load, Operations, Server
 from benchmarks.model import Effort, Entry, Points
 
@@ -268,6 +269,21 @@ class Within:
                     samples = operations.rounds(size, max(1, rounds // in_turn if turn else rounds // 10))
                     for entry in running if turn else ():  # the first turn warms up
                         turns.add(entry, self.sizes.key(size), samples[entry.label])
+
+
+@dataclass(frozen=True)
+class WithServer:
+    """The same for clients of a real server, which is started for this row; it is given to them as an option."""
+
+    kind: str
+    sizes: Sizes
+
+    def __call__(self, bench: Bench, entries: Sequence[Entry], effort: Effort) -> Found:
+        turns = Turns(entries)
+        with turns.trying(*entries), real_servers.running(self.kind) as server:
+            asking = [replace(entry, options={**entry.options, "server": server}) for entry in entries]
+            return Within(self.sizes, lasting=True)(bench, asking, effort)
+        return turns.found()
 
 
 @dataclass(frozen=True)

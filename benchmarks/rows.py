@@ -5,13 +5,15 @@ The first contender of a row is the one that its goals are about.
 
 from __future__ import annotations
 
-from benchmarks.measures import Bulk, Echo, Import, Memory, ShortConnections, Sizes, Within
+from benchmarks.measures import Bulk, Echo, Import, Memory, ShortConnections, Sizes, Within, WithServer
 from benchmarks.model import Entry, Goal, Row
 
 STREAM = "geventstreams:SocketStream"
 TLS = "geventstreams:SocketStream.attach_ssl"
 WAIT = "geventstreams:wait_for_input_streams"
 WAIT_SET = "geventstreams:WaitSet"
+MAKEFILE = "geventstreams:makefile"
+MONKEY = "geventstreams.monkey:patch_makefile"
 SERVER = "geventstreams:SocketStreamServer"
 CALLBACKS = "geventstreams:tcp_server"
 WITH_STREAMS = ("gevent-makefile", "uvloop", "asyncio", "trio", "anyio", "threads")
@@ -306,6 +308,67 @@ CALLBACK_HALF = (
     ),
 )
 
+LEGACY = (
+    *(
+        Row(
+            f"makefile-{name}",
+            f"makefile('rb') on 64-octet lines with the receiving: {call}",
+            OF_A_CALL,
+            Within(together=True),
+            (
+                own(function, "files", needs=MAKEFILE),
+                other("gevent's makefile", function, "files", "gevent-makefile"),
+            ),
+            (Goal(("gevent's makefile",), bound),),
+        )
+        for name, call, function, bound in (
+            ("readline", "readline", "ReadLine", 0.80),
+            ("read", "read(64)", "Read", 1.00),
+            ("readinto", "readinto 64 octets", "ReadInto", 1.00),
+            ("read-large", "read(65536)", "ReadLarge", 1.00),
+        )
+    ),
+    *(
+        Row(
+            name,
+            f"{what}, under gevent's monkey-patching",
+            unit,
+            WithServer(server, sizes),
+            (
+                Entry(
+                    f"{client} with patch_makefile",
+                    "geventstreams",
+                    client,
+                    needs=(MONKEY, module),
+                    module="benchmarks.operations.own_clients",
+                ),
+                Entry(
+                    f"{client} without",
+                    "gevent-makefile",
+                    client,
+                    needs=(module,),
+                    module="benchmarks.operations.clients",
+                ),
+            ),
+            (Goal((f"{client} without",), 1.00),),
+        )
+        for name, what, unit, server, sizes, client, module in (
+            (
+                *("requests", "requests and a page of 10 kB from nginx on a kept connection"),
+                *("ns of CPU per request", "Nginx", Sizes((100,), (500,)), "Requests", "requests"),
+            ),
+            (
+                *("pymysql", "PyMySQL fetching 100,000 rows (--quick: 10,000) from MariaDB"),
+                *("ns of CPU per row", "MariaDB", Sizes((10_000,), (100_000,)), "PyMySQL", "pymysql"),
+            ),
+            (
+                *("pg8000", "pg8000 fetching 100,000 rows (--quick: 10,000) from PostgreSQL"),
+                *("ns of CPU per row", "PostgreSQL", Sizes((10_000,), (100_000,)), "PG8000", "pg8000"),
+            ),
+        )
+    ),
+)
+
 IMPORT = Row(
     "import",
     "import geventstreams",
@@ -365,5 +428,5 @@ GROWTH = (
 )
 
 ROWS: dict[str, Row] = {
-    row.name: row for row in (*LINES, *SMALL_READS, *BULK, *WAITING, *MEMORY, *CALLBACK_HALF, IMPORT, *GROWTH)
+    row.name: row for row in (*LINES, *SMALL_READS, *BULK, *WAITING, *MEMORY, *CALLBACK_HALF, *LEGACY, IMPORT, *GROWTH)
 }

@@ -1,0 +1,88 @@
+"""Clients of real servers, which know nothing of gevent: they run under its monkey-patching.
+
+The process is patched when the first client is made, and the client imported after that.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Mapping
+from typing import Any
+
+import gevent.monkey
+
+from benchmarks.operations.base import Operation, repeat_with
+
+
+class Client(Operation):
+    """One connection, kept; what it asks for is `size` times as much as the least."""
+
+    def __init__(self, options: Mapping[str, Any]) -> None:
+        self.patch()
+        self.size = int(options["size"])
+        self.connect(options["server"])
+
+    def patch(self) -> None:
+        """Puts gevent in place."""
+        gevent.monkey.patch_all()
+
+    def connect(self, server: Mapping[str, Any]) -> None:
+        """Makes the connection."""
+        raise NotImplementedError
+
+
+class Requests(Client):
+    """requests and urllib3 with nginx: a page of 10 kB, again and again."""
+
+    def connect(self, server: Mapping[str, Any]) -> None:
+        """The connection comes with the first question."""
+        self._session = importlib.import_module("requests").Session()
+        self._session.trust_env = False
+        self._url, self._length = server["url"], server["length"]
+
+    def run(self) -> int:
+        """`size` questions."""
+        return repeat_with(self._ask, self._url, self.size)  # type: ignore[arg-type]
+
+    def _ask(self, url: str) -> None:
+        if len(self._session.get(url).content) != self._length:
+            raise RuntimeError("an answer of another length")
+
+    def close(self) -> None:
+        """Ends the session."""
+        self._session.close()
+
+
+class Rows(Client):
+    """A database that is asked for `size` rows."""
+
+    driver: str
+    question: str
+
+    def connect(self, server: Mapping[str, Any]) -> None:
+        """Plainly."""
+        self._connection = importlib.import_module(self.driver).connect(**server)
+        self._cursor = self._connection.cursor()
+
+    def run(self) -> int:
+        """All rows."""
+        self._cursor.execute(self.question.format(size=self.size))
+        return len(self._cursor.fetchall())
+
+    def close(self) -> None:
+        """Closes the connection."""
+        self._connection.close()
+
+
+class PyMySQL(Rows):
+    """PyMySQL with MariaDB."""
+
+    driver = "pymysql"
+    question = "SELECT seq, 'the name of a row' FROM seq_1_to_{size}"
+
+
+class PG8000(Rows):
+    """pg8000 with PostgreSQL."""
+
+    driver = "pg8000.dbapi"
+    question = "SELECT n, 'the name of a row' FROM generate_series(1, {size}) AS n"

@@ -1,0 +1,65 @@
+"""Reads by `makefile('rb')` of a gevent socket that holds 128 KiB of 64-octet lines; the receiving is timed, too."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import gevent.socket
+
+from benchmarks.operations.base import BUFFER, CONTENT, LINE, REFILLED, Operation, large_pair, repeat, repeat_with
+
+
+class FromFile(Operation):
+    """gevent's own file, as `makefile` gives it where nothing else is asked for."""
+
+    def __init__(self, _options: Mapping[str, Any]) -> None:
+        near, self._far = large_pair()
+        self.socket = gevent.socket.socket(fileno=near.detach())
+        self.file = self.open()
+
+    def open(self) -> Any:
+        """Makes the contender's file."""
+        return self.socket.makefile("rb")
+
+    def prepare(self) -> None:
+        """The socket gets its octets."""
+        self._far.sendall(CONTENT * (REFILLED // BUFFER))
+
+    def close(self) -> None:
+        """Closes all three."""
+        self.file.close()
+        self.socket.close()
+        self._far.close()
+
+
+class ReadLine(FromFile):
+    """`readline`."""
+
+    def run(self) -> int:
+        """All lines."""
+        return repeat(self.file.readline, REFILLED // len(LINE))
+
+
+class Read(FromFile):
+    """`read(64)`."""
+
+    def run(self) -> int:
+        """All octets."""
+        return repeat_with(self.file.read, 64, REFILLED // 64)
+
+
+class ReadInto(FromFile):
+    """`readinto` 64 octets."""
+
+    def run(self) -> int:
+        """All octets."""
+        return repeat_with(self.file.readinto, bytearray(64), REFILLED // 64)
+
+
+class ReadLarge(FromFile):
+    """`read(65536)`."""
+
+    def run(self) -> int:
+        """All octets."""
+        return repeat_with(self.file.read, 65536, REFILLED // 65536)
