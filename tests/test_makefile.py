@@ -225,7 +225,9 @@ def test_names_modes_and_representations(ends: Ends) -> None:
     assert repr(file) == f"<geventstreams.socket_files.SocketFile name={number}>"
     text = makefile(near, "rw", encoding="latin-1")
     assert (text.name, text.mode, text.encoding, text.errors) == (number, "rw", "latin-1", "strict")
-    assert repr(text) == f"<_io.TextIOWrapper name={number} mode='rw' encoding='latin-1'>"
+    name, _, rest = repr(text).partition(" ")
+    assert name in {"<_io.TextIOWrapper", "<TextFile"}  # C tells a subclass by its own name from 3.13 on
+    assert rest == f"name={number} mode='rw' encoding='latin-1'>"
     assert isinstance(text.buffer, SocketFile)
     assert isinstance(text, TextFile)
     assert isinstance(file, io.BufferedIOBase)

@@ -263,6 +263,7 @@ def test_a_file_on_a_socket_that_may_not_wait(ends: Ends) -> None:
             pass
 
 
+@pytest.mark.filterwarnings("ignore:libuv only supports millisecond timer resolution")  # it then takes one for less
 def test_random_interruptions_lose_nothing(ends: Ends) -> None:
     """Ten thousand reads of random kinds, ended at random by timeouts, gevent.Timeout and kills: every octet comes
     once, in order."""
