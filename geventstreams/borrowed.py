@@ -289,7 +289,6 @@ def _part_with(wakeup: Wakeup | None) -> None:
 
 
 _BLOCKING_TLS_SOCKET = monkey.get_original("ssl", "SSLSocket")
-_MOVING = ("recv_into", "send")
 _KNOWN: dict[Any, type[BorrowedTransport]] = {
     (_socket.socket.recv_into, _socket.socket.send): BorrowedTransport,
     (gevent.socket.socket.recv_into, gevent.socket.socket.send): BorrowedTransport,
@@ -300,16 +299,19 @@ _KNOWN: dict[Any, type[BorrowedTransport]] = {
 
 def borrow(socket: Any, readable: bool, writable: bool) -> FileTransport:
     """The transport for a socket that stays its owner's; TypeError for what is none, or can only block the hub."""
+    kind = type(socket)
+    known = _KNOWN.get((getattr(kind, "recv_into", None), getattr(kind, "send", None)))
+    if known is not None and hasattr(kind, "_decref_socketios"):  # it has all, where the object has nothing of its own
+        own = _attributes(socket)
+        if "recv_into" not in own and "send" not in own:
+            return known(socket)
     if isinstance(socket, _BLOCKING_TLS_SOCKET):
         raise TypeError(f"socket must not be a blocking ssl.SSLSocket, not {socket!r}: wrap it by gevent.ssl")
     needed = [*["recv_into"] * readable, *["send"] * writable, "fileno", "_io_refs", "_decref_socketios"]
     missing = ", ".join(name for name in needed if not hasattr(socket, name))
     if missing:
         raise TypeError(f"socket must be a socket, not {type(socket).__name__} {socket!r}: it has no {missing}")
-    methods = tuple(getattr(type(socket), name, None) for name in _MOVING)
-    if methods not in _KNOWN or any(name in _attributes(socket) for name in _MOVING):
-        return AnySocketTransport(socket)
-    return _KNOWN[methods](socket)
+    return AnySocketTransport(socket)
 
 
 def _attributes(socket: Any) -> Any:
