@@ -12,7 +12,7 @@ import pytest
 from makefile_kit import KINDS, Ends, ends
 from pairs import open_descriptor, wait_until
 
-from geventstreams import makefile
+from geventstreams import SocketStream, makefile
 
 __all__ = ["ends"]  # a fixture
 
@@ -157,3 +157,32 @@ def test_every_call_on_a_closed_file_is_a_value_error(ends: Ends, kind: str) -> 
                 call()
         file.close()
         assert file.closed
+
+
+def test_streams_and_files_hand_sockets_to_each_other(ends: Ends) -> None:
+    """A socket that had a file becomes a stream's; handed back by `replace_socket(None)` it takes a file again, whose
+    timeout is the one it had."""
+    near, far = ends.sockets()
+    near.settimeout(20)
+    far.sendall(b"first\n")
+    with makefile(near, "rb", 0) as raw:
+        assert raw.readline() == b"first\n"
+    stream = ends.pairs.keep(SocketStream(near))
+    stream.write_line("asked")
+    stream.flush()
+    assert far.recv(100) == b"asked\n"
+    far.sendall(b"second\n")
+    assert stream.readline() == b"second\n"
+    handed_back = ends.pairs.keep(stream.replace_socket(None))
+    assert handed_back.gettimeout() == 20
+    handed_back.settimeout(0.01)
+    with makefile(handed_back, "rwb") as file:
+        with pytest.raises(TimeoutError):
+            file.readline()
+        far.sendall(b"third\n")
+        handed_back.settimeout(20)
+        assert file.readline() == b"third\n"
+        file.write(b"told\n")
+        file.flush()
+        assert far.recv(100) == b"told\n"
+    assert handed_back.fileno() >= 0
