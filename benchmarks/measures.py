@@ -273,16 +273,17 @@ class Within:
 
 @dataclass(frozen=True)
 class WithServer:
-    """The same for clients of a real server, which is started for this row; it is given to them as an option."""
+    """Clients of a real server, which is started for this row and told to them as an option; they share a process."""
 
     kind: str
     sizes: Sizes
+    lasting: bool
 
     def __call__(self, bench: Bench, entries: Sequence[Entry], effort: Effort) -> Found:
         turns = Turns(entries)
         with turns.trying(*entries), real_servers.running(self.kind) as server:
             asking = [replace(entry, options={**entry.options, "server": server}) for entry in entries]
-            return Within(self.sizes, lasting=True)(bench, asking, effort)
+            return Within(self.sizes, together=True, lasting=self.lasting)(bench, asking, effort)
         return turns.found()
 
 

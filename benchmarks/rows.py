@@ -333,7 +333,7 @@ LEGACY = (
             name,
             f"{what}, under gevent's monkey-patching",
             unit,
-            WithServer(server, sizes),
+            WithServer(server, Sizes(sizes[:1], sizes[1:]), lasting),
             (
                 Entry(
                     f"{client} with patch_makefile",
@@ -352,18 +352,18 @@ LEGACY = (
             ),
             (Goal((f"{client} without",), 1.00),),
         )
-        for name, what, unit, server, sizes, client, module in (
+        for name, what, unit, server, sizes, lasting, client, module in (
             (
                 *("requests", "requests and a page of 10 kB from nginx on a kept connection"),
-                *("ns of CPU per request", "Nginx", Sizes((100,), (500,)), "Requests", "requests"),
+                *("ns of CPU per request", "Nginx", (20, 20), False, "Requests", "requests"),
             ),
             (
                 *("pymysql", "PyMySQL fetching 100,000 rows (--quick: 10,000) from MariaDB"),
-                *("ns of CPU per row", "MariaDB", Sizes((10_000,), (100_000,)), "PyMySQL", "pymysql"),
+                *("ns of CPU per row", "MariaDB", (10_000, 100_000), True, "PyMySQL", "pymysql"),
             ),
             (
                 *("pg8000", "pg8000 fetching 100,000 rows (--quick: 10,000) from PostgreSQL"),
-                *("ns of CPU per row", "PostgreSQL", Sizes((10_000,), (100_000,)), "PG8000", "pg8000"),
+                *("ns of CPU per row", "PostgreSQL", (10_000, 100_000), True, "PG8000", "pg8000"),
             ),
         )
     ),

@@ -18,13 +18,9 @@ class Client(Operation):
     """One connection, kept; what it asks for is `size` times as much as the least."""
 
     def __init__(self, options: Mapping[str, Any]) -> None:
-        self.patch()
+        gevent.monkey.patch_all()
         self.size = int(options["size"])
         self.connect(options["server"])
-
-    def patch(self) -> None:
-        """Puts gevent in place."""
-        gevent.monkey.patch_all()
 
     def connect(self, server: Mapping[str, Any]) -> None:
         """Makes the connection."""

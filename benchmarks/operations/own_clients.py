@@ -1,18 +1,30 @@
-"""The same clients with our `makefile` in place."""
+"""The same clients with our `makefile` in place: while they connect, and while they are measured."""
 
 from __future__ import annotations
 
-import geventstreams.monkey
+from collections.abc import Mapping
+from typing import Any
+
 from benchmarks.operations import clients
+from geventstreams import monkey
 
 
 class Patched(clients.Client):
-    """gevent and our files."""
+    """gevent and our files. Others in this process have gevent's own."""
 
-    def patch(self) -> None:
-        """Puts both in place."""
-        super().patch()
-        geventstreams.monkey.patch_makefile()
+    def connect(self, server: Mapping[str, Any]) -> None:
+        """A file that is made here is ours."""
+        monkey.patch_makefile()
+        super().connect(server)
+        monkey.unpatch_makefile()
+
+    def prepare(self) -> None:
+        """Files are ours from now on."""
+        monkey.patch_makefile()
+
+    def finish(self) -> None:
+        """And no more."""
+        monkey.unpatch_makefile()
 
 
 class Requests(Patched, clients.Requests):
