@@ -19,7 +19,8 @@ from geventstreams.limits import ENDED, NEVER, WOULD_WAIT
 from geventstreams.testing.claims import ATTEMPTS, outcome, started
 from geventstreams.transport import NoTransport, SocketTransport, Wakeup
 
-TIMER = type(gevent.get_hub().loop.timer(1))
+with gevent.get_hub().loop.timer(1) as _timer:  # libuv keeps what is not closed in a list, though its memory is gone
+    TIMER = type(_timer)
 
 
 def running_timers() -> int:
