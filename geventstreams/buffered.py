@@ -98,12 +98,15 @@ class BufferedStream(Conduit):
     def _read_into(self, target: memoryview) -> int:
         wanted = len(target)
         done = 0
+        direct = wanted >= DIRECT and self._filled_here
+        if self.input.counts:
+            self.input.absorb()
         try:
             while True:
                 done += self.input.take_into(target, done, wanted)
                 if done == wanted:
                     return done
-                if wanted >= DIRECT and self._filled_here:
+                if direct:
                     count = self._receive(target, done)
                     if not count:
                         break
@@ -113,7 +116,8 @@ class BufferedStream(Conduit):
                 elif not self._fill_buffer():
                     break
         except BaseException:
-            done += self._stranded()
+            if direct:
+                done += self._stranded()
             self.input.put_back(target[:done])
             raise
         if not done:

@@ -112,20 +112,23 @@ class SocketFile(FileConduit):
             self._leave_input()
 
     def _read_into(self, target: memoryview, wanted: int) -> int | None:
-        done, count = 0, 1
+        done, count, direct = 0, 1, False
+        if self.input.counts:
+            self.input.absorb()
         try:
             while count > 0:
                 done += self.input.take_into(target, done, wanted)
                 if done == wanted:
                     break
-                if wanted - done < DIRECT:
+                direct = wanted - done >= DIRECT
+                if not direct:
                     count = self._fill(wanted - done)
                 else:
                     count = self._receive(target, done, wanted - done)
                     done += max(count, 0)
         except BaseException:
-            # What a signal handler's exception left uncounted lies behind the rest.
-            done += self.input.counts.pop() if self.input.counts else 0
+            if direct and self.input.counts:
+                done += self.input.counts.pop()  # what a signal handler's exception left uncounted lies behind the rest
             self.input.put_back(target[:done])
             raise
         return None if count == WOULD_WAIT and not done else done

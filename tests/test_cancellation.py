@@ -6,7 +6,7 @@ import socket
 import sys
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from random import Random
 from types import FrameType
 from typing import Any
@@ -18,7 +18,7 @@ from vocabulary import TAKES, many
 
 import geventstreams
 from geventstreams.lisp import LispStream
-from geventstreams.testing import PiecemealTransport, memory_pair
+from geventstreams.testing import PiecemealTransport, TransportOver, memory_pair
 from geventstreams.testing.claims import beside, octets, outcome, settle, started
 
 LINES = b"".join(b"%d:" % number + b"x" * (number * 37 % 90) + b"\n" for number in range(4000))
@@ -257,6 +257,39 @@ def may_strike(frame: FrameType | None) -> bool:
     if geventstreams.compiled:
         return name.partition(".")[0] in ("gevent", "greenlet", "geventstreams")
     return name.partition(".")[0] in ("gevent", "greenlet") or name == "geventstreams._system"
+
+
+class StruckTransport(TransportOver):
+    """A signal handler raises when octets have just been received and noted, every second time."""
+
+    strikes = True
+
+    def recv_into(self, space: memoryview, start: int, counts: list[int]) -> int:
+        count = TransportOver.recv_into(self, space, start, counts)
+        self.strikes = not self.strikes
+        if count > 0 and not self.strikes:
+            raise Interrupt
+        return count
+
+
+@pytest.mark.parametrize("size", [1, 500, 9000, 200_000])
+def test_a_handler_that_raises_right_after_a_receipt_costs_nothing(size: int) -> None:
+    """What was received when a signal handler raised is the next read's, in its place, whatever memory it was received into."""
+    near, far = memory_pair(100_000)
+    stream, peer = LispStream(StruckTransport(near)), LispStream(far)
+    data = octets(300_000)
+    sender = started(lambda: (peer.write(data), peer.send_eof()))
+    got, space, random = bytearray(), bytearray(size), Random(size)
+    reads: list[Callable[[], Any]] = [
+        lambda: stream.read(size), lambda: space[: stream.readinto(space)], lambda: stream.read1(size), lambda: stream.readline(size)
+    ]  # fmt: skip
+    while not stream.at_eof:
+        with suppress(Interrupt):
+            got += random.choice(reads)()
+    sender.get()
+    assert got == data
+    stream.close()
+    peer.close()
 
 
 @pytest.mark.timeout(60)
