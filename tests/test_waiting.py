@@ -205,8 +205,8 @@ class TestLimits:
 
     def test_gevent_timeout_comes_out_itself(self, inputs, peers):
         """`gevent.Timeout` ends a wait as the very object that was started, and the next wait works."""
-        timeout = gevent.Timeout.start_new(0.01)
-        with pytest.raises(gevent.Timeout) as caught:
+        timeout = gevent.Timeout(0.01)
+        with pytest.raises(gevent.Timeout) as caught, timeout:
             wait_for_input_streams(inputs)
         assert caught.value is timeout
         send(peers[0], b"x")
