@@ -24,6 +24,7 @@ cdef class TLSTransport(Transport):
     cdef InputBuffer _ahead
     cdef Py_ssize_t _pending
     cdef bint _holds_one
+    cdef bint _asks_again
     cdef bint _tells_types
     cdef Ciphertext _held
     cdef Py_ssize_t _written_unseen

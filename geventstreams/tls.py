@@ -57,6 +57,7 @@ class TLSTransport(Transport):
         self._ahead = InputBuffer()
         self._pending = 0
         self._holds_one = False
+        self._asks_again = False
         self._held = Ciphertext()
         self._written_unseen = 0
         self._needs_input = False
@@ -168,7 +169,7 @@ class TLSTransport(Transport):
         before = len(counts)
         at = start
         try:
-            while self._end is None and at < len(space) and (self._pending or self._feed_record()):
+            while self._end is None and at < len(space) and (self._pending or self._asks_again or self._feed_record()):
                 at += self._decrypt_record(space, at, counts)
         finally:
             if len(counts) > before + 1:
@@ -184,6 +185,7 @@ class TLSTransport(Transport):
         signal handler raises in the middle.
         """
         fresh = not self._pending
+        self._asks_again = False
         taken = 0
         before = space[at]
         noted_before = len(counts)
@@ -214,7 +216,10 @@ class TLSTransport(Transport):
         return taken
 
     def _salvage(self, fresh: bool, touched: bool, counts: list[int]) -> None:
-        """A signal handler raised within `_decrypt_record`: notes what OpenSSL had taken out of the record by then."""
+        """A signal handler raised within `_decrypt_record`: notes what OpenSSL had taken out of the record by then.
+
+        A record without octets may have been a goodbye or an error, of which the handler's took the place: OpenSSL is asked again.
+        """
         left = self._left()
         if not fresh or self._pending:
             count = self._pending - left + fresh
@@ -222,6 +227,8 @@ class TLSTransport(Transport):
             count = 0
         else:
             count = 1 if left or touched or self._holds_one else 0
+            self._asks_again = not count
+            self._holds_one = False
         self._pending = left
         if count:
             counts.append(count)
@@ -314,7 +321,7 @@ class TLSTransport(Transport):
 
     def wait_input(self, limit: float) -> bool:
         self.emptied = False
-        if self._ahead.end or self._pending or self._end is not None:
+        if self._ahead.end or self._pending or self._asks_again or self._end is not None:
             return True
         self._cipher.settle()
         return self._inner.wait_input(limit)

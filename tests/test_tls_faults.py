@@ -410,9 +410,10 @@ class Struck(ssl.SSLObject):
 
     def read(self, len: int = 1024, buffer: Any = None) -> Any:  # noqa: A002  # its name in the standard library
         self._strike("before read")
-        said = super().read(len, buffer)
-        self._strike("after read")
-        return said
+        try:
+            return super().read(len, buffer)
+        finally:
+            self._strike("after read")  # in the place of an error, too
 
     def pending(self) -> int:
         self._strike("before pending")
@@ -448,6 +449,22 @@ def test_errors_that_strike_in_a_read_cost_no_octet(tls: TLSKit, side: str, stri
             got += stream.read(size)
     assert got == b"01" * 50
     assert stream.ssl.strikes == ()
+
+
+@pytest.mark.parametrize("strikes", [("after read",), ("after read", "before read"), ("after read", "after read")])
+def test_errors_that_strike_in_a_goodbye_do_not_hide_it(tls: TLSKit, side: str, strikes: tuple[str, ...]) -> None:
+    """An error that strikes when OpenSSL has just read the peer's goodbye costs the next read neither the end nor a wait."""
+    stream, peer = struck(tls, side)
+    stream.read_timeout = 20
+    peer.write(b"1")
+    assert stream.read(1) == b"1"
+    peer.send(peer.goodbye())
+    stream.ssl.strikes = strikes
+    for _ in strikes:
+        with pytest.raises(Interrupt):
+            stream.read(1)
+    assert stream.read(1) == b""
+    assert stream.at_eof
 
 
 @pytest.mark.parametrize("strikes", [("before write",), ("after write",), ("after write", "before write"), ("after write", "after write")])
