@@ -7,9 +7,11 @@ directory, and only the supervisor has a page.
 from __future__ import annotations
 
 import argparse
+import importlib
 import os
 import shutil
 import tempfile
+from types import ModuleType
 from typing import Any
 
 import gevent
@@ -17,7 +19,6 @@ from gevent.pywsgi import WSGIServer
 
 from geventstreams.cli import listeners, notices
 from geventstreams.cli.statuses import CommandError, Status
-from geventstreams.metrics import ServerCollector, ServerRecorder, multiprocess, prometheus_client, require
 from geventstreams.server import SocketStreamServer
 from geventstreams.transport import address_name
 from geventstreams.workers import Worker
@@ -25,12 +26,17 @@ from geventstreams.workers import Worker
 DIRECTORY = "PROMETHEUS_MULTIPROC_DIR"
 
 
+def figures() -> ModuleType:
+    """`geventstreams.metrics`, loaded where a page is asked for: no other command has to wait for its library."""
+    return importlib.import_module("geventstreams.metrics")
+
+
 class Page:
     """The page, which listens from the beginning and answers from `start` on."""
 
     def __init__(self, given: argparse.Namespace) -> None:
         try:
-            require()
+            figures().require()
         except ImportError as missing:
             raise CommandError(Status.USAGE, str(missing)) from None
         self._given = given
@@ -39,6 +45,7 @@ class Page:
 
     def start(self, collector: Any) -> None:
         """Serves what the collector tells, and says where."""
+        prometheus_client = figures().prometheus_client
         registry = prometheus_client.CollectorRegistry()
         registry.register(collector)
         self._server = WSGIServer(self._listener, prometheus_client.make_wsgi_app(registry), log=None)
@@ -58,14 +65,14 @@ class Process:
     def __init__(self, given: argparse.Namespace) -> None:
         self._page = Page(given) if given.metrics and given.worker is None else None
         self._is_recorded = given.metrics and given.worker is not None
-        self._recorder: ServerRecorder | None = None
+        self._recorder: Any = None
 
     def start(self, servers: list[SocketStreamServer]) -> None:
         """The servers listen."""
         if self._page is not None:
-            self._page.start(ServerCollector(servers))
+            self._page.start(figures().ServerCollector(servers))
         elif self._is_recorded:
-            self._recorder = ServerRecorder(servers)
+            self._recorder = figures().ServerRecorder(servers)
             gevent.spawn(self._recorder.run)
 
     def stop(self) -> None:
@@ -87,12 +94,12 @@ class Workers:
     def start(self) -> None:
         """The workers serve."""
         if self._page is not None:
-            self._page.start(multiprocess.MultiProcessCollector(None, self._directory))
+            self._page.start(figures().multiprocess.MultiProcessCollector(None, self._directory))
 
     def ended(self, worker: Worker) -> None:
         """A worker has ended: its connections are no more."""
         if self._page is not None:
-            multiprocess.mark_process_dead(worker.pid, self._directory)
+            figures().multiprocess.mark_process_dead(worker.pid, self._directory)
 
     def stop(self) -> None:
         """All have ended."""
