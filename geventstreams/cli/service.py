@@ -81,14 +81,12 @@ def run(given: argparse.Namespace, what: str, serve: Handler, context: ssl.SSLCo
     addresses = notices.listed(address_name(server.address) for server in servers)
     notices.announce(given, f"{what} on {addresses}")
     metrics.start(servers)
-    stops.first.wait()
-    draining = gevent.spawn(stop_all, servers, given.drain)
-    gevent.wait([draining, stops.second], count=1)
-    if stops.second.is_set():
+    drained = stops.drained(stop_all, servers, given.drain)
+    if drained is None:
         stop_all(servers, 0)
         raise CommandError(Status.INTERRUPTED)
     metrics.stop()
-    notices.tell(given, "drained: {0.finished} finished, {0.idle} idle, {0.killed} killed".format(draining.get()))
+    notices.tell(given, "drained: {0.finished} finished, {0.idle} idle, {0.killed} killed".format(drained.get()))
     return Status.DONE
 
 

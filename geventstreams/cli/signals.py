@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import gevent
 from gevent.event import Event
@@ -33,6 +34,13 @@ class Stops:
     def come(self) -> None:
         """A signal, or what stands for it."""
         (self.second if self.first.is_set() else self.first).set()
+
+    def drained(self, drain: Callable[..., object], *arguments: Any) -> Any:
+        """The greenlet in which `drain(*arguments)` ended after the first one; None where a second one came before that."""
+        self.first.wait()
+        draining = gevent.spawn(drain, *arguments)
+        gevent.wait([draining, self.second], count=1)
+        return None if self.second.is_set() else draining
 
 
 class WorkerStops(Stops):

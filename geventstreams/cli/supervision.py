@@ -48,10 +48,7 @@ def supervise(
     gevent.signal_handler(signal.SIGHUP, supervisor.replace_all)
     notices.announce(given, f"{what} with {len(groups)} workers on {addresses}")
     metrics.start()
-    stops.first.wait()
-    draining = gevent.spawn(supervisor.stop)
-    gevent.wait([draining, stops.second], count=1)
-    if stops.second.is_set():
+    if stops.drained(supervisor.stop) is None:
         supervisor.stop()  # for a worker it is the second word, too
         raise CommandError(Status.INTERRUPTED)
     return Status.DONE
