@@ -1,13 +1,21 @@
 # The C twins of _system.py.
 
 from cpython.buffer cimport PyBUF_SIMPLE, PyBUF_WRITABLE, PyBuffer_Release, PyObject_GetBuffer
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
 from libc.errno cimport EAGAIN, EINTR, errno
-from libc.string cimport strerror
+from libc.string cimport memset, strerror
 
 
 cdef extern from "sys/socket.h" nogil:
     ssize_t c_recv "recv"(int descriptor, void *space, size_t size, int flags)
     ssize_t c_send "send"(int descriptor, const void *octets, size_t size, int flags)
+    struct iovec:
+        void *iov_base
+        size_t iov_len
+    struct msghdr:
+        iovec *msg_iov
+        size_t msg_iovlen
+    ssize_t c_sendmsg "sendmsg"(int descriptor, const msghdr *message, int flags)
     int c_shutdown "shutdown"(int descriptor, int how)
     const int MSG_DONTWAIT
     const int SHUT_WR
@@ -125,6 +133,26 @@ cdef inline Py_ssize_t send(int descriptor, object borrowed, object octets, Py_s
     PyBuffer_Release(&source)
     if count < 0:
         return failed(code)
+    return count
+
+
+cdef inline Py_ssize_t send_pieces(int descriptor, object borrowed, list pieces, Py_ssize_t start) except? -2:
+    cdef iovec vectors[16]
+    cdef msghdr message
+    cdef Py_ssize_t count, index
+    count = min(len(pieces), 16)
+    for index in range(count):
+        vectors[index].iov_base = PyBytes_AS_STRING(pieces[index]) + start
+        vectors[index].iov_len = PyBytes_GET_SIZE(pieces[index]) - start
+        start = 0
+    memset(&message, 0, sizeof(message))
+    message.msg_iov = vectors
+    message.msg_iovlen = count
+    count = c_sendmsg(descriptor, &message, MSG_DONTWAIT | MSG_NOSIGNAL)
+    while count < 0 and errno == EINTR:
+        count = c_sendmsg(descriptor, &message, MSG_DONTWAIT | MSG_NOSIGNAL)
+    if count < 0:
+        return failed(errno)
     return count
 
 

@@ -1,7 +1,7 @@
 """The system calls of a connected socket: none of them waits, and "it would wait" is a number, not an exception.
 
-Rules for the next editor: `receive`, `send`, `monotonic`, `thread_id` and `refers` have C twins in `_system.pxd`; a call that was
-interrupted by a signal is made again; whatever else the system says comes out as the OSError it is. The socket's own blocking
+Rules for the next editor: `receive`, `send`, `send_pieces`, `monotonic`, `thread_id` and `refers` have C twins in `_system.pxd`; a call
+that was interrupted by a signal is made again; whatever else the system says comes out as the OSError it is. The socket's own blocking
 mode and timeout are neither asked nor changed: every call says MSG_DONTWAIT itself. A socket object of family AF_UNSPEC serves
 all calls but those that read addresses.
 """
@@ -25,6 +25,8 @@ from types import ModuleType
 from typing import Any
 
 from geventstreams.limits import ENDED, WOULD_WAIT
+
+_PIECES = 16
 
 _DONTWAIT = (socket.MSG_DONTWAIT,)
 _ZERO = (0,)
@@ -97,6 +99,15 @@ def send(descriptor: int, borrowed: Any, octets: memoryview, start: int, stop: i
     """Sends of `octets[start:stop]` what the system takes now: the number of octets, or WOULD_WAIT."""
     try:
         return borrowed.send(octets[start:stop], _SEND_FLAGS)  # type: ignore[no-any-return]  # a borrowed socket has no public class
+    except BlockingIOError:
+        return WOULD_WAIT
+
+
+def send_pieces(descriptor: int, borrowed: Any, pieces: list[bytes], start: int) -> int:
+    """The same for several pieces of memory, in order, by one call that looks at sixteen of them; the first `start` octets are left out."""
+    first = memoryview(pieces[0])[start:]
+    try:
+        return borrowed.sendmsg([first, *pieces[1:_PIECES]], (), _SEND_FLAGS)  # type: ignore[no-any-return]  # as above
     except BlockingIOError:
         return WOULD_WAIT
 

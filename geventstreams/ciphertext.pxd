@@ -21,10 +21,20 @@ cdef class Ciphertext:
     cdef void _release(self) except *
     cpdef object space(self)
     cpdef void absorb(self) except *
-    cpdef void append(self, octets, Py_ssize_t at=*) except *
+    cpdef void append(self, bytes octets) except *
     cdef void _enlarge(self, Py_ssize_t count) except *
     cpdef void skip(self, Py_ssize_t count) except *
     cpdef void settle(self) except *
     cpdef bytes take_all(self)
     cpdef Py_ssize_t record(self) except -1
     cdef int _octet(self, Py_ssize_t index) except -1
+
+
+cdef class Records:
+    cdef readonly list pieces
+    cdef readonly Py_ssize_t start
+    cdef readonly Py_ssize_t size
+
+    cpdef void append(self, bytes piece) except *
+    cpdef void skip(self, Py_ssize_t count) except *
+    cpdef void clear(self) except *

@@ -1,13 +1,12 @@
 """Ciphertext on its way between OpenSSL and a transport, in order, and where the records that arrived end.
 
-Rules for the next editor: nothing here waits, decrypts, or knows a socket. Memory is leased from a pool of wide blocks, since few large
-receipts and sends cost much less than many small ones; it is given back as soon as it is empty, and what must stay over a wait moves to a
-piece of its own size (`settle`). A count is believed only after it is in `counts`, as in `_buffers.py`.
+Rules for the next editor: nothing here waits, decrypts, or knows a socket. What arrives goes into memory that is leased from a pool of wide
+blocks, since few large receipts cost much less than many small ones; it is given back as soon as it is empty, and what must stay over a
+wait moves to a piece of its own size (`settle`). A count is believed only after it is in `counts`, as in `_buffers.py`. What is to be sent
+stays in the pieces that OpenSSL made: one call sends many of them, and none is copied.
 """
 
 from __future__ import annotations
-
-from typing import Any
 
 import geventstreams._bytes as _bytes
 
@@ -26,7 +25,7 @@ _pool: list[memoryview] = []
 
 
 class Ciphertext:
-    """A queue of octets in one piece of memory, or in none: `view[start:end]` is what it holds."""
+    """What arrived: a queue of octets in one piece of memory, or in none: `view[start:end]` is what it holds."""
 
     def __init__(self) -> None:
         self.store: bytearray | None = None
@@ -77,17 +76,12 @@ class Ciphertext:
         while self.counts:
             self.end += self.counts.pop()
 
-    def append(self, octets: Any, at: int = 0) -> None:
-        """Puts `octets[at:]` behind what is held."""
-        count = len(octets) - at
-        if not count:
-            return
-        if not self.leased and self.end - self.start + count <= WIDE:
-            self._lease()
-        if self.end + count > (WIDE if self.leased else 0):
-            self._enlarge(count)
-        _bytes.copy_in(self.store, self.end, octets, at, count)  # type: ignore[arg-type]  # made above
-        self.end += count
+    def append(self, octets: bytes) -> None:
+        """Puts octets behind what is held."""
+        if octets:
+            self._enlarge(len(octets))
+            _bytes.copy_in(self.store, self.end, octets, 0, len(octets))  # type: ignore[arg-type]  # made above
+            self.end += len(octets)
 
     def _enlarge(self, count: int) -> None:
         held = self.end - self.start
@@ -136,3 +130,33 @@ class Ciphertext:
 
     def _octet(self, index: int) -> int:
         return _bytes.octet_at(self.store, self.start + index)  # type: ignore[arg-type]  # the caller looked
+
+
+class Records:
+    """What is to be sent: a queue of pieces as OpenSSL made them. The first `start` octets have been sent already, `size` are left."""
+
+    def __init__(self) -> None:
+        self.pieces: list[bytes] = []
+        self.start = 0
+        self.size = 0
+
+    def append(self, piece: bytes) -> None:
+        """Puts a piece behind all others."""
+        self.pieces.append(piece)
+        self.size += len(piece)
+
+    def skip(self, count: int) -> None:
+        """Forgets the next `count` octets."""
+        self.size -= count
+        start = self.start + count
+        whole = 0
+        while start and start >= len(self.pieces[whole]):
+            start -= len(self.pieces[whole])
+            whole += 1
+        self.start = start
+        del self.pieces[:whole]
+
+    def clear(self) -> None:
+        """Forgets everything."""
+        self.pieces.clear()
+        self.start = self.size = 0

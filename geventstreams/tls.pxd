@@ -1,5 +1,5 @@
 from geventstreams._buffers cimport InputBuffer
-from geventstreams.ciphertext cimport Ciphertext
+from geventstreams.ciphertext cimport Ciphertext, Records
 from geventstreams.transport cimport Transport, Wakeup
 
 cdef Py_ssize_t RECORD
@@ -26,7 +26,7 @@ cdef class TLSTransport(Transport):
     cdef bint _holds_one
     cdef bint _asks_again
     cdef bint _tells_types
-    cdef Ciphertext _held
+    cdef Records _records
     cdef Py_ssize_t _written_unseen
     cdef bint _needs_input
     cdef bint _shaken

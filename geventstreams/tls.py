@@ -3,7 +3,8 @@
 Rules for the next editor: nothing here waits but `wait_input` and `wait_output`, which leave it to the transport below. OpenSSL is given
 whole records only, so it never holds a part of one, asks for more in vain, or makes its memories larger than a record. A record that is
 decrypted is either taken whole by the reader, or OpenSSL keeps the rest and `_pending` counts it. What OpenSSL wrote is at once taken from
-it, and what the transport below does not take stays in `_held`. How the input ended is noted in `_end` and told as often as it is asked.
+it, record by record, and stays in `_records` until the transport below has taken it. How the input ended is noted in `_end` and told as
+often as it is asked.
 """
 
 from __future__ import annotations
@@ -14,14 +15,15 @@ import ssl
 from typing import Any
 
 from geventstreams._buffers import InputBuffer
-from geventstreams.ciphertext import RECORD, Ciphertext
+from geventstreams.ciphertext import RECORD, Ciphertext, Records
 from geventstreams.errors import BROKEN, HandshakeEnded, StreamError, StreamTruncated, TLSError, from_system, noted, renewed
 from geventstreams.limits import ENDED, WOULD_WAIT
 from geventstreams.tls_contexts import Session, refusal_of
 from geventstreams.transport import Transport, Wakeup
 
-BATCH = 4 * RECORD
-"""Octets of plain text that are encrypted for one send."""
+BATCH = 16 * RECORD
+"""Octets of plain text that are encrypted for one send. A peer that does not read makes us hold them, but never more than a caller holds
+who waits with a write of that size."""
 
 APPLICATION_DATA = 23
 SHORTEST = 23
@@ -58,7 +60,7 @@ class TLSTransport(Transport):
         self._pending = 0
         self._holds_one = False
         self._asks_again = False
-        self._held = Ciphertext()
+        self._records = Records()
         self._written_unseen = 0
         self._needs_input = False
         self._shaken = False
@@ -353,7 +355,7 @@ class TLSTransport(Transport):
         last = start + BATCH if stop - start > BATCH else stop
         while at < last:
             if at > start:
-                self._held.append(self._outgoing.read())
+                self._records.append(self._outgoing.read())
             size = RECORD if last - at > RECORD else last - at
             piece = octets[at : at + size]
             before = self._outgoing.pending
@@ -378,21 +380,17 @@ class TLSTransport(Transport):
         """Gives the transport below what it takes of what OpenSSL wrote; the rest is held."""
         if self._broken is not None:
             raise OSError(*self._broken)
-        held = self._held
-        count = 0
+        records = self._records
         if self._outgoing.pending:
-            octets = self._outgoing.read()
-            if not held.end:
-                count = self._inner.send(octets, 0, len(octets))
-            if count < len(octets):
-                held.append(octets, max(count, 0))
-        while held.end and count != WOULD_WAIT:
-            count = self._inner.send(held.view, held.start, held.end)  # type: ignore[arg-type]  # not empty
-            if count > 0:
-                held.skip(count)
-        if not held.end and self._inner.unsent:
+            records.append(self._outgoing.read())
+        while records.size:
+            count = self._inner.send_pieces(records.pieces, records.start)
+            if count == WOULD_WAIT:
+                break
+            records.skip(count)
+        if not records.size and self._inner.unsent:
             self._inner.flush()
-        self.unsent = len(held) + self._inner.unsent
+        self.unsent = records.size + self._inner.unsent
 
     def flush(self) -> int:
         if self._outgoing is None:
@@ -436,7 +434,6 @@ class TLSTransport(Transport):
     def wait_output(self, limit: float) -> bool:
         if self._needs_input and not self.unsent:
             return self.wait_input(limit)
-        self._held.settle()
         return self._inner.wait_output(limit)
 
     # Ending.
@@ -472,7 +469,7 @@ class TLSTransport(Transport):
         self._closed = True
         self.ready = False
         self._cipher.take_all()
-        self._held.take_all()
+        self._records.clear()
         self._ahead.clear()
         self.object = self._incoming = self._outgoing = None
         self._inner.close(abort)

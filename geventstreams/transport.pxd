@@ -52,6 +52,7 @@ cdef class Transport:
 
     cpdef Py_ssize_t recv_into(self, space, Py_ssize_t start, list counts) except? -2
     cpdef Py_ssize_t send(self, octets, Py_ssize_t start, Py_ssize_t stop) except? -2
+    cpdef Py_ssize_t send_pieces(self, list pieces, Py_ssize_t start) except? -2
     cpdef Py_ssize_t flush(self) except? -2
     cpdef Py_ssize_t readable(self) except? -2
     cpdef bint wait_input(self, double limit) except? False

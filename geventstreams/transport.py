@@ -260,6 +260,11 @@ class Transport:
         """Takes of `octets[start:stop]` what it can now: a count, or WOULD_WAIT."""
         raise NotImplementedError
 
+    def send_pieces(self, pieces: list[bytes], start: int) -> int:
+        """The same for several pieces of memory, in order, without the first `start` octets."""
+        octets = b"".join(pieces) if len(pieces) > 1 else pieces[0]
+        return self.send(memoryview(octets), start, len(octets))
+
     def flush(self) -> int:
         """Sends what `send` held back: 0 when nothing is, or WOULD_WAIT."""
         return 0
@@ -365,6 +370,9 @@ class SocketTransport(Transport):
 
     def send(self, octets: memoryview, start: int, stop: int) -> int:
         return _system.send(self._descriptor, self._borrowed, octets, start, stop)
+
+    def send_pieces(self, pieces: list[bytes], start: int) -> int:
+        return _system.send_pieces(self._descriptor, self._borrowed, pieces, start)
 
     def readable(self) -> int:
         return _system.readable(self._descriptor)
