@@ -20,7 +20,7 @@ from geventstreams.errors import StreamBusy, StreamClosed, StreamError, WriteTim
 from geventstreams.lisp import LispStream
 from geventstreams.stream import SocketStream
 from geventstreams.testing import HostileTransport, memory_pair
-from geventstreams.testing.claims import beside, octets, outcome, settle, started, stuffed
+from geventstreams.testing.claims import ATTEMPTS, beside, octets, outcome, settle, started, stuffed
 
 # Readers.
 
@@ -47,18 +47,21 @@ FREE: dict[str, Callable[[Any, Any], Any]] = {
 
 @pytest.mark.parametrize("buffered", [b"", b"buffered\nbuffered"], ids=["empty", "buffered"])
 @pytest.mark.parametrize("name", TAKING)
-def test_a_second_reader_is_refused(pairs: Pairs, name: str, buffered: bytes) -> None:
-    """Every call that takes input is StreamBusy while a greenlet reads, even if the buffer could serve it, and names that one."""
-    stream, peer = pairs.streams("tcp", element_type=bytes)
+def test_a_second_reader_is_refused(pairs: Pairs, kind: str, name: str, buffered: bytes) -> None:
+    """Every call that takes input is StreamBusy within 1 ms while a greenlet reads, whatever the buffer has, and names that one."""
+    stream, peer = pairs.streams(kind, element_type=bytes)
     first = started(stream.read, 100)
     if buffered:
         peer.sendall(buffered)
         wait_until(lambda: stream.buffered == len(buffered))
-    before = time.monotonic()
-    with pytest.raises(StreamBusy, match="Greenlet at") as caught:
-        TAKING[name](stream)
-    assert time.monotonic() - before < 1
-    assert caught.value.stream is stream
+    took = []
+    for _ in range(ATTEMPTS):
+        before = time.monotonic()
+        with pytest.raises(StreamBusy, match="Greenlet at") as caught:
+            TAKING[name](stream)
+        took.append(time.monotonic() - before)
+        assert caught.value.stream is stream
+    assert min(took) < 0.001
     peer.sendall(octets(100 - len(buffered)))
     assert first.get() == buffered + octets(100 - len(buffered))
     peer.sendall(b"x\n")
@@ -277,10 +280,10 @@ def test_shutdown_of_the_input_wakes_its_reader(pairs: Pairs, kind: str) -> None
 # Fairness.
 
 
-def test_a_flood_does_not_keep_others_from_running(pairs: Pairs) -> None:
+def test_a_flood_does_not_keep_others_from_running(pairs: Pairs, kind: str) -> None:
     """Beside a reader and a writer that never have to wait, a ticker of 1 ms is never held up for 20 ms."""
-    for _ in range(5):
-        stream, peer = pairs.streams("unix")
+    for _ in range(ATTEMPTS):
+        stream, peer = pairs.streams(kind)
         gaps: list[float] = []
         until = time.monotonic() + 0.4
 

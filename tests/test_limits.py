@@ -173,10 +173,10 @@ def test_invalid_text_stops_at_its_place(pairs: Pairs, kind: str) -> None:
     assert stream.read_line() == ("další", False)
 
 
-def test_text_and_octets_mixed_over_a_real_connection(pairs: Pairs, socket_kind: str) -> None:
+def test_text_and_octets_mixed_over_a_real_connection(pairs: Pairs, kind: str) -> None:
     """A protocol of lines, counted text and counted octets in one stream: each part is exactly its own octets."""
     random = Random(77)
-    stream, peer = pairs.streams(socket_kind, encoding="utf-8", element_type=bytes)
+    stream, peer = pairs.streams(kind, encoding="utf-8", element_type=bytes)
     alphabet = "aé€😀\n "
     parts = [
         ("".join(random.choices(alphabet, k=random.randint(0, 200))), random.randbytes(random.randint(0, 3000)))

@@ -929,9 +929,9 @@ def test_the_blocking_mode_comes_back(pairs: Pairs) -> None:
         assert os.get_blocking(old.fileno()) is blocking
 
 
-def test_everything_after_close_is_refused(pairs: Pairs) -> None:
+def test_everything_after_close_is_refused(pairs: Pairs, kind: str) -> None:
     """After close every call of both vocabularies is StreamClosed, even of nothing, but those that tell and close."""
-    stream, _ = pairs.stream(element_type=bytes)
+    stream, _ = pairs.streams(kind, element_type=bytes)
     stream.close()
     calls: list[tuple[Any, ...]] = [
         ("read_sequence", bytearray()), ("read_sequence", []), ("read_string", 0), ("read_char",), ("unread_char", "x"),
@@ -941,14 +941,18 @@ def test_everything_after_close_is_refused(pairs: Pairs) -> None:
         ("read", 0), ("read1", 0), ("readinto", bytearray()), ("readinto1", bytearray()), ("peek",), ("readline", 0),
         ("write", b""), ("writelines", []), ("flush",), ("isatty",), ("readable",), ("writable",), ("seekable",),
         ("listen",), ("seek", 0), ("tell",), ("truncate",), ("detach",), ("__enter__",), ("__iter__",), ("__next__",),
-        ("read_exactly", 0), ("read_until", b"x"), ("discard_line",), ("read_available",), ("send_eof",), ("makefile",),
-        ("shutdown", "io"), ("replace_socket", None), ("shutdown", "input"), ("sendall", b""),
+        ("read_exactly", 0), ("read_until", b"x"), ("discard_line",), ("read_available",), ("send_eof",),
+        ("shutdown", "io"), ("shutdown", "input"), ("sendall", b""),
     ]  # fmt: skip
+    if isinstance(stream, SocketStream):
+        calls += [("makefile",), ("replace_socket", None), ("attach_ssl",), ("detach_ssl",), ("handshake",)]
     for name, *args in calls:
         with pytest.raises(StreamClosed):
             getattr(stream, name)(*args)
-    with pytest.raises(StreamClosed):
-        stream.socket  # noqa: B018
-    with pytest.raises(StreamClosed):
-        stream.socket = None
+    for name in ("socket", "ssl", "ssl_ctx") if isinstance(stream, SocketStream) else ():
+        with pytest.raises(StreamClosed):
+            getattr(stream, name)
+    if isinstance(stream, SocketStream):
+        with pytest.raises(StreamClosed):
+            stream.socket = None
     assert (stream.close(), stream.abort(), stream.closed, stream.buffered) == (None, None, True, 0)

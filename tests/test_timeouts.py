@@ -14,10 +14,10 @@ import gevent
 import pytest
 from pairs import Pairs, wait_until
 
-from geventstreams.errors import EndOfFile, ReadTimeout, WriteTimeout
+from geventstreams.errors import EndOfFile, ReadTimeout, StreamError, WriteTimeout
 from geventstreams.lisp import LispStream
 from geventstreams.testing import HostileTransport, StallingTransport, TransportOver, memory_pair
-from geventstreams.testing.claims import ATTEMPTS, beside, fires_in_time, octets, outcome, send, started, stuffed
+from geventstreams.testing.claims import ATTEMPTS, beside, fires_in_time, octets, outcome, raises, same, send, started
 
 T = 0.06
 CHARACTERS = "w" if sys.version_info >= (3, 13) else "u"
@@ -120,20 +120,63 @@ def test_a_large_sequence_gives_what_came_in_time(pairs: Pairs, kind: str) -> No
     assert seq == b"\xff" * 5 + octets(20_000) + b"\xff" * 29_995
 
 
-@pytest.mark.parametrize("limit", [1e-9, 1e-6, 1e-4, 0.003, 0.05, 0.2, 1.0])
-def test_every_limit_fires_in_time(pairs: Pairs, limit: float) -> None:
-    """Limits of 1 ns to 1 s fire in reads, writes and flushes: none early, none later than 1.5 T + 10 ms."""
-    stream, _ = pairs.streams("unix")
-    stuffed(stream)
-    stream.read_timeout = stream.write_timeout = limit
-    fires_in_time(limit, ReadTimeout, stream.read, 1)
-    fires_in_time(limit, WriteTimeout, stream.flush)
-    fires_in_time(limit, WriteTimeout, stream.write, b"x")
+WAITS: dict[str, tuple[type[StreamError], Callable[[Any], Any]]] = {
+    "read": (ReadTimeout, lambda stream: stream.read(1)),
+    "flush": (WriteTimeout, lambda stream: stream.flush()),
+    "write": (WriteTimeout, lambda stream: stream.write(b"x")),
+    "write in the queue": (WriteTimeout, lambda stream: stream.write(b"x")),
+}
+
+
+def test_every_limit_fires_in_time(pairs: Pairs, kind: str) -> None:
+    """Limits of 1 ns to 1 s fire in reads, writes, flushes and in the queue: none early, none later than 1.5 T + 10 ms."""
+
+    def full(name: str) -> Any:
+        stream, _ = pairs.streams(kind, buffers=2**16)
+        if name != "read":
+            stream.write_timeout = 0.3  # the system takes a little more of it for a while
+            raises(WriteTimeout, stream.write, bytes(2**20))
+            assert stream.unsent > 2**17
+        return stream
+
+    def fire(stream: Any, limit: float, name: str) -> None:
+        error, call = WAITS[name]
+        holder = None
+        if name == "write in the queue":
+            stream.write_timeout = None
+            holder = started(stream.flush)
+        stream.read_timeout = stream.write_timeout = limit
+        fires_in_time(limit, error, call, stream)
+        if holder is not None:
+            holder.kill()
+
+    cases = [(limit, name) for limit in (1.0, 1e-9, 1e-6, 1e-4, 0.003, 0.05, 0.2) for name in WAITS]
+    streams = [gevent.spawn(full, name) for _, name in cases]
+    firing = []
+    for stream, (limit, name) in zip(streams, cases, strict=True):
+        firing.append(gevent.spawn(fire, stream.get(), limit, name))
+        gevent.sleep(0.001)
+    gevent.joinall(firing, raise_error=True)
+
+
+def test_a_write_timeout_is_exact(pairs: Pairs, kind: str) -> None:
+    """4 MiB to a peer that does not read: accepted whole, later flushed exactly; then half a mebibyte more comes whole behind it."""
+    stream, peer = pairs.streams(kind, buffers=65536, write_timeout=0.05)
+    first, second = octets(2**22, 1), octets(2**19, 2)
+    with pytest.raises(WriteTimeout) as caught:
+        stream.write(first)
+    assert caught.value.accepted == stream.accepted == len(first)
+    assert caught.value.unsent == stream.unsent
+    assert 0 < stream.unsent < len(first) + 2**16
+    with pytest.raises(WriteTimeout) as caught:
+        stream.write(b"not now")
+    assert caught.value.accepted == stream.accepted == 0
     stream.write_timeout = None
-    holder = started(stream.flush)
-    stream.write_timeout = limit
-    fires_in_time(limit, WriteTimeout, stream.write, b"x")
-    holder.kill()
+    with beside(lambda: (stream.flush(), stream.write(second), stream.flush())):
+        same(peer.read_exactly(len(first)), first)
+        same(peer.read_exactly(len(second)), second)
+    assert stream.unsent == 0
+    assert not peer.listen()
 
 
 def test_a_limit_may_be_lowered_while_an_older_timer_runs(pairs: Pairs, kind: str) -> None:
@@ -339,18 +382,23 @@ time_t time(time_t *now) {
 }
 """
 STEPPED = """
-import ctypes, sys, time
+import ctypes, socket, sys, time
 import gevent
 from geventstreams.errors import ReadTimeout, WriteTimeout
-from geventstreams.lisp import LispStream
-from geventstreams.testing import memory_pair
+from geventstreams.stream import SocketStream
+from geventstreams.testing.claims import stuffed
 
 step = ctypes.c_longlong.in_dll(ctypes.CDLL(sys.argv[1]), "step_of_the_wall_clock")
 for seconds in (3600, -3600):
     real = time.time()
-    near, far = memory_pair(10)
-    stream = LispStream(near, read_timeout=0.2, write_timeout=0.2)
-    stream.write(bytes(1000))
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        near = socket.create_connection(listener.getsockname())
+        near.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
+        far, _ = listener.accept()
+    stream = SocketStream(near, read_timeout=0.2)
+    stuffed(stream)
+    stream.write_timeout = 0.2
     for call in (lambda: stream.read(1), stream.flush):
         before = time.monotonic()
         waiting = gevent.spawn(call)
@@ -363,6 +411,7 @@ for seconds in (3600, -3600):
         step.value = 0
         print(f"{took:.4f}")
     stream.abort()
+    far.close()
 """
 
 

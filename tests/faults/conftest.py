@@ -1,0 +1,27 @@
+"""Connected streams of every kind, for tests that are the same over all of them.
+
+Rule for the next editor: a test that takes `pairs` takes `kind` too, and runs over all five; one that needs a descriptor, or a peer that
+can reset, says `@pytest.mark.parametrize("kind", …)` with the kinds that have it.
+"""
+
+from collections.abc import Iterator
+
+import pytest
+from pairs import KINDS, Pairs
+from servers.certificates import Certificates
+from test_tls_matrix import TLSPairs
+from tls_kit import VERSIONS
+
+
+@pytest.fixture(params=[*KINDS, *VERSIONS])
+def kind(request: pytest.FixtureRequest) -> str:
+    """Each kind of connection in turn."""
+    return str(request.param)
+
+
+@pytest.fixture
+def pairs(kind: str, certificates: Certificates) -> Iterator[Pairs]:
+    """Makes pairs of this kind; `pairs.streams(kind)`."""
+    made = TLSPairs(certificates) if kind in VERSIONS else Pairs()
+    yield made
+    made.close()

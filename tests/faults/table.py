@@ -1,0 +1,94 @@
+"""Makes the table of docs/reliability.md of what `pytest --cases FILE` noted, one file for each run.
+
+    python tests/faults/table.py compiled-libev.json compiled-libuv.json … > docs/reliability.md
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from faults.cases import CASES, KINDS, Case
+from faults.recording import UNKNOWN
+
+HEAD = """\
+# What a stream survives
+
+Each line is a case that every stream must survive, and where it ran. A letter stands for a run of all the tests of the
+case over that kind of connection; a missing one means that they did not run there, a struck one (~~A~~) that one failed.
+A dot means that the case is none of that kind's: what is only TCP's, or TLS's, or does not depend on the connection.
+The tests of a case are named in `tests/faults/cases.py`.
+
+This page is made by programs, not by hand:
+
+"""
+
+
+@dataclass
+class Run:
+    """What one run of the tests noted."""
+
+    letter: str
+    build: str
+    loop: str
+    versions: str
+    tests: dict[str, dict[str, str]]
+
+    def outcome(self, case: Case, kind: str) -> str | None:
+        """What became of a case over a kind: None where none of its tests ran over it."""
+        found = [
+            outcome
+            for proof in case.proofs
+            for ran, outcome in self.tests.get(proof.test, {}).items()
+            if (proof.over if ran == UNKNOWN else ran) == kind
+        ]
+        return None if not found else next((outcome for outcome in found if outcome != "passed"), "passed")
+
+
+def read_run(letter: str, path: Path) -> Run:
+    """A file that `pytest --cases` wrote."""
+    noted = json.loads(path.read_text(encoding="utf-8"))
+    return Run(letter, noted["build"], noted["loop"], noted["versions"], noted["tests"])
+
+
+def cell(case: Case, kind: str, runs: Iterable[Run]) -> str:
+    """Which runs a case passed in over a kind."""
+    said = {run.letter: run.outcome(case, kind) for run in runs}
+    letters = [letter if outcome == "passed" else f"~~{letter}~~" for letter, outcome in said.items() if outcome is not None]
+    return "".join(letters) or ("·" if kind not in case.over else "")
+
+
+def table(runs: list[Run]) -> Iterable[str]:
+    """The lines of the page."""
+    yield HEAD
+    yield "```sh"
+    for run in runs:
+        plain, uv = run.build == "plain", run.loop == "libuv"
+        yield f"{'PURE_PYTHON=1 ' if plain else ''}{'GEVENT_LOOP=libuv-cffi ' if uv else ''}pytest --cases {run.build}-{run.loop}.json"
+    yield f"python tests/faults/table.py {' '.join(f'{run.build}-{run.loop}.json' for run in runs)} > docs/reliability.md"
+    yield "```\n"
+    for run in runs:
+        yield f"* {run.letter}: {run.build}, {run.loop} ({run.versions})"
+    section = ""
+    for case in CASES:
+        if case.section != section:
+            section = case.section
+            yield f"\n## {section}\n"
+            yield f"| case | {' | '.join(KINDS)} |"
+            yield f"| --- |{' --- |' * len(KINDS)}"
+        yield f"| {case.claim} | {' | '.join(cell(case, kind, runs) for kind in KINDS)} |"
+
+
+def main(paths: list[str]) -> None:
+    """Prints the page."""
+    runs = [read_run(chr(ord("A") + number), Path(path)) for number, path in enumerate(paths)]
+    print("\n".join(table(runs)))
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
