@@ -288,12 +288,11 @@ def test_a_flood_does_not_keep_others_from_running(pairs: Pairs, kind: str) -> N
         until = time.monotonic() + 0.4
 
         def tick(gaps: list[float] = gaps, until: float = until) -> None:
-            last = time.monotonic()
-            while last < until:
+            while time.monotonic() < until:
+                last, worked = time.monotonic(), time.process_time()
                 gevent.sleep(0.001)
-                now = time.monotonic()
-                gaps.append(now - last)
-                last = now
+                # The processor's time counts where it is less: then the machine worked for others.
+                gaps.append(min(time.monotonic() - last, time.process_time() - worked))
 
         def flood(peer: Any = peer, until: float = until) -> None:
             block = bytes(30_000)

@@ -338,7 +338,8 @@ def test_limits_fire_for_many_streams_at_once(pairs: Pairs) -> None:
             before = time.monotonic()
             with pytest.raises(ReadTimeout):
                 stream.read(1)
-            late.append(time.monotonic() - before - limit)
+            assert time.monotonic() - before >= limit
+            late.append(time.monotonic() - before - (1.5 * limit + 0.01))
 
         readers = []
         for number in range(500):
@@ -348,10 +349,9 @@ def test_limits_fire_for_many_streams_at_once(pairs: Pairs) -> None:
             fars.append(far)
             readers.append(gevent.spawn(wait, stream, limit))
         gevent.joinall(readers, raise_error=True)
-        assert min(late) >= 0
-        if max(late) <= 0.02:
+        if max(late) <= 0:
             return
-    pytest.fail(f"{ATTEMPTS} times too late, at last {max(late)} s")
+    pytest.fail(f"{ATTEMPTS} times too late, at last by {max(late)} s")
 
 
 SHIM = """
