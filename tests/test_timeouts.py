@@ -329,10 +329,10 @@ def test_a_timeout_that_is_ours_is_no_gevent_timeout(pairs: Pairs) -> None:
 
 
 def test_limits_fire_for_many_streams_at_once(pairs: Pairs) -> None:
-    """Five hundred readers with limits of their own are each told in time, none early."""
+    """Five hundred readers with limits of their own are each told in time, none early, as far as the loop's own timers are in time."""
     for _ in range(ATTEMPTS):
         late: list[float] = []
-        fars = []
+        excuses: list[float] = []
 
         def wait(stream: Any, limit: float, late: list[float] = late) -> None:
             before = time.monotonic()
@@ -341,17 +341,20 @@ def test_limits_fire_for_many_streams_at_once(pairs: Pairs) -> None:
             assert time.monotonic() - before >= limit
             late.append(time.monotonic() - before - (1.5 * limit + 0.01))
 
-        readers = []
+        def sleep(limit: float, excuses: list[float] = excuses) -> None:
+            before = time.monotonic()
+            gevent.sleep(limit)
+            excuses.append(time.monotonic() - before - limit)
+
+        waiting = []
         for number in range(500):
             limit = 0.02 + 0.0002 * number
-            near, far = memory_pair()
-            stream = pairs.keep(LispStream(near, read_timeout=limit))
-            fars.append(far)
-            readers.append(gevent.spawn(wait, stream, limit))
-        gevent.joinall(readers, raise_error=True)
-        if max(late) <= 0:
+            stream, _ = pairs.streams("memory", read_timeout=limit)
+            waiting += [gevent.spawn(wait, stream, limit), gevent.spawn(sleep, limit)]
+        gevent.joinall(waiting, raise_error=True)
+        if max(late) <= max(excuses):
             return
-    pytest.fail(f"{ATTEMPTS} times too late, at last by {max(late)} s")
+    pytest.fail(f"{ATTEMPTS} times too late, at last by {max(late)} s, beside {max(excuses)} s")
 
 
 SHIM = """
