@@ -46,6 +46,22 @@ class Connections:
         """Streams that wait for a handler's place."""
         self.served: MutableMapping[SocketStream, Any] = {}
         """Streams that have a handler."""
+        self._departed: list[tuple[SocketStream, Any]] | None = None
+
+    def leave(self, stream: SocketStream) -> None:
+        """The handler of a stream has ended."""
+        greenlet = self.served.pop(stream)
+        if self._departed is not None:
+            self._departed.append((stream, greenlet))
+
+    def departed(self) -> list[tuple[SocketStream, Any]]:
+        """Who has left since this was asked last, or begun to be asked, each with the greenlet that it ran in."""
+        known, self._departed = self._departed or [], []
+        return known
+
+    def forget(self) -> None:
+        """Nobody asks who leaves any more."""
+        self._departed = None
 
 
 class Drain:
@@ -59,12 +75,12 @@ class Drain:
         self._first_word_due = self._began + min(FIRST_WORD, timeout / 4)
         self._excused: set[Any] = set()
         self._idle_at_first: dict[SocketStream, int] | None = None
-        self._left: set[SocketStream] = set()
         self._asked: dict[SocketStream, bool] = {}
         self._finished = 0
         self._idle = 0
         self._killed = 0
         self._killed_at = 0.0
+        connections.departed()  # from now on nobody leaves unseen, however short a visit is
 
     def hurry(self, timeout: float) -> None:
         """Ends it after so many seconds, if it would last longer."""
@@ -73,7 +89,6 @@ class Drain:
     def wait(self) -> DrainReport:
         """Drives it to its end. The connection of a handler that calls this goes on, and is not in the report."""
         self._excused.add(getcurrent())
-        self._count()
         gevent.sleep(0)  # the greenlets of those who were just accepted begin
         while self.report is None:
             self._step()
@@ -82,40 +97,40 @@ class Drain:
         return self.report
 
     def _step(self) -> None:
-        self._count()
+        self._count_departed()
+        left = self._left()
         if self._idle_at_first is None:
-            self._idle_at_first = {stream: stream.octets_in for stream in self._left if stream.is_idle()}
+            self._idle_at_first = {stream: stream.octets_in for stream in left if stream.is_idle()}
         now = _system.monotonic()
-        if not self._left and not self._connections.handshakes and not self._connections.queued:
-            self.report = DrainReport(self._finished, self._idle, self._killed)
+        if not left and not self._connections.handshakes and not self._connections.queued:
+            self._finish()
         elif now < self._deadline:
             self._end_idle(now)
             if now - self._began > HANDSHAKE_GRACE:
                 self._kill(self._connections.handshakes)
         elif not self._killed_at:
             self._killed_at = now
-            self._killed = len(self._left) + len(self._connections.queued)
+            self._killed = len(left) + len(self._connections.queued)
             self._kill(self._connections.handshakes)
             self._kill(self._connections.queued.values())
-            self._kill(greenlet for stream, greenlet in self._connections.served.items() if stream in self._left)
+            self._kill(left.values())
         elif now - self._killed_at > KILL_GRACE:
             self._give_up()
 
-    def _count(self) -> None:
-        """Looks at who has left, and who has come."""
-        served = {stream for stream, greenlet in self._connections.served.items() if greenlet not in self._excused}
-        gone = self._left - served
-        self._left = served
-        if not self._killed_at:
-            idle = sum(self._asked.get(stream, False) for stream in gone)
-            self._idle += idle
-            self._finished += len(gone) - idle
-        for stream in gone:
-            self._asked.pop(stream, None)
+    def _left(self) -> dict[SocketStream, Any]:
+        """The streams that are still to end, with their greenlets."""
+        return {stream: greenlet for stream, greenlet in self._connections.served.items() if greenlet not in self._excused}
+
+    def _count_departed(self) -> None:
+        for stream, greenlet in self._connections.departed():
+            was_idle = self._asked.pop(stream, False)
+            if not self._killed_at and greenlet not in self._excused:
+                self._idle += was_idle
+                self._finished += not was_idle
 
     def _end_idle(self, now: float) -> None:
         assert self._idle_at_first is not None  # counted before
-        for stream in self._left:
+        for stream in self._left():
             if stream not in self._asked and stream.is_idle() and (stream.octets_in or now >= self._first_word_due):
                 self._asked[stream] = self._idle_at_first.get(stream) == stream.octets_in
                 stream.end_reads()
@@ -126,6 +141,10 @@ class Drain:
 
     def _give_up(self) -> None:
         """Closes the streams of handlers that do not let themselves be killed."""
-        for stream in self._left:
+        for stream in self._left():
             stream.abort()
+        self._finish()
+
+    def _finish(self) -> None:
+        self._connections.forget()
         self.report = DrainReport(self._finished, self._idle, self._killed)

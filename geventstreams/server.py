@@ -244,7 +244,7 @@ class SocketStreamServer(StreamServer):  # type: ignore[misc]  # gevent has no t
             if stream.timed_out:
                 self._account.was_late(address)
         finally:
-            del self._connections.served[stream]
+            self._connections.leave(stream)
             self._account.ended(stream)
             self.client_left()
 

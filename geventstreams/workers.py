@@ -27,6 +27,9 @@ LONGEST_PAUSE = 10.0
 STEADY = 10.0
 """Seconds that a worker has to run for its end to be an accident: another one is started at once, and not after a pause."""
 
+PULSE = 0.01
+"""Seconds between two looks at workers that are only starting when all are to end."""
+
 READY_TIMEOUT = 60.0
 """Seconds that a new worker has to say that it is ready."""
 
@@ -77,6 +80,12 @@ class Worker:
         self.is_leaving = True
         self._signal(signal.SIGTERM)
 
+    def leave_when_ready(self) -> None:
+        """The same for one that may still be starting: before it serves, a signal would end it."""
+        self.is_leaving = True
+        self.is_ready()
+        self.leave()
+
     def kill(self) -> None:
         """Ends it by force."""
         self.is_leaving = True
@@ -90,6 +99,8 @@ class Worker:
         """Waits for its end: its exit status."""
         status: int = self._process.wait()
         self._listening.kill()
+        if not self._ready.ready():
+            self._ready.set(False)  # its output may be held open by a program of its own
         for pipe in (self._process.stdin, self._process.stdout):
             with suppress(OSError):
                 pipe.close()
@@ -117,7 +128,6 @@ class Slot:
 
     def _watch(self, worker: Worker, began: float) -> None:
         status = worker.wait()
-        self._supervisor.ended(worker)
         if worker.is_leaving:
             return
         steady = _system.monotonic() - began >= STEADY
@@ -125,24 +135,34 @@ class Slot:
         self._supervisor.tell(f"worker {worker.pid} ended with status {status}; the next one starts in {self._pause:g} s")
         self.worker = None
         gevent.sleep(self._pause)
-        if not self._supervisor.is_stopping:
+        if self.worker is None and not self._supervisor.is_stopping:
             self.begin()
 
     def replace(self) -> None:
         """Starts a new worker, and lets the old one go when the new one serves; where it does not, the old one stays."""
-        old = self.worker
-        if old is None:
+        if self.worker is None:
             return  # a new one is coming
         new = self._supervisor.started(self)
         is_ready = new.is_ready()
-        if self._supervisor.is_stopping or not is_ready:
+        if self._supervisor.is_stopping:
+            return  # it leaves with all others
+        old = self.worker
+        if not is_ready:
             new.kill()
-            self._supervisor.tell(f"worker {new.pid} does not serve, status {new.wait()}; worker {old.pid} stays")
+            kept = "" if old is None else f"; worker {old.pid} stays"
+            self._supervisor.tell(f"worker {new.pid} does not serve, status {new.wait()}{kept}")
             return
-        old.is_leaving = True
+        if old is not None:
+            old.is_leaving = True
         self._take(new)
-        old.leave()
-        old.wait()
+        if old is not None:
+            old.leave()
+            old.wait()
+
+    def serve_queue(self) -> None:
+        """Starts a worker for the last time, where there is none now and clients wait."""
+        if self.worker is None and _system.readable_of([listener.fileno() for listener in self.listeners]):
+            self.worker = self._supervisor.started(self)
 
 
 class Supervisor:
@@ -165,6 +185,8 @@ class Supervisor:
         self._environment = environment
         self._on_end = ended
         self._slots = [Slot(self, group) for group in groups]
+        self._living: set[Worker] = set()
+        self._starting = 0
         self._replacing: Any = None
 
     @property
@@ -182,12 +204,22 @@ class Supervisor:
 
     def started(self, slot: Slot) -> Worker:
         """A new worker for a slot."""
-        return Worker(self._command(slot.listeners), slot.listeners, self._environment)
+        self._starting += 1  # starting a process is a wait
+        try:
+            worker = Worker(self._command(slot.listeners), slot.listeners, self._environment)
+        finally:
+            self._starting -= 1
+        self._living.add(worker)
+        self.greenlets.spawn(self._see_off, worker)
+        return worker
 
-    def ended(self, worker: Worker) -> None:
-        """Passes on that a worker has ended."""
-        if self._on_end is not None:
-            self._on_end(worker)
+    def _see_off(self, worker: Worker) -> None:
+        worker.wait()
+        try:
+            if self._on_end is not None:
+                self._on_end(worker)
+        finally:
+            self._living.discard(worker)
 
     def replace_all(self) -> None:
         """Replaces the workers one by one, in the background: no client loses its connection. Once at a time."""
@@ -202,26 +234,34 @@ class Supervisor:
     def stop(self) -> None:
         """Closes the listeners, lets all workers drain, and waits for their end.
 
-        Each worker serves first whom it finds in the queue of its listener.
+        Each worker serves first whom it finds in the queue of its listener; one that is starting does so, too, and where
+        one is dead, another one is started for that. A second call does not wait for them: it is a worker's second signal.
         """
-        self._end(Worker.leave)
+        if not self.is_stopping:
+            self.is_stopping = True
+            for slot in self._slots:
+                slot.serve_queue()
+            self._end(Worker.leave_when_ready)
+        else:
+            self._end(Worker.leave)
 
     def kill(self) -> None:
         """Lets nobody drain."""
+        self.is_stopping = True
         self._end(Worker.kill)
 
     def _end(self, end: Callable[[Worker], None]) -> None:
-        self.is_stopping = True
         for slot in self._slots:
             for listener in slot.listeners:
                 listener.close()
-        left = self.workers
-        for worker in left:
-            end(worker)
-        for worker in left:
-            worker.wait()
+        while self._living or self._starting:
+            left = list(self._living)
+            gevent.joinall([gevent.spawn(end, worker) for worker in left])
+            for worker in left:
+                worker.wait()
+            gevent.sleep(PULSE)
         if self._replacing is not None:
-            self._replacing.join()  # it ends the worker that was to be the next
+            self._replacing.join()
 
 
 def descriptors_given() -> list[int]:

@@ -217,11 +217,24 @@ def test_those_in_the_queue_are_served(serve):
     for number, client in enumerate(clients):
         client.sendall(b"%d\n" % number)
     assert server.stats.accepted == 0
-    assert server.stop(10).killed == 0
+    assert server.stop(10) == (50, 0, 0)
     assert server.stats.accepted == 50
     for number, client in enumerate(clients):
         with client, client.makefile("rb") as answer:
             assert answer.read() == b"%d\n" % number
+
+
+def test_the_shortest_visit_is_in_the_report(serve):
+    """A connection that comes and ends within the first turn of a stop has finished; the one before the stop has not."""
+    server = serve(handle=lambda stream, _address: None)
+    open_tcp_stream(HOST, server.port, timeout=20).close()
+    until(lambda: server.stats.accepted == 1 and not server.connections, 20)
+    clients = [socket.create_connection((HOST, server.port), timeout=20) for _ in range(7)]  # without a turn of the hub
+    assert server.stop(10) == (7, 0, 0)
+    assert server.stop(10) == (0, 0, 0)
+    for client in clients:
+        with client:
+            assert client.recv(1) == b""
 
 
 def test_those_in_the_queue_wait_for_room(serve):
@@ -359,6 +372,24 @@ def test_a_handler_may_stop_its_server(serve):
         client.flush()
         assert client.read() == b"(0, 1, 0)"
     assert ended(other) == b""
+
+
+def test_handlers_that_stop_their_server_are_in_no_report(serve):
+    """Two handlers that both stop their server wait for neither themselves nor each other, and get the same report."""
+
+    def handle(stream, _address):
+        if stream.readline() == b"stop\n":
+            stream.write(repr(tuple(server.stop(10))).encode())
+
+    server = serve(handle=handle)
+    idle = open_tcp_stream(HOST, server.port, timeout=20, read_timeout=20)
+    clients = [open_tcp_stream(HOST, server.port, timeout=20, read_timeout=20) for _ in range(2)]
+    until(lambda: len(server.connections) == 3, 20)
+    for client in clients:
+        client.write(b"stop\n")
+        client.flush()
+    assert [ended(client) for client in clients] == [b"(0, 1, 0)"] * 2
+    assert ended(idle) == b""
 
 
 def test_two_stops_share_one_end(serve, office):
