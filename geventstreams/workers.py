@@ -262,6 +262,7 @@ class Supervisor:
             gevent.sleep(PULSE)
         if self._replacing is not None:
             self._replacing.join()
+        self.greenlets.kill()  # there may be one that waits for the time to start another worker
 
 
 def descriptors_given() -> list[int]:
