@@ -30,6 +30,9 @@ STEADY = 10.0
 PULSE = 0.01
 """Seconds between two looks at workers that are only starting when all are to end."""
 
+MOST_DIGITS = 6
+"""Digits of how many listeners a service manager passes on, at most."""
+
 READY_TIMEOUT = 60.0
 """Seconds that a new worker has to say that it is ready."""
 
@@ -277,4 +280,6 @@ def descriptors_given() -> list[int]:
         return []  # meant for another process
     if not (count.isascii() and count.isdecimal()):
         raise ValueError(f"LISTEN_FDS is {count!r}, and no number")
+    if len(count) > MOST_DIGITS:
+        raise ValueError(f"LISTEN_FDS is {count!r}, and nobody has so many descriptors")
     return list(range(3, 3 + int(count)))

@@ -165,9 +165,10 @@ def test_busy_connections_have_time_to_finish(tmp_path: Path) -> None:
     assert (done.status, done.errors) == (0, "drained: 1 finished, 0 idle, 0 killed\n")
 
 
-def test_busy_connections_are_killed_in_the_end() -> None:
-    """After --drain seconds a connection that is still busy is ended, its program with it, and the line says so."""
-    with serving("exec:sleep 1000", "--drain", 0.2) as server, connected(server.port) as client:
+@pytest.mark.parametrize("drain", ["0.2", "0"])
+def test_busy_connections_are_killed_in_the_end(drain: str) -> None:
+    """After --drain seconds (0: at once) a connection that is still busy is ended, its program with it, and the line says so."""
+    with serving("exec:sleep 1000", "--drain", drain) as server, connected(server.port) as client:
         assert wait_until(lambda: "sleep" in commands_below(server.process.pid), LIMIT)
         done = server.end()
         assert (done.status, done.errors) == (0, "drained: 0 finished, 0 idle, 1 killed\n")

@@ -530,6 +530,8 @@ def test_five_thousand_pairs() -> None:
         (["--to", "localhost:0"], "'0' is no port"),
         (["--to", "localhost:70000"], "'70000' is no port"),
         (["--to", ":80"], "':80' is neither"),
+        (["--to", "localhost:no-such"], "'no-such' is neither a port nor the name of a service"),
+        (["--to", "localhost:80", "--drain", "-1"], "'-1' is no positive number of seconds"),
         (["--to", "a b:80"], "neither the name of a host nor an address"),
         (["--to", "localhost:80", "--send-proxy", "3"], "invalid choice: "),
         (["--to", "localhost:80", "--ca", "/etc/hostname"], "--ca is of no use without --tls-out"),

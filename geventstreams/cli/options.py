@@ -6,6 +6,7 @@ import argparse
 import errno
 import ipaddress
 import os
+import socket
 import stat
 from typing import Any, NamedTuple, NoReturn
 
@@ -83,6 +84,11 @@ def seconds(text: str) -> float:
         raise argparse.ArgumentTypeError(f"{text!r} is no positive number of seconds") from None
 
 
+def patience(text: str) -> float:
+    """The same, or `0` for none at all."""
+    return 0.0 if text == "0" else seconds(text)
+
+
 def count(text: str) -> int:
     """A whole number above zero."""
     if not text.isdecimal() or int(text) == 0:
@@ -155,7 +161,17 @@ def target(text: str) -> tuple[str, str | int]:
     bare = name[1:-1] if name.startswith("[") and name.endswith("]") else name
     if not bare or not port or (":" in bare and bare == name):
         raise argparse.ArgumentTypeError(f"{text!r} is neither HOST:PORT nor [IPV6]:PORT")
-    return host(bare), service(port)
+    return host(bare), _known(service(port))
+
+
+def _known(asked: str | int) -> str | int:
+    """A service that will be connected to again and again: its name is in the system's list."""
+    if isinstance(asked, str):
+        try:
+            socket.getservbyname(asked, "tcp")
+        except (OSError, ValueError, UnicodeError):
+            raise argparse.ArgumentTypeError(f"{asked!r} is neither a port nor the name of a service") from None
+    return asked
 
 
 def readable_file(text: str) -> str:

@@ -57,9 +57,9 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--max-connections", type=options.count, metavar="N", help="serve so many at once; others wait for their turn")
     parser.add_argument(
         "--drain",
-        type=options.seconds,
+        type=options.patience,
         metavar="SECONDS",
-        help="busy connections have so long at the end (default: 10)",
+        help="busy connections have so long at the end; 0 ends all at once (default: 10)",
     )
     parser.add_argument("-v", "--verbose", action="store_true", help="a line on standard error for each connection, and for its end")
     options.add_proxy_protocol(parser)
