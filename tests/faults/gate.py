@@ -1,0 +1,81 @@
+"""A middle man between two sockets who can hold back what passes: so a test says where in a conversation a stream waits."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import socket
+from typing import Any
+
+import gevent
+from gevent.event import Event
+from pairs import Pairs, reset
+
+CHUNK = 65536
+
+
+class Passage:
+    """One direction. What is held back is not lost, and neither is the end nor a reset."""
+
+    def __init__(self, source: Any, target: Any) -> None:
+        self._source = source
+        self._target = target
+        self._left: float = math.inf
+        self._receipts: float = math.inf
+        self._open = Event()
+        self._open.set()
+        self.passing = gevent.spawn(self._pass)
+
+    def hold(self, after: float = 0, receipts: float = math.inf) -> None:
+        """Lets so many octets pass, or so many receipts, and no more."""
+        self._left = after if receipts == math.inf else math.inf
+        self._receipts = receipts
+        self._look()
+
+    def let_go(self) -> None:
+        """Lets everything pass again."""
+        self._left = self._receipts = math.inf
+        self._open.set()
+
+    def _look(self) -> None:
+        if self._left <= 0 or self._receipts <= 0:
+            self._open.clear()
+
+    def _pass(self) -> None:
+        try:
+            while octets := self._source.recv(CHUNK):
+                self._pass_on(octets)
+            self._open.wait()
+            with contextlib.suppress(OSError):
+                self._target.shutdown(socket.SHUT_WR)
+        except OSError:
+            self._open.wait()
+            reset(self._target)
+
+    def _pass_on(self, octets: bytes) -> None:
+        """Sends a receipt; what the target does not take any more is gone, as on any wire."""
+        while octets:
+            self._open.wait()
+            part = octets if self._left >= len(octets) else octets[: int(self._left)]
+            octets = octets[len(part) :]
+            self._left -= len(part)
+            with contextlib.suppress(OSError):
+                self._target.sendall(part)
+            self._look()
+        self._receipts -= 1
+        self._look()
+
+
+class Gate:
+    """Two sockets, `near` and `far`, and what is between them: `there` from near to far, and `back`."""
+
+    def __init__(self, pairs: Pairs, buffers: int) -> None:
+        self.near, first = pairs.sockets("tcp", buffers)
+        self.far, second = pairs.sockets("tcp", buffers)
+        ends = pairs.far(first), pairs.far(second)
+        self.there = Passage(*ends)
+        self.back = Passage(*reversed(ends))
+
+    def close(self) -> None:
+        """Ends the middle man."""
+        gevent.killall([self.there.passing, self.back.passing])
