@@ -220,4 +220,11 @@ LEAKS = section(
       "test_tls_endings.test_streams_are_in_no_cycle"]),
 )
 
-CASES = [*ENDS, *TIMEOUTS, *CANCELLATION, *CONCURRENCY, *LIMITS, *SECURITY, *WAITING, *SERVERS, *LEAKS]
+INTERLEAVINGS = section(
+    "Interleavings",
+    ("interleavings", ("each of read, write, flush, close, attach_ssl, detach_ssl, wait_for_input_streams, at each of its waits, and each "
+                       "of these, abort, replace_socket, a Timeout, a kill meanwhile: no hang, no loss, the documented class"), NETWORK,
+     ["test_interleavings.test_what_comes_while_another_waits"]),
+)
+
+CASES = [*ENDS, *TIMEOUTS, *CANCELLATION, *CONCURRENCY, *LIMITS, *SECURITY, *WAITING, *SERVERS, *LEAKS, *INTERLEAVINGS]

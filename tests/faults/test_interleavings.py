@@ -365,6 +365,8 @@ def test_what_comes_while_another_waits(pairs: Pairs, certificates: Certificates
         assert not waiter.ready(), f"what waited was disturbed: {waiter.value!r}"
     if wait_says is not GOES:
         assert waiter.ready(), "it was to end at once"
+    elif act not in ("close", "abort"):
+        assert not waiter.ready(), f"it has ended before its time: {waiter.value!r}"
     if act in ("timeout", "kill") and wait.group == "saying goodbye":
         detach(scene)  # it can be made again
     plain = len(BIG) if wait.group == "before the handshake" and not waiter.ready() else 0
