@@ -142,3 +142,6 @@ PARTIAL: dict[str, Take] = {
 """Calls that give as much as there is: any beginning of the rest is right, nothing only at the end."""
 
 TAKES: dict[str, Take] = {name: take for name, (take, _) in EXACT.items()} | PARTIAL
+
+PURE = sorted(set(TAKES) - {"unread_char", "read_char_no_hang", "peek", "read_exactly", "read_until", "read_until two"})
+"""Those that make one call of the stream: between two an exception of ours may strike as well."""

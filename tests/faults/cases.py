@@ -20,16 +20,16 @@ SOCKETS = ("TCP", "Unix", *TLS)
 
 @dataclass(frozen=True)
 class Proof:
-    """A test, and its kind of connection where its name does not tell it."""
+    """A test, and its kinds of connection where its name does not tell them."""
 
     test: str
-    over: str | None
+    over: tuple[str, ...]
 
     @classmethod
     def parsed(cls, text: str) -> Proof:
-        """`module.test`, or `module.test over kind`."""
+        """`module.test`, or `module.test[parameters] over kind, kind`."""
         test, _, over = text.partition(" over ")
-        return cls(test, over or None)
+        return cls(test, tuple(filter(None, over.split(", "))))
 
 
 @dataclass(frozen=True)

@@ -52,9 +52,14 @@ class Recorder:
 
     def _note(self, item: pytest.Item, outcome: str) -> None:
         if isinstance(item, pytest.Function):
-            outcomes = self._tests.setdefault(origin_of(item), {})
-            for kind in kinds_of(item):
-                outcomes[kind] = max(outcome, outcomes.get(kind, "passed"), key=self.ORDER.index)
+            kinds = kinds_of(item)
+            names = [origin_of(item)]
+            if kinds == {UNKNOWN} and hasattr(item, "callspec"):  # one of several that are proofs of different things
+                names.append(f"{names[0]}[{item.callspec.id}]")
+            for name in names:
+                outcomes = self._tests.setdefault(name, {})
+                for kind in kinds:
+                    outcomes[kind] = max(outcome, outcomes.get(kind, "passed"), key=self.ORDER.index)
 
     @pytest.hookimpl(wrapper=True)
     def pytest_runtest_makereport(self, item: pytest.Item, call: pytest.CallInfo[None]) -> Iterator[Any]:

@@ -45,7 +45,7 @@ class Run:
             outcome
             for proof in case.proofs
             for ran, outcome in self.tests.get(proof.test, {}).items()
-            if (proof.over if ran == UNKNOWN else ran) == kind and outcome != "skipped"
+            if kind in (proof.over if ran == UNKNOWN else (ran,)) and outcome != "skipped"
         ]
         return None if not found else next((outcome for outcome in found if outcome != "passed"), "passed")
 

@@ -31,7 +31,7 @@ def test_every_test_of_a_case_exists(collected: Run) -> None:
     """No case points to a test that is not there, and every test over an unnamed kind has its kind in the list."""
     proofs = [proof for case in CASES for proof in case.proofs]
     assert [proof.test for proof in proofs if proof.test not in collected.tests] == []
-    assert [proof.test for proof in proofs if UNKNOWN in collected.tests[proof.test] and proof.over is None] == []
+    assert [proof.test for proof in proofs if UNKNOWN in collected.tests[proof.test] and not proof.over] == []
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.id)
@@ -59,4 +59,4 @@ def test_the_table_tells_what_failed() -> None:
     assert cell(case, "TLS 1.2", [Run("A", "compiled", "libev", "", {})]) == ""
     text = "\n".join(table(runs))
     assert all(case.claim in text for case in CASES)
-    assert Proof.parsed("a.test_b over Unix") == Proof("a.test_b", "Unix")
+    assert Proof.parsed("a.test_b over TCP, Unix") == Proof("a.test_b", ("TCP", "Unix"))

@@ -8,9 +8,8 @@ from typing import Any
 import gevent
 import pytest
 from pairs import Pairs
-from test_cancellation import PURE
 from tls_kit import VERSIONS
-from vocabulary import TAKES
+from vocabulary import PURE, TAKES
 
 from geventstreams.testing.claims import octets, same
 from geventstreams.yielding import go_round
