@@ -16,7 +16,7 @@ from typing import Any
 import gevent
 import pytest
 
-pytest_plugins = ["servers.fixtures", "pairs", "tls_kit", "calling", "faults.recording"]
+pytest_plugins = ["servers.fixtures", "pairs", "tls_kit", "server_kit", "calling", "faults.recording"]
 
 CHECKOUT = Path(__file__).resolve().parent.parent
 

@@ -10,23 +10,14 @@ import time
 import gevent
 import pytest
 from gevent.event import Event
-from gevent.pool import Pool
 from network import HOST, descriptors, greenlets, until
+from server_kit import SPAWNS
 
 from geventstreams.connect import open_tcp_stream
 from geventstreams.draining import DrainReport
 from geventstreams.errors import ConnectError, StreamReset
 from geventstreams.server import SocketStreamServer
 from geventstreams.waiting import WaitSet, noticed_socket_stream, process_wait, wait_for_input_streams
-
-SPAWNS = {
-    "default": lambda: "default",
-    "number": lambda: 50,
-    "pool": lambda: Pool(50),
-    "unlimited pool": Pool,
-    "raw": lambda: gevent.spawn_raw,
-    "function": lambda: gevent.spawn,
-}
 
 
 class Office:
@@ -110,18 +101,9 @@ def office():
 
 
 @pytest.fixture
-def serve(office):
-    started = []
-
-    def start(**options):
-        server = SocketStreamServer((HOST, 0), options.pop("handle", office), **options)
-        started.append(server)
-        server.start()
-        return server
-
-    yield start
-    for server in started:
-        server.stop(0)
+def serve(serve, office):
+    """Starts servers whose handler is the office, unless another one is given."""
+    return lambda **options: serve(options.pop("handle", office), **options)
 
 
 def dial(server, task, **options):

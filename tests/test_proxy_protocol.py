@@ -163,18 +163,9 @@ def told() -> Told:
 
 
 @pytest.fixture
-def serve(told):
-    started = []
-
-    def start(listener=(HOST, 0), **options):
-        server = SocketStreamServer(listener, told, **options)
-        started.append(server)
-        server.start()
-        return server
-
-    yield start
-    for server in started:
-        server.stop(0)
+def serve(serve, told):
+    """Starts servers whose handler notes down what it is told."""
+    return lambda listener=(HOST, 0), **options: serve(told, listener, **options)
 
 
 @pytest.fixture

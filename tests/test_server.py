@@ -19,6 +19,7 @@ from gevent import get_hub
 from gevent.event import Event
 from gevent.pool import Pool
 from network import HOST, descriptors, greenlets, listener, nothing_left, until
+from server_kit import SPAWNS
 
 from geventstreams.connect import open_tcp_stream, open_unix_stream
 from geventstreams.errors import ConnectError, StreamClosed, StreamError, StreamReset
@@ -26,31 +27,6 @@ from geventstreams.server import SocketStreamServer
 from geventstreams.stream import SocketStream
 from geventstreams.transport import address_name
 from geventstreams.waiting import WaitSet, wait_for_input_streams
-
-SPAWNS = {
-    "default": lambda: "default",
-    "number": lambda: 50,
-    "pool": lambda: Pool(50),
-    "unlimited pool": Pool,
-    "raw": lambda: gevent.spawn_raw,
-    "function": lambda: gevent.spawn,
-}
-
-
-@pytest.fixture
-def serve():
-    """Starts servers on free ports, and stops them when the test is over."""
-    started = []
-
-    def start(handle, listener=(HOST, 0), **options):
-        server = SocketStreamServer(listener, handle, **options)
-        started.append(server)
-        server.start()
-        return server
-
-    yield start
-    for server in started:
-        server.stop(0)
 
 
 @pytest.fixture

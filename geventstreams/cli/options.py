@@ -11,7 +11,7 @@ import stat
 from typing import Any, NamedTuple, NoReturn
 
 from geventstreams import arguments
-from geventstreams.cli.statuses import CommandError, Status, one_line
+from geventstreams.cli.statuses import Status, available, one_line
 from geventstreams.proxy_protocol import require
 
 Commands = Any
@@ -61,10 +61,7 @@ def balancers(given: argparse.Namespace) -> Any:
     """Who speaks the PROXY protocol, as servers have it."""
     who = given.proxy_from or given.proxy_protocol
     if who:
-        try:
-            require()
-        except ImportError as missing:
-            raise CommandError(Status.USAGE, str(missing)) from None
+        available(require)
     return who
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 
 from geventstreams.cli import options, service, tls
-from geventstreams.cli.statuses import EXPLANATION, CommandError, Status
+from geventstreams.cli.statuses import EXPLANATION, available
 from geventstreams.relay import RelayHandler, Upstream
 
 EXAMPLES = f"""examples:
@@ -62,8 +62,4 @@ def run(given: argparse.Namespace) -> int:
         read_timeout=given.read_timeout,
         write_timeout=given.write_timeout,
     )
-    try:
-        handler = RelayHandler(upstream)
-    except ImportError as missing:
-        raise CommandError(Status.USAGE, str(missing)) from None
-    return service.run(given, f"relaying to {upstream}", handler, inner)
+    return service.run(given, f"relaying to {upstream}", available(lambda: RelayHandler(upstream)), inner)

@@ -6,8 +6,11 @@ import enum
 import os
 import ssl
 from collections.abc import Callable
+from typing import TypeVar
 
 from geventstreams.errors import ConnectError, ConnectTimeout, HandshakeTimeout, TLSError
+
+Made = TypeVar("Made")
 
 EXPLANATION = """exit status:
   0    all went well; `serve`, `relay`: drained after SIGINT or SIGTERM
@@ -61,6 +64,14 @@ def guarded(work: Callable[[], object]) -> OSError | CommandError | None:
     except (OSError, CommandError) as error:
         return error
     return None
+
+
+def available(need: Callable[[], Made]) -> Made:
+    """What is made with a library that not everybody has installed; where it is missing, a line says what to do."""
+    try:
+        return need()
+    except ImportError as missing:
+        raise CommandError(Status.USAGE, str(missing)) from None
 
 
 def explained(error: OSError) -> CommandError:

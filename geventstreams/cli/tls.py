@@ -22,16 +22,8 @@ def add_client_options(parser: argparse.ArgumentParser) -> None:
         choices=("smtp", "imap", "pop3", "ftp"),
         help="plain text first, then TLS as this protocol asks for it",
     )
-    group.add_argument("--tls-version", choices=VERSIONS, help="this version and no other (default: 1.2 or later)")
-    group.add_argument("--ca", type=readable_file, metavar="FILE", help="trust the authorities in FILE instead of the system's")
-    group.add_argument(
-        "--insecure",
-        action="store_true",
-        help="accept any certificate: protects from nobody who can change what is sent",
-    )
-    group.add_argument("--server-name", metavar="NAME", help="ask for NAME and expect a certificate for it (default: HOST)")
-    group.add_argument("--cert", type=readable_file, metavar="FILE", help="show the certificate in FILE, if asked for one")
-    group.add_argument("--key", type=readable_file, metavar="FILE", help="its key (default: in the same file)")
+    _add_version(group)
+    _add_client_side(group, "HOST")
     group.add_argument("--alpn", action="append", metavar="PROTOCOL", help="offer PROTOCOL; may be repeated")
     group.add_argument("--allow-truncation", action="store_true", help="take a connection that is cut off for one that has ended")
 
@@ -58,20 +50,8 @@ def client_context(options: argparse.Namespace) -> ssl.SSLContext | None:
 def add_server_options(parser: argparse.ArgumentParser) -> None:
     """What a server says about TLS."""
     group = parser.add_argument_group("TLS")
-    group.add_argument(
-        "--tls",
-        nargs=2,
-        type=readable_file,
-        metavar=("CERT", "KEY"),
-        help="serve TLS, with this chain of certificates and key",
-    )
-    group.add_argument("--tls-version", choices=VERSIONS, help="this version and no other (default: 1.2 or later)")
-    group.add_argument(
-        "--client-ca",
-        type=readable_file,
-        metavar="FILE",
-        help="serve only clients with a certificate of an authority in FILE",
-    )
+    _add_server_side(group, "--tls")
+    _add_version(group)
     group.add_argument("--alpn", action="append", metavar="PROTOCOL", help="agree to PROTOCOL; may be repeated, the best first")
 
 
@@ -91,28 +71,29 @@ def server_context(options: argparse.Namespace) -> ssl.SSLContext | None:
 def add_relay_options(parser: argparse.ArgumentParser) -> None:
     """What a relay says about TLS on either side."""
     group = parser.add_argument_group("TLS")
-    group.add_argument(
-        "--tls-in",
-        nargs=2,
-        type=readable_file,
-        metavar=("CERT", "KEY"),
-        help="clients speak TLS, with this chain of certificates and key",
-    )
-    group.add_argument(
-        "--client-ca",
-        type=readable_file,
-        metavar="FILE",
-        help="serve only clients with a certificate of an authority in FILE",
-    )
+    _add_server_side(group, "--tls-in")
     group.add_argument("--tls-out", action="store_true", help="speak TLS to the server")
-    group.add_argument("--ca", type=readable_file, metavar="FILE", help="trust the authorities in FILE instead of the system's")
+    _add_client_side(group, "the host of --to")
+
+
+def _add_version(group: Any) -> None:
+    group.add_argument("--tls-version", choices=VERSIONS, help="this version and no other (default: 1.2 or later)")
+
+
+def _add_server_side(group: Any, name: str) -> None:
     group.add_argument(
-        "--insecure",
-        action="store_true",
-        help="accept any certificate: protects from nobody who can change what is sent",
+        name, nargs=2, type=readable_file, metavar=("CERT", "KEY"), help="clients speak TLS, with this chain of certificates and key"
     )
-    group.add_argument("--server-name", metavar="NAME", help="ask for NAME and expect a certificate for it (default: the host of --to)")
-    group.add_argument("--cert", type=readable_file, metavar="FILE", help="show the certificate in FILE, if the server asks for one")
+    group.add_argument(
+        "--client-ca", type=readable_file, metavar="FILE", help="serve only clients with a certificate of an authority in FILE"
+    )
+
+
+def _add_client_side(group: Any, host: str) -> None:
+    group.add_argument("--ca", type=readable_file, metavar="FILE", help="trust the authorities in FILE instead of the system's")
+    group.add_argument("--insecure", action="store_true", help="accept any certificate: protects from nobody who can change what is sent")
+    group.add_argument("--server-name", metavar="NAME", help=f"ask for NAME and expect a certificate for it (default: {host})")
+    group.add_argument("--cert", type=readable_file, metavar="FILE", help="show the certificate in FILE, if asked for one")
     group.add_argument("--key", type=readable_file, metavar="FILE", help="its key (default: in the same file)")
 
 

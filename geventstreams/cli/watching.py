@@ -18,7 +18,7 @@ import gevent
 from gevent.pywsgi import WSGIServer
 
 from geventstreams.cli import listeners, notices
-from geventstreams.cli.statuses import CommandError, Status
+from geventstreams.cli.statuses import available
 from geventstreams.server import SocketStreamServer
 from geventstreams.transport import address_name
 from geventstreams.workers import Worker
@@ -35,10 +35,7 @@ class Page:
     """The page, which listens from the beginning and answers from `start` on."""
 
     def __init__(self, given: argparse.Namespace) -> None:
-        try:
-            figures().require()
-        except ImportError as missing:
-            raise CommandError(Status.USAGE, str(missing)) from None
+        available(figures().require)
         self._given = given
         self._listener = listeners.listening(*given.metrics)
         self._server: Any = None
