@@ -280,8 +280,15 @@ def test_a_successor_that_does_not_serve_replaces_nobody(supervise, tmp_path) ->
     assert is_running(old.pid)
 
 
+@pytest.fixture
+def ours() -> Callable[[], list[int]]:
+    """Tells the processes that this one has started since the test began."""
+    before = set(children(os.getpid()))
+    return lambda: [pid for pid in children(os.getpid()) if pid not in before]
+
+
 @pytest.mark.parametrize("pause", [0.01, 0.3])
-def test_a_worker_that_dies_while_its_successor_starts(supervise, tmp_path, monkeypatch: pytest.MonkeyPatch, pause: float) -> None:
+def test_a_worker_that_dies_while_its_successor_starts(supervise, ours, tmp_path, monkeypatch: pytest.MonkeyPatch, pause: float) -> None:
     """Where the old worker dies before the new one serves, one is left in the end, also where a third one was started."""
     monkeypatch.setattr(workers, "FIRST_PAUSE", pause)
     flag = tmp_path / "flag"
@@ -291,21 +298,21 @@ def test_a_worker_that_dies_while_its_successor_starts(supervise, tmp_path, monk
     [old] = supervisor.workers
     flag.unlink()
     supervisor.replace_all()
-    until(lambda: len(children(os.getpid())) == 2, 20)
+    until(lambda: len(ours()) == 2, 20)
     os.kill(old.pid, signal.SIGKILL)
     until(lambda: told, 20)
     gevent.sleep(0.1)
     flag.touch()
 
     def has_one() -> bool:
-        return len(supervisor.workers) == 1 and children(os.getpid()) == [supervisor.workers[0].pid]
+        return len(supervisor.workers) == 1 and ours() == [supervisor.workers[0].pid]
 
     until(has_one, 20)
     gevent.sleep(0.4)  # whatever was to come has come
     until(has_one, 20)
 
 
-def test_a_stop_while_a_successor_starts(supervise, tmp_path) -> None:
+def test_a_stop_while_a_successor_starts(supervise, ours, tmp_path) -> None:
     """A worker that is to replace another one when all are stopped is not killed: it leaves when it serves."""
     flag, left = tmp_path / "flag", tmp_path / "left"
     flag.touch()
@@ -315,10 +322,10 @@ def test_a_stop_while_a_successor_starts(supervise, tmp_path) -> None:
     assert supervisor.start()
     flag.unlink()
     supervisor.replace_all()
-    until(lambda: len(children(os.getpid())) == 2, 20)
-    pids = children(os.getpid())
+    until(lambda: len(ours()) == 2, 20)
+    pids = ours()
     stopping = gevent.spawn(supervisor.stop)
-    until(lambda: len(children(os.getpid())) == 1, 20)
+    until(lambda: len(ours()) == 1, 20)
     flag.touch()
     stopping.get(timeout=20)
     assert sorted(map(int, left.read_text().split())) == sorted(pids)
