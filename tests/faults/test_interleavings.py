@@ -293,14 +293,16 @@ ACTS: dict[str, Callable[[Scene, Any], Any]] = {
     "replace_socket": lambda scene, _: scene.start(scene.replace),
     "timeout": lambda _, waiter: waiter.kill(TIMEOUT),
     "kill": lambda _, waiter: waiter.kill(KILLED),
+    "kill of all": lambda scene, _: gevent.killall(scene.greenlets, KILLED),
 }
+ENDINGS = ("timeout", "kill", "kill of all")
 
 GOES = None
 """It comes to its end in order, now or when the peer has done its part."""
 
 REFUSED_WHEN_BUSY = {"attach_ssl": (StreamBusy, GOES), "detach_ssl": (TLSError, GOES), "replace_socket": (StreamBusy, GOES)}
 REFUSED_UNDER_TLS = {"attach_ssl": (TLSError, GOES), "detach_ssl": (StreamBusy, GOES), "replace_socket": (StreamError, GOES)}
-ENDED = {"timeout": (GOES, TIMEOUT), "kill": (GOES, KILLED)}
+ENDED = {"timeout": (GOES, TIMEOUT), "kill": (GOES, KILLED), "kill of all": (GOES, KILLED)}
 FREE: dict[str, Any] = dict.fromkeys(("read", "write", "flush", "wait"), (GOES, GOES))
 CHANGES = ("attach_ssl", "detach_ssl", "replace_socket")
 CLOSED: dict[str, Any] = dict.fromkeys((*FREE, *CHANGES), (StreamClosed, GOES))
@@ -359,6 +361,7 @@ def test_what_comes_while_another_waits(pairs: Pairs, certificates: Certificates
     waiter = wait.begin(scene)
     assert not waiter.ready(), f"it did not wait: {waiter.value!r}"
     doer = ACTS[act](scene, waiter)
+    after = None
     scene.go_on()
     if act_says is not GOES:
         assert doer.ready(), "it was to be refused at once"
@@ -367,8 +370,10 @@ def test_what_comes_while_another_waits(pairs: Pairs, certificates: Certificates
         assert waiter.ready(), "it was to end at once"
     elif act not in ("close", "abort"):
         assert not waiter.ready(), f"it has ended before its time: {waiter.value!r}"
-    if act in ("timeout", "kill") and wait.group == "saying goodbye":
+    if act in ENDINGS and wait.group == "saying goodbye":
         detach(scene)  # it can be made again
+    elif act in ENDINGS and not scene.stream.closed:
+        after = scene.start(scene.write, b"after")
     plain = len(BIG) if wait.group == "before the handshake" and not waiter.ready() else 0
     if wait.group == "waiting" and act == "attach_ssl" and kind == "tcp":
         scene.peer_attaches("server")
@@ -380,6 +385,8 @@ def test_what_comes_while_another_waits(pairs: Pairs, certificates: Certificates
         assert waiter.value.unsent > 0
     if wait.group == "waiting" and wait_says is GOES:
         assert waiter.value == [scene.stream]
-    cut = act == "abort" or (act in ("timeout", "kill") and wait.group in ("closing", "lingering", "shaking hands"))
+    if after is not None:
+        assert after.value is None
+    cut = act == "abort" or (act in ENDINGS and wait.group in ("closing", "lingering", "shaking hands"))
     scene.account(whole=not cut)
     scene.gate.close()
