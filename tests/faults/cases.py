@@ -215,6 +215,8 @@ SERVERS = section(
 
 LEAKS = section(
     "Leaks",
+    ("errors-kept", "every error path 1,000 times with the exceptions kept: descriptors and watchers +0", ("TCP", "TLS 1.3"),
+     ["test_errors_kept.test_errors_that_are_kept_keep_nothing_else"]),
     ("dies", "a stream dies by reference count alone", NETWORK,
      ["test_closing.test_a_dropped_stream_is_gone_at_once over TCP", "test_closing.test_no_state_of_a_stream_is_a_cycle over TCP",
       "test_tls_endings.test_streams_are_in_no_cycle"]),

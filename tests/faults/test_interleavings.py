@@ -233,6 +233,27 @@ def close_that_lingers(scene: Scene) -> Any:
     return scene.start(scene.stream.close)
 
 
+def without_room(scene: Scene) -> None:
+    """Leaves the system with output, and no room for more, but the stream with none."""
+    scene.gate.there.hold()
+    near = scene.stream.socket
+    near.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 2**22)
+    scene.write(BIG)
+    scene.stream.flush()
+    near.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 2048)
+    assert scene.stream.unsent == 0
+
+
+def close_in_its_goodbye(scene: Scene) -> Any:
+    without_room(scene)
+    return scene.start(scene.stream.close)
+
+
+def detach_without_room(scene: Scene) -> Any:
+    without_room(scene)
+    return detach(scene)
+
+
 def attach_in_its_flush(scene: Scene) -> Any:
     scene.fill()
     return scene.start(scene.attach)
@@ -269,6 +290,7 @@ WAITS = {
     "write, in the queue": Wait("writing", queued),
     "flush": Wait("writing", flush),
     "close, in its flush": Wait("closing", close_in_its_flush),
+    "close, in its goodbye": Wait("lingering", close_in_its_goodbye, TLS),
     "close, lingering": Wait("lingering", close_that_lingers),
     "attach_ssl, in its flush": Wait("before the handshake", attach_in_its_flush, TLS, True),
     "attach_ssl, for the hello": Wait("shaking hands", attach("server"), TLS, True),
@@ -277,6 +299,7 @@ WAITS = {
     "attach_ssl, for the answer": Wait("shaking hands", attach("client"), TLS, True),
     "attach_ssl, for the rest of the server": Wait("shaking hands", attach("client", after=100), TLS, True),
     "detach_ssl, in its flush": Wait("before the goodbye", detach_in_its_flush, TLS),
+    "detach_ssl, in its own goodbye": Wait("saying goodbye", detach_without_room, TLS),
     "detach_ssl, for the peer's goodbye": Wait("saying goodbye", detach, TLS),
     "wait_for_input_streams": Wait("waiting", lambda scene: scene.start(wait_for_input_streams, [scene.stream])),
 }
