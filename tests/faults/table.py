@@ -1,11 +1,15 @@
-"""Makes the table of docs/reliability.md of what `pytest --cases FILE` noted, one file for each run.
+"""Makes the table of docs/reliability.md of what `pytest --cases FILE` noted; files of one build and loop count as one run.
 
+    pytest --cases compiled-libev.json $(python tests/faults/table.py)
     python tests/faults/table.py compiled-libev.json compiled-libuv.json … > docs/reliability.md
+
+Without arguments it prints the files of the tests that the cases point to.
 """
 
 from __future__ import annotations
 
 import json
+import os
 import sys
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -16,6 +20,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from faults.cases import CASES, KINDS, Case
 from faults.recording import UNKNOWN
 
+TESTS = Path(__file__).resolve().parent.parent
 HEAD = """\
 # What a stream survives
 
@@ -50,10 +55,20 @@ class Run:
         return None if not found else next((outcome for outcome in found if outcome != "passed"), "passed")
 
 
-def read_run(letter: str, path: Path) -> Run:
-    """A file that `pytest --cases` wrote."""
-    noted = json.loads(path.read_text(encoding="utf-8"))
-    return Run(letter, noted["build"], noted["loop"], noted["versions"], noted["tests"])
+def read_runs(paths: Iterable[Path]) -> list[Run]:
+    """Files that `pytest --cases` wrote."""
+    runs: dict[tuple[str, str], Run] = {}
+    for path in paths:
+        noted = json.loads(path.read_text(encoding="utf-8"))
+        key = noted["build"], noted["loop"]
+        runs.setdefault(key, Run("ABCDEFGH"[len(runs)], *key, noted["versions"], {})).tests.update(noted["tests"])
+    return list(runs.values())
+
+
+def files() -> list[Path]:
+    """The files of the tests that the cases point to, and of those that run again over TLS."""
+    modules = {proof.test.partition(".")[0] for case in CASES for proof in case.proofs} | {"test_tls_matrix"}
+    return sorted(path for path in TESTS.rglob("test_*.py") if path.stem in modules and path.parent.name != "soak")
 
 
 def cell(case: Case, kind: str, runs: Iterable[Run]) -> str:
@@ -69,7 +84,8 @@ def table(runs: list[Run]) -> Iterable[str]:
     yield "```sh"
     for run in runs:
         plain, uv = run.build == "plain", run.loop == "libuv"
-        yield f"{'PURE_PYTHON=1 ' if plain else ''}{'GEVENT_LOOP=libuv-cffi ' if uv else ''}pytest --cases {run.build}-{run.loop}.json"
+        settings = f"{'PURE_PYTHON=1 ' if plain else ''}{'GEVENT_LOOP=libuv-cffi ' if uv else ''}"
+        yield f"{settings}pytest --cases {run.build}-{run.loop}.json $(python tests/faults/table.py)"
     yield f"python tests/faults/table.py {' '.join(f'{run.build}-{run.loop}.json' for run in runs)} > docs/reliability.md"
     yield "```\n"
     for run in runs:
@@ -85,9 +101,11 @@ def table(runs: list[Run]) -> Iterable[str]:
 
 
 def main(paths: list[str]) -> None:
-    """Prints the page."""
-    runs = [read_run(chr(ord("A") + number), Path(path)) for number, path in enumerate(paths)]
-    print("\n".join(table(runs)))
+    """Prints the page, or without files the tests to run."""
+    if paths:
+        print("\n".join(table(read_runs(map(Path, paths)))))
+    else:
+        print(*(os.path.relpath(path) for path in files()))
 
 
 if __name__ == "__main__":

@@ -4,27 +4,23 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 
 from faults.cases import CASES, KINDS, Proof
 from faults.recording import UNKNOWN
-from faults.table import Run, cell, read_run, table
-
-TESTS = Path(__file__).resolve().parent.parent
+from faults.table import TESTS, Run, cell, files, read_runs, table
 
 
 @pytest.fixture(scope="module")
 def collected(tmp_path_factory: pytest.TempPathFactory) -> Run:
     """Every test of the modules that the list points to, as pytest finds them."""
     file = tmp_path_factory.mktemp("cases") / "collected.json"
-    modules = {proof.test.partition(".")[0] for case in CASES for proof in case.proofs} | {"test_tls_matrix"}
-    files = [path for path in TESTS.rglob("test_*.py") if path.stem in modules]
-    command = [sys.executable, "-m", "pytest", "-q", "-q", "-p", "no:cacheprovider", "--collect-only", "--cases", file, *files]
+    command = [sys.executable, "-m", "pytest", "-q", "-q", "-p", "no:cacheprovider", "--collect-only", "--cases", file, *files()]
     done = subprocess.run(command, cwd=TESTS.parent, capture_output=True, text=True, timeout=100, check=False)
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr
-    return read_run("A", file)
+    (run,) = read_runs([file])
+    return run
 
 
 def test_every_test_of_a_case_exists(collected: Run) -> None:
