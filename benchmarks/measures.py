@@ -10,8 +10,6 @@ Rules for the next editor:
 from __future__ import annotations
 
 import resource
-import subprocess
-import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -296,16 +294,7 @@ class Import:
         for warm in range(effort.launches * effort.rounds + 1):
             for entry in turns.alive():
                 with turns.trying(entry):
-                    sample = import_once(entry.options["modules"])
+                    sample = bench.import_once(entry.options["modules"])
                     if warm:
                         turns.add(entry, 0, [sample])
         return turns.found()
-
-
-def import_once(modules: str) -> float:
-    """Milliseconds of CPU time for importing these modules."""
-    program = f"import time; t = time.process_time(); import {modules}; print((time.process_time() - t) * 1000)"
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
-    if done.returncode:
-        raise ChildFailed(done.stderr.strip().splitlines()[-1])
-    return float(done.stdout)

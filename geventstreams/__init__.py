@@ -1,32 +1,21 @@
 """Streams that look blocking and never block anybody else: buffered socket streams for gevent.
 
-Rule for the next editor: the public names, and nothing else. `prefer_plain_modules()` comes before the first import of a hot module.
+Rules for the next editor: the public names, and nothing else. `prefer_plain_modules()` comes before the first import of a hot module.
+A program pays at its start for what it uses: servers, waiting, the callback half and `makefile` are loaded where they are first asked for.
 """
 
 from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
 
 from geventstreams._build import prefer_plain_modules, runs_compiled
 
 prefer_plain_modules()
 
 from geventstreams import conduit
-from geventstreams.async_servers import AsyncServer
-from geventstreams.async_sockets import AsyncSocket
-from geventstreams.async_streams import AsyncInputStream, AsyncIOStream, AsyncOutputStream, AsyncStream
 from geventstreams.buffered import BufferedStream
-from geventstreams.callbacks import (
-    close_socket,
-    close_tcp_server,
-    pipe_connect,
-    pipe_server,
-    set_socket_timeouts,
-    socket_data,
-    tcp_connect,
-    tcp_server,
-    write_socket_data,
-)
 from geventstreams.connect import open_tcp_stream, open_unix_stream
-from geventstreams.draining import DrainReport
 from geventstreams.elements import ElementType
 from geventstreams.errors import (
     ConnectError,
@@ -47,22 +36,84 @@ from geventstreams.errors import (
     UnsuitableSocket,
     WriteTimeout,
 )
-from geventstreams.events import TCPEOF, DNSError, TCPError, TCPEvent, TCPRefused, TCPReset, TCPTimeout, TCPTLSError
-from geventstreams.legacy import makefile
-from geventstreams.server import SocketStreamServer
-from geventstreams.start_up import server_terminate, start_up_server
 from geventstreams.stream import SocketStream
 from geventstreams.transport import SocketTransport, Transport
-from geventstreams.waiting import (
-    WaitSet,
-    noticed_socket_stream,
-    process_wait,
-    wait_for_input_streams,
-    wait_for_input_streams_returning_first,
-)
+
+if TYPE_CHECKING:
+    from geventstreams.async_servers import AsyncServer
+    from geventstreams.async_sockets import AsyncSocket
+    from geventstreams.async_streams import AsyncInputStream, AsyncIOStream, AsyncOutputStream, AsyncStream
+    from geventstreams.callbacks import (
+        close_socket,
+        close_tcp_server,
+        pipe_connect,
+        pipe_server,
+        set_socket_timeouts,
+        socket_data,
+        tcp_connect,
+        tcp_server,
+        write_socket_data,
+    )
+    from geventstreams.draining import DrainReport
+    from geventstreams.events import TCPEOF, DNSError, TCPError, TCPEvent, TCPRefused, TCPReset, TCPTimeout, TCPTLSError
+    from geventstreams.legacy import makefile
+    from geventstreams.server import SocketStreamServer
+    from geventstreams.start_up import server_terminate, start_up_server
+    from geventstreams.waiting import (
+        WaitSet,
+        noticed_socket_stream,
+        process_wait,
+        wait_for_input_streams,
+        wait_for_input_streams_returning_first,
+    )
 
 compiled: bool = runs_compiled(conduit)
 """Whether the hot modules run compiled."""
+
+_MODULES_ON_DEMAND = {
+    "async_servers": {"AsyncServer"},
+    "async_sockets": {"AsyncSocket"},
+    "async_streams": {"AsyncIOStream", "AsyncInputStream", "AsyncOutputStream", "AsyncStream"},
+    "callbacks": {
+        "close_socket",
+        "close_tcp_server",
+        "pipe_connect",
+        "pipe_server",
+        "set_socket_timeouts",
+        "socket_data",
+        "tcp_connect",
+        "tcp_server",
+        "write_socket_data",
+    },
+    "draining": {"DrainReport"},
+    "events": {"DNSError", "TCPEOF", "TCPError", "TCPEvent", "TCPRefused", "TCPReset", "TCPTLSError", "TCPTimeout"},
+    "legacy": {"makefile"},
+    "server": {"SocketStreamServer"},
+    "start_up": {"server_terminate", "start_up_server"},
+    "waiting": {
+        "WaitSet",
+        "noticed_socket_stream",
+        "process_wait",
+        "wait_for_input_streams",
+        "wait_for_input_streams_returning_first",
+    },
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name in _MODULES_ON_DEMAND:
+        return importlib.import_module(f"{__name__}.{name}")
+    for module, names in _MODULES_ON_DEMAND.items():
+        if name in names:
+            value = getattr(importlib.import_module(f"{__name__}.{module}"), name)
+            globals()[name] = value
+            return value
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__, *_MODULES_ON_DEMAND})
+
 
 __all__ = [
     "TCPEOF",

@@ -37,15 +37,15 @@ _SIOCOUTQNSD = 0x894B if sys.platform.startswith("linux") else 0
 _POLLRDHUP = getattr(select, "POLLRDHUP", 0)
 
 
-def _original(module: ModuleType, name: str) -> Any:
+def original(module: ModuleType, name: str) -> Any:
     """What a function was before gevent patched it. Where nothing is patched, `gevent.monkey` need not be loaded for that."""
     monkey = sys.modules.get("gevent.monkey")
     return getattr(module, name) if monkey is None else monkey.get_original(module.__name__, name)
 
 
-_poll = _original(select, "poll")
+_poll = original(select, "poll")
 monotonic = time.monotonic
-thread_id = _original(_thread, "get_ident")
+thread_id = original(_thread, "get_ident")
 
 
 def compiled() -> bool:

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import _socket
 import errno
+import socket as sockets
 from collections.abc import Callable
 from typing import Any
 
 import gevent.socket
-from gevent import monkey
 from gevent.hub import Hub
 
 import geventstreams._system as _system
@@ -21,7 +21,7 @@ from geventstreams.errors import StreamError
 from geventstreams.transport import Wakeup, address_name
 
 _READ = 1
-_Socket = monkey.get_original("socket", "socket")
+_Socket = _system.original(sockets, "socket")
 
 GONE = frozenset({errno.ECONNABORTED, errno.ECONNRESET, errno.EPROTO, errno.EINTR, errno.ETIMEDOUT, errno.ENETDOWN,
                   errno.ENETUNREACH, errno.EHOSTDOWN, errno.EHOSTUNREACH, errno.ENOPROTOOPT, errno.EOPNOTSUPP})

@@ -6,8 +6,8 @@ Rule for the next editor: what is given is checked before anything is looked up.
 from __future__ import annotations
 
 import _socket
-import ipaddress
-from typing import Any, NamedTuple
+import contextlib
+from typing import Any
 
 import gevent
 import gevent.socket
@@ -25,13 +25,14 @@ Address = tuple[int, Any]
 """A family, and an address of it as `bind` and `connect` take it."""
 
 
-class Query(NamedTuple):
+class Query:
     """What is looked up. Without a host: the addresses on which this machine can be reached."""
 
-    host: str | None
-    is_literal: bool
-    service: int | str
-    family: int
+    def __init__(self, host: str | None, is_literal: bool, service: int | str, family: int) -> None:
+        self.host = host
+        self.is_literal = is_literal
+        self.service = service
+        self.family = family
 
 
 def host_name(name: str, host: Any) -> tuple[str, bool]:
@@ -39,21 +40,26 @@ def host_name(name: str, host: Any) -> tuple[str, bool]:
 
     It may be given as a name, a literal, an integer (IPv4), or an object of `ipaddress`.
     """
-    if isinstance(host, (ipaddress.IPv4Address, ipaddress.IPv6Address)):
-        return str(host), True
     if isinstance(host, int) and not isinstance(host, bool):
         if not 0 <= host < 2**32:
             raise ValueError(f"{name} as an integer must be an IPv4 address within 0..{2**32 - 1}, not {host!r}")
-        return str(ipaddress.IPv4Address(host)), True
+        return _socket.inet_ntoa(host.to_bytes(4, "big")), True
+    if hasattr(host, "packed") and _is_literal(str(host)):
+        return str(host), True
     if not isinstance(host, str):
         raise TypeError(f"{name} must be a name, an IP literal, an integer or an ipaddress object, not {host!r}")
     if not host or "\0" in host:
         raise ValueError(f"{name} must not be empty or contain a NUL character, not {host!r}")
-    try:
-        ipaddress.ip_address(host)
-    except ValueError:
-        return host, False
-    return host, True
+    return host, _is_literal(host)
+
+
+def _is_literal(host: str) -> bool:
+    """Whether this is an IP address. The module `ipaddress` would say so, too; it takes long to load."""
+    for family, text in ((_socket.AF_INET, host), (_socket.AF_INET6, host.partition("%")[0])):
+        with contextlib.suppress(OSError, ValueError):
+            _socket.inet_pton(family, text)
+            return True
+    return False
 
 
 def port_or_name(name: str, service: Any) -> int | str:
@@ -79,8 +85,8 @@ def look_up(query: Query, deadline: float = NEVER) -> list[Address]:
 
     Only what has to be looked up goes to gevent's resolver, whose errors come out as they are.
     """
-    host, is_literal, service, family = query
-    if (host is None or is_literal) and isinstance(service, int):
+    host, service, family = query.host, query.service, query.family
+    if (host is None or query.is_literal) and isinstance(service, int):
         flags = _socket.AI_NUMERICHOST | _socket.AI_PASSIVE
         return _distinct(_socket.getaddrinfo(host, service, family, _socket.SOCK_STREAM, 0, flags))
     if host is not None:

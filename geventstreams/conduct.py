@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, TypedDict
+from typing import Any
 
 from geventstreams import arguments
 from geventstreams.elements import ElementType
@@ -16,24 +16,6 @@ LOW_WATER = 65536
 
 ReadCallback = Callable[[Any, Any], object]
 Callback = Callable[[Any], object]
-
-
-class ConductArguments(TypedDict, total=False):
-    """What clients and servers take by keyword for their connections."""
-
-    connect_cb: Callback | None
-    write_cb: Callback | None
-    stream: bool
-    dont_drain_read_buffer: bool | None
-    read_timeout: float | None
-    write_timeout: float | None
-    half_close: bool
-    high_water: int
-    low_water: int
-    element_type: Any
-    encoding: str
-    line_limit: float | None
-    linger_timeout: float | None
 
 
 class Conduct:

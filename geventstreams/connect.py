@@ -19,11 +19,30 @@ from geventstreams.elements import ElementType
 from geventstreams.errors import ConnectError, StreamError
 from geventstreams.race import Preparation, Race
 from geventstreams.stream import SocketStream
-from geventstreams.stream_options import StreamArguments, StreamOptions
+from geventstreams.stream_options import StreamOptions
 from geventstreams.transport import address_name
 
 if TYPE_CHECKING:
+    from typing import TypedDict
+
     from typing_extensions import Unpack
+
+    class StreamArguments(TypedDict, total=False):
+        """What is said by keyword of a stream that is made."""
+
+        direction: str
+        element_type: Any
+        encoding: str
+        read_timeout: float | None
+        write_timeout: float | None
+        line_limit: float | None
+        linger_timeout: float | None
+        ssl_ctx: Any
+        ctx_configure_callback: Callable[[Any], object] | None
+        ssl_configure_callback: Callable[[Any], object] | None
+        handshake_timeout: float | None
+        allow_truncation: bool
+        stream_class: type[SocketStream]
 
     class UnixArguments(StreamArguments, total=False):
         """What `open_unix_stream` takes by keyword, `errorp` apart."""

@@ -6,7 +6,7 @@ Rule for the next editor: all that the stream's constructor would refuse is refu
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, TypedDict
+from typing import Any
 
 from geventstreams import arguments
 from geventstreams.connected import Connected
@@ -14,24 +14,6 @@ from geventstreams.elements import element_type as element_type_of
 from geventstreams.elements import encoding as encoding_of
 from geventstreams.stream import DIRECTIONS, SocketStream
 from geventstreams.tls_contexts import TLSTerms
-
-
-class StreamArguments(TypedDict, total=False):
-    """What openers and servers take by keyword for the streams that they make."""
-
-    direction: str
-    element_type: Any
-    encoding: str
-    read_timeout: float | None
-    write_timeout: float | None
-    line_limit: float | None
-    linger_timeout: float | None
-    ssl_ctx: Any
-    ctx_configure_callback: Callable[[Any], object] | None
-    ssl_configure_callback: Callable[[Any], object] | None
-    handshake_timeout: float | None
-    allow_truncation: bool
-    stream_class: type[SocketStream]
 
 
 class StreamOptions:

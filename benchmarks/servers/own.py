@@ -1,4 +1,4 @@
-"""geventstreams: a greenlet and a `SocketStream` for each connection."""
+"""geventstreams: a greenlet and a `SocketStream` for each connection of a `SocketStreamServer`."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import socket
 from collections.abc import Callable, Mapping
 from typing import Any
 
-import gevent.server
 import gevent.socket
 
 import geventstreams
@@ -26,23 +25,18 @@ def stream_arguments(options: Mapping[str, Any]) -> dict[str, Any]:
     return arguments
 
 
-def _serve(listener: socket.socket, options: Mapping[str, Any], talk: Callable[[Any], None]) -> None:
-    arguments = stream_arguments(options)
-
-    def handle(connection: Any, _address: object) -> None:
-        with geventstreams.SocketStream(connection, **arguments) as stream:
-            talk(stream)
-
-    gevent.server.StreamServer(gevent.socket.socket(fileno=listener.detach()), handle).serve_forever()
+def _serve(listener: socket.socket, options: Mapping[str, Any], talk: Callable[[Any, Any], object]) -> None:
+    connections = gevent.socket.socket(fileno=listener.detach())
+    geventstreams.SocketStreamServer(connections, talk, **stream_arguments(options)).serve_forever()
 
 
-def _echo(stream: Any) -> None:
+def _echo(stream: Any, _address: object) -> None:
     while line := stream.readline():
         stream.write(line)
         stream.flush()
 
 
-def _receive(stream: Any) -> None:
+def _receive(stream: Any, _address: object) -> None:
     while header := stream.read(HEADER.size):
         left, size = HEADER.unpack(header)
         space = memoryview(bytearray(size))
@@ -52,7 +46,7 @@ def _receive(stream: Any) -> None:
         stream.flush()
 
 
-def _lines(stream: Any) -> None:
+def _lines(stream: Any, _address: object) -> None:
     while header := stream.read(HEADER.size):
         left, _ = HEADER.unpack(header)
         while left:
@@ -61,7 +55,7 @@ def _lines(stream: Any) -> None:
         stream.flush()
 
 
-def _send(stream: Any) -> None:
+def _send(stream: Any, _address: object) -> None:
     while header := stream.read(HEADER.size):
         piece, times = pieces(*HEADER.unpack(header))
         for _ in range(times):
@@ -90,17 +84,10 @@ def send(listener: socket.socket, options: Mapping[str, Any]) -> None:
 
 
 def one_line(listener: socket.socket, options: Mapping[str, Any]) -> None:
-    """Our own server: one line of each connection; it closes the stream when the handler returns."""
-
-    def handle(stream: Any, _address: object) -> None:
-        stream.write(stream.readline())
-
-    connections = gevent.socket.socket(fileno=listener.detach())
-    geventstreams.SocketStreamServer(connections, handle, **stream_arguments(options)).serve_forever()
+    """One line of each connection; the server closes the stream when the handler returns."""
+    _serve(listener, options, lambda stream, _address: stream.write(stream.readline()))
 
 
 def relay(listener: socket.socket, options: Mapping[str, Any]) -> None:
     """Our relay, to a server that receives."""
-    handler = RelayHandler(Upstream(*upstream.start()))
-    connections = gevent.socket.socket(fileno=listener.detach())
-    geventstreams.SocketStreamServer(connections, handler, **stream_arguments(options)).serve_forever()
+    _serve(listener, options, RelayHandler(Upstream(*upstream.start())))
