@@ -35,8 +35,10 @@ cdef class Board:
 
 
 cdef class Roster(Board):
+    cdef public bint remembered
     cdef list _bells
 
+    cpdef bint is_in_use(self)
     cpdef bint lists(self, list streams) except? False
 
 

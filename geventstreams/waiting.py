@@ -157,7 +157,17 @@ class Roster(Board):
 
     def __init__(self, hub: Hub, streams: list[Any]) -> None:
         Board.__init__(self, hub)
+        self.remembered = True
         self._bells = [self.hang(stream) for stream in streams]
+
+    def is_in_use(self) -> bool:
+        """Whether somebody waits with it: then its bells have to stay where they are."""
+        return self._active > 0
+
+    def end(self) -> None:
+        Board.end(self)
+        if self._hangs_on and not self.remembered:
+            self.take_down()
 
     def bells(self) -> list[Bell]:
         return self._bells
@@ -177,7 +187,7 @@ _rosters: weakref.WeakKeyDictionary[Hub, list[Roster]] = weakref.WeakKeyDictiona
 
 
 def _roster_of(given: list[Any]) -> Roster:
-    """The remembered roster of these streams, or a new one, which is then remembered in place of the one that was not used for longest.
+    """The remembered roster of these streams, or a new one, which is then remembered in place of an older one that nobody waits with.
 
     Whatever is closed or cannot be waited for is refused before a bell is hung or an octet sent.
     """
@@ -189,10 +199,15 @@ def _roster_of(given: list[Any]) -> Roster:
     streams = list({id(stream): stream for stream in given}.values())
     _refuse_strangers(streams)
     _refuse_closed(streams)
-    if len(rosters) >= REMEMBERED:
-        rosters.pop(0).take_down()
     roster = Roster(hub, streams)
-    rosters.append(roster)
+    unused = [other for other in rosters if not other.is_in_use()] if len(rosters) >= REMEMBERED else []
+    if unused:
+        rosters.remove(unused[0])
+        unused[0].take_down()
+    if len(rosters) < REMEMBERED:
+        rosters.append(roster)
+    else:
+        roster.remembered = False
     return roster
 
 

@@ -327,7 +327,7 @@ def _heard(plain: socket.socket) -> bytes:
 def _is_answer(front: Front, said: bytes, heard: bytes) -> None:
     """Fails where a front answers what it must not: an echo the same, TLS with an alert, who wants a header not at all."""
     if front.context is not None:
-        assert heard[:3] in (b"", b"\x15\x03\x01", b"\x15\x03\x03"), (front.name, heard)
+        assert heard[:2] in (b"", b"\x15\x03"), (front.name, heard)  # with the version that the nonsense seemed to have
     else:
         assert (b"" if front.greeting else said).startswith(heard), (front.name, heard)
 

@@ -147,9 +147,9 @@ def test_five_of_each(spawn, serve, office):
 def test_idle_is_who_waits_for_input_in_any_way(task, serve):
     """A handler that waits in a wait for streams, or by another greenlet, is idle too."""
     server = serve()
-    client = dial(server, task)
-    assert server.stop(10) == (0, 1, 0)
-    assert ended(client) == b"good-bye\n"
+    clients = [dial(server, task) for _ in range(20)]
+    assert server.stop(10) == (0, 20, 0)
+    assert [ended(client) for client in clients] == [b"good-bye\n"] * 20
 
 
 def test_a_busy_handler_that_waited_before_is_busy(serve, office):

@@ -15,6 +15,7 @@ import gevent.socket
 import gevent.util
 import pytest
 from gevent import get_hub
+from pairs import wait_until
 
 from geventstreams import (
     SocketStream,
@@ -320,6 +321,44 @@ class TestTogether:
         victim.kill()
         send(peers[0], b"x")
         assert inputs[0].read(1) == b"x"
+
+
+class TestManyAtOnce:
+    def test_each_waits_for_its_own(self, make_pair):
+        """Of 50 greenlets that wait for a stream each at the same time every one is woken by its input, and by no other."""
+        pairs = [make_pair() for _ in range(50)]
+        waiting = [gevent.spawn(wait_for_input_streams, [ours]) for ours, _ in pairs]
+        wait_until(lambda: all(ours.is_idle() for ours, _ in pairs), seconds=20)
+        for parity in (0, 1):
+            for greenlet, (ours, theirs) in list(zip(waiting, pairs, strict=True))[parity::2]:
+                assert not greenlet.ready()
+                send(theirs, b"x")
+                assert greenlet.get(timeout=20) == [ours]
+        waiting = [gevent.spawn(wait_for_input_streams_returning_first, [theirs], timeout=20) for _, theirs in pairs]
+        wait_until(lambda: all(theirs.is_idle() for _, theirs in pairs), seconds=20)
+        for ours, theirs in pairs:
+            theirs.close(abort=True)
+            ours.close(abort=True)
+        assert [each.get(timeout=20) for each in waiting] == [theirs for _, theirs in pairs]
+
+    def test_those_who_do_not_fit_leave_nothing(self, make_pair):
+        """Where more lists are waited for than are remembered, the others leave no watcher behind: an event later finds nobody."""
+        pairs = [make_pair() for _ in range(30)]
+        for _ in range(3):
+            waiting = [gevent.spawn(wait_for_input_streams, [ours, *(other for other, _ in pairs[:2])]) for ours, _ in pairs]
+            wait_until(lambda: all(ours.is_idle() for ours, _ in pairs), seconds=20)
+            for greenlet in waiting[::2]:
+                greenlet.kill()
+            for _, theirs in pairs[1::2]:
+                send(theirs, b"x")
+            gevent.joinall(waiting, timeout=20, raise_error=True)
+            for ours, _ in pairs[1::2]:
+                assert ours.read(1) == b"x"
+        del waiting, greenlet  # a killed one holds the frames that it was in
+        gc.collect()
+        ours = {stream for stream, _ in pairs}
+        bells = [bell for bell in gc.get_objects() if type(bell).__name__ == "Bell" and bell.stream() in ours]
+        assert 0 < len(bells) <= 8 * 3
 
 
 class TestNothingIsLeft:
