@@ -351,6 +351,8 @@ class Conduit:
         try:
             self._take_turn()
             try:
+                if self._output_pass != PROCESS.number:
+                    self._refuse_output()
                 self._raise_failure()
                 while self.output.end - self.output.start > BLOCK:
                     self._send_or_wait(self._write_limit)
@@ -400,10 +402,10 @@ class Conduit:
         if self._turn.holder is not None:
             self._refuse_thread()
         taken = self._turn.take(self._hub, self._write_limit)
-        if self._output_pass != PROCESS.number:
+        if self._closed or self._birth_pass != PROCESS.number:
             if taken:
                 self._turn.give()
-            self._refuse_output()
+            self._refuse()
         if not taken:
             raise self._write_timeout(self._write_limit)
 
@@ -550,6 +552,8 @@ class Conduit:
             self._refuse_output()
         self._refuse_thread()
         self._flush_buffer()
+        if self._output_ended:
+            return  # another greenlet has come first
         self._output_ended = True
         self._renew_passes()
         self._say_end(self._write_limit)

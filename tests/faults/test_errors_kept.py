@@ -33,7 +33,7 @@ MESSAGE = bytes(2**20)
 
 def time_out(stream: Any, _peer: Any) -> None:
     """Ended by a Timeout of gevent's."""
-    with gevent.Timeout(1e-4):
+    with gevent.Timeout(0.001):
         stream.read(1000)
 
 
