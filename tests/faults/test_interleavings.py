@@ -129,7 +129,8 @@ class Scene:
 
     def peer_attaches(self, side: str) -> None:
         """The peer shakes hands."""
-        self.shaking = gevent.spawn(outcome, lambda: self.peer.attach_ssl(**self.kit.arguments(side)))
+        # The hello may come right behind what was said in plain text.
+        self.shaking = gevent.spawn(outcome, lambda: self.peer.attach_ssl(**self.kit.arguments(side), prefetched="handshake"))
 
     def talk(self) -> None:
         """The peer says more than anybody waits for."""
