@@ -231,23 +231,24 @@ def close_in_its_flush(scene: Scene) -> Any:
     return scene.start(scene.stream.close)
 
 
-def close_that_lingers(scene: Scene) -> Any:
+def with_the_system(scene: Scene) -> None:
+    """Has output with the system that it cannot send: more than the gate takes, and less than any system does."""
     scene.gate.there.hold()
-    scene.stream.socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 2**22)
-    scene.write(BIG * 2)
+    scene.stream.socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 2**18)
+    scene.write(BIG[:150_000])
     scene.stream.flush()
+    assert scene.stream.unsent == 0
+
+
+def close_that_lingers(scene: Scene) -> Any:
+    with_the_system(scene)
     return scene.start(scene.stream.close)
 
 
 def without_room(scene: Scene) -> None:
-    """Leaves the system with output, and no room for more, but the stream with none."""
-    scene.gate.there.hold()
-    near = scene.stream.socket
-    near.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 2**22)
-    scene.write(BIG)
-    scene.stream.flush()
-    near.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 2048)
-    assert scene.stream.unsent == 0
+    """The same, and the system takes nothing more."""
+    with_the_system(scene)
+    scene.stream.socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 2048)
 
 
 def close_in_its_goodbye(scene: Scene) -> Any:
