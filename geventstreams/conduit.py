@@ -552,11 +552,14 @@ class Conduit:
             self._refuse_output()
         self._refuse_thread()
         self._flush_buffer()
-        if self._output_ended:
-            return  # another greenlet has come first
-        self._output_ended = True
-        self._renew_passes()
-        self._say_end(self._write_limit)
+        self._end_flushed_output()
+
+    def _end_flushed_output(self) -> None:
+        """The same, when all is sent, unless another greenlet has come first meanwhile."""
+        if not self._output_ended:
+            self._output_ended = True
+            self._renew_passes()
+            self._say_end(self._write_limit)
 
     def _end_input(self, drop: bool) -> None:
         """Takes no more from the system; what is buffered can be read, unless it is dropped."""
