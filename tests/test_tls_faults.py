@@ -19,7 +19,7 @@ import gevent
 import pytest
 from pairs import Pairs, descriptors, open_descriptor, reset
 from servers.certificates import Certificates
-from tls_kit import NAME, VERSIONS, HandMade, TLSKit, other, outcome, records
+from tls_kit import HandMade, TLSKit, other, outcome, records
 from vocabulary import many
 
 import geventstreams
@@ -637,37 +637,6 @@ def test_a_forked_child_says_nothing(tls: TLSKit, side: str) -> None:
 
 
 # Leaks.
-
-
-@pytest.mark.parametrize("version", VERSIONS)
-def test_connections_leave_nothing(certificates: Certificates, pairs: Pairs, version: str) -> None:
-    """Thousands of TLS connections, each with an echo, the collector off: no descriptor and no unreachable object is left."""
-    kit = TLSKit(certificates, pairs, version)
-    client, server = kit.context("client"), kit.context("server")
-
-    def once() -> None:
-        near, far = kit.pairs.sockets()
-        kit.pairs.made.clear()
-        shaking = gevent.spawn(SocketStream, far, ssl_ctx=server)
-        with SocketStream(near, ssl_ctx=client, ssl_side="client", tlsext_host_name=NAME) as stream:
-            peer = shaking.get()
-            stream.sendall(b"echo\n")
-            peer.write(peer.readline())
-            peer.close()
-            assert stream.read() == b"echo\n"
-
-    for _ in range(3):
-        once()
-    gc.collect()
-    gc.disable()
-    try:
-        before = len(os.listdir("/proc/self/fd"))
-        for _ in range(many(100)):
-            once()
-        assert len(os.listdir("/proc/self/fd")) == before
-        assert gc.collect() == 0
-    finally:
-        gc.enable()
 
 
 @pytest.mark.parametrize("end", ["cut", "reset", "flip", "timeout", "alert"])

@@ -100,8 +100,8 @@ def _no_hang(stream: Any, size: int) -> bytes:
 
 def _until_of_model(separator: bytes) -> Callable[[io.BytesIO, int], bytes]:
     def take(model: io.BytesIO, size: int) -> bytes:
-        head, found, _ = model.getvalue()[model.tell() :].partition(separator)
-        return model.read(len(head) + len(found))
+        at = model.getvalue().find(separator, model.tell())  # of the very octets it was made of: nothing is copied
+        return model.read() if at < 0 else model.read(at + len(separator) - model.tell())
 
     return take
 

@@ -17,7 +17,6 @@ LONGER = {
     "test_http_to_the_tls_port": 10,  # 10,000 clients
     "test_tls_to_the_plain_port": 10,
     "test_a_line_without_end_takes_bounded_memory": 10,  # 64 MiB
-    "test_connections_leave_nothing": 100,  # 10,000 connections in each version
     "test_error_paths_leave_nothing": 50,  # 1,000 streams for every way to fail
 }
 

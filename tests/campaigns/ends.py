@@ -1,0 +1,92 @@
+"""Connections for campaigns: both transports of one over memory, TCP, a Unix socket, or TLS of either version over TCP."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import ssl
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import gevent
+from pairs import Pairs
+from servers import Certificates
+from tls_kit import NAME, VERSIONS, TLSKit
+
+from geventstreams.lisp import LispStream
+from geventstreams.testing import memory_pair
+from geventstreams.tls import DONE, NEEDS_INPUT, TLSTransport
+from geventstreams.tls_contexts import Session
+from geventstreams.transport import SocketTransport, Transport
+
+KINDS = ("memory", "tcp", "unix", *VERSIONS)
+
+Over = Callable[[Transport], Transport]
+"""Puts something over a transport: a hindrance, or a planted fault."""
+
+
+def itself(transport: Transport) -> Transport:
+    """Nothing is put over it."""
+    return transport
+
+
+class Ends:
+    """Makes connections of any kind. `buffers` is how many octets the system (or memory) holds, each way."""
+
+    def __init__(self, certificates: Certificates, buffers: int = 65536) -> None:
+        self.buffers = buffers
+        self._contexts: dict[str, tuple[ssl.SSLContext, ssl.SSLContext]] = {}
+        for version in VERSIONS:
+            kit = TLSKit(certificates, Pairs(), version)
+            self._contexts[version] = kit.context("client"), kit.context("server")
+
+    def transports(self, kind: str, below: Over = itself) -> tuple[Transport, Transport]:
+        """The near and the far end; `below` is put over the near one's socket, under any TLS."""
+        if kind == "memory":
+            near, far = memory_pair(self.buffers)
+            return below(near), far
+        plain = self.sockets(kind)
+        near, far = below(SocketTransport(plain[0])), SocketTransport(plain[1])
+        if kind in VERSIONS:
+            client, server = self._contexts[kind]
+            return shaken(Session(client, "client", NAME), near, Session(server, "server", None), far)
+        return near, far
+
+    def sockets(self, kind: str) -> tuple[socket.socket, socket.socket]:
+        """Two connected sockets, of Unix or of TCP."""
+        return Pairs().sockets("unix" if kind == "unix" else "tcp", self.buffers)
+
+    def contexts(self, version: str) -> tuple[ssl.SSLContext, ssl.SSLContext]:
+        """The client's and the server's context of a version of TLS."""
+        return self._contexts[version]
+
+    @contextlib.contextmanager
+    def streams(self, kind: str, below: Over = itself, above: Over = itself, make: Any = LispStream, **options: Any) -> Iterator[Any]:
+        """A stream over the near end, with `above` between the two, and one over the far end. Neither is open afterwards."""
+        near, far = self.transports(kind, below)
+        stream, peer = make(above(near), **options), LispStream(far)
+        try:
+            yield stream, peer
+        finally:
+            stream.abort()
+            peer.abort()
+
+
+def shaken(here: Session, near: Transport, there: Session, far: Transport) -> tuple[TLSTransport, TLSTransport]:
+    """TLS over both ends of a connection, both handshakes complete."""
+    made = TLSTransport(near), TLSTransport(far)
+    for transport, session in zip(made, (here, there), strict=True):
+        transport.begin(session)
+    beside = gevent.spawn(shake, made[1])
+    shake(made[0])
+    beside.get()
+    return made
+
+
+def shake(transport: TLSTransport) -> None:
+    """Drives one side's handshake to its end."""
+    while (needs := transport.shake_hands()) != DONE:
+        if needs == NEEDS_INPUT:
+            transport.wait_input(20)
+        else:
+            transport.wait_output(20)

@@ -1,0 +1,47 @@
+"""The short runs of the campaigns: with one seed, which GEVENTSTREAMS_CAMPAIGN_SEED changes."""
+
+from pathlib import Path
+
+import pytest
+from servers import Certificates
+
+from campaigns.characters import read_characters
+from campaigns.reading import read
+from campaigns.runs import SEED, SHORT, Kit, run
+from campaigns.tally import Tally
+from campaigns.writing import write
+
+LEAST = {"reading": 1_000_000, "writing": 130_000, "characters": 100_000, "PROXY headers": 5_000}
+"""Operations without which a campaign has not taken place."""
+
+LEAST_FAULTS = {"reading with faults": 100_000, "writing with faults": 20_000, "TLS records": 900, "system calls": 300}
+
+
+@pytest.fixture
+def kit(certificates: Certificates, tmp_path: Path) -> Kit:
+    return Kit(certificates, tmp_path)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", SHORT)
+def test_a_campaign_finds_nothing(name: str, kit: Kit, capsys: pytest.CaptureFixture[str]) -> None:
+    """What reliability asks for holds in every one of the random programs; the counts are printed with the seed that repeats them."""
+    with capsys.disabled():
+        print()
+        tally = run(name, SHORT[name], kit, SEED)
+    assert tally.operations >= LEAST.get(name, 100)
+    assert tally.faults >= LEAST_FAULTS.get(name, 0)
+
+
+@pytest.mark.parametrize("campaign", ["reading", "writing", "characters"])
+def test_the_same_seed_repeats_a_campaign(campaign: str, kit: Kit) -> None:
+    """Over memory two runs with one seed do the very same, and one with another seed does something else."""
+    digests = []
+    for seed in (5, 5, 6):
+        tally = Tally(campaign, seed)
+        if campaign == "characters":
+            read_characters(tally, kit.ends, "utf-8", 2000)
+        else:
+            {"reading": read, "writing": write}[campaign](tally, kit.ends, "memory", 2000, rate=0.1)
+        digests.append((tally.digest, tally.operations, tally.faults))
+    assert digests[0] == digests[1] != digests[2]

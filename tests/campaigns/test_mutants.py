@@ -1,0 +1,365 @@
+"""Each campaign finds what is planted: a lost octet, a doubled one, a timer that nobody stopped, a descriptor that nobody closed …
+
+A mutant is put where it works in both builds: between stream and transport, or into a subclass.
+"""
+
+import os
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import gevent
+import pytest
+from servers import Certificates
+
+from campaigns import system_calls
+from campaigns.characters import read_characters
+from campaigns.leaks import connect_and_close
+from campaigns.machine import make_up
+from campaigns.proxy_headers import read_headers
+from campaigns.reading import read
+from campaigns.runs import RATE, Kit
+from campaigns.tally import tallied
+from campaigns.tls_records import change_records
+from campaigns.writing import write
+from geventstreams.limits import ENDED, WOULD_WAIT
+from geventstreams.lisp import LispStream
+from geventstreams.proxy_protocol import ProxyError, read_proxy
+from geventstreams.stream import SocketStream
+from geventstreams.testing import TransportOver
+
+SEED = 3
+
+
+@pytest.fixture
+def kit(certificates: Certificates, tmp_path: Path) -> Kit:
+    return Kit(certificates, tmp_path)
+
+
+def finds(campaign: Callable[..., Any], *args: Any, **planted: Any) -> None:
+    """The campaign ends with an AssertionError that tells the seed."""
+    with pytest.raises(AssertionError, match=f"seed {SEED}, "), tallied("mutant", SEED) as tally:
+        campaign(tally, *args, **planted)
+
+
+class Flawed(TransportOver):
+    """A transport that does something wrong, every so many times."""
+
+    every = 300
+
+    def __init__(self, transport: Any) -> None:
+        TransportOver.__init__(self, transport)
+        self.times = 0
+
+    def _now(self) -> bool:
+        self.times += 1
+        return self.times % self.every == 0
+
+
+# Reading.
+
+
+class LosesAnOctet(Flawed):
+    """The last octet of a receipt is nowhere."""
+
+    def recv_into(self, space: memoryview, start: int, counts: list[int]) -> int:
+        count = TransportOver.recv_into(self, space, start, counts)
+        if count > 1 and self._now():
+            counts[-1] -= 1
+            count -= 1
+        return count
+
+
+class DoublesAnOctet(Flawed):
+    """The last octet of a receipt comes twice."""
+
+    def recv_into(self, space: memoryview, start: int, counts: list[int]) -> int:
+        count = TransportOver.recv_into(self, space, start, counts)
+        if 0 < count < len(space) - start and self._now():
+            space[start + count] = space[start + count - 1]
+            counts[-1] += 1
+            count += 1
+        return count
+
+
+class SwapsTwoOctets(Flawed):
+    """Two octets of a receipt change places."""
+
+    def recv_into(self, space: memoryview, start: int, counts: list[int]) -> int:
+        count = TransportOver.recv_into(self, space, start, counts)
+        if count > 1 and self._now():
+            space[start], space[start + 1] = space[start + 1], space[start]
+        return count
+
+
+class EndsTooEarly(Flawed):
+    """An end that nobody sent."""
+
+    def recv_into(self, space: memoryview, start: int, counts: list[int]) -> int:
+        return ENDED if self._now() else TransportOver.recv_into(self, space, start, counts)
+
+
+class LosesWhatComesWhenItIsStruck(TransportOver):
+    """What has arrived when a wait is ended by an exception is lost."""
+
+    def wait_input(self, limit: float) -> bool:
+        try:
+            return TransportOver.wait_input(self, limit)
+        except BaseException:
+            self.below.below.recv_into(memoryview(bytearray(1)), 0, [])  # type: ignore[attr-defined]  # below the hindrance
+            raise
+
+
+class ReadsLinesOctetByOctet(LispStream):
+    """Keeps half a line where an exception loses it."""
+
+    def readline(self, size: int | None = -1) -> bytes:
+        line = b""
+        while not line.endswith(b"\n") and (size is None or size < 0 or len(line) < size) and (octet := self.read(1)):
+            line += octet
+        return line
+
+
+@pytest.mark.parametrize("kind", ["memory", "tcp", "TLSv1.3"])
+@pytest.mark.parametrize("flaw", [LosesAnOctet, DoublesAnOctet, SwapsTwoOctets, EndsTooEarly])
+def test_differential_reading_finds_a_flaw(kit: Kit, kind: str, flaw: Any) -> None:
+    """An octet that is lost, doubled or moved, and an end that comes too early, are found, whatever carries the octets."""
+    finds(read, kit.ends, kind, 100_000, flaw=flaw)
+
+
+@pytest.mark.parametrize("planted", [{"flaw": LosesWhatComesWhenItIsStruck}, {"make": ReadsLinesOctetByOctet}], ids=["transport", "stream"])
+def test_reading_with_faults_finds_what_faults_lose(kit: Kit, planted: dict[str, Any]) -> None:
+    """What is lost only when an exception strikes is found where exceptions strike, and nowhere else."""
+    finds(read, kit.ends, "memory", 100_000, rate=RATE, **planted)
+    with tallied("the same without faults", SEED) as tally:
+        read(tally, kit.ends, "memory", 10_000, **planted)
+
+
+# Writing.
+
+
+class SendsOneLess(Flawed):
+    """Says that it has sent an octet more than it has."""
+
+    def send(self, octets: memoryview, start: int, stop: int) -> int:
+        if stop - start < 2 or not self._now():
+            return TransportOver.send(self, octets, start, stop)
+        count = TransportOver.send(self, octets, start, stop - 1)
+        return count if count == WOULD_WAIT else count + 1
+
+
+class SendsOneTwice(Flawed):
+    """Sends an octet and says nothing of it."""
+
+    def send(self, octets: memoryview, start: int, stop: int) -> int:
+        if self._now():
+            TransportOver.send(self, octets, start, start + 1)
+        return TransportOver.send(self, octets, start, stop)
+
+
+class SaysNothingWasAccepted(LispStream):
+    """Does not tell of a write that was ended and accepted."""
+
+    accepted = 0
+
+
+class KeepsTheCallersMemory(LispStream):
+    """Takes the rest of a message from the caller's memory when that has changed."""
+
+    def write(self, data: Any) -> int:
+        if isinstance(data, bytearray) and data:
+            gevent.spawn(LispStream.write, self, data)
+            return len(data)
+        return LispStream.write(self, data)
+
+
+@pytest.mark.parametrize("kind", ["memory", "tcp", "TLSv1.3"])
+@pytest.mark.parametrize("flaw", [SendsOneLess, SendsOneTwice])
+def test_writing_finds_a_flaw(kit: Kit, kind: str, flaw: Any) -> None:
+    """An octet that is not sent, or sent twice, is found."""
+    finds(write, kit.narrow, kind, 100_000, flaw=flaw)
+
+
+def test_writing_finds_memory_that_is_not_its_own(kit: Kit) -> None:
+    """A stream that sends what the caller's memory holds later is found."""
+    finds(write, kit.narrow, "memory", 10_000, make=KeepsTheCallersMemory)
+
+
+def test_writing_with_faults_finds_a_wrong_account(kit: Kit) -> None:
+    """A message that arrives although the stream says that it was not accepted is found."""
+    finds(write, kit.narrow, "memory", 100_000, rate=RATE, make=SaysNothingWasAccepted)
+
+
+# Characters.
+
+
+@pytest.mark.parametrize(
+    ("name", "planted"),
+    [("cp1252", {"taken_for": "cp1250"}), ("shift_jis", {"taken_for": "cp932"}), ("utf-16-le", {"taken_for": "utf-16-be"}),
+     ("utf-8", {"flaw": LosesAnOctet}), ("gb18030", {"flaw": SwapsTwoOctets})],
+)  # fmt: skip
+def test_characters_that_are_decoded_wrongly_are_found(kit: Kit, name: str, planted: dict[str, Any]) -> None:
+    """A codec that is nearly the right one, and octets that are not those that came, are found."""
+    finds(read_characters, kit.ends, name, 100_000, **planted)
+
+
+# Sequences.
+
+
+class ForgetsToClear(SocketStream):
+    def clear_input(self) -> None:
+        """Does nothing."""
+
+
+class ReadsNewlinesTwice(SocketStream):
+    def read_char(self, eof_error: bool = True, eof_value: Any = None) -> Any:
+        character = super().read_char(eof_error, eof_value)
+        if character == "\n":
+            self.unread_char(character)
+        return character
+
+
+class LosesHalfALine(SocketStream):
+    readline = ReadsLinesOctetByOctet.readline
+
+
+class FlushesAfterClearing(SocketStream):
+    def clear_output(self) -> None:
+        self.flush()
+
+
+class DoublesNewlines(SocketStream):
+    def fresh_line(self) -> bool:
+        super().fresh_line()
+        self.terpri()
+        return True
+
+
+@pytest.mark.parametrize(
+    "plant", [ForgetsToClear, ReadsNewlinesTwice, LosesHalfALine, FlushesAfterClearing, DoublesNewlines], ids=lambda kind: kind.__name__
+)
+def test_made_up_sequences_find_a_wrong_method(kit: Kit, plant: type[SocketStream]) -> None:
+    """A method that does something else than the model is found by the programs that call it."""
+    finds(make_up, kit.ends, 400, plant=plant)
+
+
+# System calls.
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("plant", "said"), [("closes twice", "one too often"), ("never closes", "0 closed"), ("waits for ever", "waits for more than")]
+)
+def test_failing_system_calls_find_a_careless_stream(kit: Kit, plant: str, said: str) -> None:
+    """A descriptor that is closed twice or never when something failed, and a wait without end, are found."""
+    found = system_calls.run(kit.directory, kit.certificates, 12, 1, plant, 1.0 if plant.startswith("waits") else 60)
+    assert any(said in finding for finding in found["findings"]), found
+
+
+# PROXY headers and TLS records.
+
+
+def lax(stream: Any, timeout: float) -> Any:
+    """Takes what is no header for one."""
+    try:
+        return read_proxy(stream, timeout)
+    except ProxyError:
+        if stream.buffered > 20:
+            return None
+        raise
+
+
+def greedy(stream: Any, timeout: float) -> Any:
+    """Takes an octet too much."""
+    said = read_proxy(stream, timeout)
+    stream.read(1)
+    return said
+
+
+@pytest.mark.parametrize("reader", [lax, greedy])
+def test_mutated_headers_find_a_careless_reader(kit: Kit, reader: Any) -> None:
+    """Something that is no header and was accepted, and an octet too much, are found."""
+    finds(read_headers, kit.ends, 5000, reader)
+
+
+@pytest.mark.parametrize("version", ["TLSv1.2", "TLSv1.3"])
+def test_changed_records_find_a_truncation_that_is_hidden(kit: Kit, version: str) -> None:
+    """A stream that takes a connection that was cut off for one that has ended is found."""
+    finds(change_records, kit.ends, version, 2000, allow_truncation=True)
+
+
+# Leaks.
+
+KEPT: list[Any] = []
+PIPE: list[int] = []
+
+
+@pytest.fixture
+def kept() -> Iterator[None]:
+    """What a mutant left behind is gone after the test."""
+    PIPE[:] = os.pipe()
+    yield
+    KEPT.extend(PIPE)
+    for thing in KEPT:
+        if isinstance(thing, int):
+            os.close(thing)
+        elif isinstance(thing, threading.Event):
+            thing.set()
+        elif not isinstance(thing, bytearray):
+            thing.stop()
+            thing.close()
+    KEPT.clear()
+
+
+class LeavesADescriptor(SocketStream):
+    def close(self, abort: bool = False) -> None:
+        KEPT.append(os.dup(self.fileno()))
+        super().close(abort)
+
+
+class LeavesATimer(SocketStream):
+    def close(self, abort: bool = False) -> None:
+        KEPT.append(gevent.get_hub().loop.timer(1000))
+        KEPT[-1].start(id, None)
+        super().close(abort)
+
+
+class LeavesAWatcher(SocketStream):
+    def close(self, abort: bool = False) -> None:
+        KEPT.append(gevent.get_hub().loop.io(PIPE[0], 1))
+        KEPT[-1].start(id, None)
+        super().close(abort)
+
+
+class LeavesAThread(SocketStream):
+    def close(self, abort: bool = False) -> None:
+        if len(KEPT) < 230:
+            KEPT.append(threading.Event())
+            threading.Thread(target=KEPT[-1].wait, daemon=True).start()
+        super().close(abort)
+
+
+class LeavesMemory(SocketStream):
+    def close(self, abort: bool = False) -> None:
+        KEPT.append(bytearray(b"x") * 100_000)
+        super().close(abort)
+
+
+class IsACycle(SocketStream):
+    def close(self, abort: bool = False) -> None:
+        self.myself = self
+        super().close(abort)
+
+
+PLANTS = {
+    LeavesADescriptor: "descriptors", LeavesATimer: "watchers", LeavesAWatcher: "watchers", LeavesAThread: "threads",
+    LeavesMemory: "octets of memory", IsACycle: "collector|objects more",
+}  # fmt: skip
+
+
+@pytest.mark.usefixtures("kept")
+@pytest.mark.parametrize("plant", PLANTS, ids=lambda kind: kind.__name__)
+def test_connections_that_leave_something_are_found(kit: Kit, plant: type[SocketStream]) -> None:
+    """A descriptor, a timer, a watcher, a thread, memory or a cycle for each connection is found."""
+    finds(connect_and_close, kit.ends, "tcp", 300, plant)
