@@ -27,6 +27,7 @@ def read_headers(tally: Tally, ends: Ends, count: int, read: Callable[[Any, floa
     for _ in range(count):
         tally.operations += 1
         octets = mutated(chance, chance.choice(HEADERS)) + chance.randbytes(chance.randrange(4)) + b"#behind it#"
+        tally.note(octets)
         near, far = ends.sockets("tcp")
         with SocketStream(near) as stream, far:
             far.sendall(octets)

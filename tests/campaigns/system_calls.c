@@ -4,8 +4,11 @@
 #define _GNU_SOURCE
 #include <dlfcn.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <poll.h>
 #include <stdarg.h>
+#include <sys/epoll.h>
+#include <sys/eventfd.h>
 #include <sys/socket.h>
 #include <sys/types.h>
 
@@ -102,6 +105,42 @@ int poll(struct pollfd *polled, nfds_t count, int timeout) {
     for (nfds_t i = 0; i < count; i++)
         if (strikes(polled[i].fd, __func__)) return -1;
     return REAL(poll)(polled, count, timeout);
+}
+
+/* Whatever else is opened may get the number of one that was closed. */
+static int renewed(int descriptor) {
+    if (descriptor >= 0 && descriptor < MOST && states[descriptor] == CLOSED) states[descriptor] = UNKNOWN;
+    return descriptor;
+}
+
+int dup(int descriptor) { return renewed(REAL(dup)(descriptor)); }
+int eventfd(unsigned int value, int flags) { return renewed(REAL(eventfd)(value, flags)); }
+int epoll_create1(int flags) { return renewed(REAL(epoll_create1)(flags)); }
+
+int pipe2(int ends[2], int flags) {
+    int code = REAL(pipe2)(ends, flags);
+    if (!code) renewed(ends[0]), renewed(ends[1]);
+    return code;
+}
+
+#define WITH_MODE(name)                                                                        \
+    int name(const char *path, int flags, ...) {                                               \
+        va_list rest;                                                                          \
+        va_start(rest, flags);                                                                 \
+        mode_t mode = flags & (O_CREAT | O_TMPFILE) ? va_arg(rest, mode_t) : 0;                \
+        va_end(rest);                                                                          \
+        return renewed(((int (*)(const char *, int, mode_t))dlsym(RTLD_NEXT, #name))(path, flags, mode)); \
+    }
+WITH_MODE(open)
+WITH_MODE(open64)
+
+int fcntl64(int descriptor, int command, ...) {
+    va_list rest;
+    va_start(rest, command);
+    void *argument = va_arg(rest, void *);
+    va_end(rest);
+    int code = ((int (*)(int, int, void *))dlsym(RTLD_NEXT, "fcntl64"))(descriptor, command, argument);
+    return command == F_DUPFD || command == F_DUPFD_CLOEXEC ? renewed(code) : code;
 }
 
 int socket(int family, int type, int protocol) { return made(REAL(socket)(family, type, protocol)); }

@@ -14,7 +14,11 @@ LIMIT = 60
 
 
 class Tally:
-    """The counts of one run of a campaign, and the source of all its chance."""
+    """The counts of one run of a campaign, and the source of all its chance.
+
+    The same seed draws the same data, calls and hindrances. Where a clock or the system decides who runs first, what comes of them may
+    differ in order: then a seed that found something finds it again nearly always.
+    """
 
     def __init__(self, name: str, seed: int) -> None:
         self.name = name

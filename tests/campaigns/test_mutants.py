@@ -161,7 +161,7 @@ class SendsOneTwice(Flawed):
 class SaysNothingWasAccepted(LispStream):
     """Does not tell of a write that was ended and accepted."""
 
-    accepted = 0
+    accepted = property(lambda self: 0, lambda self, value: None)
 
 
 class KeepsTheCallersMemory(LispStream):
