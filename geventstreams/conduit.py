@@ -284,15 +284,16 @@ class Conduit:
 
     def watch_input(self, listener: Any) -> None:
         """Calls `listener()` when `readable_now` may have become true, once the input is armed."""
+        self._transport.input_wakeup().listen(listener)
         if self._listeners is None:
             self._listeners = []
         self._listeners.append(listener)
-        self._transport.input_wakeup().listen(listener)
 
     def unwatch_input(self, listener: Any) -> None:
-        """The reverse of `watch_input`."""
-        if self._listeners is not None:
-            self._listeners = [other for other in self._listeners if other is not listener] or None
+        """The reverse of `watch_input`; of a listener that does not watch it is nothing."""
+        if self._listeners is None:
+            return
+        self._listeners = [other for other in self._listeners if other is not listener] or None
         self._transport.input_wakeup().unlisten(listener)
 
     def arm_input(self) -> None:
@@ -697,8 +698,8 @@ class BackgroundSender:
         self._conduit = weakref.ref(conduit)
         self._wakeup = wakeup
         self._listener: Any = self.on_room
-        wakeup.listen(self._listener)
         wakeup.arm()
+        wakeup.listen(self._listener)
 
     def on_room(self) -> None:
         """Called by the hub."""

@@ -7,6 +7,7 @@ cdef class HubHold:
     cdef object __weakref__
     cdef object switch
     cdef bint stays_armed
+    cdef object _loop
     cdef object _watcher
     cdef Py_ssize_t waiting
 
@@ -31,6 +32,7 @@ cdef class Wakeup:
     cdef readonly list listeners
 
     cpdef bint wait(self, double limit) except? False
+    cpdef void refuse_without_hub(self) except *
     cdef bint _wait_beside(self, double limit) except? False
     cpdef void fire(self) except *
     cdef void _tell(self) except *

@@ -45,6 +45,7 @@ class HubHold:
         self.switch = hub.switch
         self.stays_armed = stays_armed(hub.loop)
         self.waiting = 0
+        self._loop = hub.loop
         self._watcher = hub.loop.timer(_AGES, _AGES)
 
     def begin(self) -> None:
@@ -53,7 +54,8 @@ class HubHold:
 
     def end(self) -> None:
         """The last one waited: `waiting` has become 0."""
-        self._watcher.stop()
+        if self._loop.ptr:
+            self._watcher.stop()
 
 
 def _nothing() -> None:
@@ -80,6 +82,7 @@ class Wakeup:
     def __init__(self, hub: Hub, descriptor: int = -1, events: int = 0) -> None:
         self.hub = hub
         self.loop = hub.loop
+        self.refuse_without_hub()
         self.hold = hold_of(hub)
         self.descriptor = descriptor
         self.events = events
@@ -102,8 +105,7 @@ class Wakeup:
         current = getcurrent()
         if current is self.hub:
             raise BlockingSwitchOutError("a stream cannot wait in the hub's own greenlet")
-        if self.hub.loop is not self.loop:
-            raise StreamError("the hub of this stream was destroyed")
+        self.refuse_without_hub()
         if not self.armed:
             self.arm()
         self.fired = self.expired = False
@@ -126,6 +128,11 @@ class Wakeup:
                 self.disarm()
         return self.fired
 
+    def refuse_without_hub(self) -> None:
+        """Raises StreamError where the hub was destroyed, by which nobody would be woken any more. Its loop may live on."""
+        if self.loop is None or self.hub.loop is not self.loop:
+            raise StreamError("the hub of this stream was destroyed")
+
     def _wait_beside(self, limit: float) -> bool:
         """Waits although another greenlet waits here already."""
         beside = Wakeup(self.hub)
@@ -143,7 +150,8 @@ class Wakeup:
         self._tell()
         if self.waiter is not None and not self.fired:
             self.fired = True
-            self.loop.run_callback(self._resume)
+            if self.loop.ptr:
+                self.loop.run_callback(self._resume)
 
     def _on_event(self) -> None:
         # One event is enough for those who only listen; whoever waits will nearly always wait again, and finds the watcher armed.
@@ -167,6 +175,7 @@ class Wakeup:
 
     def arm(self) -> None:
         """Makes the next event of the descriptor known here."""
+        self.refuse_without_hub()
         if self.armed or self.descriptor < 0:
             return
         if self.watcher is None:
@@ -178,7 +187,8 @@ class Wakeup:
         """No event of the descriptor is known here any more."""
         if self.armed:
             self.armed = False
-            self.watcher.stop()
+            if self.loop.ptr:  # a loop that was destroyed took its watchers with it
+                self.watcher.stop()
 
     def listen(self, listener: Callable[[], object]) -> None:
         """Tells `listener` of every event from now on; whoever wants the descriptor's must also `arm`."""
@@ -210,8 +220,9 @@ class Wakeup:
 
     def _stop_timer(self) -> None:
         if self.timer is not None:
-            self.timer.stop()
-            self.timer.close()
+            if self.loop.ptr:
+                self.timer.stop()
+                self.timer.close()
             self.timer = None
             self.timer_due = NEVER
 
@@ -232,7 +243,8 @@ class Wakeup:
         self.descriptor = -1
         self._stop_timer()
         if self.watcher is not None:
-            self.watcher.close()
+            if self.loop.ptr:
+                self.watcher.close()
             self.watcher = None
         self.fire()
 

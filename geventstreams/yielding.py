@@ -10,7 +10,9 @@ from gevent.hub import Hub
 
 
 def go_round(hub: Hub) -> None:
-    """Waits until the loop has gone round once."""
+    """Waits until the loop has gone round once. Where the hub was destroyed there is nobody to wait for."""
+    if hub.loop is None:
+        return
     watcher = hub.loop.async_()
     try:
         hub.loop.run_callback(watcher.send)

@@ -22,6 +22,7 @@ def kit(certificates: Certificates, tmp_path: Path) -> Kit:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)
 @pytest.mark.parametrize("name", SHORT)
 def test_a_campaign_finds_nothing(name: str, kit: Kit, capsys: pytest.CaptureFixture[str]) -> None:
     """What reliability asks for holds in every one of the random programs; the counts are printed with the seed that repeats them."""
