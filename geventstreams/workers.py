@@ -122,7 +122,10 @@ class Slot:
     def begin(self) -> Worker:
         """Starts a worker, and another one whenever that ends unasked."""
         worker = self._supervisor.started(self)
-        self._take(worker)
+        if self.worker is None:
+            self._take(worker)
+        else:  # starting it was a wait, and a successor of the one before has come meanwhile
+            self._supervisor.greenlets.spawn(worker.leave_when_ready)
         return worker
 
     def _take(self, worker: Worker) -> None:

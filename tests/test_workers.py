@@ -312,6 +312,26 @@ def test_a_worker_that_dies_while_its_successor_starts(supervise, ours, tmp_path
     until(has_one, 20)
 
 
+def test_two_that_start_at_once_for_the_same_listeners(supervise, ours, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where a successor takes the place while another worker is being started for it, that one leaves again."""
+    supervisor, _ = supervise("echo ready; read line")
+    start = Supervisor.started
+    [slot] = supervisor._slots
+    with monkeypatch.context() as patched:
+
+        def started_late(supervisor: Supervisor, slot: workers.Slot) -> workers.Worker:
+            patched.undo()
+            first = slot.begin()
+            assert first.is_ready()
+            return start(supervisor, slot)
+
+        patched.setattr(Supervisor, "started", started_late)
+        late = slot.begin()
+    [worker] = supervisor.workers
+    assert worker is not late
+    until(lambda: ours() == [worker.pid], 20)
+
+
 def test_a_stop_while_a_successor_starts(supervise, ours, tmp_path) -> None:
     """A worker that is to replace another one when all are stopped is not killed: it leaves when it serves."""
     flag, left = tmp_path / "flag", tmp_path / "left"
