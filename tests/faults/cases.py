@@ -213,8 +213,28 @@ SERVERS = section(
       "test_cli_serve.test_same_port_can_be_served_again_at_once over TCP", "test_storms.test_restarts_under_load over TCP"]),
 )
 
+EVERYWHERE = " over TCP, Unix, TLS 1.2, TLS 1.3, memory"
+CAMPAIGN = "test_campaigns.test_a_campaign_finds_nothing"
+
+FUZZ = section(
+    "Random programs",
+    ("fuzz-reading", "1,000,000 random reads of both vocabularies, octets coming 1 to n at a time, give what `io.BytesIO` gives", KINDS,
+     [f"{CAMPAIGN}[reading]{EVERYWHERE}"]),
+    ("fuzz-reading-faults", "the same with 100,000 faults at random points: Timeouts, kills, spurious wake-ups, receipts that fail", KINDS,
+     [f"{CAMPAIGN}[reading with faults]{EVERYWHERE}"]),
+    ("fuzz-writing", "130,000 random writes, and as many as one likes in the long run: the peer compares", KINDS,
+     [f"{CAMPAIGN}[writing]{EVERYWHERE}"]),
+    ("fuzz-writing-faults", "the same with 20,000 faults", KINDS, [f"{CAMPAIGN}[writing with faults]{EVERYWHERE}"]),
+    ("fuzz-characters", "characters of all encodings against `codecs`", MEMORY, [f"{CAMPAIGN}[characters] over memory"]),
+    ("fuzz-system-calls", ("system calls that fail, each k-th of the first 200 with each error (every ninth in the short run): no hang, "
+                           "one close for each descriptor"), ("TCP", "TLS 1.3"), [f"{CAMPAIGN}[system calls] over TCP, TLS 1.3"]),
+)
+
 LEAKS = section(
     "Leaks",
+    ("connections", ("2,000 TCP and 300 TLS connections (100,000 and 20,000 in the long run), echo and close, the collector off: "
+                     "descriptors, unreachable objects, watchers, threads +0, memory at most +5 MiB"), NETWORK,
+     [f"{CAMPAIGN}[leaks] over TCP, TLS 1.2, TLS 1.3"]),
     ("errors-kept", "every error path 1,000 times with the exceptions kept: descriptors and watchers +0", ("TCP", "TLS 1.3"),
      ["test_errors_kept.test_errors_that_are_kept_keep_nothing_else"]),
     ("dies", "a stream dies by reference count alone", NETWORK,
@@ -229,4 +249,4 @@ INTERLEAVINGS = section(
      ["test_interleavings.test_what_comes_while_another_waits"]),
 )
 
-CASES = [*ENDS, *TIMEOUTS, *CANCELLATION, *CONCURRENCY, *LIMITS, *SECURITY, *WAITING, *SERVERS, *LEAKS, *INTERLEAVINGS]
+CASES = [*ENDS, *TIMEOUTS, *CANCELLATION, *CONCURRENCY, *LIMITS, *SECURITY, *WAITING, *SERVERS, *FUZZ, *LEAKS, *INTERLEAVINGS]

@@ -4,15 +4,21 @@ import time
 from typing import Any
 
 import gevent
+import pytest
 from gevent import get_hub
 from pairs import wait_until
 
+import geventstreams.conduit as conduit
 from geventstreams.lisp import LispStream
 from geventstreams.testing import memory_pair
 from geventstreams.testing.claims import ATTEMPTS
+from geventstreams.yielding import go_round
+
+SLICE = 0.005
+"""Seconds after which a stream lets others run."""
 
 LINE = b"x" * 999 + b"\n"
-LINES = 30_000
+LINES = 60_000
 
 
 def time_of_reading(in_hub: bool) -> float:
@@ -38,14 +44,26 @@ def time_of_reading(in_hub: bool) -> float:
     return took[0]
 
 
-def test_letting_others_run_costs_little() -> None:
-    """A reader that lets others run every few milliseconds has at least 0.95 of the throughput of one that does not."""
-    alone: list[float] = []
-    fair: list[float] = []
+def test_letting_others_run_costs_little(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Letting others run takes at most a twentieth of the time that passes from one time to the next: 0.95 of the throughput stays.
+
+    How often that is depends on how much of the machine others have, so it is counted, and what each time costs is measured.
+    """
+    rounds = 0
+
+    def counted(hub: Any) -> None:
+        nonlocal rounds
+        rounds += 1
+        go_round(hub)
+
+    monkeypatch.setattr(conduit, "go_round", counted)
+    costs: list[float] = []
+    alone = min(time_of_reading(True) for _ in range(3))
+    assert rounds == 0
     for _ in range(3 * ATTEMPTS):
-        alone.append(time_of_reading(True))
-        fair.append(time_of_reading(False))
-        if min(alone) >= 0.95 * min(fair):
+        rounds = 0
+        fair = time_of_reading(False)
+        costs.append((fair - alone) / max(rounds, 1))
+        if rounds and min(costs) <= SLICE / 20:
             return
-    figures: Any = [f"{1000 * min(one):.1f} ms" for one in (alone, fair)]
-    raise AssertionError(f"{figures[0]} without, {figures[1]} with others")
+    pytest.fail(f"each time costs {1000 * min(costs):.2f} ms of {1000 * SLICE:g}")
