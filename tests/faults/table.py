@@ -30,7 +30,6 @@ A dot means that the case is none of that kind's: what is only TCP's, or TLS's, 
 The tests of a case are named in `tests/faults/cases.py`.
 
 This page is made by programs, not by hand:
-
 """
 
 
