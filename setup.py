@@ -16,12 +16,13 @@ from setuptools.command.build_ext import build_ext
 from setuptools.errors import BaseError, CCompilerError
 
 try:
+    import greenlet
     from Cython.Build import cythonize
-except ImportError:  # built without isolation, by somebody who has no Cython
+except ImportError:  # built without isolation, by somebody who has not both of them
     cythonize = None
 
 PACKAGE = "geventstreams"
-TWINS = {"_bytes", "_system"}
+TWINS = {"_bytes", "_greenlets", "_system"}
 DIRECTIVES = {
     "language_level": 3,
     "annotation_typing": False,  # the annotations are for people and mypy; the .pxd holds the C types
@@ -74,6 +75,7 @@ def hot_modules():
             f"{PACKAGE}.{source.stem}",
             [str(source)],
             depends=[str(path) for path in declarations],
+            include_dirs=[str(Path(greenlet.__file__).parent.parent)],
             extra_compile_args=["-O3", "-g0"] if os.name == "posix" else [],
         )
         for source in sources

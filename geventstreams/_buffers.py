@@ -13,7 +13,8 @@ from geventstreams.limits import BLOCK, SMALL
 _LARGE = 16 * BLOCK
 _KEPT = 64
 _MANY = 4096
-_pool: list[memoryview] = []
+_pool: list[memoryview | None] = [None] * _KEPT
+"""Blocks that nobody uses, on top of entries for blocks not made yet: a short list would be reallocated by every pop and append."""
 
 
 class OctetQueue:
@@ -31,15 +32,18 @@ class OctetQueue:
         return self.end - self.start
 
     def _lease(self) -> None:
-        view = _pool.pop() if _pool else memoryview(bytearray(BLOCK))
+        view = _pool.pop()
+        if view is None:
+            _pool.append(None)
+            view = memoryview(bytearray(BLOCK))
         self.view = view
-        self.store = view.obj  # type: ignore[assignment]  # typeshed: any buffer
+        self.store = _bytes.owner(view)
         self.capacity = BLOCK
         self.leased = True
 
     def _release(self) -> None:
-        if self.leased and len(_pool) < _KEPT:
-            _pool.append(self.view)  # type: ignore[arg-type]  # leased: never None
+        if self.leased and len(_pool) < 2 * _KEPT:
+            _pool.append(self.view)
         self.store = self.view = None
         self.start = self.end = self.capacity = 0
         self.leased = False
@@ -133,7 +137,7 @@ class InputBuffer(OctetQueue):
         """Believes the counts that a transport noted; how many octets these were."""
         arrived = 0
         while self.counts:
-            count = self.counts.pop()
+            count = _bytes.take_last(self.counts)
             self.end += count
             arrived += count
         return arrived

@@ -4,6 +4,7 @@ from cpython.buffer cimport PyBUF_SIMPLE, PyBUF_WRITABLE, PyBUF_WRITE, PyBuffer_
 from cpython.bytearray cimport PyByteArray_AS_STRING, PyByteArray_Resize
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
 from cpython.memoryview cimport PyMemoryView_FromMemory
+from cpython.object cimport PyObject
 from cpython.unicode cimport PyUnicode_DecodeLatin1
 from libc.string cimport memchr, memcpy, memmove
 
@@ -19,6 +20,30 @@ cdef inline Py_ssize_t find_octet(bytearray store, int octet, Py_ssize_t start, 
 
 cdef inline Py_ssize_t find_octets(bytearray store, bytes wanted, Py_ssize_t start, Py_ssize_t stop) except -2:
     return store.find(wanted, start, stop)
+
+
+cdef extern from *:
+    """
+    // A list that is short for a moment keeps its memory: giving it back and asking anew costs more than all the rest.
+    static inline Py_ssize_t geventstreams_take_last(PyObject *list) {
+        Py_ssize_t last = PyList_GET_SIZE(list) - 1;
+        PyObject *item = PyList_GET_ITEM(list, last);
+        Py_ssize_t number = PyLong_AsSsize_t(item);
+        Py_SET_SIZE((PyVarObject *)list, last);
+        Py_DECREF(item);
+        return number;
+    }
+    """
+    Py_ssize_t geventstreams_take_last(object counts) except? -1
+    PyObject *PyMemoryView_GET_BASE(object view)  # borrowed
+
+
+cdef inline Py_ssize_t take_last(list counts) except? -1:
+    return geventstreams_take_last(counts)
+
+
+cdef inline bytearray owner(object view):
+    return <bytearray>PyMemoryView_GET_BASE(view)
 
 
 cdef inline int octet_at(bytearray store, Py_ssize_t index) noexcept:

@@ -57,6 +57,16 @@ def tail(data: bytes | memoryview, count: int) -> int:
     return int.from_bytes(data[max(0, count - 4) : count], "big")
 
 
+def owner(view: memoryview) -> bytearray:
+    """What a view of a whole bytearray was made of."""
+    return view.obj  # type: ignore[return-value]  # typeshed: any buffer
+
+
+def take_last(counts: list[int]) -> int:
+    """Takes the last number off a list that is not empty."""
+    return counts.pop()
+
+
 def blank(size: int) -> bytes | bytearray:
     """`size` octets that are not yet written; until `cut_blank` has finished them, nobody else may see them."""
     return bytearray(size)

@@ -1,5 +1,5 @@
 cimport geventstreams.arguments as arguments
-from geventstreams.conduit cimport Process
+from geventstreams.process cimport Process
 from geventstreams.pumped cimport Connection, PumpedStream
 
 cdef Process PROCESS

@@ -10,10 +10,10 @@ from __future__ import annotations
 from typing import Any
 
 import geventstreams.arguments as arguments
-from geventstreams.conduit import PROCESS
 from geventstreams.elements import ElementType
 from geventstreams.errors import EndOfFile, LineTooLong, StreamClosed
 from geventstreams.files import SharedFile, file_over, halves
+from geventstreams.process import PROCESS
 from geventstreams.pumped import Connection, NotYet, PumpedStream
 
 ALL = -1

@@ -1,5 +1,6 @@
 cimport geventstreams.arguments as arguments
-from geventstreams.conduit cimport Conduit, Process
+from geventstreams.conduit cimport Conduit
+from geventstreams.process cimport Process
 
 
 cdef Process PROCESS

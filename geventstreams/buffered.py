@@ -13,9 +13,10 @@ from types import TracebackType
 from typing import Any
 
 import geventstreams.arguments as arguments
-from geventstreams.conduit import ORDERLY, PROCESS, Conduit
+from geventstreams.conduit import ORDERLY, Conduit
 from geventstreams.errors import IncompleteRead, LineTooLong, StreamClosed
 from geventstreams.limits import BLOCK, NEVER
+from geventstreams.process import PROCESS
 from geventstreams.transport import Transport
 
 DIRECT = 8192
@@ -207,7 +208,7 @@ class BufferedStream(Conduit):
         limit = self._line_limit
         while True:
             length = self.input.line_length()
-            held = len(self.input)
+            held = self.input.end - self.input.start
             if 0 <= wanted <= limit and (length or held) >= wanted:
                 return wanted
             if (length or held) > limit:

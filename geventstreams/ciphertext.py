@@ -48,7 +48,7 @@ class Ciphertext:
             view = memoryview(bytearray(WIDE))
         store, start, held = self.store, self.start, self.end - self.start
         self.view = view
-        self.store = view.obj  # type: ignore[assignment]  # typeshed: any buffer
+        self.store = _bytes.owner(view)
         self.leased = True
         self.start, self.end = 0, held
         if held:
@@ -74,7 +74,7 @@ class Ciphertext:
     def absorb(self) -> None:
         """Believes the counts that a transport noted."""
         while self.counts:
-            self.end += self.counts.pop()
+            self.end += _bytes.take_last(self.counts)
 
     def append(self, octets: bytes) -> None:
         """Puts octets behind what is held."""

@@ -1,6 +1,10 @@
+cimport cython
+
 cimport geventstreams._bytes as _bytes
+cimport geventstreams._greenlets as _greenlets
 cimport geventstreams._system as _system
 from geventstreams._buffers cimport InputBuffer, OutputBuffer
+from geventstreams.process cimport Process
 from geventstreams.transport cimport Transport
 from geventstreams.turn cimport Turn
 
@@ -10,11 +14,10 @@ cdef Py_ssize_t BLOCK
 cdef Py_ssize_t WOULD_WAIT
 
 
-cdef class Process:
-    cdef public long number
-
-
 cdef double SLICE
+cdef long NO_PASS
+cdef long long NO_TAIL
+cdef Process PROCESS
 
 
 cdef class Conduit:
@@ -63,6 +66,7 @@ cdef class Conduit:
     cdef void _refuse_thread(self) except *
     cpdef bint _fill_buffer(self) except? False
     cdef Py_ssize_t _receive(self, target, Py_ssize_t at) except? -2
+    @cython.locals(left=double, started=double)
     cdef Py_ssize_t _receive_waiting(self, target, Py_ssize_t at) except? -2
     cdef Py_ssize_t _receive_now(self, target, Py_ssize_t at) except? -2
     cdef void _raise_end(self) except *
@@ -79,6 +83,7 @@ cdef class Conduit:
     cdef void _send_message(self, data, Py_ssize_t count) except *
     cdef void _adopt_rest(self) except *
     cdef void _take_turn(self) except *
+    @cython.locals(left=double, started=double)
     cdef void _send_or_wait(self, double limit) except *
     cdef void _refuse_if_ended(self) except *
     cdef bint _send_now(self) except? False

@@ -10,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import errno
 import io
-import os
 import warnings
 import weakref
 from typing import Any
@@ -19,6 +18,7 @@ import gevent
 from gevent import get_hub, getcurrent
 
 import geventstreams._bytes as _bytes
+import geventstreams._greenlets as _greenlets
 import geventstreams._system as _system
 from geventstreams import arguments
 from geventstreams._buffers import InputBuffer, OutputBuffer
@@ -37,32 +37,17 @@ from geventstreams.errors import (
     noted,
     renewed,
 )
-from geventstreams.limits import BLOCK, NEVER, WOULD_WAIT
+from geventstreams.limits import BLOCK, NEVER, NO_TAIL, WOULD_WAIT
+from geventstreams.process import NO_PASS, PROCESS
 from geventstreams.transport import Transport, Wakeup
 from geventstreams.turn import Turn
 from geventstreams.yielding import go_round
 
-NO_PASS = -1
-NO_TAIL = -1
 ORDERLY = ("end of file",)
 """The end state of an input whose peer said that it had sent everything; other ends are errors that were `noted`."""
 
 SLICE = 0.005
 """Seconds for which a half that never has to wait keeps the hub to itself."""
-
-class Process:
-    """This process: its number changes when it is a forked child, and so every stream of the parent loses its passes."""
-
-    def __init__(self) -> None:
-        self.number = 1
-
-    def forked(self) -> None:
-        """Called in a forked child."""
-        self.number += 1
-
-
-PROCESS = Process()
-os.register_at_fork(after_in_child=PROCESS.forked)
 
 
 class Conduit:
@@ -159,7 +144,7 @@ class Conduit:
             return 0
         if self._thread != _system.thread_id():
             self._refuse_thread()
-        self._reader = getcurrent()
+        self._reader = _greenlets.current()
         self._input_pass = NO_PASS
         try:
             return self._receive_waiting(target, at)
@@ -223,7 +208,7 @@ class Conduit:
             if target is None:
                 self.input.absorb()
             else:
-                self.input.counts.pop()
+                _bytes.take_last(self.input.counts)
             self.octets_in += count
             self.timed_out = False
         elif count == 0:

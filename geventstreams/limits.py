@@ -14,5 +14,8 @@ ENDED = 0
 BLOCK = 65536
 """Octets of a leased block of memory, and the size of an output buffer."""
 
+NO_TAIL = -1
+"""The last octets of an output to which nothing was written."""
+
 SMALL = 4096
 """A remainder up to this size is copied in front of what arrives next; below this much room a buffer makes more."""

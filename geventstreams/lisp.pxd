@@ -1,7 +1,8 @@
 cimport geventstreams.arguments as arguments
 from geventstreams.buffered cimport BufferedStream
-from geventstreams.conduit cimport Process
+from geventstreams.process cimport Process
 
+cdef long long NO_TAIL
 cdef Process PROCESS
 cdef object START
 

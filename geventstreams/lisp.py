@@ -12,7 +12,6 @@ from typing import Any
 
 import geventstreams.arguments as arguments
 from geventstreams.buffered import BufferedStream
-from geventstreams.conduit import NO_TAIL, PROCESS
 from geventstreams.elements import (
     ElementType,
     elements_of,
@@ -25,6 +24,8 @@ from geventstreams.elements import (
     encoding as encoding_of,
 )
 from geventstreams.errors import EndOfFile, LineTooLong, ReadTimeout
+from geventstreams.limits import NO_TAIL
+from geventstreams.process import PROCESS
 from geventstreams.transport import Transport
 
 WHITE_SPACE = " \t\n\r\f\v"

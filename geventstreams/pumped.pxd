@@ -1,5 +1,5 @@
 cimport geventstreams._system as _system
-from geventstreams.conduit cimport Process
+from geventstreams.process cimport Process
 from geventstreams.securable cimport SecurableStream
 from geventstreams.transport cimport Transport
 

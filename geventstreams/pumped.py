@@ -11,9 +11,10 @@ import io
 from collections import deque
 from typing import Any
 
-from geventstreams.conduit import NO_PASS, ORDERLY, PROCESS
+from geventstreams.conduit import ORDERLY
 from geventstreams.errors import StreamClosed, StreamError, noted, renewed
 from geventstreams.limits import BLOCK, ENDED, SMALL, WOULD_WAIT
+from geventstreams.process import NO_PASS, PROCESS
 from geventstreams.securable import SecurableStream
 from geventstreams.transport import Transport
 

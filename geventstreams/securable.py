@@ -15,11 +15,12 @@ from gevent import getcurrent
 
 import geventstreams._system as _system
 import geventstreams.arguments as arguments
-from geventstreams.conduit import NO_PASS, Conduit
+from geventstreams.conduit import Conduit
 from geventstreams.elements import ElementType
 from geventstreams.errors import HandshakeTimeout, StreamClosed, StreamError, TLSError
 from geventstreams.limits import NEVER, WOULD_WAIT
 from geventstreams.lisp import LispStream
+from geventstreams.process import NO_PASS
 from geventstreams.tls import DONE, NEEDS_INPUT, TLSTransport
 from geventstreams.tls_contexts import TLSTerms
 from geventstreams.transport import Transport

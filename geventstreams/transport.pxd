@@ -1,3 +1,4 @@
+cimport geventstreams._greenlets as _greenlets
 cimport geventstreams._system as _system
 
 cdef double NEVER
@@ -5,7 +6,6 @@ cdef double NEVER
 
 cdef class HubHold:
     cdef object __weakref__
-    cdef object switch
     cdef bint stays_armed
     cdef object _loop
     cdef object _watcher

@@ -19,10 +19,11 @@ from collections.abc import Callable
 from typing import Any
 
 import gevent.socket
-from gevent import get_hub, getcurrent
+from gevent import get_hub
 from gevent.exceptions import BlockingSwitchOutError
 from gevent.hub import Hub
 
+import geventstreams._greenlets as _greenlets
 import geventstreams._system as _system
 from geventstreams.connected import Connected
 from geventstreams.errors import StreamError, UnsuitableSocket
@@ -42,7 +43,6 @@ class HubHold:
     """Keeps a hub's loop running while somebody waits on watchers that do not do so themselves."""
 
     def __init__(self, hub: Hub) -> None:
-        self.switch = hub.switch
         self.stays_armed = stays_armed(hub.loop)
         self.waiting = 0
         self._loop = hub.loop
@@ -102,7 +102,7 @@ class Wakeup:
         """Waits for the next event, at most `limit` seconds: whether it came. Other switches to this greenlet are ignored."""
         if self.waiter is not None:
             return self._wait_beside(limit)
-        current = getcurrent()
+        current = _greenlets.current()
         if current is self.hub:
             raise BlockingSwitchOutError("a stream cannot wait in the hub's own greenlet")
         self.refuse_without_hub()
@@ -117,7 +117,7 @@ class Wakeup:
             self.hold.begin()
         try:
             while not (self.fired or self.expired):
-                self.hold.switch()
+                _greenlets.switch(self.hub)
         finally:
             self.waiter = None
             self.deadline = NEVER
@@ -160,7 +160,7 @@ class Wakeup:
             self._tell()
         if self.waiter is not None:
             self.fired = True
-            self.waiter.switch()
+            _greenlets.switch(self.waiter)
 
     def _tell(self) -> None:
         if self.listeners is not None:
@@ -169,7 +169,7 @@ class Wakeup:
 
     def _resume(self) -> None:
         if self.waiter is not None:
-            self.waiter.switch()
+            _greenlets.switch(self.waiter)
 
     # The watcher.
 

@@ -1,0 +1,27 @@
+# The C twins of _greenlets.py.
+
+cdef extern from *:
+    """
+    #include <greenlet/greenlet.h>
+    static inline int geventstreams_has_greenlet(void) {
+        if (_PyGreenlet_API == NULL)
+            PyGreenlet_Import();
+        return _PyGreenlet_API != NULL;
+    }
+    static inline PyObject *geventstreams_current(void) {
+        return geventstreams_has_greenlet() ? (PyObject *)PyGreenlet_GetCurrent() : NULL;
+    }
+    static inline PyObject *geventstreams_switch(PyObject *greenlet) {
+        return geventstreams_has_greenlet() ? PyGreenlet_Switch((PyGreenlet *)greenlet, NULL, NULL) : NULL;
+    }
+    """
+    object geventstreams_current()
+    object geventstreams_switch(object greenlet)
+
+
+cdef inline object current():
+    return geventstreams_current()
+
+
+cdef inline void switch(object greenlet) except *:
+    geventstreams_switch(greenlet)

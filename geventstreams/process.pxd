@@ -1,0 +1,2 @@
+cdef class Process:
+    cdef public long number

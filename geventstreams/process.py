@@ -1,0 +1,23 @@
+"""Which process runs: streams compare their passes with its number, so that a forked child finds that none of the parent's is its own."""
+
+from __future__ import annotations
+
+import os
+
+
+class Process:
+    """This process: its number changes when it is a forked child, and so every stream of the parent loses its passes."""
+
+    def __init__(self) -> None:
+        self.number = 1
+
+    def forked(self) -> None:
+        """Called in a forked child."""
+        self.number += 1
+
+
+PROCESS = Process()
+os.register_at_fork(after_in_child=PROCESS.forked)
+
+NO_PASS = -1
+"""The number of no process."""
