@@ -75,7 +75,7 @@ cdef class Conduit:
     cpdef void watch_input(self, listener) except *
     cpdef void unwatch_input(self, listener) except *
     cpdef void arm_input(self) except *
-    cpdef bint at_rest(self) except? False
+    cdef bint at_rest(self) noexcept
     cdef bint _look(self) except? False
     cdef void _put(self, data, Py_ssize_t count) except *
     cdef void _remember(self, data, Py_ssize_t count) except *

@@ -42,5 +42,5 @@ cdef class Roster(Board):
     cpdef bint lists(self, list streams) except? False
 
 
-@cython.locals(conduit=Conduit)
+@cython.locals(conduit=Conduit, of_conduits=bint)
 cdef void _begin(list streams) except *

@@ -258,9 +258,14 @@ def _refuse_closed(streams: list[Any]) -> None:
 def _begin(streams: list[Any]) -> None:
     """Refuses what is closed, then sends what the streams hold."""
     restless = []
+    kind = None
+    of_conduits = False
     for stream in streams:
-        if isinstance(stream, Conduit):
-            conduit = stream
+        if type(stream) is not kind:  # thousands are of one class, nearly always: it is looked at once
+            kind = type(stream)
+            of_conduits = issubclass(kind, Conduit)
+        if of_conduits:
+            conduit: Conduit = stream
             if conduit.at_rest():
                 continue
         restless.append(stream)
@@ -382,7 +387,7 @@ class WaitSet(Board):
         return ready
 
     def _wait(self, until: float) -> list[Any]:
-        if self.noted:
+        if self.noted and self.ask():
             gevent.sleep(0)  # the loop looks at the others too, however long some stay ready
         while not (ready := self.ask()):
             if self._closed or not _wait_a_round(self, False, until):
