@@ -98,7 +98,9 @@ class Conduit:
         self._output_pass = PROCESS.number if usable and self._is_writable and not self._output_ended else NO_PASS
 
     def _refuse(self) -> None:
-        """Raises what keeps any call from this stream: it is closed, or another process's."""
+        """Raises what keeps any call from this stream: it was never made, is closed, or is another process's."""
+        if not self._alive:
+            raise ValueError("uninitialized stream: its __init__() was not called, or did not succeed")
         if self._birth_pass != PROCESS.number:
             raise StreamError("this stream belongs to the parent of a forked process", stream=self)
         if self._closed:

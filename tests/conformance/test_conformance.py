@@ -1,11 +1,13 @@
-"""The standard library's own tests of sockets' files and of its network clients, with our `makefile` in place.
+"""The standard library's own tests of sockets' files and of its network clients, with our `makefile` in place, and those
+of its buffered files, with streams in place of these.
 
-Each suite runs twice under gevent's monkey-patching, with gevent's `makefile` and with ours, from the interpreter's own
-installation. What passes there must pass here, but for the tests in expected.txt, which must fail; each names its
-reason.
+Each suite runs twice from the interpreter's own installation: under gevent's monkey-patching, with gevent's `makefile`
+and with ours; or with the buffered files of `io` and with streams. What passes there must pass here, but for the tests in
+expected.txt, which must fail; each names its reason.
 """
 
 import collections
+import fnmatch
 import importlib.util
 import json
 import os
@@ -27,6 +29,7 @@ ALL = 180
 AT_ONCE = 4
 PATCHING = {"gevent": "gevent.monkey", "ours": "geventstreams.monkey"}
 
+IO = "test_io"
 FILES = [
     f"test_socket.{kind}FileObjectClassTestCase"
     for kind in ("", "Unbuffered", "LineBuffered", "SmallBuffered", "UnicodeRead", "UnicodeWrite", "UnicodeReadWrite")
@@ -34,6 +37,12 @@ FILES = [
 SUITES = {
     "test_ssl": ["test_ssl.ThreadedTests", "test_ssl.SimpleBackgroundTests", "test_ssl.TestPostHandshakeAuth"],
     "test_socket": FILES,
+    # What io tells of an error in a destructor, and of a raw file that is its own, is not the same in all its versions.
+    IO: [
+        *(f"{IO}.{kind}" for kind in ("CBufferedReaderTest", "CBufferedWriterTest", "CBufferedRWPairTest")),
+        *(f"-{IO}.CBuffered{kind}Test.test_{test}"
+          for kind in ("Reader", "Writer") for test in ("error_through_destructor", "recursive_repr")),
+    ],
     **{
         name: [name]
         for name in (*("test_imaplib", "test_ftplib", "test_poplib", "test_httplib", "test_smtplib", "test_xmlrpc"),)
@@ -49,7 +58,11 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(2 * ALL)]
 
 def run(whose: str, names: list[str]) -> Outcomes:
     """The outcome of each test of these names and what it said, with the makefile of "gevent" or with "ours"."""
-    command = [sys.executable, "-m", PATCHING[whose], str(HERE / "suite.py"), str(EACH), *names]
+    if names[0].startswith(IO):
+        script = ["-W", "ignore", str(HERE / "io_suite.py"), whose]
+    else:
+        script = ["-m", PATCHING[whose], str(HERE / "suite.py")]
+    command = [sys.executable, *script, str(EACH), *names]
     # gevent's usual resolver leaves a thread behind, and the tests wait for threads to end.
     environment = os.environ | {"GEVENT_RESOLVER": "block"}
     process = subprocess.Popen(
@@ -65,7 +78,7 @@ def run(whose: str, names: list[str]) -> Outcomes:
 
 
 def expected_to_fail() -> dict[str, str]:
-    """The tests in expected.txt with their reasons."""
+    """The tests in expected.txt, as patterns, with their reasons."""
     lines = (line.strip() for line in (HERE / "expected.txt").read_text(encoding="utf-8").splitlines())
     return dict(line.split(": ", 1) for line in lines if line and not line.startswith("#"))
 
@@ -100,18 +113,19 @@ def test_what_passes_with_gevents_makefile_passes_with_ours(
 ) -> None:
     """No test that passes with gevent's makefile fails with ours, but for the expected ones, and these do."""
     before, after = runs[suite, "gevent"].result(), runs[suite, "ours"].result()
-    expected = {test: reason for test, reason in expected_to_fail().items() if suite_of(test) == suite}
+    patterns = [pattern for pattern in expected_to_fail() if suite_of(pattern) == suite]
+    passed = {test for test, (outcome, _) in before.items() if outcome == "passed"}
+    expected = {test for test in passed if any(fnmatch.fnmatchcase(test, pattern) for pattern in patterns)}
     with capsys.disabled():
         counts = [
             dict(collections.Counter(outcome for outcome, _ in outcomes.values())) for outcomes in (before, after)
         ]
         print(f"\n{suite}: with gevent's makefile {counts[0]}, with ours {counts[1]}, {len(expected)} expected to fail")
-    passed = {test for test, (outcome, _) in before.items() if outcome == "passed"}
     lost = {test for test in passed if after.get(test, ("missing", ""))[0] != "passed"}
     assert len(passed) > len(expected)
-    assert all(after[test][0] == "failed" for test in expected), "a test that is expected to fail did not"
+    assert not [test for test in expected if after[test][0] != "failed"], "a test that is expected to fail did not"
     # Some of these tests are sensitive to load: a lost one has to pass twice, alone.
-    again = [(test, run("ours", [test.removeprefix("test.")])) for test in [*lost - expected.keys()] * 2]
+    again = [(test, run("ours", [test.removeprefix("test.")])) for test in [*lost - expected] * 2]
     broken = {test: outcomes[test] for test, outcomes in again if outcomes[test][0] != "passed"}
     assert not broken, broken
 
