@@ -26,7 +26,9 @@ cdef extern from *:
     #define MSG_NOSIGNAL 0
     #endif
     #include <arpa/inet.h>
+    #include <errno.h>
     #include <netinet/in.h>
+    #include <poll.h>
     #include <sys/ioctl.h>
     #include <sys/socket.h>
     #include <time.h>
@@ -37,6 +39,17 @@ cdef extern from *:
         struct timespec now;
         clock_gettime(CLOCK_MONOTONIC, &now);
         return (double)now.tv_sec + (double)now.tv_nsec * 1e-9;
+    }
+    #ifndef POLLRDHUP
+    #define POLLRDHUP 0
+    #endif
+    static inline int geventstreams_polled(int descriptor) {
+        struct pollfd asked = {descriptor, POLLIN | POLLRDHUP, 0};
+        int count;
+        do {
+            count = poll(&asked, 1, 0);
+        } while (count < 0 && errno == EINTR);
+        return count;
     }
     static inline int geventstreams_unread(int descriptor) {
         int count = 0;
@@ -72,6 +85,7 @@ cdef extern from *:
     bint geventstreams_refers(object reference, object thing) noexcept
     double geventstreams_monotonic() noexcept nogil
     unsigned long PyThread_get_thread_ident() noexcept
+    int geventstreams_polled(int descriptor) noexcept nogil
     int geventstreams_unread(int descriptor) noexcept nogil
     int geventstreams_not_yet_sent(int descriptor) noexcept nogil
     object geventstreams_ipv4_name(int descriptor)
@@ -161,6 +175,13 @@ cdef inline Py_ssize_t unread(int descriptor) except? -2:
     if count < 0:
         return failed(errno)
     return count
+
+
+cdef inline Py_ssize_t readable(int descriptor) except? -2:
+    cdef int count = geventstreams_polled(descriptor)
+    if count < 0:
+        return failed(errno)
+    return unread(descriptor) if count else -1
 
 
 cdef inline Py_ssize_t not_yet_sent(int descriptor) noexcept:

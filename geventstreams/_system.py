@@ -1,9 +1,9 @@
 """The system calls of a connected socket: none of them waits, and "it would wait" is a number, not an exception.
 
-Rules for the next editor: `receive`, `send`, `send_pieces`, `monotonic`, `thread_id` and `refers` have C twins in `_system.pxd`; a call
-that was interrupted by a signal is made again; whatever else the system says comes out as the OSError it is. The socket's own blocking
-mode and timeout are neither asked nor changed: every call says MSG_DONTWAIT itself. A socket object of family AF_UNSPEC serves
-all calls but those that read addresses.
+Rules for the next editor: what the hot modules call often has a C twin in `_system.pxd`, which must do the same; a call that was
+interrupted by a signal is made again; whatever else the system says comes out as the OSError it is. The socket's own blocking mode and
+timeout are neither asked nor changed: every call says MSG_DONTWAIT itself. A socket object of family AF_UNSPEC serves all calls but those
+that read addresses.
 """
 
 from __future__ import annotations

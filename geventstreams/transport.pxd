@@ -2,6 +2,7 @@ cimport geventstreams._greenlets as _greenlets
 cimport geventstreams._system as _system
 
 cdef double NEVER
+cdef Py_ssize_t BUSY
 
 
 cdef class HubHold:

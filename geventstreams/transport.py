@@ -29,6 +29,9 @@ from geventstreams.connected import Connected
 from geventstreams.errors import StreamError, UnsuitableSocket
 from geventstreams.limits import ENDED, NEVER
 
+BUSY = 16384
+"""Octets of a receipt after which the next ones have probably come already: a vain call costs less than a wait that was not needed."""
+
 _READ = 1
 _WRITE = 2
 _AGES = 1e6
@@ -375,7 +378,7 @@ class SocketTransport(Transport):
     def recv_into(self, space: memoryview, start: int, counts: list[int]) -> int:
         wanted = len(space) - start
         count = _system.receive(self._descriptor, self._borrowed, space, start, counts)
-        self.emptied = 0 <= count < wanted
+        self.emptied = 0 <= count < wanted and count < BUSY
         if count > 0:
             self.received += count
         return count
