@@ -7,7 +7,7 @@ from endurance import endure
 from servers import Certificates
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.timeout(400)
 def test_two_minutes(certificates: Certificates) -> None:
     """200 connections with all kinds of faults for two minutes: every octet is right, descriptors and memory stay the same."""

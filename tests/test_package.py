@@ -16,7 +16,7 @@ from servers.base import Server
 
 CHECKOUT = Path(__file__).resolve().parent.parent
 BUILT = EXTENSION_SUFFIXES[0]
-TWINS = {"_bytes", "_system"}  # their .pxd holds the same functions once more, in C; the .py is not built
+TWINS = {"_bytes", "_greenlets", "_system"}  # their .pxd holds the same functions once more, in C; the .py is not built
 HOT = sorted({path.stem for path in (CHECKOUT / "geventstreams").glob("*.pxd")} - TWINS)
 NOT_SOURCES = shutil.ignore_patterns(
     ".git", ".venv*", ".tox", ".*_cache", ".hypothesis", "__pycache__", "*.egg-info", "*.so", "build", "dist"
@@ -69,7 +69,7 @@ def small_package_in(folder: Path) -> Path:
             shutil.rmtree(path) if path.is_dir() else path.unlink()
     for name, text in SMALL_PACKAGE.items():
         (sources / "geventstreams" / name).write_text(text)
-    for plugin in ("pairs.py", "tls_kit.py", "calling.py"):  # fixtures of the real package, which is not there
+    for plugin in ("pairs.py", "tls_kit.py", "server_kit.py", "calling.py"):  # fixtures of the real package, which is not there
         (sources / "tests" / plugin).write_text('"""Nothing."""\n')
     (sources / "tests" / "test_it.py").write_text("def test_it():\n    import geventstreams\n")
     return sources
@@ -123,7 +123,7 @@ def test_ci_installs_the_packages_of_all_servers() -> None:
     assert needed <= set(text.split())
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.timeout(600)
 def test_wheel_holds_both_builds_and_their_sources(distributions: Distributions) -> None:
     """The wheel, built out of the sdist, has each hot module as `.py`, `.pxd` and built, `py.typed`, and no rest."""
@@ -134,7 +134,7 @@ def test_wheel_holds_both_builds_and_their_sources(distributions: Distributions)
     assert not [name for name in names if not allowed.fullmatch(name)]
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.timeout(600)
 def test_sdist_holds_what_a_build_and_the_tests_need(distributions: Distributions) -> None:
     """The sdist has the sources, the tests, the examples of the tree, and nothing that a build makes."""
@@ -145,7 +145,7 @@ def test_sdist_holds_what_a_build_and_the_tests_need(distributions: Distribution
     assert not [name for name in names if re.search(r"\.(so|o|pyc)$|^geventstreams/.*\.c$|^build/", name)]
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.timeout(600)
 def test_installed_wheel_runs_compiled_outside_the_checkout(distributions: Distributions) -> None:
     """A program that starts outside the checkout gets the installed package, with every hot module compiled."""
@@ -153,7 +153,7 @@ def test_installed_wheel_runs_compiled_outside_the_checkout(distributions: Distr
     assert who_runs(distributions.installed) == ["True", *(str(package / f"{module}{BUILT}") for module in HOT)]
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.timeout(600)
 def test_pure_python_at_run_time_runs_every_hot_module_plain(distributions: Distributions) -> None:
     """With `PURE_PYTHON=1` the very same installation runs its `.py` files; `0` and the empty string change nothing."""
@@ -164,7 +164,7 @@ def test_pure_python_at_run_time_runs_every_hot_module_plain(distributions: Dist
     assert who_runs(distributions.installed, PURE_PYTHON="")[0] == "True"
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.timeout(600)
 def test_console_script_is_installed(distributions: Distributions) -> None:
     """The wheel brings the command `geventstreams`, and it answers `--help`."""
@@ -173,7 +173,7 @@ def test_console_script_is_installed(distributions: Distributions) -> None:
     assert "usage: geventstreams" in output
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.timeout(600)
 def test_without_a_compiler_the_package_installs_plain(tmp_path: Path) -> None:
     """Where the C compiler fails, installing warns, and leaves the whole package, running as plain Python."""
@@ -183,7 +183,7 @@ def test_without_a_compiler_the_package_installs_plain(tmp_path: Path) -> None:
     assert who_runs(tmp_path / "installed") == ["False", *(str(package / f"{module}.py") for module in HOT)]
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_pure_python_when_installing_builds_nothing(small_sources: Path, tmp_path: Path) -> None:
     """With `PURE_PYTHON=1` no compiler is called, and the wheel is one for every platform."""
     pip = [sys.executable, "-m", "pip", "wheel", "--no-deps", "--wheel-dir", tmp_path / "dist"]
@@ -191,7 +191,7 @@ def test_pure_python_when_installing_builds_nothing(small_sources: Path, tmp_pat
     assert [path.name.partition("-py3-")[2] for path in (tmp_path / "dist").iterdir()] == ["none-any.whl"]
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_one_module_that_does_not_compile_leaves_all_plain(small_sources: Path, tmp_path: Path) -> None:
     """A compiler that fails for one hot module leaves none built: compiled ones cannot call plain ones in C."""
     fails_once = tmp_path / "cc"
@@ -204,7 +204,7 @@ def test_one_module_that_does_not_compile_leaves_all_plain(small_sources: Path, 
     assert who_runs(tmp_path / "installed", code) == ["False 12"]
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_an_error_in_a_declaration_ends_the_build(small_sources: Path, tmp_path: Path) -> None:
     """What Cython itself refuses is a mistake in the package, not a missing compiler, and is no mere warning."""
     (small_sources / "geventstreams" / "_first.pxd").write_text("cpdef nonsense twice(long n)\n")
@@ -212,7 +212,7 @@ def test_an_error_in_a_declaration_ends_the_build(small_sources: Path, tmp_path:
         install(small_sources, tmp_path / "installed")
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_edited_source_beside_a_build_is_refused(small_sources: Path, tmp_path: Path) -> None:
     """pytest tests a build inside the checkout, but does not start once its source or any declaration is newer."""
     pytest_here = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "tests/test_it.py"]
@@ -238,7 +238,7 @@ def test_edited_source_beside_a_build_is_refused(small_sources: Path, tmp_path: 
     assert "geventstreams compiled" in run(*pytest_here, cwd=small_sources)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_installed_package_of_other_sources_is_refused(small_sources: Path, tmp_path: Path) -> None:
     """pytest does not start on an installed package whose files differ from those of the checkout of the tests."""
     installed = tmp_path / "installed"

@@ -22,7 +22,7 @@ def kit(certificates: Certificates, tmp_path: Path) -> Kit:
     return Kit(certificates, tmp_path)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize("name", SHORT)
 def test_a_campaign_finds_nothing(name: str, kit: Kit, capsys: pytest.CaptureFixture[str]) -> None:

@@ -249,7 +249,7 @@ def test_made_up_sequences_find_a_wrong_method(kit: Kit, plant: type[SocketStrea
 # System calls.
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize(
     ("plant", "said"), [("closes twice", "one too often"), ("never closes", "0 closed"), ("waits for ever", "waits for more than")]
