@@ -1,6 +1,6 @@
 """Makes the table of docs/reliability.md of what `pytest --cases FILE` noted; files of one build and loop count as one run.
 
-    pytest --cases compiled-libev.json $(python tests/faults/table.py)
+    pytest -m 'not soak' --cases compiled-libev.json $(python tests/faults/table.py)
     python tests/faults/table.py compiled-libev.json compiled-libuv.json … > docs/reliability.md
 
 Without arguments it prints the files of the tests that the cases point to.
@@ -84,7 +84,7 @@ def table(runs: list[Run]) -> Iterable[str]:
     for run in runs:
         plain, uv = run.build == "plain", run.loop == "libuv"
         settings = f"{'PURE_PYTHON=1 ' if plain else ''}{'GEVENT_LOOP=libuv-cffi ' if uv else ''}"
-        yield f"{settings}pytest --cases {run.build}-{run.loop}.json $(python tests/faults/table.py)"
+        yield f"{settings}pytest -m 'not soak' --cases {run.build}-{run.loop}.json $(python tests/faults/table.py)"
     yield f"python tests/faults/table.py {' '.join(f'{run.build}-{run.loop}.json' for run in runs)} > docs/reliability.md"
     yield "```\n"
     wanted = {path.stem for path in files()}

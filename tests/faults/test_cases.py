@@ -16,7 +16,8 @@ from faults.table import TESTS, Run, cell, files, read_runs, table
 def collected(tmp_path_factory: pytest.TempPathFactory) -> Run:
     """Every test of the modules that the list points to, as pytest finds them."""
     file = tmp_path_factory.mktemp("cases") / "collected.json"
-    command = [sys.executable, "-m", "pytest", "-q", "-q", "-p", "no:cacheprovider", "--collect-only", "--cases", file, *files()]
+    options = ["-q", "-q", "-p", "no:cacheprovider", "--collect-only", "-m", "not soak", "--cases", file]
+    command = [sys.executable, "-m", "pytest", *options, *files()]
     done = subprocess.run(command, cwd=TESTS.parent, capture_output=True, text=True, timeout=100, check=False)
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr
     (run,) = read_runs([file])
