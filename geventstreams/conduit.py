@@ -99,7 +99,7 @@ class Conduit:
 
     def _refuse(self) -> None:
         """Raises what keeps any call from this stream: it was never made, is closed, or is another process's."""
-        if not self._alive:
+        if not self._birth_pass:  # in compiled code a number that was never set is 0
             raise ValueError("uninitialized stream: its __init__() was not called, or did not succeed")
         if self._birth_pass != PROCESS.number:
             raise StreamError("this stream belongs to the parent of a forked process", stream=self)
