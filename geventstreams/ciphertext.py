@@ -37,9 +37,6 @@ class Ciphertext:
         self.trusts_lengths = True
         self.kind = 0
 
-    def __len__(self) -> int:
-        return self.end - self.start
-
     def _lease(self) -> None:
         """Puts what is held at the front of a leased block."""
         try:

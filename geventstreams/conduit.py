@@ -15,7 +15,7 @@ import weakref
 from typing import Any
 
 import gevent
-from gevent import get_hub, getcurrent
+from gevent import get_hub
 
 import geventstreams._bytes as _bytes
 import geventstreams._greenlets as _greenlets
@@ -240,7 +240,7 @@ class Conduit:
         now = _system.monotonic()
         if self._streak == 2:
             self._since = now
-        if now - self._since <= SLICE or getcurrent() is self._hub:
+        if now - self._since <= SLICE or _greenlets.current() is self._hub:
             return False
         self._streak = 0
         go_round(self._hub)
@@ -421,7 +421,7 @@ class Conduit:
 
     def _refuse_if_ended(self) -> None:
         """After a wait: only the greenlet that closes the stream may go on sending once the output was ended."""
-        if self._output_pass != PROCESS.number and self._closer is not getcurrent():
+        if self._output_pass != PROCESS.number and self._closer is not _greenlets.current():
             self._refuse_output()
 
     def _write_timeout(self, limit: float) -> WriteTimeout:
@@ -617,7 +617,7 @@ class Conduit:
             self._transport.wake()
             self._tell_listeners()
             if not abort:
-                self._closer = getcurrent()
+                self._closer = _greenlets.current()
                 failed = self._close_in_hub() if self._closer is self._hub else self._close_orderly(crowded)
         except StreamError as error:
             error.unsent = self.unsent

@@ -339,14 +339,20 @@ def test_handlers_that_cannot_be_killed(serve, office):
     assert office.endings == ["would not"]
 
 
-def test_a_handler_may_stop_its_server(serve):
-    """A handler that stops its own server waits for the others only, and goes on then."""
+def stopped_by_its_clients(serve):
+    """A server whose handlers stop it for a client that says so, and answer with the report."""
 
     def handle(stream, _address):
         if stream.readline() == b"stop\n":
             stream.write(repr(tuple(server.stop(10))).encode())
 
     server = serve(handle=handle)
+    return server
+
+
+def test_a_handler_may_stop_its_server(serve):
+    """A handler that stops its own server waits for the others only, and goes on then."""
+    server = stopped_by_its_clients(serve)
     other = open_tcp_stream(HOST, server.port, timeout=10, read_timeout=10)
     until(lambda: len(server.connections) == 1)
     with open_tcp_stream(HOST, server.port, timeout=10, read_timeout=10) as client:
@@ -358,12 +364,7 @@ def test_a_handler_may_stop_its_server(serve):
 
 def test_handlers_that_stop_their_server_are_in_no_report(serve):
     """Two handlers that both stop their server wait for neither themselves nor each other, and get the same report."""
-
-    def handle(stream, _address):
-        if stream.readline() == b"stop\n":
-            stream.write(repr(tuple(server.stop(10))).encode())
-
-    server = serve(handle=handle)
+    server = stopped_by_its_clients(serve)
     idle = open_tcp_stream(HOST, server.port, timeout=20, read_timeout=20)
     clients = [open_tcp_stream(HOST, server.port, timeout=20, read_timeout=20) for _ in range(2)]
     until(lambda: len(server.connections) == 3, 20)

@@ -511,24 +511,25 @@ def test_variables_for_another_process_are_not_ours(monkeypatch: pytest.MonkeyPa
     assert descriptors_given() == []
 
 
-@pytest.mark.parametrize("count", ["", "-1", "two", "1.5", "²"])
-def test_malformed_variables_are_one_line(count: str) -> None:
-    """A LISTEN_FDS that is no number is one line, and status 2."""
+def complaint_about(count: str) -> str:
+    """What `serve` says on standard error of a LISTEN_FDS, after which it ends with status 2."""
     words = launched("serve", "echo", listeners=[], count=count)
     words[3] = "0"
     done = subprocess.run(words, capture_output=True, cwd="/", timeout=LIMIT, check=False)
     assert (done.returncode, done.stdout) == (Status.USAGE, b"")
-    assert done.stderr.decode() == f"geventstreams: LISTEN_FDS is {count!r}, and no number\n"
+    return done.stderr.decode()
+
+
+@pytest.mark.parametrize("count", ["", "-1", "two", "1.5", "²"])
+def test_malformed_variables_are_one_line(count: str) -> None:
+    """A LISTEN_FDS that is no number is one line, and status 2."""
+    assert complaint_about(count) == f"geventstreams: LISTEN_FDS is {count!r}, and no number\n"
 
 
 @pytest.mark.parametrize("count", ["99999999999", "9" * 1000])
 def test_more_listeners_than_there_can_be_are_one_line(count: str) -> None:
     """A LISTEN_FDS that is a number, and too large for any process, is one line, and status 2."""
-    words = launched("serve", "echo", listeners=[], count=count)
-    words[3] = "0"
-    done = subprocess.run(words, capture_output=True, cwd="/", timeout=LIMIT, check=False)
-    assert (done.returncode, done.stdout) == (Status.USAGE, b"")
-    assert done.stderr.decode() == f"geventstreams: LISTEN_FDS is {count!r}, and nobody has so many descriptors\n"
+    assert complaint_about(count) == f"geventstreams: LISTEN_FDS is {count!r}, and nobody has so many descriptors\n"
 
 
 def test_what_is_no_listener_is_one_line() -> None:
