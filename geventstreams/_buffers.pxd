@@ -16,13 +16,13 @@ cdef class OctetQueue:
     cdef public Py_ssize_t capacity
     cdef public bint leased
 
-    cdef void _lease(self) except *
-    cdef void _release(self) except *
+    cdef int _lease(self) except -1
+    cdef int _release(self) except -1
     cdef void _resettle(self, Py_ssize_t capacity) except *
     cpdef void reserve(self, Py_ssize_t count) except *
     cdef void _front_of_lease(self) except *
     cdef void _grow(self, Py_ssize_t capacity) except *
-    cpdef void append(self, object data, Py_ssize_t start, Py_ssize_t count) except *
+    cpdef int append(self, object data, Py_ssize_t start, Py_ssize_t count) except -1
 
 
 cdef class InputBuffer(OctetQueue):
@@ -33,8 +33,8 @@ cdef class InputBuffer(OctetQueue):
     cpdef object space(self)
     cpdef Py_ssize_t absorb(self) except -1
     cpdef void feed(self, object data) except *
-    cpdef void settle(self) except *
-    cdef void _advance(self, Py_ssize_t count) except *
+    cpdef int settle(self) except -1
+    cdef int _advance(self, Py_ssize_t count) except -1
     cpdef bytes take(self, Py_ssize_t count)
     cpdef str take_latin1(self, Py_ssize_t count)
     cpdef int take_octet(self) except -2
@@ -55,8 +55,8 @@ cdef class OutputBuffer(OctetQueue):
     cdef public list ends
 
     cpdef Py_ssize_t room(self) except? -1
-    cpdef void put(self, object data, Py_ssize_t start, Py_ssize_t count) except *
+    cpdef int put(self, object data, Py_ssize_t start, Py_ssize_t count) except -1
     cpdef void put_rest(self, object data, Py_ssize_t start, Py_ssize_t count) except *
-    cpdef void strike(self, Py_ssize_t count) except *
+    cpdef int strike(self, Py_ssize_t count) except -1
     cpdef void clear(self) except *
     cpdef void drop_unbegun(self) except *

@@ -278,13 +278,11 @@ class OutputBuffer(OctetQueue):
 
     def put(self, data: bytes | bytearray | memoryview, start: int, count: int) -> None:
         """Accepts `data[start:start+count]` as one message; one of no octets leaves no trace."""
-        if not count:
-            return
-        if self.start == self.end:
+        if count and self.start == self.end:
             self.boundary = self.sent
             self.append(data, start, count)
             self.first_end = self.sent + count
-        else:
+        elif count:
             self.append(data, start, count)
             self.ends.append(self.sent + self.end - self.start)
 

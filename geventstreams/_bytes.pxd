@@ -33,9 +33,34 @@ cdef extern from *:
         Py_DECREF(item);
         return number;
     }
+    // Where the octets of a contiguous view of octets lie: to ask for its buffer, and give it back, costs ten times as much.
+    static inline char *geventstreams_address(PyObject *view) {
+        if (!PyMemoryView_Check(view)) {
+            PyErr_Format(PyExc_TypeError, "octets must lie in a memoryview, not in %s", Py_TYPE(view)->tp_name);
+            return NULL;
+        }
+        if (((PyMemoryViewObject *)view)->flags & _Py_MEMORYVIEW_RELEASED) {
+            PyErr_SetString(PyExc_ValueError, "the memoryview was released");
+            return NULL;
+        }
+        return (char *)PyMemoryView_GET_BUFFER(view)->buf;
+    }
+    static inline int geventstreams_is_plain(PyObject *view, int writable) {
+        if (!PyMemoryView_Check(view) || ((PyMemoryViewObject *)view)->flags & _Py_MEMORYVIEW_RELEASED)
+            return 0;
+        const Py_buffer *buffer = PyMemoryView_GET_BUFFER(view);
+        return buffer->ndim == 1 && buffer->itemsize == 1 && buffer->strides[0] == 1 && buffer->suboffsets == NULL
+            && buffer->format != NULL && buffer->format[0] == 'B' && buffer->format[1] == 0 && !(writable && buffer->readonly);
+    }
     """
+    bint geventstreams_is_plain(object view, bint writable) noexcept
+    char *geventstreams_address(object view) except NULL
     Py_ssize_t geventstreams_take_last(object counts) except? -1
     PyObject *PyMemoryView_GET_BASE(object view)  # borrowed
+
+
+cdef inline char *address(object view) except NULL:
+    return geventstreams_address(view)
 
 
 cdef inline Py_ssize_t take_last(list counts) except? -1:
@@ -48,6 +73,15 @@ cdef inline bytearray owner(object view):
 
 cdef inline int octet_at(bytearray store, Py_ssize_t index) noexcept:
     return (<unsigned char *>PyByteArray_AS_STRING(store))[index]
+
+
+cdef inline bint is_plain(object view, bint writable) noexcept:
+    return geventstreams_is_plain(view, writable)
+
+
+cdef inline int put_octet(object view, Py_ssize_t index, int octet) except -1:
+    address(view)[index] = <char>octet
+    return 0
 
 
 cdef inline bytes cut(bytearray store, Py_ssize_t start, Py_ssize_t stop):
@@ -63,6 +97,9 @@ cdef inline int copy_in(bytearray store, Py_ssize_t at, object data, Py_ssize_t 
     if type(data) is bytes:
         memcpy(PyByteArray_AS_STRING(store) + at, PyBytes_AS_STRING(data) + start, count)
         return 0
+    if type(data) is memoryview:
+        memcpy(PyByteArray_AS_STRING(store) + at, address(data) + start, count)
+        return 0
     PyObject_GetBuffer(data, &source, PyBUF_SIMPLE)
     memcpy(PyByteArray_AS_STRING(store) + at, <char *>source.buf + start, count)
     PyBuffer_Release(&source)
@@ -71,6 +108,9 @@ cdef inline int copy_in(bytearray store, Py_ssize_t at, object data, Py_ssize_t 
 
 cdef inline int copy_out(bytearray store, Py_ssize_t start, object target, Py_ssize_t at, Py_ssize_t count) except -1:
     cdef Py_buffer place
+    if type(target) is memoryview:
+        memcpy(address(target) + at, PyByteArray_AS_STRING(store) + start, count)
+        return 0
     if type(target) is bytearray:
         memcpy(PyByteArray_AS_STRING(target) + at, PyByteArray_AS_STRING(store) + start, count)
         return 0

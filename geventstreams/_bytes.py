@@ -1,29 +1,46 @@
 """The few operations on octets that C does without an object in between: find one, cut some out, copy some in.
 
 Rules for the next editor: each function has a C twin of the same name in `_bytes.pxd`, which compiled modules use instead; the two
-must agree in every case, and neither looks at anything but its arguments.
+must agree in every case, and neither looks at anything but its arguments. Where Python has the very function, that is it: a function of
+ours around it would cost as much again.
 """
 
 from __future__ import annotations
 
+import operator
+from collections.abc import Callable
+from typing import Any
 
-def find_octet(store: bytearray, octet: int, start: int, stop: int) -> int:
-    """The index of `octet` in `store[start:stop]`, or -1."""
-    return store.find(octet, start, stop)
+from geventstreams.limits import SMALL
+
+find_octet: Callable[[bytearray, int, int, int], int] = bytearray.find
+"""The index of an octet within `[start:stop]`, or -1."""
+
+find_octets: Callable[[bytearray, bytes, int, int], int] = bytearray.find
+"""The index of the first sequence of octets that lies wholly in `[start:stop]`, or -1."""
+
+octet_at: Callable[[bytearray, int], int] = operator.getitem
+"""The octet at an index, 0..255."""
+
+put_octet: Callable[[Any, int, int], None] = operator.setitem
+"""Puts an octet, 0..255, at an index."""
+
+owner: Callable[[memoryview], bytearray] = operator.attrgetter("obj")
+"""What a view of a whole bytearray was made of."""
+
+take_last: Callable[[list[int]], int] = list.pop
+"""Takes the last number off a list that is not empty."""
 
 
-def find_octets(store: bytearray, wanted: bytes, start: int, stop: int) -> int:
-    """The index of the first `wanted` that lies wholly in `store[start:stop]`, or -1."""
-    return store.find(wanted, start, stop)
-
-
-def octet_at(store: bytearray, index: int) -> int:
-    """The octet at `index`, 0..255."""
-    return store[index]
+def is_plain(view: object, writable: bool) -> bool:
+    """Whether this is a contiguous view of one-octet items, as octets are moved in, that can be written to if it has to be."""
+    return type(view) is memoryview and view.c_contiguous and view.ndim == 1 and view.format == "B" and not (writable and view.readonly)
 
 
 def cut(store: bytearray, start: int, stop: int) -> bytes:
     """`store[start:stop]` as bytes."""
+    if stop - start <= SMALL:  # to copy a little twice takes less time than to make views
+        return bytes(store[start:stop])
     return bytes(memoryview(store)[start:stop])
 
 
@@ -34,7 +51,7 @@ def cut_latin1(store: bytearray, start: int, stop: int) -> str:
 
 def copy_in(store: bytearray, at: int, data: bytes | bytearray | memoryview, start: int, count: int) -> None:
     """Copies `data[start:start+count]` to `store[at:]`; `data` is contiguous and of one-octet items."""
-    store[at : at + count] = memoryview(data)[start : start + count]
+    store[at : at + count] = data if count == len(data) else memoryview(data)[start : start + count]
 
 
 def copy_out(store: bytearray, start: int, target: bytearray | memoryview, at: int, count: int) -> None:
@@ -54,17 +71,7 @@ def grow(store: bytearray, size: int) -> None:
 
 def tail(data: bytes | memoryview, count: int) -> int:
     """The last four octets of `data`, which has `count`, as one number; the last of all is the lowest."""
-    return int.from_bytes(data[max(0, count - 4) : count], "big")
-
-
-def owner(view: memoryview) -> bytearray:
-    """What a view of a whole bytearray was made of."""
-    return view.obj  # type: ignore[return-value]  # typeshed: any buffer
-
-
-def take_last(counts: list[int]) -> int:
-    """Takes the last number off a list that is not empty."""
-    return counts.pop()
+    return int.from_bytes(data[-4:], "big")
 
 
 def blank(size: int) -> bytes | bytearray:

@@ -23,5 +23,6 @@ cdef inline object current():
     return geventstreams_current()
 
 
-cdef inline void switch(object greenlet) except *:
+cdef inline int switch(object greenlet) except -1:
     geventstreams_switch(greenlet)
+    return 0

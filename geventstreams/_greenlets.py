@@ -5,13 +5,12 @@ Rule for the next editor: both have C twins in `_greenlets.pxd`, which call gree
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
-from greenlet import getcurrent
+from greenlet import getcurrent, greenlet
 
 current = getcurrent
 
-
-def switch(greenlet: Any) -> None:
-    """Runs another greenlet until somebody switches back, with whatever result; an error that is thrown here comes out."""
-    greenlet.switch()
+switch: Callable[[Any], Any] = greenlet.switch
+"""Runs another greenlet until somebody switches back, with whatever result; an error that is thrown here comes out."""

@@ -1,6 +1,7 @@
 # The C twins of _system.py.
 
-from cpython.buffer cimport PyBUF_SIMPLE, PyBUF_WRITABLE, PyBuffer_Release, PyObject_GetBuffer
+cimport geventstreams._bytes as _bytes
+from cpython.buffer cimport Py_buffer
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
 from libc.errno cimport EAGAIN, EINTR, errno
 from libc.string cimport memset, strerror
@@ -19,6 +20,9 @@ cdef extern from "sys/socket.h" nogil:
     int c_shutdown "shutdown"(int descriptor, int how)
     const int MSG_DONTWAIT
     const int SHUT_WR
+
+cdef extern from "Python.h":
+    Py_buffer *PyMemoryView_GET_BUFFER(object view) noexcept
 
 cdef extern from *:
     """
@@ -119,34 +123,25 @@ cdef inline Py_ssize_t failed(int code) except? -2:
 
 
 cdef inline Py_ssize_t receive(int descriptor, object borrowed, object space, Py_ssize_t start, list counts) except? -2:
-    cdef Py_buffer place
-    cdef Py_ssize_t count
-    cdef int code
-    PyObject_GetBuffer(space, &place, PyBUF_WRITABLE)
-    count = c_recv(descriptor, <char *>place.buf + start, place.len - start, MSG_DONTWAIT)
+    cdef char *place = _bytes.address(space) + start
+    cdef Py_ssize_t size = PyMemoryView_GET_BUFFER(space).len - start
+    cdef Py_ssize_t count = c_recv(descriptor, place, size, MSG_DONTWAIT)
     while count < 0 and errno == EINTR:
-        count = c_recv(descriptor, <char *>place.buf + start, place.len - start, MSG_DONTWAIT)
-    code = errno
-    PyBuffer_Release(&place)
+        count = c_recv(descriptor, place, size, MSG_DONTWAIT)
     if count > 0:
         counts.append(count)
     elif count < 0:
-        return failed(code)
+        return failed(errno)
     return count
 
 
 cdef inline Py_ssize_t send(int descriptor, object borrowed, object octets, Py_ssize_t start, Py_ssize_t stop) except? -2:
-    cdef Py_buffer source
-    cdef Py_ssize_t count
-    cdef int code
-    PyObject_GetBuffer(octets, &source, PyBUF_SIMPLE)
-    count = c_send(descriptor, <char *>source.buf + start, stop - start, MSG_DONTWAIT | MSG_NOSIGNAL)
+    cdef char *source = _bytes.address(octets) + start
+    cdef Py_ssize_t count = c_send(descriptor, source, stop - start, MSG_DONTWAIT | MSG_NOSIGNAL)
     while count < 0 and errno == EINTR:
-        count = c_send(descriptor, <char *>source.buf + start, stop - start, MSG_DONTWAIT | MSG_NOSIGNAL)
-    code = errno
-    PyBuffer_Release(&source)
+        count = c_send(descriptor, source, stop - start, MSG_DONTWAIT | MSG_NOSIGNAL)
     if count < 0:
-        return failed(code)
+        return failed(errno)
     return count
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import operator
 from typing import Any
 
+import geventstreams._bytes as _bytes
 from geventstreams.limits import NEVER
 
 
@@ -91,6 +92,8 @@ def octets(name: str, value: Any) -> memoryview:
         view = memoryview(value)
     except TypeError:
         raise TypeError(f"{name} must be bytes-like, not {type(value).__name__}") from None
+    if _bytes.is_plain(view, False):
+        return view
     if not view.c_contiguous:
         return memoryview(view.tobytes())
     return view if view.format == "B" and view.ndim == 1 else view.cast("B")
@@ -102,6 +105,8 @@ def octet_space(name: str, value: Any) -> memoryview:
         view = memoryview(value)
     except TypeError:
         raise TypeError(f"{name} must be a writable bytes-like object, not {type(value).__name__}") from None
+    if _bytes.is_plain(view, True):
+        return view
     if view.readonly:
         raise TypeError(f"{name} must be writable, not a read-only {type(value).__name__}")
     if not view.c_contiguous:

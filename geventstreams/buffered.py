@@ -198,7 +198,7 @@ class BufferedStream(Conduit):
             self._refuse_input()
         if size is not ALL and size is not None:
             return self.input.take(self._line(arguments.size("size", size)))
-        length = self.input.line_length()
+        length = self.input.line_length() if self.input.end > self.input.start else 0
         if not length or length > self._line_limit:
             length = self._line(ALL)
         return self.input.take(length)
@@ -207,8 +207,8 @@ class BufferedStream(Conduit):
         """Waits for the next line: its length, at most `wanted` where that is not negative."""
         limit = self._line_limit
         while True:
-            length = self.input.line_length()
             held = self.input.end - self.input.start
+            length = self.input.line_length() if held else 0
             if 0 <= wanted <= limit and (length or held) >= wanted:
                 return wanted
             if (length or held) > limit:

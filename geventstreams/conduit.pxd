@@ -77,8 +77,8 @@ cdef class Conduit:
     cpdef void arm_input(self) except *
     cdef bint at_rest(self) noexcept
     cdef bint _look(self) except? False
-    cdef void _put(self, data, Py_ssize_t count) except *
-    cdef void _remember(self, data, Py_ssize_t count) except *
+    cdef int _put(self, data, Py_ssize_t count) except -1
+    cdef int _remember(self, data, Py_ssize_t count) except -1
     cdef void _put_waiting(self, data, Py_ssize_t count) except *
     cdef void _send_message(self, data, Py_ssize_t count) except *
     cdef void _adopt_rest(self) except *

@@ -323,7 +323,10 @@ class Conduit:
             self._refuse_write()
         if self._turn.holder is None and count <= BLOCK - (self.output.end - self.output.start) and self._failure is None:
             self.output.put(data, 0, count)
-            self._remember(data, count)
+            if count >= 4:
+                self._tail = _bytes.tail(data, count)
+            else:
+                self._remember(data, count)
         else:
             self._put_waiting(data, count)
 

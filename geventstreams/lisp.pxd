@@ -1,3 +1,4 @@
+cimport geventstreams._bytes as _bytes
 cimport geventstreams.arguments as arguments
 from geventstreams.buffered cimport BufferedStream
 from geventstreams.process cimport Process

@@ -10,6 +10,7 @@ import array
 from collections.abc import MutableSequence
 from typing import Any
 
+import geventstreams._bytes as _bytes
 import geventstreams.arguments as arguments
 from geventstreams.buffered import BufferedStream
 from geventstreams.elements import (
@@ -301,14 +302,17 @@ class LispStream(BufferedStream):
             last = len(seq) if end is None else end
             if 0 <= start <= last <= len(seq) and last - start <= self.input.end - self.input.start:
                 return start + self.input.take_into(seq, start, last)
-        elif isinstance(seq, array.array) and seq.typecode in "uw":
-            return self._read_characters(seq, start, end)
-        elif isinstance(seq, MutableSequence) and not isinstance(seq, (bytearray, array.array)):
-            return self._read_elements(seq, start, end)
+        elif type(seq) is not memoryview:
+            if isinstance(seq, array.array) and seq.typecode in "uw":
+                return self._read_characters(seq, start, end)
+            if isinstance(seq, MutableSequence) and not isinstance(seq, (bytearray, array.array)):
+                return self._read_elements(seq, start, end)
         target = _octet_places(seq)
-        first, last = arguments.bounds(start, end, len(target))
+        first, last = 0, len(target)
+        if start is not START or end is not None:
+            first, last = arguments.bounds(start, end, len(target))
         try:
-            return first + self._read_into(target[first:last])
+            return first + self._read_into(target if last - first == len(target) else target[first:last])
         except ReadTimeout:
             return first + self.input.take_into(target, first, last)
 
@@ -376,7 +380,8 @@ class LispStream(BufferedStream):
         accepted, and returns `seq`."""
         if self._output_pass != PROCESS.number:
             self._refuse_output()
-        if type(seq) is bytes and type(start) is int and start == 0 and end is None:
+        whole = end is None and type(start) is int and start == 0
+        if whole and (type(seq) is bytes or type(seq) is bytearray or _bytes.is_plain(seq, False)):
             self.write(seq)
             return seq
         if isinstance(seq, str):
@@ -456,5 +461,5 @@ def _octet_items(seq: Any) -> memoryview:
 
 
 def _refuse_wide_items(seq: Any) -> None:
-    if memoryview(seq).itemsize != 1:
+    if not _bytes.is_plain(seq, False) and memoryview(seq).itemsize != 1:
         raise TypeError(f"seq must have items of one octet, not {memoryview(seq).itemsize} ({type(seq).__name__})")

@@ -1,3 +1,4 @@
+cimport geventstreams._bytes as _bytes
 from geventstreams._buffers cimport InputBuffer
 from geventstreams.ciphertext cimport Ciphertext, Records
 from geventstreams.transport cimport Transport, Wakeup
@@ -23,6 +24,8 @@ cdef class TLSTransport(Transport):
     cdef Ciphertext _cipher
     cdef InputBuffer _ahead
     cdef Py_ssize_t _pending
+    cdef Py_ssize_t _taken
+    cdef bytearray _first
     cdef bint _holds_one
     cdef bint _asks_again
     cdef bint _tells_types
@@ -40,7 +43,7 @@ cdef class TLSTransport(Transport):
     cdef Py_ssize_t _not_ready(self) except? -2
     cdef Py_ssize_t _hand_out(self, space, Py_ssize_t start, list counts) except? -2
     cdef Py_ssize_t _decrypt(self, space, Py_ssize_t start, list counts) except? -2
-    cdef Py_ssize_t _decrypt_record(self, space, Py_ssize_t at, list counts) except? -2
+    cdef void _decrypt_record(self, space, Py_ssize_t at) except *
     cdef bint _feed_record(self) except? False
     cdef Py_ssize_t _fetch(self) except? -2
     cdef Py_ssize_t _look_ahead(self) except? -2

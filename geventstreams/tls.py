@@ -14,6 +14,7 @@ import os
 import ssl
 from typing import Any
 
+import geventstreams._bytes as _bytes
 from geventstreams._buffers import InputBuffer
 from geventstreams.ciphertext import RECORD, Ciphertext, Records
 from geventstreams.errors import BROKEN, HandshakeEnded, StreamError, StreamTruncated, TLSError, from_system, noted, renewed
@@ -58,6 +59,8 @@ class TLSTransport(Transport):
         self._cipher = Ciphertext()
         self._ahead = InputBuffer()
         self._pending = 0
+        self._taken = 0
+        self._first = bytearray(1)
         self._holds_one = False
         self._asks_again = False
         self._records = Records()
@@ -168,42 +171,41 @@ class TLSTransport(Transport):
 
     def _decrypt(self, space: memoryview, start: int, counts: list[int]) -> int:
         """Plain text of the records at hand, as much as there is place for; its count, 0 where they held none, is noted as one."""
-        before = len(counts)
-        at = start
+        self._taken = 0
         try:
-            while self._end is None and at < len(space) and (self._pending or self._asks_again or self._feed_record()):
-                at += self._decrypt_record(space, at, counts)
+            while self._end is None and start + self._taken < len(space) and (self._pending or self._asks_again or self._feed_record()):
+                self._decrypt_record(space, start + self._taken)
         finally:
-            if len(counts) > before + 1:
-                counts[before:] = [sum(counts[before:])]
+            if self._taken:
+                counts.append(self._taken)
         if self._outgoing.pending:
             self._answer()
-        return at - start
+        return self._taken
 
-    def _decrypt_record(self, space: memoryview, at: int, counts: list[int]) -> int:
-        """Plain text of the record that OpenSSL has: a noted count, or 0 where it held none for us.
+    def _decrypt_record(self, space: memoryview, at: int) -> None:
+        """Adds to `_taken` plain text of the record that OpenSSL has, as much as there is place for.
 
         The first octet of a record is asked for alone: then OpenSSL knows how many there are, and we know what became of them if a
         signal handler raises in the middle.
         """
         fresh = not self._pending
+        taken = self._taken
+        before = self._first[0]
+        place: memoryview | None = None
         self._asks_again = False
-        taken = 0
-        before = space[at]
-        noted_before = len(counts)
-        place = space[at:]
         try:
             if fresh:
-                if not self.object.read(1, place):
+                if not self.object.read(1, self._first):
                     self._goodbye_came()
-                    return 0
+                    return
                 self._pending = self.object.pending()
-                taken = 1
-                place = place[1:]
-            if self._pending and at + taken < len(space):
-                taken += self.object.read(self._pending, place)
-            counts.append(taken)
-            self._pending -= taken - fresh
+                _bytes.put_octet(space, at, self._first[0])
+                self._taken += 1
+            if self._pending and at + fresh < len(space):
+                place = space[at + fresh :]
+                count = self.object.read(self._pending, place)
+                self._pending -= count
+                self._taken += count
         except ssl.SSLWantReadError:
             pass
         except ssl.SSLZeroReturnError:
@@ -211,14 +213,15 @@ class TLSTransport(Transport):
         except ssl.SSLError as error:
             self._failed(error)
         except BaseException:
-            place.release()  # a traceback may keep it, but not the memory
-            if len(counts) == noted_before:
-                self._salvage(fresh, space[at] != before, counts)
+            if place is not None:
+                place.release()  # a traceback may keep it, but not the memory
+            self._taken = taken + self._salvaged(fresh, self._first[0] != before)
+            if fresh and self._taken > taken:
+                _bytes.put_octet(space, at, self._first[0])
             raise
-        return taken
 
-    def _salvage(self, fresh: bool, touched: bool, counts: list[int]) -> None:
-        """A signal handler raised within `_decrypt_record`: notes what OpenSSL had taken out of the record by then.
+    def _salvaged(self, fresh: bool, touched: bool) -> int:
+        """A signal handler raised within `_decrypt_record`: how many octets OpenSSL had taken out of the record by then.
 
         A record without octets may have been a goodbye or an error, of which the handler's took the place: OpenSSL is asked again.
         """
@@ -232,8 +235,7 @@ class TLSTransport(Transport):
             self._asks_again = not count
             self._holds_one = False
         self._pending = left
-        if count:
-            counts.append(count)
+        return count
 
     def _left(self) -> int:
         """What OpenSSL holds of its record. Further signals may strike here, too; the first one's error is on its way already."""
@@ -353,14 +355,15 @@ class TLSTransport(Transport):
         """Makes records, as many as one send is worth: a count of plain text, or WOULD_WAIT where TLS has to receive something first."""
         at = start
         last = start + BATCH if stop - start > BATCH else stop
+        records, outgoing = self._records, self._outgoing
+        if outgoing.pending:
+            records.append(outgoing.read())
         while at < last:
-            if at > start:
-                self._records.append(self._outgoing.read())
             size = RECORD if last - at > RECORD else last - at
             piece = octets[at : at + size]
-            before = self._outgoing.pending
             try:
                 at += self.object.write(piece)
+                records.append(outgoing.read())
             except ssl.SSLWantReadError:
                 if self._look_ahead() == WOULD_WAIT:
                     self._needs_input = True
@@ -372,7 +375,7 @@ class TLSTransport(Transport):
                 # A signal handler raised. A record is made whole or not at all; the next call will say what was made. A traceback may
                 # keep the piece, but not the memory.
                 piece.release()
-                self._written_unseen = at - start + (size if self._outgoing.pending > before else 0)
+                self._written_unseen = at - start + (size if outgoing.pending else 0)
                 raise
         return at - start or WOULD_WAIT
 

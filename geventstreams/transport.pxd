@@ -41,7 +41,7 @@ cdef class Wakeup:
     cpdef void disarm(self) except *
     cpdef void listen(self, listener) except *
     cpdef void unlisten(self, listener) except *
-    cdef void _limit(self, double limit) except *
+    cdef int _limit(self, double limit) except -1
     cdef void _start_timer(self, double seconds) except *
     cdef void _stop_timer(self) except *
     cpdef void close(self) except *

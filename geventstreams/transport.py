@@ -108,7 +108,8 @@ class Wakeup:
         current = _greenlets.current()
         if current is self.hub:
             raise BlockingSwitchOutError("a stream cannot wait in the hub's own greenlet")
-        self.refuse_without_hub()
+        if self.hub.loop is not self.loop:
+            self.refuse_without_hub()
         if not self.armed:
             self.arm()
         self.fired = self.expired = False
