@@ -28,7 +28,7 @@ from benchmarks.model import Effort, Entry, Result, Row
 from benchmarks.rows import ROWS
 
 FULL = Effort(False, launches=3, rounds=5, window=0.5, bulk=2**28, tiny_rounds=200, memory=10_000, crowd=10_000)
-QUICK = Effort(True, launches=1, rounds=3, window=0.06, bulk=2**25, tiny_rounds=60, memory=1_000, crowd=2_000)
+QUICK = Effort(True, launches=1, rounds=5, window=0.04, bulk=2**25, tiny_rounds=60, memory=1_000, crowd=2_000)
 
 
 def parser() -> argparse.ArgumentParser:

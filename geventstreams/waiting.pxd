@@ -26,9 +26,11 @@ cdef class Board:
     cpdef void begin(self) except *
     cpdef void end(self) except *
     cpdef void take_down(self) except *
+    @cython.locals(bell=Bell)
     cpdef list quiet(self)
     cpdef Bell hang(self, stream)
     cpdef void note(self, Bell bell) except *
+    @cython.locals(bell=Bell)
     cpdef list ask(self)
     cpdef bint wait_for_bell(self, double limit) except? False
     cpdef void wake(self) except *
@@ -39,6 +41,7 @@ cdef class Roster(Board):
     cdef list _bells
 
     cpdef bint is_in_use(self)
+    @cython.locals(index=Py_ssize_t, bell=Bell)
     cpdef bint lists(self, list streams) except? False
 
 
