@@ -92,9 +92,28 @@ class BufferedStream(Conduit):
         if self._input_pass != PROCESS.number:
             self._refuse_input()
         target = arguments.octet_space("buffer", buffer)
-        if len(target) and not len(self.input) and not self._fill_buffer():
-            self._raise_end()
+        if self.input.counts:
+            self.input.absorb()
+        if len(target) and not len(self.input):
+            if len(target) >= DIRECT and self._filled_here:
+                return self._receive_once(target)
+            if not self._fill_buffer():
+                self._raise_end()
         return self.input.take_into(target, 0, len(target))
+
+    def _receive_once(self, target: memoryview) -> int:
+        """Waits for one receipt, which goes straight into the caller's memory: its octets."""
+        try:
+            count = self._receive(target, 0)
+        except BaseException:
+            self.input.put_back(target[: self._stranded()])
+            raise
+        if len(self.input):  # somebody has put octets back meanwhile
+            return self.input.take_into(target, 0, len(target))
+        if not count:
+            self._raise_end()
+        self.input.taken += count
+        return count
 
     def _read_into(self, target: memoryview) -> int:
         wanted = len(target)

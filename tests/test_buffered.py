@@ -123,6 +123,21 @@ def test_readinto_takes_every_writable_buffer(fed: Fed) -> None:
     assert stream.readinto1(space) == 0
 
 
+def test_readinto1_takes_one_receipt_straight(fed: Fed) -> None:
+    """A large readinto1 receives into the caller's memory what one receipt brings; what is buffered comes first."""
+    data = bytes(range(240)) * 50
+    stream = fed(data, piece=5000)
+    space = bytearray(20_000)
+    assert stream.readinto1(space) == 5000
+    assert space[:5000] == data[:5000]
+    assert (stream.read(1), stream.buffered) == (data[5000:5001], 4999)
+    assert stream.readinto1(space) == 4999
+    assert space[:4999] == data[5001:10_000]
+    assert stream.readinto1(space) == 2000
+    assert space[:2000] == data[10_000:]
+    assert (stream.readinto1(space), stream.at_eof, stream.buffered) == (0, True, 0)
+
+
 @pytest.mark.parametrize("name", ["readinto", "readinto1"])
 def test_readinto_refuses_what_cannot_be_filled(fed: Fed, name: str) -> None:
     """Read-only, strided and non-buffer objects are refused before any input is taken."""

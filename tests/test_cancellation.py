@@ -213,7 +213,8 @@ def test_a_handler_that_raises_right_after_a_receipt_costs_nothing(size: int) ->
     sender = started(lambda: (peer.write(data), peer.send_eof()))
     got, space, random = bytearray(), bytearray(size), Random(size)
     reads: list[Callable[[], Any]] = [
-        lambda: stream.read(size), lambda: space[: stream.readinto(space)], lambda: stream.read1(size), lambda: stream.readline(size)
+        lambda: stream.read(size), lambda: space[: stream.readinto(space)], lambda: stream.read1(size), lambda: stream.readline(size),
+        lambda: space[: stream.readinto1(space)],
     ]  # fmt: skip
     while not stream.at_eof:
         with suppress(Interrupt):
@@ -246,10 +247,13 @@ def test_signal_handlers_that_raise_cost_no_octet(pairs: Pairs, socket_kind: str
         while len(got) < len(data):
             size = random.choice((1, 500, 9000, 60_000))
             try:
-                if random.random() < 0.5:
-                    got += space[: stream.readinto(space[:size])]
-                else:
-                    got += stream.read(size)
+                match random.randrange(4):
+                    case 0:
+                        got += stream.read(size)
+                    case 1:
+                        got += space[: stream.readinto1(space[:size])]
+                    case _:
+                        got += space[: stream.readinto(space[:size])]
             except Interrupt:
                 continue
     sender.join()
