@@ -19,3 +19,8 @@ cdef class LispStream(BufferedStream):
     cdef long long _last_taken
 
     cdef bint _more(self) except? False
+
+
+cdef object _octet_places(seq)
+cdef object _octet_items(seq)
+cdef int _refuse_wide_items(seq) except -1
