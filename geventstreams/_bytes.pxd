@@ -84,6 +84,10 @@ cdef inline int put_octet(object view, Py_ssize_t index, int octet) except -1:
     return 0
 
 
+cdef inline object window(object view, Py_ssize_t start, Py_ssize_t stop):
+    return PyMemoryView_FromMemory(address(view) + start, stop - start, PyBUF_WRITE)
+
+
 cdef inline bytes cut(bytearray store, Py_ssize_t start, Py_ssize_t stop):
     return PyBytes_FromStringAndSize(PyByteArray_AS_STRING(store) + start, stop - start)
 

@@ -37,6 +37,11 @@ def is_plain(view: object, writable: bool) -> bool:
     return type(view) is memoryview and view.c_contiguous and view.ndim == 1 and view.format == "B" and not (writable and view.readonly)
 
 
+def window(view: memoryview, start: int, stop: int) -> memoryview:
+    """`view[start:stop]` for one call; whoever keeps it longer than the view, in a traceback for instance, has to release it."""
+    return view[start:stop]
+
+
 def cut(store: bytearray, start: int, stop: int) -> bytes:
     """`store[start:stop]` as bytes."""
     if stop - start <= SMALL:  # to copy a little twice takes less time than to make views

@@ -26,6 +26,7 @@ cdef class TLSTransport(Transport):
     cdef Py_ssize_t _pending
     cdef Py_ssize_t _taken
     cdef bytearray _first
+    cdef bint _fed
     cdef bint _holds_one
     cdef bint _asks_again
     cdef bint _tells_types

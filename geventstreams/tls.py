@@ -61,6 +61,7 @@ class TLSTransport(Transport):
         self._pending = 0
         self._taken = 0
         self._first = bytearray(1)
+        self._fed = False
         self._holds_one = False
         self._asks_again = False
         self._records = Records()
@@ -202,7 +203,7 @@ class TLSTransport(Transport):
                 _bytes.put_octet(space, at, self._first[0])
                 self._taken += 1
             if self._pending and at + fresh < len(space):
-                place = space[at + fresh :]
+                place = _bytes.window(space, at + fresh, len(space))
                 count = self.object.read(self._pending, place)
                 self._pending -= count
                 self._taken += count
@@ -219,6 +220,7 @@ class TLSTransport(Transport):
             if fresh and self._taken > taken:
                 _bytes.put_octet(space, at, self._first[0])
             raise
+        self._fed = False
 
     def _salvaged(self, fresh: bool, touched: bool) -> int:
         """A signal handler raised within `_decrypt_record`: how many octets OpenSSL had taken out of the record by then.
@@ -248,7 +250,7 @@ class TLSTransport(Transport):
 
     def _feed_record(self) -> bool:
         """Gives OpenSSL the next record, if it is there."""
-        if self._incoming.pending:
+        if self._fed and self._incoming.pending:
             return True
         cipher = self._cipher
         length = cipher.record()
@@ -256,7 +258,8 @@ class TLSTransport(Transport):
             return False
         # A type of its own has application data only before TLS 1.3; there a single octet makes the shortest record of all.
         self._holds_one = cipher.kind == APPLICATION_DATA and (length == SHORTEST or self._tells_types)
-        self._incoming.write(cipher.view[cipher.start : cipher.start + length])  # type: ignore[index]  # not empty
+        self._incoming.write(_bytes.window(cipher.view, cipher.start, cipher.start + length))  # type: ignore[arg-type]  # not empty
+        self._fed = True
         cipher.skip(length)
         return True
 
