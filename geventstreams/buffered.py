@@ -391,55 +391,12 @@ class BufferedStream(Conduit):
         """The descriptor, or -1 after closing."""
         return -1 if self._closed else self._transport.fileno()
 
-    def readable(self) -> bool:
-        """Whether the direction lets one read."""
-        self._refuse()
-        return self._is_readable
-
-    def writable(self) -> bool:
-        """Whether the direction lets one write."""
-        self._refuse()
-        return self._is_writable
-
-    def seekable(self) -> bool:
-        """Never."""
-        self._refuse()
-        return False
-
-    def isatty(self) -> bool:
-        """Never."""
-        self._refuse()
-        return False
-
-    def seek(self, offset: int, whence: int = 0) -> int:
-        """Raises io.UnsupportedOperation."""
-        raise self._unsupported("seek")
-
-    def tell(self) -> int:
-        """Raises io.UnsupportedOperation."""
-        raise self._unsupported("tell")
-
-    def truncate(self, size: int | None = None) -> int:
-        """Raises io.UnsupportedOperation."""
-        raise self._unsupported("truncate")
-
     def detach(self) -> Any:
         """Raises io.UnsupportedOperation."""
-        raise self._unsupported("detach")
-
-    def _unsupported(self, name: str) -> io.UnsupportedOperation:
-        self._refuse()
-        return io.UnsupportedOperation(f"{name}: a socket stream has no position and no raw file")
-
-    def __enter__(self) -> Any:
-        self._refuse()
-        return self
+        raise self._unsupported("detach: a socket stream has no raw file")
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None) -> None:
         self.close(abort=kind is not None)
-
-    def __reduce__(self) -> Any:
-        raise TypeError(f"cannot pickle a {type(self).__name__}: its socket belongs to this process")
 
     def __repr__(self) -> str:
         state = "closed" if self._closed else f"fd={self._transport.fileno()}"

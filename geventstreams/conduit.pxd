@@ -4,6 +4,7 @@ cimport geventstreams._bytes as _bytes
 cimport geventstreams._greenlets as _greenlets
 cimport geventstreams._system as _system
 from geventstreams._buffers cimport InputBuffer, OutputBuffer
+from geventstreams.binary_file cimport BinaryFile
 from geventstreams.process cimport Process
 from geventstreams.transport cimport Transport
 from geventstreams.turn cimport Turn
@@ -20,7 +21,7 @@ cdef long long NO_TAIL
 cdef Process PROCESS
 
 
-cdef class Conduit:
+cdef class Conduit(BinaryFile):
     cdef object __weakref__
     cdef readonly InputBuffer input
     cdef readonly OutputBuffer output
@@ -39,8 +40,6 @@ cdef class Conduit:
     cdef long _birth_pass
     cdef long _input_pass
     cdef long _output_pass
-    cdef bint _is_readable
-    cdef bint _is_writable
     cdef tuple _end
     cdef tuple _reset
     cdef object _reader
@@ -59,7 +58,6 @@ cdef class Conduit:
     cdef bint _filled_here
 
     cdef void _renew_passes(self) except *
-    cdef void _refuse(self) except *
     cdef void _refuse_input(self) except *
     cdef void _refuse_output(self) except *
     cdef void _refuse_write(self) except *

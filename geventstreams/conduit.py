@@ -22,6 +22,7 @@ import geventstreams._greenlets as _greenlets
 import geventstreams._system as _system
 from geventstreams import arguments
 from geventstreams._buffers import InputBuffer, OutputBuffer
+from geventstreams.binary_file import BinaryFile
 from geventstreams.closing import linger
 from geventstreams.errors import (
     BROKEN,
@@ -50,11 +51,12 @@ SLICE = 0.005
 """Seconds for which a half that never has to wait keeps the hub to itself."""
 
 
-class Conduit:
+class Conduit(BinaryFile):
     """What every stream stands on: it moves octets, keeps the limits, and knows how each half ended."""
 
     def __init__(self, transport: Transport, readable: bool, writable: bool, read_timeout: float | None, write_timeout: float | None,
                  linger_timeout: float | None) -> None:
+        BinaryFile.__init__(self, readable, writable)
         self._read_limit = arguments.seconds("read_timeout", read_timeout)
         self._write_limit = arguments.seconds("write_timeout", write_timeout)
         self._linger_limit = arguments.seconds("linger_timeout", linger_timeout)
@@ -69,8 +71,6 @@ class Conduit:
         self._hub = get_hub()
         self._thread = _system.thread_id()
         self._birth_pass = PROCESS.number
-        self._is_readable = readable
-        self._is_writable = writable
         self._end: tuple[Any, ...] | None = None
         self._reset: tuple[Any, ...] | None = None
         self._reader: Any = None

@@ -1,5 +1,6 @@
 cimport geventstreams._system as _system
 from geventstreams._buffers cimport InputBuffer, OutputBuffer
+from geventstreams.binary_file cimport BinaryFile
 from geventstreams.borrowed cimport FileTransport
 from geventstreams.turn cimport Turn
 
@@ -8,15 +9,13 @@ cdef double SLICE
 cdef Py_ssize_t WOULD_WAIT
 
 
-cdef class FileConduit:
+cdef class FileConduit(BinaryFile):
     cdef object __weakref__
     cdef readonly InputBuffer input
     cdef readonly OutputBuffer output
     cdef object _raw
     cdef FileTransport _transport
     cdef Py_ssize_t _buffering
-    cdef bint _is_readable
-    cdef bint _is_writable
     cdef Turn _input_turn
     cdef Turn _output_turn
     cdef object _reader
@@ -30,7 +29,6 @@ cdef class FileConduit:
     cdef bint _output_free
     cdef readonly bint _alive
 
-    cdef void _refuse(self) except *
     cdef void _refuse_interrupted(self) except *
     cdef void _enter_input(self) except *
     cdef void _leave_input(self) except *

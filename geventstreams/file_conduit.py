@@ -17,6 +17,7 @@ from gevent import get_hub, getcurrent
 
 import geventstreams._system as _system
 from geventstreams._buffers import InputBuffer, OutputBuffer
+from geventstreams.binary_file import BinaryFile
 from geventstreams.borrowed import FileTransport
 from geventstreams.errors import BROKEN
 from geventstreams.limits import NEVER, WOULD_WAIT
@@ -31,17 +32,16 @@ LOST = BROKEN - {errno.ENOTCONN}
 """Error numbers that end the input for good: nobody may take what comes after them for its orderly end."""
 
 
-class FileConduit:
+class FileConduit(BinaryFile):
     """What every buffered file on a borrowed socket stands on: who may read and write, the waiting, and the closing."""
 
     def __init__(self, raw: RawSocketFile, transport: FileTransport, buffering: int) -> None:
+        BinaryFile.__init__(self, raw.readable(), raw.writable())
         self.input = InputBuffer()
         self.output = OutputBuffer()
         self._raw: RawSocketFile | None = raw
         self._transport = transport
         self._buffering = buffering
-        self._is_readable = raw.readable()
-        self._is_writable = raw.writable()
         self._input_turn = Turn()
         self._output_turn = Turn()
         self._reader: Any = None

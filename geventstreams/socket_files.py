@@ -290,63 +290,20 @@ class SocketFile(FileConduit):
         self._refuse()
         return self.raw.fileno()
 
-    def readable(self) -> bool:
-        """Whether the mode lets one read."""
-        self._refuse()
-        return self._is_readable
-
-    def writable(self) -> bool:
-        """Whether the mode lets one write."""
-        self._refuse()
-        return self._is_writable
-
-    def seekable(self) -> bool:
-        """Never."""
-        self._refuse()
-        return False
-
-    def isatty(self) -> bool:
-        """Never."""
-        self._refuse()
-        return False
-
-    def seek(self, offset: int, whence: int = 0) -> int:
-        """Raises io.UnsupportedOperation."""
-        raise self._unsupported("seek")
-
-    def tell(self) -> int:
-        """Raises io.UnsupportedOperation."""
-        raise self._unsupported("tell")
-
-    def truncate(self, size: int | None = None) -> int:
-        """Raises io.UnsupportedOperation."""
-        raise self._unsupported("truncate")
-
-    def _unsupported(self, name: str) -> io.UnsupportedOperation:
-        self._refuse()
-        return io.UnsupportedOperation(f"{name}: a socket has no position")
-
     def detach(self) -> RawSocketFile:
         """Flushes and hands out the raw file; this one is of no use then, and what it has read ahead is gone."""
         if self._is_readable and self._is_writable:
-            raise self._unsupported("detach")
+            raise self._unsupported("detach: a file of two directions has no one raw file")
         self.flush()
         raw = self.raw
         self._raw = None
         self._input_free = self._output_free = False
         return raw
 
-    def __enter__(self) -> SocketFile:
-        self._refuse()
-        return self
-
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         self.close()
-
-    def __reduce__(self) -> Any:
-        raise TypeError(f"cannot pickle a {type(self).__name__}: its socket belongs to this process")
 
     def __repr__(self) -> str:
         kind = f"{type(self).__module__}.{type(self).__qualname__}"
