@@ -49,8 +49,8 @@ cdef extern from *:
         if (!PyMemoryView_Check(view) || ((PyMemoryViewObject *)view)->flags & _Py_MEMORYVIEW_RELEASED)
             return 0;
         const Py_buffer *buffer = PyMemoryView_GET_BUFFER(view);
-        return buffer->ndim == 1 && buffer->itemsize == 1 && buffer->strides[0] == 1 && buffer->suboffsets == NULL
-            && buffer->format != NULL && buffer->format[0] == 'B' && buffer->format[1] == 0 && !(writable && buffer->readonly);
+        return buffer->ndim == 1 && buffer->itemsize == 1 && (buffer->strides[0] == 1 || buffer->shape[0] <= 1)
+            && buffer->suboffsets == NULL && buffer->format != NULL && buffer->format[0] == 'B' && buffer->format[1] == 0 && !(writable && buffer->readonly);
     }
     """
     bint geventstreams_is_plain(object view, bint writable) noexcept
@@ -59,6 +59,7 @@ cdef extern from *:
     PyObject *PyMemoryView_GET_BASE(object view)  # borrowed
 
 
+# In C alone: what the other twins, and those of _system.py, reach a view's octets by.
 cdef inline char *address(object view) except NULL:
     return geventstreams_address(view)
 

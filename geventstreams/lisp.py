@@ -302,7 +302,7 @@ class LispStream(BufferedStream):
             last = len(seq) if end is None else end
             if 0 <= start <= last <= len(seq) and last - start <= self.input.end - self.input.start:
                 return start + self.input.take_into(seq, start, last)
-        elif type(seq) is not memoryview:
+        elif type(seq) is not memoryview:  # to ask an abstract class about one costs as much as the rest of the call
             if isinstance(seq, array.array) and seq.typecode in "uw":
                 return self._read_characters(seq, start, end)
             if isinstance(seq, MutableSequence) and not isinstance(seq, (bytearray, array.array)):

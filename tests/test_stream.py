@@ -293,6 +293,53 @@ def test_sequences_that_cannot_be_filled_are_refused(fed: Fed) -> None:
     assert stream.read() == b"kept"
 
 
+VIEWS: dict[str, Callable[[bytearray], memoryview]] = {
+    "whole": memoryview,
+    "part": lambda octets: memoryview(octets)[1:5],
+    "one octet of every second": lambda octets: memoryview(octets)[:2][::2],
+    "signed": lambda octets: memoryview(octets).cast("b"),
+    "characters": lambda octets: memoryview(octets).cast("c"),
+    "square": lambda octets: memoryview(octets).cast("B", (3, 2)),
+    "empty": lambda octets: memoryview(octets)[3:3],
+}
+
+
+@pytest.mark.parametrize("name", VIEWS)
+def test_views_of_octets_are_filled_and_written_whole(pairs: Pairs, name: str) -> None:
+    """Whatever the shape of a contiguous view of one-octet items, reads fill its octets and writes send them."""
+    stream, peer = pairs.streams("memory")
+    octets = bytearray(b"abcdef")
+    view = VIEWS[name](octets)
+    assert stream.write_sequence(view) is view
+    stream.write(view)
+    stream.flush()
+    assert peer.read_exactly(2 * view.nbytes) == 2 * view.tobytes()
+    peer.sendall(b"012345" * 2)
+    assert stream.read_sequence(view) == view.nbytes
+    assert view.tobytes() == b"012345"[: view.nbytes]
+    assert stream.readinto(view) == view.nbytes
+    assert stream.read_available() == (b"012345" * 2)[2 * view.nbytes :]
+
+
+def test_views_without_octets_are_refused(pairs: Pairs) -> None:
+    """A view that was released, one with gaps, and one of wide items are refused, and nothing is taken or accepted."""
+    stream, peer = pairs.streams("memory")
+    peer.sendall(b"kept")
+    released = memoryview(bytearray(4))
+    released.release()
+    calls = (stream.read_sequence, stream.readinto, stream.readinto1, stream.write_sequence, stream.write)
+    for call in calls:
+        with pytest.raises(ValueError, match="released"):
+            call(released)
+    for call in calls[:3]:
+        with pytest.raises(ValueError, match="contiguous"):
+            call(memoryview(bytearray(4))[::2])
+    for call in (stream.read_sequence, stream.write_sequence):
+        with pytest.raises(TypeError, match="one octet"):
+            call(memoryview(bytearray(4)).cast("H"))
+    assert (stream.unsent, stream.read(4)) == (0, b"kept")
+
+
 class Fussy(list):  # type: ignore[type-arg]
     """A list that refuses its third element."""
 
