@@ -50,7 +50,8 @@ cdef extern from *:
             return 0;
         const Py_buffer *buffer = PyMemoryView_GET_BUFFER(view);
         return buffer->ndim == 1 && buffer->itemsize == 1 && (buffer->strides[0] == 1 || buffer->shape[0] <= 1)
-            && buffer->suboffsets == NULL && buffer->format != NULL && buffer->format[0] == 'B' && buffer->format[1] == 0 && !(writable && buffer->readonly);
+            && buffer->suboffsets == NULL && buffer->format != NULL && buffer->format[0] == 'B' && buffer->format[1] == 0
+            && !(writable && buffer->readonly);
     }
     """
     bint geventstreams_is_plain(object view, bint writable) noexcept

@@ -96,7 +96,7 @@ def octets(name: str, value: Any) -> memoryview:
         return view
     if not view.c_contiguous:
         return memoryview(view.tobytes())
-    return view if view.format == "B" and view.ndim == 1 else view.cast("B")
+    return view.cast("B")
 
 
 def octet_space(name: str, value: Any) -> memoryview:
@@ -111,4 +111,4 @@ def octet_space(name: str, value: Any) -> memoryview:
         raise TypeError(f"{name} must be writable, not a read-only {type(value).__name__}")
     if not view.c_contiguous:
         raise ValueError(f"{name} must be contiguous memory")
-    return view if view.format == "B" and view.ndim == 1 else view.cast("B")
+    return view.cast("B")

@@ -323,10 +323,7 @@ class Conduit(BinaryFile):
             self._refuse_write()
         if self._turn.holder is None and count <= BLOCK - (self.output.end - self.output.start) and self._failure is None:
             self.output.put(data, 0, count)
-            if count >= 4:  # nearly always: then it is not worth a call
-                self._tail = _bytes.tail(data, count)
-            else:
-                self._remember(data, count)
+            self._remember(data, count)
         else:
             self._put_waiting(data, count)
 

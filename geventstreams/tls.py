@@ -250,6 +250,7 @@ class TLSTransport(Transport):
 
     def _feed_record(self) -> bool:
         """Gives OpenSSL the next record, if it is there."""
+        # It takes what it is given whole, unless a signal handler raised meanwhile: so it is asked only then.
         if self._fed and self._incoming.pending:
             return True
         cipher = self._cipher
