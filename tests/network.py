@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 
 import gevent
 from greenlet import greenlet
+from servers import free_port
 
 HOST = "127.0.0.1"
 
@@ -71,7 +72,5 @@ def black_hole(host: str = HOST, port: int = 0) -> Iterator[tuple[str, int]]:
 
 
 def unused_port(host: str = HOST) -> int:
-    """A port on which nobody listens."""
-    with socket.socket() as probe:
-        probe.bind((host, 0))
-        return int(probe.getsockname()[1])
+    """Return a port on which nothing listens, and which the system gives to no other socket."""
+    return free_port(host)

@@ -7,6 +7,7 @@ from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
+from servers import require
 
 CHECKOUT = Path(__file__).resolve().parent.parent
 LIMIT = 60
@@ -25,6 +26,7 @@ def bench(*arguments: str, first: str = "") -> "subprocess.CompletedProcess[str]
 @pytest.fixture(scope="module")
 def written(tmp_path_factory: pytest.TempPathFactory) -> "tuple[subprocess.CompletedProcess[str], Path]":
     """One quick run of two rows, and the directory with what it wrote."""
+    require("cc")
     folder = tmp_path_factory.mktemp("bench")
     files = ("--json", str(folder / "figures.json"), "--svg", str(folder / "plot.svg"))
     return bench("--quick", "--only", *ROWS, "--peers", ",".join(PEERS), *files), folder
@@ -99,6 +101,7 @@ def test_list_tells_rows_and_peers() -> None:
 
 def test_absent_peer_is_named() -> None:
     """A peer that is not installed and a name that this build lacks are told with the reason, beside what could run."""
+    require("cc")
     without = """
 import importlib.util
 find = importlib.util.find_spec

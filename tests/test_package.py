@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 from servers.base import Server
+from servers.programs import MODULES, PACKAGES
 
 CHECKOUT = Path(__file__).resolve().parent.parent
 BUILT = EXTENSION_SUFFIXES[0]
@@ -115,10 +116,11 @@ def test_hot_modules_are_found() -> None:
     assert HOT
 
 
-def test_ci_installs_the_packages_of_all_servers() -> None:
-    """What the servers for tests say they need stands in the one list that `.ci/run` installs from."""
+def test_ci_installs_the_packages_of_all_programs() -> None:
+    """The list that `.ci/run` installs from has the packages of all programs that tests may ask for."""
     text = re.sub(r"#.*", "", (CHECKOUT / ".ci" / "packages.txt").read_text(encoding="utf-8"))
-    needed = {package for server in Server.__subclasses__() for package in server.package.split()}
+    needed = {package for packages in [*PACKAGES.values(), *MODULES.values()] for package in packages.split()}
+    assert {server.program for server in Server.__subclasses__()} <= set(PACKAGES)
     assert needed
     assert needed <= set(text.split())
 

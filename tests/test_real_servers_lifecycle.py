@@ -21,13 +21,17 @@ from servers import (
     Nginx,
     PostgreSQL,
     ProFTPD,
+    ProgramMissing,
     Redis,
     Server,
     ServerError,
     find_program,
+    require,
 )
 from servers.base import HOST, exchange, listens
+from servers.fixtures import REQUIRED
 from servers.processes import is_running, signal_all, wait_until, wait_until_ended
+from servers.programs import MODULES, PACKAGES
 
 KINDS: dict[str, Callable[[Certificate], Server]] = {
     "nginx": Nginx,
@@ -181,13 +185,18 @@ def test_started_twice_is_refused(redis_server: Redis) -> None:
 
 def test_missing_program_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
     """A server that is not installed is an error that names the package, and nothing is left of the attempt."""
+    monkeypatch.setitem(PACKAGES, "no-redis-here", "redis-server")
+    monkeypatch.setitem(MODULES, "no.module", "nothing")
     monkeypatch.setattr(Redis, "program", "no-redis-here")
     server = Redis()
-    with pytest.raises(ServerError, match=r"no-redis-here is not installed .* apt-get install redis-server"):
+    with pytest.raises(ProgramMissing, match="no-redis-here is not installed: apt-get install redis-server") as raised:
         server.start()
+    assert raised.value.packages == ["redis-server"]
     assert server.directory == Path()
-    with pytest.raises(ServerError, match="apt-get install nothing"):
-        find_program("no-such-program", "nothing")
+    with pytest.raises(ProgramMissing, match=r"the module no\.module is not installed: apt-get install nothing"):
+        require("no.module")
+    with pytest.raises(KeyError):
+        find_program("a program of which no package is known")
 
 
 def test_server_that_ends_at_once_shows_its_log(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -235,16 +244,18 @@ print(redis.version, len(pids) > 2, redis.directory, postgres.directory)
 """
 
 
-def run_python(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
+def run_python(*arguments: str, cwd: Path, **changed: str) -> subprocess.CompletedProcess[str]:
     """Run a Python program that can import what tests share."""
     paths = [str(Path(__file__).resolve().parent), os.environ.get("PYTHONPATH", "")]
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, paths))}
+    environment = {k: v for k, v in os.environ.items() if not k.startswith("PYTEST_")}
+    environment |= {"PYTHONPATH": os.pathsep.join(filter(None, paths)), **changed}
     command = [sys.executable, *arguments]
     return subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True, timeout=100, check=False)
 
 
 def test_works_in_patched_programs(tmp_path: Path) -> None:
     """Servers start, are held, killed and stopped also under gevent's monkey-patching."""
+    require("redis-server", "postgres")
     done = run_python("-W", "error", "-c", PATCHED, cwd=tmp_path)
     assert done.stderr == ""
     assert done.stdout.splitlines()[0] == "b'+PONG\\r\\n' True"
@@ -264,6 +275,7 @@ os._exit(3)
 
 def test_cut_off_run_takes_its_servers_with_it(tmp_path: Path) -> None:
     """When a test run is cut off without a chance to stop anything, its servers end by themselves."""
+    require("exim4", "nginx", "postgres", "redis-server")
     done = run_python("-W", "error", "-c", CUT_OFF, cwd=tmp_path)
     lines = [line.split() for line in done.stdout.splitlines()]
     left = wait_until_ended({int(number) for line in lines for number in line[1:]}, 20)
@@ -274,19 +286,33 @@ def test_cut_off_run_takes_its_servers_with_it(tmp_path: Path) -> None:
     assert not left
 
 
-@pytest.mark.parametrize("program", ["redis-server", "no-redis-here"])
-def test_run_names_its_servers_and_fails_without(tmp_path: Path, program: str) -> None:
-    """A run of pytest ends with the versions of the servers it started; with one missing it fails and skips nothing."""
-    tmp_path.joinpath("conftest.py").write_text(
-        f'from servers.redis import Redis\n\nRedis.program = "{program}"\npytest_plugins = ["servers.fixtures"]\n'
+def run_of_one_test(folder: Path, program: str, *options: str, **environment: str) -> tuple[int, str]:
+    """The status and the output of a run of pytest with one test, which needs Redis by the name of `program`."""
+    (folder / "conftest.py").write_text(
+        "from servers.programs import PACKAGES\nfrom servers.redis import Redis\n\n"
+        f'PACKAGES["no-redis-here"] = "redis-server"\nRedis.program = "{program}"\npytest_plugins = ["servers.fixtures"]\n'
     )
-    tmp_path.joinpath("test_one.py").write_text("def test_one(redis_server):\n    assert redis_server.running\n")
-    done = run_python("-m", "pytest", "-p", "no:cacheprovider", str(tmp_path), cwd=tmp_path)
-    if program == "redis-server":
-        assert done.returncode == 0
-        assert "real servers: Redis " in done.stdout
-    else:
-        assert done.returncode == 1
-        assert "1 error" in done.stdout
-        assert "skipped" not in done.stdout
-        assert "real servers" not in done.stdout
+    (folder / "test_one.py").write_text("def test_one(redis_server):\n    assert redis_server.running\n")
+    done = run_python("-m", "pytest", "-p", "no:cacheprovider", *options, str(folder), cwd=folder, **environment)
+    return done.returncode, done.stdout
+
+
+@pytest.mark.parametrize("options", [[], ["-n", "1"]], ids=["one process", "pytest-xdist"])
+def test_run_names_its_servers(tmp_path: Path, options: list[str]) -> None:
+    """A run of pytest ends with the versions of the servers it started."""
+    require("redis-server")
+    status, output = run_of_one_test(tmp_path, "redis-server", *options)
+    assert (status, "1 passed" in output) == (0, True), output
+    assert "real servers: Redis " in output
+
+
+@pytest.mark.parametrize("options", [[], ["-n", "1"]], ids=["one process", "pytest-xdist"])
+def test_a_missing_program_skips_a_test_unless_it_is_required(tmp_path: Path, options: list[str]) -> None:
+    """Without the program the test is skipped, and the last lines say what to install; where programs are required, it fails."""
+    status, output = run_of_one_test(tmp_path, "no-redis-here", *options, **{REQUIRED: ""})
+    assert (status, "1 skipped" in output) == (0, True), output
+    assert "1 tests skipped because programs are missing: apt-get install redis-server" in output
+    status, output = run_of_one_test(tmp_path, "no-redis-here", *options, **{REQUIRED: "1"})
+    assert (status, "1 error" in output, "skipped" in output) == (1, True, False), output
+    assert "no-redis-here is not installed: apt-get install redis-server" in output
+    assert "real servers" not in output

@@ -286,7 +286,7 @@ def test_serve_forever_ends_with_stop(serve):
 
 
 @pytest.mark.parametrize(
-    "limit", [{"max_connections": 3}, {"spawn": 3}, {"max_connections": 3, "spawn": gevent.spawn_raw}], ids=repr
+    "limit", [{"max_connections": 3}, {"spawn": 3}, {"max_connections": 3, "spawn": gevent.spawn_raw}], ids=["connections", "spawn", "both"]
 )
 def test_surplus_clients_wait_in_the_queue(limit, serve):
     """While all places are taken nobody is accepted; each place that becomes free goes to the next one in the queue."""

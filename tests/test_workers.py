@@ -473,7 +473,7 @@ def test_listeners_of_a_service_manager(options: list[str]) -> None:
 def test_systemd_activates_it() -> None:
     """systemd's own program for trying out socket activation starts `serve` with its first client, who is served."""
     port = free_port()
-    command = [find_program("systemd-socket-activate", "systemd"), "-l", f"{HOST}:{port}"]
+    command = [find_program("systemd-socket-activate"), "-l", f"{HOST}:{port}"]
     names = [f"--setenv={name}" for name in ("PYTHONPATH", "PURE_PYTHON", "GEVENT_LOOP") if name in os.environ]
     with started(*command, *names, *GEVENTSTREAMS, "serve", "echo") as process:
         until(lambda: f":{port:04X} 00000000:0000 0A" in Path("/proc/net/tcp").read_text(encoding="ascii"), 20)
@@ -571,7 +571,7 @@ def test_a_port_in_use_is_one_line(workers: list[str]) -> None:
 @pytest.mark.parametrize("workers", [[], ["--workers", "2"]], ids=["one process", "workers"])
 def test_a_port_without_permission_is_one_line(workers: list[str]) -> None:
     """A port that the user may not listen on is one line, and status 4."""
-    command = [find_program("setpriv", "util-linux"), "--bounding-set=-net_bind_service", "--inh-caps=-net_bind_service", "--"]
+    command = [find_program("setpriv"), "--bounding-set=-net_bind_service", "--inh-caps=-net_bind_service", "--"]
     if int(Path("/proc/sys/net/ipv4/ip_unprivileged_port_start").read_text(encoding="ascii")) < 2:
         # Every port is free for all here. In a network of its own, which begins with the system's settings, it is not.
         own = [find_program("unshare", "util-linux"), "--map-root-user", "--net"]

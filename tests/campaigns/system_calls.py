@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 import gevent
+from servers import c_compiler
 from tls_kit import NAME
 
 from geventstreams import SocketStream, open_tcp_stream, wait_for_input_streams
@@ -39,7 +40,7 @@ BULK = octets(500_000)
 def library(directory: Path) -> Path:
     """The library that stands in front of the C library, compiled."""
     made = directory / "system_calls.so"
-    command = [os.environ.get("CC", "cc"), "-shared", "-fPIC", "-O1", "-o", str(made), str(HERE / "system_calls.c"), "-ldl"]
+    command = [*c_compiler(), "-shared", "-fPIC", "-O1", "-o", str(made), str(HERE / "system_calls.c"), "-ldl"]
     subprocess.run(command, check=True, capture_output=True)
     return made
 

@@ -20,6 +20,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+from servers import require
 
 HERE = Path(__file__).parent
 EACH = 10
@@ -91,11 +92,7 @@ def suite_of(test: str) -> str:
 @pytest.fixture(scope="module")
 def runs() -> Iterator[dict[tuple[str, str], "Future[Outcomes]"]]:
     """All runs, some at a time: most of them mostly wait."""
-    if importlib.util.find_spec("test.test_socket") is None:
-        pytest.fail(
-            f"{sys.executable} ships no test package, so nothing was compared; "
-            "where the system packages it apart, install that (Debian: libpython3-testsuite)"
-        )
+    require("test.test_socket")
     with ThreadPoolExecutor(AT_ONCE) as pool:
         started = {
             (suite, whose): pool.submit(run, whose, names)
@@ -139,7 +136,8 @@ def test_every_expected_failure_names_a_suite_and_a_reason() -> None:
 
 def test_tests_come_from_this_interpreters_installation() -> None:
     """The test package that is run is the one beside the interpreter's own standard library."""
+    require("test.test_socket")
     spec = importlib.util.find_spec("test.test_socket")
-    assert spec is not None, f"{sys.executable} ships no test package"
+    assert spec is not None
     assert spec.origin is not None
     assert Path(spec.origin).parent.parent == Path(os.__file__).parent

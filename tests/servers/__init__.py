@@ -1,9 +1,9 @@
 """Real servers for tests: each is a context manager that starts a Debian server in a private directory on free ports.
 
-Rules for the next editor: nothing here imports geventstreams; nothing here skips a test (a server that is missing or
-does not come up raises `ServerError`); every module works with and without gevent's monkey-patching, so it uses
-`subprocess`, `socket` and `time` plainly. A fixture's server belongs to the whole test run: a test may hold it by
-`with server.paused():`, but one that kills or stops a server starts its own.
+Rules for the next editor: nothing here imports geventstreams; nothing but fixtures.py knows pytest (a server that is not
+installed raises `ProgramMissing`, one that does not come up `ServerError`); every module works with and without gevent's
+monkey-patching, so it uses `subprocess`, `socket` and `time` plainly. A fixture's server belongs to the whole test run: a
+test may hold it by `with server.paused():`, but one that kills or stops a server starts its own.
 """
 
 from .base import Server, free_port
@@ -15,11 +15,12 @@ from .mariadb import MariaDB
 from .nginx import Nginx
 from .openssl import SServer, s_client
 from .postgres import PostgreSQL
-from .programs import ServerError, curl, find_program, nc, openssl, socat
+from .programs import PACKAGES, ProgramMissing, ServerError, c_compiler, curl, find_program, nc, openssl, require, socat
 from .redis import Redis
 from .smtp import Exim
 
 __all__ = [
+    "PACKAGES",
     "Certificate",
     "Certificates",
     "Dovecot",
@@ -29,16 +30,19 @@ __all__ = [
     "Nginx",
     "PostgreSQL",
     "ProFTPD",
+    "ProgramMissing",
     "Redis",
     "SServer",
     "Server",
     "ServerError",
+    "c_compiler",
     "curl",
     "find_program",
     "free_port",
     "make_certificates",
     "nc",
     "openssl",
+    "require",
     "s_client",
     "socat",
 ]

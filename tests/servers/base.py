@@ -26,24 +26,26 @@ from .programs import ServerError, find_program
 _Self = TypeVar("_Self", bound="Server")
 
 HOST = "127.0.0.1"
-#: Below the ports that the system gives to clients: no other test's connection takes one between choice and start.
-_PORTS = range(10_000, 32_000)
+#: Below the ports that the system gives to clients: no other test's connection takes one between choice and start. Each of
+#: pytest-xdist's processes has its own share of them.
+_WORKER = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
+_PORTS = range(10_000, 32_000)[_WORKER :: max(_WORKER + 1, int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1")))]
 _chosen_ports: set[int] = set()
 #: What was started in this run, by name: the summary at the end of a test run prints it.
 versions_started: dict[str, str] = {}
 
 
-def free_port() -> int:
-    """A loopback port that nobody listens on and that this run has not given out before."""
+def free_port(host: str = HOST) -> int:
+    """Return a loopback port on which nothing listens and that this run has not returned before."""
     # A generator of its own: tests seed the global one, and two runs at a time must not draw the same ports.
     for port in random.SystemRandom().sample(_PORTS, len(_PORTS)):
         if port not in _chosen_ports:
             with closing(socket.socket()) as probe:
-                if probe.connect_ex((HOST, port)) == 0:
+                if probe.connect_ex((host, port)) == 0:
                     continue
             _chosen_ports.add(port)
             return port
-    raise ServerError(f"no free port on {HOST} in {_PORTS}")
+    raise ServerError(f"no free port on {host} in {_PORTS}")
 
 
 def exchange(port: int, request: bytes = b"", size: int = 64) -> bytes:
@@ -65,10 +67,9 @@ def listens(port: int) -> bool:
 class Server:
     """One server program in a private directory: `with Redis() as server: … server.ports["redis"] …`."""
 
-    #: The name in messages and in the summary, the program, the Debian package it comes from, how it tells its version.
+    #: The name in messages and in the summary, the program (a key of `programs.PACKAGES`), the option that prints its version.
     name: ClassVar[str]
     program: ClassVar[str]
-    package: ClassVar[str]
     version_option: ClassVar[str] = "--version"
     #: The user it runs as when the tests run as root ("nobody" where there is none of that name); None: as the tests.
     run_as: ClassVar[str | None] = None
@@ -127,7 +128,7 @@ class Server:
         if self._process is not None:
             raise ServerError(f"{self.name} runs already, as process {self.pid}")
         self.stop()
-        path = find_program(self.program, self.package)
+        path = find_program(self.program)
         self.version = self._ask_version(path)
         self.directory = Path(tempfile.mkdtemp(prefix=f"geventstreams-{self.name.lower()}-"))
         try:
@@ -216,8 +217,8 @@ class Server:
         return chain, key
 
     def run(self, program: str, *arguments: str) -> None:
-        """Run a program of the same package to its end as the server's user; `ServerError` if it fails."""
-        process = self._spawn([find_program(program, self.package), *arguments])
+        """Run another program to its end as the server's user; `ServerError` if it fails."""
+        process = self._spawn([find_program(program), *arguments])
         try:
             status = process.wait(self.start_limit)
         except subprocess.TimeoutExpired:
@@ -255,7 +256,7 @@ class Server:
         # A test run that is cut off (pytest-timeout ends the whole process) takes its servers with it: the system sends
         # them the signal when the thread that started them is gone. Without the second option a program that takes
         # another user's rights when it starts, as Exim does, would slip off.
-        leash = [find_program("setpriv", "util-linux"), f"--pdeathsig={self.stop_signal.name[3:]}", "--no-new-privs"]
+        leash = [find_program("setpriv"), f"--pdeathsig={self.stop_signal.name[3:]}", "--no-new-privs"]
         with open(self.directory / "output.log", "ab") as output:
             if os.geteuid() != entry.pw_uid:
                 for path in [self.directory, *self.directory.rglob("*")]:

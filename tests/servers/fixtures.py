@@ -1,11 +1,17 @@
-"""pytest fixtures: one of each real server for the whole run, started when first asked for, named at the run's end.
+"""pytest plugin: one of each real server for the whole run, started when first asked for, and what happens where one is missing.
 
-The tests' conftest loads this by `pytest_plugins = ["servers.fixtures"]`. Where a server is missing or does not come
-up, every test that asks for it fails.
+The tests' conftest loads this by `pytest_plugins = ["servers.fixtures"]`. A test that asks for a program that is not installed is
+skipped; the run ends with one line that says how many tests were, and which Debian packages bring the programs. With
+GEVENTSTREAMS_REQUIRE_PROGRAMS=1 in the environment such a test fails. A server that is there and does not come up is always a failure.
+
+Rule for the next editor: under pytest-xdist the tests run in processes of their own, and the summary is printed in another. Only what
+stands in a report or in `workeroutput` gets there.
 """
 
-from collections.abc import Callable, Iterator
+import os
+from collections.abc import Callable, Generator, Iterator
 from contextlib import ExitStack
+from typing import Any
 
 import pytest
 
@@ -17,8 +23,12 @@ from .mail import Dovecot
 from .mariadb import MariaDB
 from .nginx import Nginx
 from .postgres import PostgreSQL
+from .programs import ProgramMissing
 from .redis import Redis
 from .smtp import Exim
+
+REQUIRED = "GEVENTSTREAMS_REQUIRE_PROGRAMS"
+_MISSING = "missing packages"
 
 
 @pytest.fixture(scope="session")
@@ -87,8 +97,48 @@ def haproxy() -> Iterator[Callable[..., HAProxy]]:
         yield start
 
 
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_setup(item: pytest.Item) -> Generator[None, Any, Any]:
+    """Skip a test whose fixtures ask for a program that is missing."""
+    return (yield from _skip_without_programs(item))
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call(item: pytest.Item) -> Generator[None, Any, Any]:
+    """Skip a test that asks for a program that is missing."""
+    return (yield from _skip_without_programs(item))
+
+
+def _skip_without_programs(item: pytest.Item) -> Generator[None, Any, Any]:
+    try:
+        return (yield)
+    except ProgramMissing as missing:
+        if os.environ.get(REQUIRED, "") not in {"", "0"}:
+            raise
+        item.user_properties.append((_MISSING, missing.packages))
+        pytest.skip(str(missing))
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Hand the versions of the servers to the process that prints the summary."""
+    output = getattr(session.config, "workeroutput", None)
+    if output is not None:
+        output["versions started"] = dict(versions_started)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any) -> None:
+    """Take over the versions of the servers that a process of pytest-xdist started."""
+    versions_started.update(getattr(node, "workeroutput", {}).get("versions started", {}))
+
+
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """Name the servers that were started, with their versions."""
+    """Print which servers were started, with their versions, and what was skipped because a program is missing."""
+    skipped = [dict(report.user_properties) for report in terminalreporter.getreports("skipped")]
+    packages = [properties[_MISSING] for properties in skipped if _MISSING in properties]
+    if packages:
+        missing = " ".join(sorted({package for names in packages for package in names}))
+        terminalreporter.write_line(f"{len(packages)} tests skipped because programs are missing: apt-get install {missing}")
     if versions_started:
         names = ", ".join(f"{name} {version}" for name, version in sorted(versions_started.items()))
         terminalreporter.write_line(f"real servers: {names}")

@@ -56,7 +56,6 @@ class ProFTPD(Server):
 
     name = "ProFTPD"
     program = "proftpd"
-    package = "proftpd-core proftpd-mod-crypto"
     version_option = "-v"
     run_as = "proftpd"
 

@@ -13,7 +13,6 @@ class HAProxy(Server):
 
     name = "HAProxy"
     program = "haproxy"
-    package = "haproxy"
     version_option = "-v"
 
     def __init__(self, configuration: str, **ports: int) -> None:

@@ -63,7 +63,6 @@ class Dovecot(Server):
 
     name = "Dovecot"
     program = "dovecot"
-    package = "dovecot-imapd dovecot-pop3d"
     run_as = "dovecot"
     # It waits for seconds when it has just had clients, and has nothing to save.
     stop_limit = 2.0

@@ -11,7 +11,6 @@ class MariaDB(Server):
 
     name = "MariaDB"
     program = "mariadbd"
-    package = "mariadb-server"
     run_as = "mysql"
 
     user_name = "tester"

@@ -52,7 +52,6 @@ class Nginx(Server):
 
     name = "nginx"
     program = "nginx"
-    package = "nginx"
     version_option = "-v"
 
     def __init__(

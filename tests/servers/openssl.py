@@ -18,7 +18,6 @@ class SServer(Server):
 
     name = "OpenSSL"
     program = "openssl"
-    package = "openssl"
     version_option = "version"
 
     def __init__(self, certificate: Certificate, *options: str) -> None:

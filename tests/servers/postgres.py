@@ -18,7 +18,6 @@ class PostgreSQL(Server):
 
     name = "PostgreSQL"
     program = "postgres"
-    package = "postgresql"
     run_as = "postgres"
     # "Fast": SIGTERM would wait until all clients have gone.
     stop_signal = signal.SIGINT
@@ -78,7 +77,7 @@ class PostgreSQL(Server):
         lines = pid_file.read_text().splitlines() if pid_file.exists() else []
         for line in lines[6:7]:
             _key, number = line.split()
-            command = [find_program("ipcrm", "util-linux"), "--shmem-id", number]
+            command = [find_program("ipcrm"), "--shmem-id", number]
             subprocess.run(command, capture_output=True, check=False)
 
     @property

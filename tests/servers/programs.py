@@ -1,42 +1,102 @@
-"""Where the programs are that tests start: servers and the well-known clients curl, socat, nc and openssl."""
+"""Where the programs are that tests start, and which Debian packages have them: servers, clients, a C compiler.
 
+Rule for the next editor: PACKAGES is the one place that knows packages. A test asks for a program that it does not start itself by
+`require`; servers/fixtures.py makes a skip of `ProgramMissing`, or a failure where GEVENTSTREAMS_REQUIRE_PROGRAMS is set.
+"""
+
+import importlib.util
 import os
+import shlex
 import shutil
 from pathlib import Path
+
+PACKAGES = {
+    "cc": "gcc libc6-dev",
+    "curl": "curl",
+    "dovecot": "dovecot-imapd dovecot-pop3d",
+    "exim4": "exim4-daemon-light",
+    "haproxy": "haproxy",
+    "initdb": "postgresql",
+    "ipcrm": "util-linux",
+    "mariadb-install-db": "mariadb-server",
+    "mariadbd": "mariadb-server",
+    "nc.openbsd": "netcat-openbsd",
+    "nginx": "nginx",
+    "openssl": "openssl",
+    "postgres": "postgresql",
+    "proftpd": "proftpd-core proftpd-mod-crypto",
+    "redis-server": "redis-server",
+    "setpriv": "util-linux",
+    "socat": "socat",
+    "systemd-socket-activate": "systemd",
+}
+"""Debian packages to install for each program."""
+
+MODULES = {"test.test_socket": "libpython3-testsuite"}
+"""The same for modules that Debian packages apart from Python."""
 
 _SYSTEM_FOLDERS = ("/usr/local/sbin", "/usr/sbin", "/sbin", "/usr/local/bin", "/usr/bin", "/bin")
 
 
 class ServerError(Exception):
-    """A server or program that a test needs is missing, does not come up, or does not go away; with its log."""
+    """A server that a test needs does not come up, or does not go away; with its log."""
 
 
-def find_program(program: str, package: str) -> str:
-    """The path of `program`; if it is not there, a `ServerError` that names the Debian package to install."""
+class ProgramMissing(ServerError):
+    """A program that a test needs is not installed; `packages` has the names of the Debian packages."""
+
+    def __init__(self, program: str, packages: str) -> None:
+        super().__init__(f"{program} is not installed: apt-get install {packages}")
+        self.packages = packages.split()
+
+
+def find_program(program: str) -> str:
+    """Return the path of `program`, a key of `PACKAGES`; raise `ProgramMissing` if it is not there."""
+    packages = PACKAGES[program]
     # PostgreSQL keeps a folder for each version, none of them on the path; the newest comes first.
     versions = sorted(Path("/usr/lib/postgresql").glob("*/bin"), key=lambda folder: -float(folder.parent.name))
     folders = [*os.environ.get("PATH", "").split(os.pathsep), *_SYSTEM_FOLDERS, *map(str, versions)]
     found = shutil.which(program, path=os.pathsep.join(folders))
     if found is None:
-        raise ServerError(f"{program} is not installed (looked in {', '.join(folders)}): apt-get install {package}")
+        raise ProgramMissing(program, packages)
     return found
 
 
+def require(*needed: str) -> None:
+    """Raise `ProgramMissing` unless all programs, or modules in `MODULES`, are installed."""
+    for name in needed:
+        if name not in MODULES:
+            find_program(name)
+        else:
+            try:
+                found = importlib.util.find_spec(name)
+            except ModuleNotFoundError:  # a package around it
+                found = None
+            if found is None:
+                raise ProgramMissing(f"the module {name}", MODULES[name])
+
+
+def c_compiler() -> list[str]:
+    """Return the command of the C compiler: that of `CC` if it is set, else `cc`."""
+    words = shlex.split(os.environ.get("CC", ""))
+    return words if words and shutil.which(words[0]) else [find_program("cc")]
+
+
 def curl() -> str:
-    """The path of curl."""
-    return find_program("curl", "curl")
+    """Return the path of curl."""
+    return find_program("curl")
 
 
 def socat() -> str:
-    """The path of socat."""
-    return find_program("socat", "socat")
+    """Return the path of socat."""
+    return find_program("socat")
 
 
 def nc() -> str:
-    """The path of OpenBSD's nc; `nc` alone may be another netcat with other options."""
-    return find_program("nc.openbsd", "netcat-openbsd")
+    """Return the path of OpenBSD's nc; `nc` alone may be another netcat with other options."""
+    return find_program("nc.openbsd")
 
 
 def openssl() -> str:
-    """The path of the openssl command."""
-    return find_program("openssl", "openssl")
+    """Return the path of the openssl command."""
+    return find_program("openssl")

@@ -9,7 +9,6 @@ class Redis(Server):
 
     name = "Redis"
     program = "redis-server"
-    package = "redis-server"
     run_as = "redis"
 
     def __init__(self, certificate: Certificate | None = None) -> None:

@@ -57,7 +57,6 @@ class Exim(Server):
 
     name = "Exim"
     program = "exim4"
-    package = "exim4-daemon-light"
     version_option = "-bV"
     run_as = "Debian-exim"
 
