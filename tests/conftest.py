@@ -4,9 +4,12 @@ A built module wins over the `.py` that was edited after it, and an installed pa
 tests pass that never saw the change. Rule for the next editor: only what every test needs stands here.
 """
 
+import gc
 import importlib.util
 import os
 import platform
+import sys
+import warnings
 from collections.abc import Generator, Iterator
 from importlib.machinery import EXTENSION_SUFFIXES
 from importlib.metadata import version
@@ -19,6 +22,7 @@ import pytest
 pytest_plugins = ["servers.fixtures", "pairs", "tls_kit", "server_kit", "calling", "faults.recording"]
 
 CHECKOUT = Path(__file__).resolve().parent.parent
+FAILED = pytest.StashKey[bool]()
 
 
 def tested_package() -> Path:
@@ -47,6 +51,19 @@ def foreign_sources(package: Path) -> Iterator[str]:
             not (package / name).exists() or (package / name).read_bytes() != source.read_bytes()
         ):
             yield f"{name} of {package} differs from the one in {CHECKOUT}"
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_cmdline_main(config: pytest.Config) -> None:
+    """Under pytest-xdist, tests of one group (`xdist_group`) run in one process: they share what is expensive to make."""
+    if getattr(config.option, "numprocesses", None) and config.option.dist == "no":
+        config.option.dist = "loadgroup"
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers() -> int:
+    """`-n auto`: as many processes as this one may use processors, hyper-threads included."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -86,7 +103,41 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) ->
     if report.passed and 0 < limit < call.duration:
         report.outcome = "failed"
         report.longrepr = f"took {call.duration:.1f} s, more than its limit of {limit} s"
+    if report.failed:
+        item.stash[FAILED] = True
     return report
+
+
+def collect_quietly() -> None:
+    """Free what only the traceback of a failed test holds, without a ResourceWarning for each of its open streams."""
+    for name in ("last_exc", "last_type", "last_value", "last_traceback"):
+        vars(sys).pop(name, None)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ResourceWarning)
+        gc.collect()
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_runtest_teardown(item: pytest.Item) -> Generator[None, Any, Any]:
+    """What a failed test leaves open is a consequence of its failure: no error of its teardown, nor of a later test."""
+    if item.stash.get(FAILED, False):
+        collect_quietly()
+    return (yield)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, Any, Any]:
+    result = yield
+    if item.stash.get(FAILED, False):
+        collect_quietly()
+    return result
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Where tests failed, these are what the run ends with, not what else they and their fixtures left open."""
+    if session.testsfailed:
+        warnings.simplefilter("ignore", ResourceWarning)
+        warnings.simplefilter("ignore", pytest.PytestUnraisableExceptionWarning)
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

@@ -91,4 +91,6 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_configure(config: pytest.Config) -> None:
     file = config.getoption("--cases", default=None)
     if file is not None:
+        if getattr(config.option, "numprocesses", None):
+            raise pytest.UsageError("--cases notes the tests of one process: leave out -n")
         config.pluginmanager.register(Recorder(file.absolute()), "faults-recorder")

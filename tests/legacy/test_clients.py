@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from servers import Certificates
+from servers import Certificates, require
 from servers.base import versions_started
 
 HERE = Path(__file__).parent
@@ -24,7 +24,20 @@ CLIENTS = [
     *("PyMySQL", "pg8000", "redis-py", "smtplib", "imaplib", "poplib", "ftplib"),
 ]
 
-pytestmark = pytest.mark.slow
+NEEDS = {
+    "requests": "nginx",
+    "http.client": "nginx",
+    "PyMySQL": "mariadbd",
+    "pg8000": "postgres",
+    "redis-py": "redis-server",
+    "smtplib": "exim4",
+    "imaplib": "dovecot",
+    "poplib": "dovecot",
+    "ftplib": "proftpd",
+}
+"""The programs that clients talk to; the other clients talk to servers in Python."""
+
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("legacy clients")]
 
 
 class Runs:
@@ -37,6 +50,7 @@ class Runs:
 
     def wrong(self, client: str, case: str) -> str:
         """What is wrong with a case; nothing, when it holds."""
+        require(*filter(None, [NEEDS.get(client)]))
         if client not in self._done:
             self._done[client] = self._run(client)
         return self._done[client].get(case, "it did not run")
