@@ -27,6 +27,9 @@ GONE = frozenset({errno.ECONNABORTED, errno.ECONNRESET, errno.EPROTO, errno.EINT
                   errno.ENETUNREACH, errno.EHOSTDOWN, errno.EHOSTUNREACH, errno.ENOPROTOOPT, errno.EOPNOTSUPP})
 """What `accept` says of a client that went away before it was accepted: nothing has happened."""
 
+LONGEST_QUEUE = 2**31 - 1
+"""The largest `backlog` that a system call takes; the system has a limit of its own below it."""
+
 def listening_socket(
     family: int, address: Any, backlog: int, only_ipv6: bool | None = None, reuse_port: bool = False
 ) -> gevent.socket.socket:
@@ -43,10 +46,10 @@ def listening_socket(
         if family == _socket.AF_INET6 and only_ipv6 is not None:
             made.setsockopt(_socket.IPPROTO_IPV6, _socket.IPV6_V6ONLY, int(only_ipv6))
         made.bind(address)
-        made.listen(backlog)
+        made.listen(min(backlog, LONGEST_QUEUE))
     except OSError as error:
         made.close()
-        raise StreamError(f"cannot listen on {address_name(address)}: {error.strerror}", error.errno) from None
+        raise StreamError(f"cannot listen on {address_name(address)}: {error.strerror or error}", error.errno) from None
     except BaseException:
         made.close()
         raise

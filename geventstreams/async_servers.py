@@ -6,7 +6,6 @@ Rule for the next editor: accepting is done in the hub and never waits; handshak
 from __future__ import annotations
 
 import _socket
-import contextlib
 import errno
 import os
 import stat
@@ -17,13 +16,14 @@ import gevent.socket
 from gevent import get_hub
 
 import geventstreams._system as _system
-from geventstreams.accepting import GONE, Listener
+from geventstreams.accepting import GONE, Listener, listening_socket
 from geventstreams.async_sockets import AsyncSocket
 from geventstreams.conduct import Conduct
 from geventstreams.connected import Connected
 from geventstreams.errors import StreamError
 from geventstreams.securable import SecurableStream
 from geventstreams.transport import SocketTransport, address_name
+from geventstreams.unix_paths import BoundPath
 
 AT_ONCE = 64
 """Clients that are accepted in one turn of the hub."""
@@ -41,12 +41,12 @@ Securer = Callable[[Connected], SecurableStream]
 class AsyncServer:
     """A listener whose connections call back. `tcp_server` makes it."""
 
-    def __init__(self, socket: Any, conduct: Conduct, securer: Securer | None, nodelay: bool, path: str | bytes | None = None) -> None:
+    def __init__(self, socket: Any, conduct: Conduct, securer: Securer | None, nodelay: bool, path: BoundPath | None = None) -> None:
         self._socket = socket
         self._conduct = conduct
         self._securer = securer
         self._address = socket.getsockname()
-        self._name = None if path is None or path[:1] in ("\0", b"\0") else (path, os.stat(path).st_ino)
+        self._path = path
         if socket.family != _socket.AF_UNIX:  # whoever is accepted inherits it
             socket.setsockopt(_socket.IPPROTO_TCP, _socket.TCP_NODELAY, int(bool(nodelay)))
         self._connections: dict[AsyncSocket, None] = {}
@@ -80,12 +80,9 @@ class AsyncServer:
         listener, self._listener = self._listener, None
         if listener is not None:
             listener.close()
+            if self._path is not None:
+                self._path.remove()
             self._socket.close()
-            if self._name is not None:
-                path, inode = self._name
-                with contextlib.suppress(OSError):
-                    if os.stat(path).st_ino == inode:
-                        os.unlink(path)
 
     def __enter__(self) -> AsyncServer:
         return self
@@ -144,21 +141,12 @@ class AsyncServer:
 
 def listening(addresses: list[tuple[int, Any]], backlog: int) -> Any:
     """A socket that listens on the first of the addresses that can be had; the error of the last one if none can."""
-    for index, (family, address) in enumerate(addresses):
-        socket = gevent.socket.socket(family, _socket.SOCK_STREAM)
+    for number, (family, address) in enumerate(addresses, start=1):
         try:
-            if family != _socket.AF_UNIX:
-                socket.setsockopt(_socket.SOL_SOCKET, _socket.SO_REUSEADDR, 1)
-            if family == _socket.AF_INET6:
-                socket.setsockopt(_socket.IPPROTO_IPV6, _socket.IPV6_V6ONLY, 1)
-            socket.bind(address)
-            socket.listen(backlog)
+            return listening_socket(family, address, backlog, only_ipv6=True)
         except OSError:
-            socket.close()
-            if index == len(addresses) - 1:
+            if number == len(addresses):
                 raise
-            continue
-        return socket
     raise StreamError("no address to listen on", errno.EADDRNOTAVAIL)
 
 

@@ -23,6 +23,7 @@ from geventstreams.errors import StreamClosed
 from geventstreams.stream import SocketStream
 from geventstreams.stream_options import StreamOptions
 from geventstreams.transport import address_name
+from geventstreams.unix_paths import BoundPath, unix_path
 
 TLSCallback = Callable[[Any], object]
 
@@ -92,7 +93,7 @@ def pipe_connect(
     timeout: float | None = None, **options: Any,
 ) -> Any:
     """The same on a Unix socket. cl-async's `pipe-connect`."""
-    where = _path_of(path)
+    where = unix_path("path", path)
     conduct = Conduct(read_cb, event_cb, **options)
     patience = conduct.patience(timeout)
     _tls_options(ssl_ctx, "client", ctx_configure_callback, ssl_configure_callback, handshake_timeout,
@@ -167,23 +168,20 @@ def pipe_server(
     ctx_configure_callback: TLSCallback | None = None, ssl_configure_callback: TLSCallback | None = None,
     handshake_timeout: float | None = 10.0, allow_truncation: bool = False, **options: Any,
 ) -> AsyncServer:
-    """The same on a Unix socket, whose name is removed when the server closes. cl-async's `pipe-server`."""
-    where = _path_of(path)
+    """The same on a Unix socket. cl-async's `pipe-server`.
+
+    The path is removed when the server closes, by the process that called this, unless another file has taken its place.
+    """
+    where = unix_path("path", path)
     conduct = Conduct(read_cb, event_cb, **options)
     securer = _securer(ssl_ctx, ctx_configure_callback, ssl_configure_callback, handshake_timeout, allow_truncation)
     arguments.positive("backlog", backlog)
-    return AsyncServer(listening([(_socket.AF_UNIX, where)], backlog), conduct, securer, nodelay=False, path=where)
+    socket = listening([(_socket.AF_UNIX, where)], backlog)
+    return AsyncServer(socket, conduct, securer, nodelay=False, path=BoundPath(where))
 
 
 def _is_path(value: Any) -> bool:
     return isinstance(value, os.PathLike) or (isinstance(value, (str, bytes)) and value[:1] in ("/", "\0", b"/", b"\0"))
-
-
-def _path_of(path: Any) -> str | bytes:
-    where = os.fspath(path)
-    if not where:
-        raise ValueError(f"path must not be empty, not {path!r}")
-    return where  # type: ignore[no-any-return]  # os.fspath sees to it
 
 
 def _tls_options(ssl_ctx: Any, side: str, ctx_configure_callback: TLSCallback | None, ssl_configure_callback: TLSCallback | None,

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import _socket
 import errno
-import os
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Literal, overload
 
@@ -21,6 +20,7 @@ from geventstreams.race import Preparation, Race
 from geventstreams.stream import SocketStream
 from geventstreams.stream_options import StreamOptions
 from geventstreams.transport import address_name
+from geventstreams.unix_paths import unix_path
 
 if TYPE_CHECKING:
     from typing import TypedDict
@@ -200,9 +200,7 @@ def open_unix_stream(
     Everything else is as `open_tcp_stream` has it; a certificate is checked against the name that `tlsext_host_name`
     gives.
     """
-    where = os.fspath(path)
-    if not where:
-        raise ValueError(f"path must not be empty, not {path!r}")
+    where = unix_path("path", path)
     limit = arguments.seconds("timeout", timeout)
     options = StreamOptions(
         stream_class, direction=direction, element_type=element_type, encoding=encoding, read_timeout=read_timeout,

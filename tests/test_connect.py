@@ -555,12 +555,6 @@ def test_unix_failures(tmp_path):
     stream, error = open_unix_stream(missing, errorp=False)
     assert stream is None
     assert isinstance(error, ConnectError)
-    with pytest.raises(ConnectError, match="too long"):
-        open_unix_stream(str(tmp_path / ("x" * 200)))
-    with pytest.raises(ValueError, match="path"):
-        open_unix_stream("")
-    with pytest.raises(TypeError):
-        open_unix_stream(5)
 
 
 @pytest.fixture
