@@ -6,7 +6,6 @@ Rule for the next editor: what is given is checked before anything is looked up.
 from __future__ import annotations
 
 import _socket
-import contextlib
 from typing import Any
 
 import gevent
@@ -16,6 +15,7 @@ from gevent import get_hub
 import geventstreams._system as _system
 from geventstreams import arguments
 from geventstreams.errors import ConnectTimeout
+from geventstreams.host_names import is_literal
 from geventstreams.limits import NEVER
 from geventstreams.transport import Wakeup
 
@@ -44,22 +44,13 @@ def host_name(name: str, host: Any) -> tuple[str, bool]:
         if not 0 <= host < 2**32:
             raise ValueError(f"{name} as an integer must be an IPv4 address within 0..{2**32 - 1}, not {host!r}")
         return _socket.inet_ntoa(host.to_bytes(4, "big")), True
-    if hasattr(host, "packed") and _is_literal(str(host)):
+    if hasattr(host, "packed") and is_literal(str(host)):
         return str(host), True
     if not isinstance(host, str):
         raise TypeError(f"{name} must be a name, an IP literal, an integer or an ipaddress object, not {host!r}")
     if not host or "\0" in host:
         raise ValueError(f"{name} must not be empty or contain a NUL character, not {host!r}")
-    return host, _is_literal(host)
-
-
-def _is_literal(host: str) -> bool:
-    """Whether this is an IP address. The module `ipaddress` would say so, too; it takes long to load."""
-    for family, text in ((_socket.AF_INET, host), (_socket.AF_INET6, host.partition("%")[0])):
-        with contextlib.suppress(OSError, ValueError):
-            _socket.inet_pton(family, text)
-            return True
-    return False
+    return host, is_literal(host)
 
 
 def port_or_name(name: str, service: Any) -> int | str:

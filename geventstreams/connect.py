@@ -16,6 +16,7 @@ from geventstreams.addresses import Address, Query, family_of, host_name, look_u
 from geventstreams.connected import Connected
 from geventstreams.elements import ElementType
 from geventstreams.errors import ConnectError, StreamError
+from geventstreams.host_names import server_name
 from geventstreams.race import Preparation, Race
 from geventstreams.stream import SocketStream
 from geventstreams.stream_options import StreamOptions
@@ -159,14 +160,14 @@ def _found(query: Query, deadline: float) -> list[Address]:
 
 
 def certificate_name(tlsext_host_name: Any, host: str) -> str | None:
-    """The name that a certificate is checked against: `host` for True, without what names a zone or the root."""
+    """The name that a certificate is checked against: `host` for True, unless that is empty."""
     if tlsext_host_name is True:
-        return host.partition("%")[0].rstrip(".") or None
+        return host or None
     if tlsext_host_name is None or tlsext_host_name is False:
         return None
     if not isinstance(tlsext_host_name, str):
         raise TypeError(f"tlsext_host_name must be True, None or a name, not {tlsext_host_name!r}")
-    return tlsext_host_name
+    return server_name("tlsext_host_name", tlsext_host_name)
 
 
 def _answer(errorp: bool, opened: Callable[[], SocketStream]) -> Any:

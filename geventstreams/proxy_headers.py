@@ -8,6 +8,7 @@ Source: https://www.haproxy.org/download/2.9/doc/proxy-protocol.txt
 from __future__ import annotations
 
 import ipaddress
+import os
 import re
 import socket
 import struct
@@ -18,8 +19,9 @@ from proxyprotocol import ProxyProtocolChecksumError, ProxyProtocolIncompleteErr
 from proxyprotocol.checksum import crc32c
 from proxyprotocol.detect import ProxyProtocolDetect
 from proxyprotocol.tlv import ProxyProtocolTLV
-from proxyprotocol.v1 import ProxyProtocolV1
 from proxyprotocol.v2 import ProxyProtocolV2
+
+from geventstreams.unix_paths import unix_path
 
 __all__ = ["Proxy", "ProxyProtocolIncompleteError", "packed", "parsed"]
 
@@ -27,16 +29,19 @@ SIGNATURES = (b"PROXY ", b"\r\n\r\n\0\r\nQUIT\n")
 V1_LIMIT = 107
 """Octets of the longest header of version 1, its line end included."""
 
-_PORT = rb"(?:0|[1-9][0-9]{0,4})"
-V1_LINE = re.compile(
-    rb"PROXY (?:UNKNOWN(?: [^\n]*)?|TCP4 [0-9.]+ [0-9.]+ %b %b|TCP6 [0-9A-Fa-f:.]+ [0-9A-Fa-f:.]+ %b %b)\r\n" % (4 * (_PORT,))
-)
+_PORT = rb"(0|[1-9][0-9]{0,4})"
+_HOST = rb"([0-9A-Fa-f:.]+)"
+V1_LINE = re.compile(rb"PROXY (?:UNKNOWN(?: [^\n]*)?|TCP([46]) %b %b %b %b)\r\n" % (_HOST, _HOST, _PORT, _PORT))
 V2_LOCAL = b"\x20"
 V2_START = 16
 """Octets of a header of version 2 before its addresses."""
 
 CHECKSUM = 3
 """The type of the TLV that has a CRC32C of the header, computed as if it were zero itself."""
+
+V2_UNIX = (0x31, 0x32)
+V2_PATH = 108
+"""Octets that the address of a Unix socket takes."""
 
 V2_ADDRESSES = {0x00: 0, 0x11: 12, 0x12: 12, 0x21: 36, 0x22: 36, 0x31: 216, 0x32: 216}
 """The combinations of family and protocol that there are, and how many octets their addresses take."""
@@ -65,23 +70,52 @@ def parsed(header: bytes) -> Proxy:
         raise ValueError(f"more than {V1_LIMIT} octets in version 1")
     if header[12:13] == V2_LOCAL and len(header) >= V2_START and len(header) == V2_START + int.from_bytes(header[14:16], "big"):
         return Proxy(2, "LOCAL", None, None)  # whatever else it says has no meaning
+    if header.startswith(SIGNATURES[0]) and header.endswith(b"\n"):
+        return _parsed_v1(header)
     try:
-        found = ProxyProtocolDetect().unpack(header)
+        found = ProxyProtocolDetect().unpack(_without_paths(header))
     except struct.error:
         raise ValueError("addresses or TLVs are cut off") from None
     except ProxyProtocolChecksumError as unsure:
         found = unsure.result  # it sorts the TLVs before it sums them up: what counts are the octets as they came
-    if header.startswith(SIGNATURES[0]):
-        return _checked_v1(header, found)
     return _checked_v2(header, found)
 
 
-def _checked_v1(header: bytes, found: Any) -> Proxy:
-    if not V1_LINE.fullmatch(header):
+def _parsed_v1(header: bytes) -> Proxy:
+    """A line of version 1. The client's address is of the family that it names, and the other one need not be: nginx names the family
+    of the client that it was told of, by a header or its realip module, and then its own address as it is."""
+    line = V1_LINE.fullmatch(header)
+    if line is None:
         raise ValueError("not as version 1 has it")
-    if result.is_unknown(found):
+    version, source, destination, *ports = line.groups()
+    if version is None:
         return Proxy(1, "UNKNOWN", None, None)
-    return Proxy(1, "PROXY", found.peername, found.sockname)
+    hosts = [ipaddress.ip_address(text.decode("ascii")) for text in (source, destination)]
+    if hosts[0].version != int(version):
+        raise ValueError(f"{hosts[0]} is no address of TCP{int(version)}")
+    if max(map(int, ports)) > 65535:
+        raise ValueError("a port above 65535")
+    return Proxy(1, "PROXY", *map(_end, hosts, map(int, ports)))
+
+
+def _end(host: Any, port: int) -> Any:
+    """A host and a port as a socket of that family gives them."""
+    if host.version == 4:
+        return socket.inet_ntop(socket.AF_INET, host.packed), port
+    return socket.inet_ntop(socket.AF_INET6, host.packed), port, 0, 0
+
+
+def _path(field: bytes) -> str | bytes:
+    """The address of a Unix socket as a socket gives it: a path, empty where it has none, or bytes that begin with NUL."""
+    name = field.rstrip(b"\0")
+    return name if name.startswith(b"\0") else os.fsdecode(name.partition(b"\0")[0])
+
+
+def _without_paths(header: bytes) -> bytes:
+    """The same header for the library, which takes no path beyond ASCII."""
+    if header[13:14] not in (b"\x31", b"\x32"):
+        return header
+    return header[:V2_START] + bytes(len(header[V2_START:V2_START + 2 * V2_PATH])) + header[V2_START + 2 * V2_PATH:]
 
 
 def _checked_v2(header: bytes, found: Any) -> Proxy:
@@ -90,7 +124,11 @@ def _checked_v2(header: bytes, found: Any) -> Proxy:
         raise ValueError(f"no such family and protocol: {kind:#04x}")
     if result.is_unknown(found):
         return Proxy(2, "UNKNOWN", None, None)
-    return Proxy(2, "PROXY", found.peername, found.sockname, tuple(_tlvs(header, V2_START + V2_ADDRESSES[kind])))
+    start = V2_START + V2_ADDRESSES[kind]
+    tlvs = tuple(_tlvs(header, start))
+    if kind in V2_UNIX:
+        return Proxy(2, "PROXY", _path(header[V2_START:V2_START + V2_PATH]), _path(header[V2_START + V2_PATH:start]), tlvs)
+    return Proxy(2, "PROXY", _end(*found.source), _end(*found.dest), tlvs)
 
 
 def _tlvs(header: bytes, at: int) -> Iterable[tuple[int, bytes]]:
@@ -115,8 +153,19 @@ def packed(version: int, source: Any, destination: Any, tlvs: Iterable[tuple[int
     if version == 1 and extra:
         raise ValueError("version 1 has no TLVs")
     said = _said(source, destination, ProxyProtocolTLV(init=extra), version)
-    packed: bytes = (ProxyProtocolV1() if version == 1 else ProxyProtocolV2()).pack(said)
+    if version == 1:
+        return _line(said)
+    packed: bytes = ProxyProtocolV2().pack(said)
     return packed
+
+
+def _line(said: Any) -> bytes:
+    """A line of version 1, with addresses as sockets write them: the library's have no dots in one of IPv4 within IPv6."""
+    if result.is_unknown(said):
+        return b"PROXY UNKNOWN\r\n"
+    source, destination = _end(*said.source), _end(*said.dest)
+    family = 4 if result.is_ipv4(said) else 6
+    return f"PROXY TCP{family} {source[0]} {destination[0]} {source[1]} {destination[1]}\r\n".encode("ascii")
 
 
 def _said(source: Any, destination: Any, tlvs: Any, version: int) -> Any:
@@ -124,7 +173,8 @@ def _said(source: Any, destination: Any, tlvs: Any, version: int) -> Any:
         kind, ends = _in_one_family(_host(source), _host(destination))
         return kind((ends[0], source[1]), (ends[1], destination[1]), protocol=socket.SOCK_STREAM, tlv=tlvs)
     if version == 2 and isinstance(source, str) and isinstance(destination, str):
-        return result.ProxyResultUnix(source, destination, protocol=socket.SOCK_STREAM, tlv=tlvs)
+        ends = [unix_path(name, path) if path else "" for name, path in (("source", source), ("destination", destination))]
+        return result.ProxyResultUnix(*ends, protocol=socket.SOCK_STREAM, tlv=tlvs)
     return result.ProxyResultUnknown(tlv=tlvs)
 
 

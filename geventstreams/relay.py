@@ -12,8 +12,10 @@ from typing import Any, NamedTuple
 import gevent
 
 from geventstreams import arguments
+from geventstreams.addresses import host_name
 from geventstreams.connect import open_tcp_stream
 from geventstreams.errors import ReadTimeout, StreamError
+from geventstreams.host_names import server_name
 from geventstreams.limits import BLOCK
 from geventstreams.proxy_protocol import proxy_header, require
 from geventstreams.stream import SocketStream
@@ -119,6 +121,11 @@ class RelayHandler:
             require()
             arguments.chosen("proxy_version", upstream.proxy_version, (1, 2))
         self._upstream = upstream
+        host, _ = host_name("host", upstream.host)
+        self._server_name: str | None = None
+        if upstream.ssl_ctx is not None:
+            asked = ("host", host) if upstream.server_name is None else ("server_name", upstream.server_name)
+            self._server_name = server_name(*asked)
 
     def __call__(self, client: SocketStream, _address: Any) -> None:
         try:
@@ -141,7 +148,7 @@ class RelayHandler:
             if to.proxy_version is not None:
                 server.write(proxy_header(to.proxy_version, client.peer_address, self._destination(client)))
             if to.ssl_ctx is not None:
-                server.attach_ssl(to.ssl_ctx, "client", handshake_timeout=to.timeout, tlsext_host_name=to.server_name or str(to.host))
+                server.attach_ssl(to.ssl_ctx, "client", handshake_timeout=to.timeout, tlsext_host_name=self._server_name)
         except BaseException:
             server.abort()
             raise

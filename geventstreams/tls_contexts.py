@@ -12,6 +12,7 @@ from typing import Any
 
 from geventstreams import arguments
 from geventstreams.errors import TLSError, TLSVerificationError
+from geventstreams.host_names import server_name
 
 SIDES = ("client", "server", "both")
 VERSIONS = {"tls-v1.2": ssl.TLSVersion.TLSv1_2, "tls-v1.3": ssl.TLSVersion.TLSv1_3}
@@ -33,6 +34,8 @@ class Session:
             raise TLSError(f"ssl_ctx {context!r} cannot be the {side}'s: {error.strerror or error}", reason=error.reason,
                            library=error.library) from None
         except (ValueError, TypeError) as error:
+            if side == "server":  # no name was given; CPython 3.14 misses one in a client's context
+                raise TLSError(f"ssl_ctx {context!r} cannot be the server's: {error}") from None
             raise ValueError(f"tlsext_host_name {host!r} cannot be used: {error}") from None
 
 
@@ -49,7 +52,7 @@ class TLSTerms:
         self._kind = ssl_ctx
         self._configure_context = _callback("ctx_configure_callback", ctx_configure_callback)
         self._configure_object = _callback("ssl_configure_callback", ssl_configure_callback)
-        self._host = _host(tlsext_host_name)
+        self._host = None if tlsext_host_name is None else server_name("tlsext_host_name", tlsext_host_name)
         self._session: Session | None = None
 
     def prepare(self, side: str) -> None:
@@ -108,20 +111,6 @@ def _callback(name: str, value: Any) -> Any:
     if value is not None and not callable(value):
         raise TypeError(f"{name} must be callable or None, not {type(value).__name__} {value!r}")
     return value
-
-
-def _host(name: Any) -> str | None:
-    if name is None:
-        return None
-    if not isinstance(name, str):
-        raise TypeError(f"tlsext_host_name must be a string or None, not {type(name).__name__} {name!r}")
-    try:
-        encoded = name.encode("idna")
-    except UnicodeError as error:
-        raise ValueError(f"tlsext_host_name {name!r} is no host name: {error}") from None
-    if not encoded or encoded.startswith(b".") or b"\0" in encoded:
-        raise ValueError(f"tlsext_host_name {name!r} is no host name")
-    return name
 
 
 def refusal_of(error: ssl.SSLError, peer: str) -> TLSError:

@@ -41,12 +41,26 @@ GOOD = {
     "v1 IPv6": (
         b"PROXY TCP6 2001:db8::1 2001:DB8:0:0:0:0:0:2 1 65535\r\n",
         Proxy(1, "PROXY", ("2001:db8::1", 1, 0, 0), ("2001:db8::2", 65535, 0, 0))),
+    "v1 IPv4 within IPv6": (
+        b"PROXY TCP6 ::ffff:192.0.2.1 ::ffff:c633:6402 1234 443\r\n",
+        Proxy(1, "PROXY", ("::ffff:192.0.2.1", 1234, 0, 0), ("::ffff:198.51.100.2", 443, 0, 0))),
+    "v1 a client of IPv6 behind a balancer of IPv4": (
+        b"PROXY TCP6 2001:db8::1 198.51.100.2 1 443\r\n", Proxy(1, "PROXY", ("2001:db8::1", 1, 0, 0), BALANCED)),
+    "v1 a client of IPv4 behind a balancer of IPv6": (
+        b"PROXY TCP4 192.0.2.1 2001:db8::2 1234 65535\r\n", Proxy(1, "PROXY", CLIENT, ("2001:db8::2", 65535, 0, 0))),
     "v1 the longest": (
         b"PROXY UNKNOWN ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff 65535 65535\r\n",
         Proxy(1, "UNKNOWN", *NOTHING)),
     "v1 unknown": (b"PROXY UNKNOWN\r\n", Proxy(1, "UNKNOWN", *NOTHING)),
     "v2 IPv4": (v2(0x11, FOUR), Proxy(2, "PROXY", CLIENT, BALANCED)),
     "v2 IPv6": (v2(0x21, SIX), Proxy(2, "PROXY", ("2001:db8::1", 1, 0, 0), ("2001:db8::2", 65535, 0, 0))),
+    "v2 IPv4 within IPv6": (
+        v2(0x21, bytes(10) + b"\xff\xff" + FOUR[:4] + bytes(10) + b"\xff\xff" + FOUR[4:]),
+        Proxy(2, "PROXY", ("::ffff:192.0.2.1", 1234, 0, 0), ("::ffff:198.51.100.2", 443, 0, 0))),
+    "v2 Unix, beyond ASCII and without a name": (
+        v2(0x31, "/run/ü".encode().ljust(108, b"\0") + bytes(108)), Proxy(2, "PROXY", "/run/ü", "")),
+    "v2 Unix, abstract": (
+        v2(0x32, b"\0a\0b".ljust(108, b"\0") + b"/run/b\0old".ljust(108, b"\0")), Proxy(2, "PROXY", b"\0a\0b", "/run/b")),
     "v2 Unix": (
         v2(0x31, b"/run/a".ljust(108, b"\0") + b"/run/b".ljust(108, b"\0")), Proxy(2, "PROXY", "/run/a", "/run/b")),
     "v2 TLVs, one of them twice": (
@@ -77,6 +91,8 @@ BAD = {
     "v1 address with zeros": b"PROXY TCP4 192.0.2.01 198.51.100.2 1234 443\r\n",
     "v1 a name": b"PROXY TCP4 localhost 198.51.100.2 1234 443\r\n",
     "v1 families mixed": b"PROXY TCP4 2001:db8::1 198.51.100.2 1234 443\r\n",
+    "v1 families mixed the other way": b"PROXY TCP6 192.0.2.1 2001:db8::1 1234 443\r\n",
+    "v1 family 5": b"PROXY TCP5 192.0.2.1 198.51.100.2 1234 443\r\n",
     "v1 IPv6 with a zone": b"PROXY TCP6 fe80::1%eth0 fe80::2 1234 443\r\n",
     "v1 not ASCII": "PROXY TCP4 192.0.2.١ 198.51.100.2 1234 443\r\n".encode(),
     "v1 too long": b"PROXY UNKNOWN ".ljust(107, b"x"),
@@ -88,6 +104,7 @@ BAD = {
     "v2 family without protocol": v2(0x10, FOUR),
     "v2 protocol without family": v2(0x01, FOUR),
     "v2 addresses cut off": v2(0x11, FOUR[:-1]),
+    "v2 paths cut off": v2(0x31, bytes(215)),
     "v2 no addresses": v2(0x21, b""),
     "v2 head of a TLV cut off": v2(0x11, FOUR + b"\1\0"),
     "v2 value of a TLV cut off": v2(0x11, FOUR + tlv(1, b"h2")[:-1]),

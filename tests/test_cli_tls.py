@@ -51,6 +51,14 @@ def test_tls_to_a_server_that_is_not_trusted(nginx: Nginx, certificates: Certifi
     assert "other.example.test" in errors
 
 
+@pytest.mark.parametrize("name", ["127.0.0.1", "::1", "localhost", "localhost."])
+def test_the_name_that_is_expected(nginx: Nginx, certificates: Certificates, name: str) -> None:
+    """--server-name takes a name, with the dot of the root or without, and an address that the certificate is for."""
+    status, output, errors = https(nginx, "--ca", certificates.ca, "--server-name", name)
+    assert (status, errors) == (0, "")
+    assert output.startswith(b"HTTP/1.1 200 OK\r\n")
+
+
 def test_tls_without_checks_only_when_asked_for(nginx: Nginx) -> None:
     """--insecure accepts a certificate that nothing vouches for."""
     status, output, errors = https(nginx, "--insecure")

@@ -133,6 +133,44 @@ def test_written_tlvs_are_read_again(pairs) -> None:
         proxy_header(3, CLIENT, BALANCED)
 
 
+@pytest.mark.parametrize(
+    ("source", "destination", "line"),
+    [
+        (CLIENT, BALANCED, b"PROXY TCP4 192.0.2.1 198.51.100.2 1234 443\r\n"),
+        (CLIENT, ("2001:db8::2", 443, 0, 0), b"PROXY TCP6 ::ffff:192.0.2.1 2001:db8::2 1234 443\r\n"),
+        (CLIENT, None, b"PROXY UNKNOWN\r\n"),
+    ],
+    ids=["IPv4", "mixed", "unknown"],
+)
+def test_lines_are_written_as_sockets_write_addresses(source, destination, line: bytes) -> None:
+    """A line of version 1 has one form: an IPv4 address within IPv6 keeps its dots, and nothing follows UNKNOWN."""
+    assert proxy_header(1, source, destination) == line
+
+
+@pytest.mark.parametrize("path", ["/run/a\0b", "x" * 109])
+def test_paths_that_no_socket_has_are_not_written(path: str) -> None:
+    """A path with a NUL inside, or longer than its field, is a ValueError instead of another path."""
+    for ends in ((path, "/run/us"), ("/run/us", path)):
+        with pytest.raises(ValueError, match=r"source|destination"):
+            proxy_header(2, *ends)
+
+
+@pytest.mark.parametrize("header", [GOOD[name][0] for name in GOOD if "IPv4 within IPv6" in name], ids=["v1", "v2"])
+def test_addresses_look_as_sockets_give_them(serve, told, header: bytes) -> None:
+    """A client of IPv4 has the same address whether a socket for both families or a header says it."""
+    if not socket.has_dualstack_ipv6():
+        pytest.skip("no socket for both families here")
+    with (
+        socket.create_server(("::", 0), family=socket.AF_INET6, dualstack_ipv6=True) as both,
+        socket.create_connection((HOST, both.getsockname()[1]), 20),
+        both.accept()[0] as accepted,
+    ):
+        shape = accepted.getpeername()
+    assert shape[0] == "::ffff:127.0.0.1"
+    with dial(serve(proxy_protocol=True), header) as stream:
+        assert stream.read_line() == (str(("::ffff:192.0.2.1", 1234, *shape[2:])), False)
+
+
 # Servers.
 
 

@@ -234,6 +234,32 @@ def test_a_wrong_version_is_refused() -> None:
         RelayHandler(Upstream(HOST, 1, proxy_version=3))
 
 
+@pytest.mark.parametrize(
+    ("named", "to"),
+    [
+        ("server_name", {"server_name": "a..b"}), ("server_name", {"server_name": ""}), ("host", {"host": "x" * 64}),
+        ("host", {"host": ""}),
+    ],
+    ids=str,
+)
+def test_a_name_that_can_be_none_is_refused(named: str, to: dict) -> None:
+    """A name for which no certificate can be is refused when the handler is made, and not with its first client."""
+    with pytest.raises(ValueError, match=named):
+        RelayHandler(Upstream(**{"host": HOST, "service": 1, "ssl_ctx": ssl.create_default_context(), **to}))
+
+
+def test_a_host_given_as_a_number(certificates) -> None:
+    """A certificate upstream is checked for the address that an integer stands for."""
+    with serving("echo", "--tls", certificates.server.chain, certificates.server.key) as echo:
+        context = ssl.create_default_context(cafile=certificates.ca)
+        with (
+            relay_server(Upstream(0x7F000001, echo.port, context)) as middle,
+            open_tcp_stream(HOST, middle.port, timeout=20, read_timeout=20) as stream,
+        ):
+            stream.write_line("hello")
+            assert stream.read_line() == ("hello", False)
+
+
 # What is left of connections.
 
 HEADER = b"PROXY TCP4 192.0.2.1 198.51.100.2 1234 443\r\n"

@@ -1,6 +1,7 @@
 """TLS on a stream: how it is asked for, what is checked, and what comes of it."""
 
 import ipaddress
+import socket
 import ssl
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,16 @@ from pairs import Pairs, descriptors, open_descriptor
 from servers.certificates import Certificate, Certificates
 from tls_kit import NAME, VERSIONS, TLSKit, other, outcome, write_forever
 
-from geventstreams import SocketStream, StreamBusy, StreamClosed, StreamError, TLSError, TLSVerificationError
+from geventstreams import (
+    SocketStream,
+    SocketStreamServer,
+    StreamBusy,
+    StreamClosed,
+    StreamError,
+    TLSError,
+    TLSVerificationError,
+    open_tcp_stream,
+)
 
 
 def failed_handshake(kit: TLSKit, peer: dict[str, Any] | None = None, **options: Any) -> tuple[TLSError, Any]:
@@ -198,6 +208,60 @@ def test_addresses_are_checked_without_sni(tls: TLSKit, address: str) -> None:
     context.sni_callback = lambda made, name, ctx: seen.append(name)
     tls.streams("client", tlsext_host_name=address, peer={"ssl_ctx": context})
     assert seen == [None]
+
+
+@pytest.mark.parametrize("name", ["one.example.test.", "127.0.0.1.", "::1%lo", "fe80::1%eth0"])
+def test_the_dot_of_the_root_and_a_zone_are_left_out(tls: TLSKit, name: str) -> None:
+    """A trailing dot is neither asked for nor looked for in the certificate, nor is the zone of an address."""
+    certificate = tls.certificates.wildcard if "example" in name else tls.certificates.server
+    seen: list[Any] = []
+    server = tls.context("server", certificate)
+    server.sni_callback = lambda made, asked, context: seen.append(asked)
+    if name.startswith("fe80"):
+        error, _ = failed_handshake(tls, {"ssl_ctx": server}, tlsext_host_name=name)
+        assert error.verify_code == 64  # an address that does not match; 62 would be a name
+    else:
+        tls.streams("client", tlsext_host_name=name, peer={"ssl_ctx": server})
+    assert seen == ["one.example.test" if "example" in name else None]
+
+
+def test_a_host_with_the_dot_of_the_root(tls13: TLSKit, certificates: Certificates, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A host that ends with a dot is looked up as it is, and its certificate checked without the dot."""
+    looked_up: list[str] = []
+
+    def look_up(host: str, *more: Any) -> list[Any]:
+        looked_up.append(host)
+        return socket.getaddrinfo("127.0.0.1", *more)
+
+    monkeypatch.setattr(gevent.socket, "getaddrinfo", look_up)
+    server = SocketStreamServer(("127.0.0.1", 0), lambda stream, address: stream.write(b"x"), ssl_ctx=tls13.context("server"))
+    server.start()
+    with open_tcp_stream("localhost.", server.port, ssl_ctx=tls13.context("client"), read_timeout=20, handshake_timeout=20) as stream:
+        assert stream.read(1) == b"x"
+        assert stream.ssl.server_hostname == "localhost"
+    assert looked_up == ["localhost."]
+    server.stop()
+
+
+def test_the_longest_name(tls13: TLSKit) -> None:
+    """A name of 253 bytes is asked for, with the dot of the root or without."""
+    seen: list[Any] = []
+    server = tls13.context("server")
+    server.sni_callback = lambda made, asked, context: seen.append(asked)
+    name = ".".join(["x" * 63, "x" * 63, "x" * 63, "x" * 61])
+    for dot in ("", "."):
+        failed_handshake(tls13, {"ssl_ctx": server}, tlsext_host_name=name + dot)
+    assert seen == [name, name]
+
+
+def test_names_in_other_alphabets_are_asked_for_in_ascii(tls13: TLSKit) -> None:
+    """A name with letters beyond ASCII is sent as IDNA has it, whatever kind of dot ends it."""
+    seen: list[Any] = []
+    server = tls13.context("server")
+    server.sni_callback = lambda made, asked, context: seen.append(asked)
+    for name in ("bücher.test", "bücher.test.", "bücher。test。"):
+        failed_handshake(tls13, {"ssl_ctx": server}, tlsext_host_name=name)
+    assert seen == ["xn--bcher-kva.test"] * 3
 
 
 def test_an_address_that_is_not_in_the_certificate_is_refused(tls13: TLSKit) -> None:
@@ -385,6 +449,14 @@ BAD_ARGUMENTS: list[tuple[dict[str, Any], type[Exception], str]] = [
     ({"tlsext_host_name": ".test"}, ValueError, ".test"),
     ({"tlsext_host_name": ""}, ValueError, "tlsext_host_name"),
     ({"tlsext_host_name": "nul\0.test"}, ValueError, "nul"),
+    ({"tlsext_host_name": "."}, ValueError, "host name"),
+    ({"tlsext_host_name": "test.."}, ValueError, "test.."),
+    ({"tlsext_host_name": "two words.test"}, ValueError, "two words"),
+    ({"tlsext_host_name": "name.test:443"}, ValueError, "name.test:443"),
+    ({"tlsext_host_name": "[::1]"}, ValueError, "host name"),
+    ({"tlsext_host_name": "ü" * 60 + ".test"}, ValueError, "too long"),
+    ({"tlsext_host_name": ".".join(5 * ["x" * 50])}, ValueError, "at most 253 bytes"),
+    ({"tlsext_host_name": "x" * 100_000}, ValueError, "at most 253 bytes"),
     ({"tlsext_host_name": b"name"}, TypeError, "tlsext_host_name"),
     ({"ssl_ctx": True, "ssl_side": "client"}, ValueError, "tlsext_host_name"),
     ({"ssl_ctx": True, "ssl_side": "server"}, ValueError, "certificate"),
@@ -421,6 +493,21 @@ def test_a_context_of_the_wrong_side_is_refused(tls: TLSKit, side: str) -> None:
     near, _ = tls.pairs.sockets()
     with pytest.raises(TLSError, match=side):
         SocketStream(near, ssl_ctx=tls.context(other(side)), ssl_side=side, tlsext_host_name=NAME)
+    assert near.fileno() >= 0
+
+
+def test_a_context_that_misses_a_name_on_the_servers_side(pairs: Pairs) -> None:
+    """CPython 3.14 refuses a client's context on the server's side by ValueError: for streams that is a TLSError, too."""
+
+    class Context:
+        """A context as 3.14 has it."""
+
+        def wrap_bio(self, *arguments: Any) -> None:
+            raise ValueError("check_hostname requires server_hostname")
+
+    near, _ = pairs.sockets()
+    with pytest.raises(TLSError, match="server's: check_hostname requires"):
+        SocketStream(near, ssl_ctx=Context(), ssl_side="server")
     assert near.fileno() >= 0
 
 

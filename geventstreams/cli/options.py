@@ -12,6 +12,7 @@ from typing import Any, NamedTuple, NoReturn
 
 from geventstreams import arguments
 from geventstreams.cli.statuses import Status, available, one_line
+from geventstreams.host_names import server_name
 from geventstreams.proxy_protocol import require
 
 Commands = Any
@@ -96,12 +97,9 @@ def count(text: str) -> int:
 def host(text: str) -> str:
     """A name or an address; whether there is such a host is not asked here."""
     try:
-        text.encode("idna")
-        acceptable = not any(sign.isspace() or sign in "\0[]/" for sign in text)
-    except UnicodeError:
-        acceptable = False
-    if not text or not acceptable:
-        raise argparse.ArgumentTypeError(f"{text!r} is neither the name of a host nor an address")
+        server_name("", text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is neither the name of a host nor an address") from None
     return text
 
 

@@ -6,6 +6,7 @@ import argparse
 import ssl
 from typing import Any
 
+from geventstreams.cli.options import host as host_option
 from geventstreams.cli.options import readable_file
 from geventstreams.cli.statuses import CommandError, Status, said
 
@@ -92,7 +93,9 @@ def _add_server_side(group: Any, name: str) -> None:
 def _add_client_side(group: Any, host: str) -> None:
     group.add_argument("--ca", type=readable_file, metavar="FILE", help="trust the authorities in FILE instead of the system's")
     group.add_argument("--insecure", action="store_true", help="accept any certificate: protects from nobody who can change what is sent")
-    group.add_argument("--server-name", metavar="NAME", help=f"ask for NAME and expect a certificate for it (default: {host})")
+    group.add_argument(
+        "--server-name", type=host_option, metavar="NAME", help=f"ask for NAME and expect a certificate for it (default: {host})"
+    )
     group.add_argument("--cert", type=readable_file, metavar="FILE", help="show the certificate in FILE, if asked for one")
     group.add_argument("--key", type=readable_file, metavar="FILE", help="its key (default: in the same file)")
 
