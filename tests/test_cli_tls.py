@@ -2,6 +2,7 @@
 
 import re
 import socket
+import threading
 from contextlib import suppress
 
 import pytest
@@ -105,12 +106,26 @@ def test_starttls_with_real_servers(real_ports: dict[str, int], certificates: Ce
 
 REFUSALS = [
     ("smtp", [b"554 go away\r\n"], "554 go away"),
+    ("smtp", [b"554-go away\r\n554 at once\r\n"], "554-go away"),
+    ("smtp", [b"220-hi\r\n free words\r\n220 hi\r\n"], "free words"),
+    ("smtp", [b"220-hi\r\n221 hi\r\n"], "221 hi"),
+    ("smtp", [b"2200 hi\r\n"], "2200 hi"),
+    ("smtp", [b"120 wait\r\n220 hi\r\n"], "120 wait"),
     ("smtp", [b"220 hi\r\n", b"250 no TLS here\r\n", b"454 not available\r\n"], "454 not available"),
     ("imap", [b"* BYE\r\n"], "BYE"),
     ("imap", [b"* OK hi\r\n", b"tls BAD what\r\n"], "BAD what"),
     ("pop3", [b"+OK hi\r\n", b"-ERR what\r\n"], "-ERR what"),
     ("ftp", [b"220 hi\r\n", b"500 what\r\n"], "500 what"),
+    ("ftp", [b"220 hi\r\n", b"500-what\r\n 234 yes\r\n500 no\r\n"], "500-what"),
+    ("ftp", [b"free words first\r\n220 hi\r\n"], "free words first"),
+    ("ftp", [b"220 hi\r\n", b"120 wait\r\n234 yes\r\n"], "120 wait"),
     ("ftp", [b"220 hi\r\n", b""], "ended the connection"),
+    ("ftp", [b"220 hi\r\n", b"234-yes\r\n 234 not yet\r\n234-nor now\r\n2345\r\n"], "ended the connection"),
+    ("smtp", [b"220-x\r\n" * 10_000], "more than 65,536 bytes"),
+    ("smtp", [b"220 hi\r\n", b"250-" + b"x" * 100_000], "more than 65,536 bytes"),
+    ("imap", [b"* OK hi\r\n", b"* x\r\n" * 20_000], "more than 65,536 bytes"),
+    ("pop3", [b"+OK " + b"x" * 100_000], "more than 65,536 bytes"),
+    ("ftp", [b"220 hi\r\n", b"234-x\r\n" + b"y\r\n" * 30_000], "more than 65,536 bytes"),
 ]
 
 
@@ -120,17 +135,69 @@ def test_starttls_that_is_refused(protocol: str, answers: list[bytes], said: str
 
     def serve(connection: socket.socket) -> None:
         first, *others = answers
-        connection.sendall(first)
-        for answer in others:
-            connection.recv(1000)
-            connection.sendall(answer)
-        if answers[-1]:
+        with suppress(ConnectionResetError, BrokenPipeError):  # of one who has heard enough
+            connection.sendall(first)
+            for answer in others:
+                connection.recv(1000)
+                connection.sendall(answer)
+        if answers[-1] and said != "ended the connection":
             with suppress(ConnectionResetError):
                 everything(connection)
 
     with peer(serve) as port:
         line = geventstreams("connect", "127.0.0.1", port, "--starttls", protocol).refused(Status.TLS)
     assert said in line
+
+
+AGREEMENTS = {
+    "smtp, as short as can be": ("smtp", [b"220\r\n", b"250\n", b"220\r\n"]),
+    "smtp, several lines": ("smtp", [b"220-hi\r\n220-\r\n220 \r\n", b"250-hi\r\n250 STARTTLS\r\n", b"220-go\r\n220 on\r\n"]),
+    "imap, other words in between": ("imap", [b"* ok hi\r\n", b"* CAPABILITY IMAP4rev2\r\nTLS OK go\r\n"]),
+    "pop3": ("pop3", [b"+OK hi\r\n", b"+ok go\r\n"]),
+    "ftp, free lines": (
+        "ftp",
+        [b"220-hi\r\n free\r\n\r\n221 is no end\r\n220-nor this\r\n2200\r\n220 now\r\n", b"234-Using TLS\r\n Proceed.\r\n234 End\r\n"]),
+    "ftp, not ready at once": ("ftp", [b"120 in a minute\r\n120-or\r\n two\r\n120 so\r\n220 hi\r\n", b"234\r\n"]),
+}
+
+
+@pytest.mark.parametrize("name", AGREEMENTS)
+def test_starttls_that_is_agreed_on(name: str) -> None:
+    """Whatever form of agreement the protocol allows, TLS's first message comes right behind it."""
+    protocol, answers = AGREEMENTS[name]
+    seen = []
+
+    def serve(connection: socket.socket) -> None:
+        connection.sendall(answers[0])
+        for answer in answers[1:]:
+            seen.append(connection.recv(1000))
+            connection.sendall(answer)
+        seen.append(connection.recv(1000))
+
+    with peer(serve) as port:
+        geventstreams("connect", "127.0.0.1", port, "--starttls", protocol, "--insecure").refused(Status.TLS)
+    assert seen[-1].startswith(b"\x16\x03")
+    assert not any(words.startswith(b"\x16") for words in seen[:-1])
+
+
+@pytest.mark.parametrize(
+    ("protocol", "drip"),
+    [("smtp", b"220-x\r\n"), ("imap", b"x"), ("ftp", b"220-x\r\n free\r\n"), ("pop3", b"")],
+    ids=["lines", "bytes", "free lines", "silence"],
+)
+def test_the_starttls_dialogue_has_a_timeout(protocol: str, drip: bytes) -> None:
+    """--timeout limits the whole dialogue, and not only the pauses in it: one line says so, with status 5."""
+    ended = threading.Event()
+
+    def serve(connection: socket.socket) -> None:
+        with suppress(ConnectionResetError, BrokenPipeError):
+            while not ended.wait(0.1):
+                connection.sendall(drip)
+
+    with peer(serve) as port:
+        line = geventstreams("connect", "127.0.0.1", port, "--starttls", protocol, "--timeout", 0.5).refused(Status.TLS)
+        ended.set()
+    assert f"no TLS over {protocol}: the server has not agreed within 0.5 s" in line
 
 
 def test_starttls_takes_no_words_from_before_tls() -> None:

@@ -62,7 +62,8 @@ def add_parser(commands: options.Commands) -> None:
         type=options.seconds,
         default=30.0,
         metavar="SECONDS",
-        help="give up connecting after so long, and so for the handshake (default: %(default)s)",
+        help="give up if connecting, the STARTTLS dialogue, or the TLS handshake takes longer than this, each by itself "
+        "(default: %(default)s)",
     )
     options.add_timeouts(parser)
     parser.add_argument(
@@ -96,7 +97,7 @@ def opened(given: argparse.Namespace, context: ssl.SSLContext | None) -> SocketS
         given.port,
         ipv6=True if given.ipv6 else False if given.ipv4 else "any",
         timeout=given.timeout,
-        read_timeout=given.timeout if given.starttls else given.read_timeout,
+        read_timeout=given.read_timeout,
         write_timeout=given.write_timeout,
         ssl_ctx=None if given.starttls else context,
         handshake_timeout=given.timeout,
@@ -105,7 +106,7 @@ def opened(given: argparse.Namespace, context: ssl.SSLContext | None) -> SocketS
     )
     if given.starttls:
         try:
-            starttls.agree(stream, given.starttls)
+            starttls.agree(stream, given.starttls, given.timeout)
             stream.attach_ssl(
                 ssl_ctx=context,
                 ssl_side="client",
@@ -116,7 +117,6 @@ def opened(given: argparse.Namespace, context: ssl.SSLContext | None) -> SocketS
         except BaseException:
             stream.abort()
             raise
-        stream.read_timeout = given.read_timeout
     return stream
 
 

@@ -38,7 +38,7 @@ def add_parser(commands: options.Commands) -> None:
         type=options.seconds,
         default=10.0,
         metavar="SECONDS",
-        help="give up connecting to it after so long, and so for its handshake (default: %(default)s)",
+        help="give up if connecting to it, or the TLS handshake with it, takes longer than this (default: %(default)s)",
     )
     service.add_options(parser)
     parser.add_argument(

@@ -1,15 +1,21 @@
-"""How four protocols agree on TLS before it starts: what is said on both sides, up to the server's consent."""
+"""How four protocols agree on TLS before it starts: what is said on both sides, up to the server's consent.
+
+Rule for the next editor: a server says as much as it likes, as slowly as it likes. Bytes are limited here, and time in `agree`.
+"""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Callable
 
+import gevent
+
+from geventstreams import arguments
 from geventstreams.cli.statuses import CommandError, Status, one_line
 from geventstreams.stream import SocketStream
 
-MOST_LINES = 1000
-"""Lines of one answer before we stop believing that it ends."""
+MOST_BYTES = 2**16
+"""Bytes of all that a server says before TLS, at most."""
 
 
 class Dialogue:
@@ -18,36 +24,61 @@ class Dialogue:
     def __init__(self, stream: SocketStream, protocol: str) -> None:
         self._stream = stream
         self._protocol = protocol
+        self._left = MOST_BYTES
 
     def ask(self, command: str) -> None:
-        """Sends a line."""
+        """Send a line."""
         self._stream.write(command.encode("ascii") + b"\r\n")
 
-    def expect(self, what: str, good: bytes, passing: bytes) -> list[bytes]:
-        """All lines up to the first that is not `passing`, which has to be `good`."""
-        lines: list[bytes] = []
-        while len(lines) < MOST_LINES:
-            line = self._stream.readline()
-            lines.append(line.rstrip(b"\r\n"))
-            if not line.endswith(b"\n"):
-                raise self._refused(what, "the server ended the connection")
-            if re.match(good, line, re.IGNORECASE):
-                return lines
+    def expect(self, what: str, good: bytes, passing: bytes) -> None:
+        """Read lines up to the first that is not `passing`, which has to be `good`."""
+        while not re.match(good, line := self._line(what), re.IGNORECASE):
             if not re.match(passing, line, re.IGNORECASE):
-                raise self._refused(what, one_line(line.decode("latin-1")))
-        raise self._refused(what, "an answer without end")
+                raise self._refused(what, line)
 
-    def _refused(self, what: str, reason: str) -> CommandError:
+    def reply(self, what: str, good: bytes, first: bytes = b"", free: bool = False) -> None:
+        """Read a reply with the code `good`; any number of those with the code `first` may come before it.
+
+        It is one line, or several where a hyphen follows the code, up to a line with the same code and no hyphen. Lines in between
+        begin with the code and a hyphen, too, unless they are `free` (RFC 959, section 4.2).
+        """
+        while True:
+            line = self._line(what)
+            code = line[:3]
+            if code not in (good, first) or line[3:4] not in (b"", b" ", b"-"):
+                raise self._refused(what, line)
+            if line[3:4] == b"-":
+                self._rest(what, code, free)
+            if code == good:
+                return
+
+    def _rest(self, what: str, code: bytes, free: bool) -> None:
+        while (line := self._line(what))[:3] != code or line[3:4] not in (b"", b" "):
+            if not free and not line.startswith(code + b"-"):
+                raise self._refused(what, line)
+
+    def _line(self, what: str) -> bytes:
+        """The next line, without its end."""
+        line = self._stream.readline(self._left)
+        self._left -= len(line)
+        if not line.endswith(b"\n"):
+            raise self._failed(what, "the server ended the connection" if self._left else f"more than {MOST_BYTES:,} bytes before TLS")
+        return line.rstrip(b"\r\n")
+
+    def _refused(self, what: str, line: bytes) -> CommandError:
+        return self._failed(what, one_line(line.decode("latin-1")))
+
+    def _failed(self, what: str, reason: str) -> CommandError:
         return CommandError(Status.TLS, f"no TLS over {self._protocol}, {what}: {reason}")
 
 
 def smtp(dialogue: Dialogue, ours: str) -> None:
     """RFC 3207."""
-    dialogue.expect("greeting", b"220[ \r\n]", b"220-")
+    dialogue.reply("greeting", b"220")
     dialogue.ask(f"EHLO {ours}")
-    dialogue.expect("EHLO", b"250[ \r\n]", b"250-")
+    dialogue.reply("EHLO", b"250")
     dialogue.ask("STARTTLS")
-    dialogue.expect("STARTTLS", b"220[ \r\n]", b"220-")
+    dialogue.reply("STARTTLS", b"220")
 
 
 def imap(dialogue: Dialogue, _ours: str) -> None:
@@ -66,16 +97,23 @@ def pop3(dialogue: Dialogue, _ours: str) -> None:
 
 def ftp(dialogue: Dialogue, _ours: str) -> None:
     """RFC 4217."""
-    dialogue.expect("greeting", b"220[ \r\n]", b"220-|120|(?![0-9]{3}[- ])")
+    dialogue.reply("greeting", b"220", first=b"120", free=True)
     dialogue.ask("AUTH TLS")
-    dialogue.expect("AUTH TLS", b"234[ \r\n]", b"234-")
+    dialogue.reply("AUTH TLS", b"234", free=True)
 
 
 PROTOCOLS: dict[str, Callable[[Dialogue, str], None]] = {"smtp": smtp, "imap": imap, "pop3": pop3, "ftp": ftp}
 
 
-def agree(stream: SocketStream, protocol: str) -> None:
-    """Talks until the server has agreed to start TLS: the very next octet is the handshake's."""
+def agree(stream: SocketStream, protocol: str, limit: float) -> None:
+    """Talk for at most `limit` seconds until the server has agreed to start TLS: its very next byte is the handshake's."""
     address = stream.address
     host = address[0] if isinstance(address, tuple) else "127.0.0.1"
-    PROTOCOLS[protocol](Dialogue(stream, protocol), f"[IPv6:{host}]" if ":" in host else f"[{host}]")
+    timer = gevent.Timeout(arguments.given_seconds(limit))
+    try:
+        with timer:
+            PROTOCOLS[protocol](Dialogue(stream, protocol), f"[IPv6:{host}]" if ":" in host else f"[{host}]")
+    except gevent.Timeout as expired:
+        if expired is not timer:
+            raise
+        raise CommandError(Status.TLS, f"no TLS over {protocol}: the server has not agreed within {limit:g} s") from None
