@@ -51,7 +51,8 @@ class Worker:
     """A process that serves some listeners.
 
     It says by a first line on its standard output that it is ready, drains on SIGTERM, and ends at once on a second one.
-    Its standard input ends when the supervisor does, whatever happens to that: then it has to drain, too.
+    The end of its standard input, which comes whenever the supervisor ends, counts as SIGTERM does: the first of the two
+    makes it drain, the second ends it.
     """
 
     def __init__(self, command: Sequence[str], listeners: Sequence[Any], environment: Mapping[str, str] | None) -> None:
@@ -83,6 +84,11 @@ class Worker:
         self.is_leaving = True
         self._signal(signal.SIGTERM)
 
+    def leave_at_once(self) -> None:
+        """Ends it without a drain. The system may report two signals as one, but not a signal and an end of input."""
+        self.leave()
+        self._close(self._process.stdin)
+
     def leave_when_ready(self) -> None:
         """The same for one that may still be starting: before it serves, a signal would end it."""
         self.is_leaving = True
@@ -104,10 +110,14 @@ class Worker:
         self._listening.kill()
         if not self._ready.ready():
             self._ready.set(False)  # its output may be held open by a program of its own
-        for pipe in (self._process.stdin, self._process.stdout):
-            with suppress(OSError):
-                pipe.close()
+        self._close(self._process.stdin)
+        self._close(self._process.stdout)
         return status
+
+    @staticmethod
+    def _close(pipe: Any) -> None:
+        with suppress(OSError):
+            pipe.close()
 
 
 class Slot:
@@ -137,25 +147,44 @@ class Slot:
         if worker.is_leaving:
             return
         steady = _system.monotonic() - began >= STEADY
-        self._pause = 0.0 if steady else min(max(2 * self._pause, FIRST_PAUSE), LONGEST_PAUSE)
+        self._pause = 0.0 if steady else self._longer_pause()
         self._supervisor.tell(f"worker {worker.pid} ended with status {status}; the next one starts in {self._pause:g} s")
         self.worker = None
-        gevent.sleep(self._pause)
-        if self.worker is None and not self._supervisor.is_stopping:
-            self.begin()
+        self._restart()
+
+    def _longer_pause(self) -> float:
+        return min(max(2 * self._pause, FIRST_PAUSE), LONGEST_PAUSE)
+
+    def _restart(self) -> None:
+        """Start the next worker after the pause; where the system cannot start one, try again after a longer one."""
+        while True:
+            gevent.sleep(self._pause)
+            if self.worker is not None or self._supervisor.is_stopping:
+                return
+            try:
+                self.begin()
+            except OSError as error:
+                self._pause = self._longer_pause()
+                self._supervisor.tell(f"a worker cannot be started: {error}; the next attempt in {self._pause:g} s")
+            else:
+                return
 
     def replace(self) -> None:
         """Starts a new worker, and lets the old one go when the new one serves; where it does not, the old one stays."""
         if self.worker is None:
             return  # a new one is coming
-        new = self._supervisor.started(self)
+        try:
+            new = self._supervisor.started(self)
+        except OSError as error:
+            self._supervisor.tell(f"a worker cannot be started: {error}{self._kept()}")
+            return
         is_ready = new.is_ready()
         if self._supervisor.is_stopping:
             return  # it leaves with all others
         old = self.worker
         if not is_ready:
             new.kill()
-            kept = "" if old is None else f"; worker {old.pid} stays"
+            kept = self._kept()
             self._supervisor.tell(f"worker {new.pid} does not serve, status {new.wait()}{kept}")
             return
         if old is not None:
@@ -165,10 +194,16 @@ class Slot:
             old.leave()
             old.wait()
 
+    def _kept(self) -> str:
+        return "" if self.worker is None else f"; worker {self.worker.pid} stays"
+
     def serve_queue(self) -> None:
         """Starts a worker for the last time, where there is none now and clients wait."""
         if self.worker is None and _system.readable_of([listener.fileno() for listener in self.listeners]):
-            self.worker = self._supervisor.started(self)
+            try:
+                self.worker = self._supervisor.started(self)
+            except OSError as error:
+                self._supervisor.tell(f"a worker for those who wait cannot be started: {error}")
 
 
 class Supervisor:
@@ -184,7 +219,7 @@ class Supervisor:
         tell: Callable[[str], object] = print, ended: Callable[[Worker], object] | None = None,
         environment: Mapping[str, str] | None = None,
     ) -> None:
-        self.tell = tell
+        self._tell = tell
         self.is_stopping = False
         self.greenlets = Group()
         self._command = command
@@ -202,11 +237,20 @@ class Supervisor:
 
     def start(self) -> bool:
         """Starts them all, and waits until all serve; False where one does not: then none is left."""
-        begun = [slot.begin() for slot in self._slots]
+        try:
+            begun = [slot.begin() for slot in self._slots]
+        except BaseException:
+            self.kill()
+            raise
         if all(worker.is_ready() for worker in begun):
             return True
         self.kill()
         return False
+
+    def tell(self, line: str) -> None:
+        """Hands a line to the user's `tell`; one that fails, as `print` does where nobody reads, is no reason to supervise less."""
+        with suppress(Exception):
+            self._tell(line)
 
     def started(self, slot: Slot) -> Worker:
         """A new worker for a slot."""
@@ -241,7 +285,8 @@ class Supervisor:
         """Closes the listeners, lets all workers drain, and waits for their end.
 
         Each worker serves first whom it finds in the queue of its listener; one that is starting does so, too, and where
-        one is dead, another one is started for that. A second call does not wait for them: it is a worker's second signal.
+        one is dead, another one is started for that. A second call does not wait for them: each worker gets its second signal,
+        and the end of its standard input.
         """
         if not self.is_stopping:
             self.is_stopping = True
@@ -249,7 +294,7 @@ class Supervisor:
                 slot.serve_queue()
             self._end(Worker.leave_when_ready)
         else:
-            self._end(Worker.leave)
+            self._end(Worker.leave_at_once)
 
     def kill(self) -> None:
         """Lets nobody drain."""

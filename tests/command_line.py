@@ -50,9 +50,9 @@ def geventstreams(*words: object, given: bytes = b"", folder: Path | str = "/", 
 
 
 @contextmanager
-def started(*words: object, folder: Path | str = "/", **pipes: object) -> Iterator[subprocess.Popen[bytes]]:
-    """A program that runs while the block does; its streams are pipes where `stdin=` and so on are not given."""
-    streams = {name: pipes.get(name, subprocess.PIPE) for name in ("stdin", "stdout", "stderr")}
+def started(*words: object, folder: Path | str = "/", **options: object) -> Iterator[subprocess.Popen[bytes]]:
+    """A program that runs while the block does; its streams are pipes where the options of Popen do not say otherwise."""
+    streams = {name: subprocess.PIPE for name in ("stdin", "stdout", "stderr")} | options
     process = subprocess.Popen([str(word) for word in words], cwd=folder, bufsize=0, **streams)  # type: ignore[call-overload]
     try:
         yield process
@@ -83,9 +83,11 @@ class Serving:
 
 
 @contextmanager
-def serving(*words: object, listen: str = "127.0.0.1:0", command: str = "serve", says: str = "serving ") -> Iterator[Serving]:
-    """`geventstreams serve` with these words, on a free port."""
-    with started(*GEVENTSTREAMS, command, *words, "--listen", listen) as process:
+def serving(
+    *words: object, listen: str = "127.0.0.1:0", command: str = "serve", says: str = "serving ", **options: object
+) -> Iterator[Serving]:
+    """`geventstreams serve` with these words, on a free port; `options` are those of Popen."""
+    with started(*GEVENTSTREAMS, command, *words, "--listen", listen, **options) as process:
         assert process.stdout is not None
         assert process.stderr is not None
         line = process.stdout.readline().decode()

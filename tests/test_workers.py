@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import select
 import signal
 import socket
 import subprocess
@@ -228,7 +230,7 @@ def supervise():
     def make(command: str, count: int = 1, **options) -> tuple[Supervisor, list[str]]:
         told: list[str] = []
         groups = [[each] for each in shared_listeners(Query(HOST, True, 0, 0), 16, count)]
-        supervisor = Supervisor(lambda _: ["sh", "-c", command], groups, tell=told.append, **options)
+        supervisor = Supervisor(lambda _: ["sh", "-c", command], groups, **{"tell": told.append, **options})
         made.append(supervisor)
         return supervisor, told
 
@@ -592,3 +594,120 @@ def test_a_certificate_that_cannot_be_read_is_one_line(tmp_path) -> None:
     assert "cannot read" in geventstreams(*words, tmp_path / "none", tmp_path / "none").refused(Status.USAGE)
     (tmp_path / "empty").touch()
     assert "no certificate with its key" in geventstreams(*words, tmp_path / "empty", tmp_path / "empty").refused(Status.USAGE)
+
+
+# Signals.
+
+
+def has_ended_input(pid: int) -> bool:
+    """Whether nobody can write to a process's standard input, a pipe, any more."""
+    descriptor = os.open(f"/proc/{pid}/fd/0", os.O_RDONLY | os.O_NONBLOCK)
+    try:
+        poll = select.poll()
+        poll.register(descriptor, 0)
+        return bool(poll.poll(0))
+    finally:
+        os.close(descriptor)
+
+
+def test_two_signals_that_the_system_reports_as_one_to_a_worker() -> None:
+    """A second signal ends a worker at once that could not yet take the first one: the system keeps one of two equal signals."""
+    with serving("exec:echo $$; sleep 1000", "--workers", 1, "--drain", 1000) as server:
+        with open_tcp_stream(HOST, server.port, timeout=20, read_timeout=20) as client:
+            program = int(client.read_line()[0])
+            [worker] = children(server.process.pid)
+            os.kill(worker, signal.SIGSTOP)
+            until(lambda: state(worker) == "T", 20)
+            server.process.send_signal(signal.SIGTERM)
+            until(lambda: has_pending(worker, signal.SIGTERM), 20)
+            server.process.send_signal(signal.SIGTERM)
+            until(lambda: has_ended_input(worker), 20)
+            os.kill(worker, signal.SIGCONT)
+            assert server.ended().status == Status.INTERRUPTED
+            assert not is_running(worker)
+            until(lambda: not is_running(program), 20)
+            client.abort()
+
+
+def test_a_draining_worker_does_not_outlive_its_supervisor() -> None:
+    """A worker that drains ends at once when its supervisor is killed, and its programs with it."""
+    with serving("exec:echo $$; sleep 1000", "--workers", 1, "--drain", 1000) as server:
+        with open_tcp_stream(HOST, server.port, timeout=20, read_timeout=20) as client:
+            program = int(client.read_line()[0])
+            [worker] = children(server.process.pid)
+            server.process.send_signal(signal.SIGTERM)
+            until(lambda: refused(server.port), 20)
+            server.process.kill()
+            until(lambda: not is_running(worker) and not is_running(program), 20)
+            client.abort()
+
+
+def test_ctrl_c_of_a_terminal_drains_workers() -> None:
+    """Ctrl-C reaches the supervisor and all workers at once: for the workers it is one signal, the supervisor's, and they drain."""
+    with serving("echo", "--workers", 2, start_new_session=True) as server:
+        with open_tcp_stream(HOST, server.port, timeout=20, read_timeout=20) as client:
+            client.write_line("hello")
+            assert client.read_line() == ("hello", False)
+            os.killpg(server.process.pid, signal.SIGINT)
+            assert client.read() == b""
+        outcome = server.ended()
+        assert (outcome.status, outcome.errors.count("drained: ")) == (Status.DONE, 2), outcome
+
+
+COUNTING = """
+import os, signal, gevent
+from geventstreams.cli.signals import Stops
+stops = Stops()
+for number in (signal.SIGTERM, signal.SIGINT):
+    os.kill(os.getpid(), number)
+gevent.sleep(0)
+assert stops.second.wait(20)
+"""
+TWICE = COUNTING.replace("(signal.SIGTERM, signal.SIGINT)", "2 * (signal.SIGTERM,)")
+
+
+@pytest.mark.parametrize("program", [COUNTING, TWICE], ids=["two", "the same twice"])
+def test_signals_are_counted_while_the_hub_is_busy(program: str) -> None:
+    """Two signals that come before the hub runs again are two."""
+    assert run(sys.executable, "-c", program).status == 0
+
+
+def test_a_second_signal_while_workers_start() -> None:
+    """A second signal does not wait for workers that are not ready."""
+    with started(*GEVENTSTREAMS, "serve", "echo", "--workers", 1) as process:
+        until(lambda: children(process.pid), 20)
+        [worker] = children(process.pid)
+        os.kill(worker, signal.SIGSTOP)
+        for _ in range(2):
+            process.send_signal(signal.SIGTERM)
+            until(lambda: not has_pending(process.pid, signal.SIGTERM), 20)
+        assert process.wait(LIMIT) == Status.INTERRUPTED
+
+
+def test_a_worker_that_cannot_be_started_is_tried_again(supervise, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the system refuses a new process for a while, a listener gets its worker afterwards, and the refusals are told."""
+    supervisor, told = supervise("echo ready; read line")
+    assert supervisor.start()
+    with monkeypatch.context() as patched:
+
+        def refuse(*_: object) -> workers.Worker:
+            raise BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN))
+
+        patched.setattr(workers, "Worker", refuse)
+        supervisor.workers[0]._signal(signal.SIGKILL)
+        until(lambda: len(told) >= 3, 20)
+    assert "cannot be started" in told[1]
+    until(lambda: supervisor.workers, 20)
+
+
+def test_a_line_that_cannot_be_told_does_not_end_the_supervision(supervise) -> None:
+    """Where `tell` fails, as `print` does when nobody reads, a dead worker is replaced all the same."""
+
+    def fail(_: str) -> None:
+        raise BrokenPipeError
+
+    supervisor, _ = supervise("echo ready; read line", tell=fail)
+    assert supervisor.start()
+    [old] = supervisor.workers
+    old._signal(signal.SIGKILL)
+    until(lambda: supervisor.workers and supervisor.workers != [old], 20)

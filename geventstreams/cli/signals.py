@@ -1,7 +1,12 @@
-"""Ctrl-C and SIGTERM, as a program with a hub has to take them: delivered while it waits, and without a traceback."""
+"""Ctrl-C and SIGTERM, as a program with a hub has to take them: delivered while it waits, and without a traceback.
+
+Rules for the next editor: an event loop's own watcher reports two signals that come before the loop runs again as one, and the second
+one, which ends everything at once, would be lost. So Python's handler counts, and its wake-up descriptor only wakes the loop.
+"""
 
 from __future__ import annotations
 
+import os
 import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -10,6 +15,8 @@ from typing import Any
 import gevent
 from gevent.event import Event
 from gevent.socket import wait_read
+
+_READ = 1
 
 
 @contextmanager
@@ -22,14 +29,39 @@ def interruptible() -> Iterator[None]:
         watcher.cancel()
 
 
+class Signals:
+    """Calls a handler in the hub once for each signal, however long the hub was busy before."""
+
+    def __init__(self) -> None:
+        self._handlers: dict[int, Callable[[], object]] = {}
+        self._loop = gevent.get_hub().loop
+        self._woken, waking = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+        self._watcher = self._loop.io(self._woken, _READ)
+        self._watcher.start(self._drain)
+        signal.set_wakeup_fd(waking, warn_on_full_buffer=False)
+
+    def handle(self, number: int, handler: Callable[[], object]) -> None:
+        """Calls `handler()` for each signal of this number from now on. It must not wait."""
+        self._handlers[number] = handler
+        signal.signal(number, self._come)
+
+    def _come(self, number: int, _frame: Any) -> None:
+        self._loop.run_callback(self._handlers[number])
+
+    def _drain(self) -> None:
+        """Empties the pipe. A forked child may have written into it, too: what counts are the calls of the handler."""
+        os.read(self._woken, 4096)
+
+
 class Stops:
     """SIGINT and SIGTERM as events: the first one, and the second."""
 
     def __init__(self) -> None:
         self.first = Event()
         self.second = Event()
+        self.signals = Signals()
         for number in (signal.SIGINT, signal.SIGTERM):
-            gevent.signal_handler(number, self.come)
+            self.signals.handle(number, self.come)
 
     def come(self) -> None:
         """A signal, or what stands for it."""
@@ -44,18 +76,20 @@ class Stops:
 
 
 class WorkerStops(Stops):
-    """The same for a worker: Ctrl-C is its supervisor's to hear, and a supervisor that is gone stands for a signal."""
+    """The same for a worker: Ctrl-C is its supervisor's to hear, and the end of its standard input stands for a signal.
+
+    That ends with the supervisor, or when the supervisor has a second signal to pass on: the system may report two signals as one.
+    """
 
     def __init__(self) -> None:
         super().__init__()
-        gevent.signal_handler(signal.SIGINT, _nothing)
-        gevent.signal_handler(signal.SIGHUP, _nothing)
-        gevent.spawn(self._outlive_supervisor)
+        for number in (signal.SIGINT, signal.SIGHUP):
+            self.signals.handle(number, _nothing)
+        gevent.spawn(self._hear_end)
 
-    def _outlive_supervisor(self) -> None:
+    def _hear_end(self) -> None:
         wait_read(0)  # nothing is ever written there: it is the end
-        if not self.first.is_set():
-            self.come()
+        self.come()
 
 
 def _nothing() -> None:

@@ -43,15 +43,30 @@ def supervise(
 ) -> int:
     """From the start of all workers to their end."""
     addresses = notices.listed(address_name(listener.getsockname()) for listener in groups[0])
-    if not supervisor.start():
-        raise CommandError(Status.FAILED, "the workers do not start")
-    gevent.signal_handler(signal.SIGHUP, supervisor.replace_all)
+    if not started(supervisor, stops):
+        raise CommandError(Status.INTERRUPTED) if stops.second.is_set() else CommandError(Status.FAILED, "the workers do not start")
+    stops.signals.handle(signal.SIGHUP, supervisor.replace_all)
     notices.announce(given, f"{what} with {len(groups)} workers on {addresses}")
     metrics.start()
-    if stops.drained(supervisor.stop) is None:
-        supervisor.stop()  # for a worker it is the second word, too
+    drained = stops.drained(supervisor.stop)
+    if drained is None:
+        supervisor.stop()  # for a worker it is the second signal, too
         raise CommandError(Status.INTERRUPTED)
+    drained.get()  # raises what kept it from stopping them all
     return Status.DONE
+
+
+def started(supervisor: Supervisor, stops: signals.Stops) -> bool:
+    """Start the workers. A second signal does not wait until they are ready."""
+
+    def give_up(_: Any) -> None:
+        gevent.spawn(supervisor.kill)
+
+    stops.second.rawlink(give_up)
+    try:
+        return supervisor.start()
+    finally:
+        stops.second.unlink(give_up)
 
 
 def command(words: Sequence[str], listeners: Sequence[Any]) -> list[str]:
