@@ -38,7 +38,7 @@ class Pair:
     def __init__(self, one: SocketStream, other: SocketStream) -> None:
         self._one = one
         self._other = other
-        self._failure: OSError | None = None
+        self._failure: BaseException | None = None
 
     def relay(self) -> None:
         """Runs one way here and the other way in a greenlet of its own."""
@@ -60,7 +60,7 @@ class Pair:
     def _pass_on(self, source: SocketStream, target: SocketStream) -> None:
         try:
             self._pour(source, target)
-        except OSError as error:
+        except BaseException as error:  # noqa: BLE001  # whatever ends one way ends the connection, and is raised by `relay`
             if self._failure is None:  # a second one only says that we have aborted
                 self._failure = error
                 self._abort()

@@ -8,8 +8,10 @@ import signal
 import socket
 import struct
 import subprocess
+import sys
 import termios
 import threading
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -142,6 +144,34 @@ def test_reset_is_told_after_what_came_before() -> None:
         output, errors = process.communicate(b"!", timeout=LIMIT)
     assert (process.returncode, output) == (Status.FAILED, b"")
     assert re.fullmatch(rb"geventstreams: .*127\.0\.0\.1.*reset.*\n", errors)
+
+
+BROKEN = """
+import sys
+from geventstreams import __main__
+from geventstreams.cli import standard
+
+def fail(*_):
+    raise MemoryError("no room")
+
+setattr(standard.{0}, "{1}", fail)
+sys.exit(__main__.main(sys.argv[1:]))
+"""
+
+
+@pytest.mark.parametrize("half", [("StandardOutput", "write"), ("StandardInput", "read")], ids=["receiving", "sending"])
+def test_whatever_ends_either_half_is_a_failure(half: tuple[str, str]) -> None:
+    """An error of either greenlet that nobody foresaw is no success of the whole."""
+
+    def serve(connection: socket.socket) -> None:
+        with suppress(ConnectionError):  # it may be reset
+            connection.sendall(b"answer")
+            everything(connection)
+
+    with peer(serve) as port:
+        done = run(sys.executable, "-c", BROKEN.format(*half), "connect", "127.0.0.1", port, given=b"question")
+    assert done.status != Status.DONE
+    assert "MemoryError: no room" in done.errors
 
 
 @pytest.mark.parametrize("limit", ["--read-timeout", "--write-timeout"])

@@ -4,15 +4,17 @@ import hashlib
 import os
 import signal
 import socket
+import ssl
 import struct
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 
 import gevent
 import pytest
-from command_line import LIMIT, geventstreams, run, serving, started
+from command_line import LIMIT, Serving, geventstreams, run, serving, started
 from servers import Certificate, Certificates, curl, nc, openssl, s_client, socat
 from servers.processes import is_running, wait_until
 
@@ -139,6 +141,160 @@ def test_exec_ends_programs_whose_client_is_gone() -> None:
             pids = [int(word) for word in line.split()]
             client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         assert wait_until(lambda: not any(map(is_running, pids)), LIMIT)
+
+
+def reset(connection: socket.socket) -> None:
+    """Ends a connection by a reset."""
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    connection.close()
+
+
+COMMIT = "cat > {0}/upload; echo complete > {0}/verdict"
+"""Takes its input for whole when it ends in order."""
+
+
+def uploads(folder: Path, count: int) -> bool:
+    """Whether so many octets of an upload have arrived."""
+    upload = folder / "upload"
+    return upload.exists() and upload.stat().st_size == count
+
+
+def is_free(server: Serving) -> bool:
+    """Whether the server runs no program any more."""
+    return commands_below(server.process.pid) == []
+
+
+def test_exec_takes_an_orderly_end_for_one(tmp_path: Path) -> None:
+    """A client that has sent all and ends, also without waiting for an answer, is an end of input for the program."""
+    with serving(f"exec:{COMMIT.format(tmp_path)}") as server:
+        with connected(server.port) as client:
+            client.sendall(b"whole")
+        assert wait_until((tmp_path / "verdict").exists, LIMIT)
+        assert (tmp_path / "upload").read_bytes() == b"whole"
+
+
+@pytest.mark.parametrize("way", ["reset", "read timeout", "killed"])
+def test_exec_never_takes_a_broken_connection_for_an_end(tmp_path: Path, way: str) -> None:
+    """A reset, a read timeout and a drain that is over end the program before its input: half an upload is not committed."""
+    options: list[object] = ["--read-timeout", "0.5"] if way == "read timeout" else []
+    with serving(f"exec:{COMMIT.format(tmp_path)}", *options) as server:
+        with connected(server.port) as client:
+            client.sendall(b"half")
+            assert wait_until(lambda: uploads(tmp_path, 4), LIMIT)
+            if way == "reset":
+                reset(client)
+            elif way == "killed":
+                server.process.send_signal(signal.SIGINT)
+                assert wait_until(lambda: refuses(server.port), LIMIT)
+                server.process.send_signal(signal.SIGINT)
+            assert wait_until(lambda: is_free(server) or server.process.poll() is not None, LIMIT)
+            server.process.kill()
+    assert not (tmp_path / "verdict").exists()
+
+
+def test_exec_never_takes_a_cut_off_tls_connection_for_an_end(tmp_path: Path, certificates: Certificates) -> None:
+    """A TLS connection that ends without its close_notify ends the program before its input."""
+    with serving(f"exec:{COMMIT.format(tmp_path)}", *tls_words(certificates.server)) as server:
+        context = ssl.create_default_context(cafile=str(certificates.ca))
+        client = context.wrap_socket(connected(server.port), server_hostname="localhost", suppress_ragged_eofs=False)
+        with client:
+            client.sendall(b"half")
+            assert wait_until(lambda: uploads(tmp_path, 4), LIMIT)
+            client.shutdown(socket.SHUT_RDWR)  # of the socket, without a word of TLS
+            assert wait_until(lambda: is_free(server), LIMIT)
+    assert not (tmp_path / "verdict").exists()
+
+
+def test_exec_lets_the_program_tell(tmp_path: Path) -> None:
+    """A program whose client has reset the connection gets SIGTERM while its input is still open."""
+    command = f"trap 'echo told > {tmp_path}/verdict; exit' TERM; echo ready; while read line; do :; done; echo end > {tmp_path}/verdict"
+    with serving(f"exec:{command}") as server:
+        with connected(server.port) as client:
+            assert client.recv(6) == b"ready\n"
+            reset(client)
+        assert wait_until(lambda: is_free(server), LIMIT)
+    assert (tmp_path / "verdict").read_text() == "told\n"
+
+
+@pytest.mark.parametrize("sent", [0, 4 * MIB], ids=["silent", "more than the pipe takes"])
+def test_exec_of_a_program_that_does_not_read_ends_with_its_client(sent: int) -> None:
+    """A program that reads nothing gives its place back when its client resets the connection."""
+    with serving("exec:sleep 1000", "--max-connections", 1) as server:
+        with connected(server.port) as client:
+            assert wait_until(lambda: "sleep" in commands_below(server.process.pid), LIMIT)
+            client.setblocking(False)
+            with suppress(BlockingIOError):
+                while sent:
+                    sent -= client.send(bytes(sent))
+            reset(client)
+        assert wait_until(lambda: is_free(server), 20)
+
+
+def test_exec_ends_what_a_program_has_left_behind() -> None:
+    """Where the command itself has ended, what it started in the background ends with the connection."""
+    with serving("exec:sleep 1000 & echo $!") as server:
+        with connected(server.port) as client:
+            pid = int(client.makefile("rb").readline())
+            reset(client)
+        assert wait_until(lambda: not is_running(pid), 20)
+
+
+def test_exec_of_a_program_that_stops_reading_is_no_error() -> None:
+    """A program that closes its input early goes on, and its client, who sends more than fits anywhere, gets the answer."""
+    with serving("exec:exec <&-; sleep 0.5; echo answer") as server, connected(server.port) as client:
+        client.settimeout(LIMIT)
+        client.sendall(bytes(16 * MIB))
+        assert ends(client) == b"answer\n"
+        done = server.end()
+    assert len(done.errors.splitlines()) == 1, done.errors
+
+
+def test_exec_with_slow_output_is_not_timed_out() -> None:
+    """A read timeout passes only where the client neither sends nor gets anything."""
+    with serving("exec:for i in 1 2 3 4 5 6; do sleep 0.3; echo $i; done", "--read-timeout", 1) as server:
+        with connected(server.port) as client:
+            assert ends(client) == b"1\n2\n3\n4\n5\n6\n"
+
+
+@pytest.mark.parametrize("drain", ["0", "0.5"])
+def test_exec_drains_without_committing_half_an_upload(tmp_path: Path, drain: str) -> None:
+    """A drain is no end of a program's input either: its client has the time of the drain to send the rest, then both are ended."""
+    with serving(f"exec:{COMMIT.format(tmp_path)}", "--drain", drain) as server, connected(server.port) as client:
+        client.sendall(b"half")
+        assert wait_until(lambda: uploads(tmp_path, 4), LIMIT)
+        assert server.end().errors == "drained: 0 finished, 0 idle, 1 killed\n"
+        with pytest.raises(ConnectionResetError):
+            client.recv(1)
+    assert not (tmp_path / "verdict").exists()
+
+
+def test_exec_drains_those_who_go_on(tmp_path: Path) -> None:
+    """A client that sends the rest of its upload during the drain is served to the end."""
+    with serving(f"exec:{COMMIT.format(tmp_path)}", "--drain", LIMIT) as server, connected(server.port) as client:
+        client.sendall(b"half")
+        assert wait_until(lambda: uploads(tmp_path, 4), LIMIT)
+        server.process.send_signal(signal.SIGTERM)
+        assert wait_until(lambda: refuses(server.port), LIMIT)
+        client.sendall(b" and half")
+        client.shutdown(socket.SHUT_WR)
+        assert ends(client) == b""
+        assert server.ended().errors == "drained: 1 finished, 0 idle, 0 killed\n"
+    assert (tmp_path / "upload").read_bytes() == b"half and half"
+    assert (tmp_path / "verdict").exists()
+
+
+@pytest.mark.slow
+def test_exec_of_many_programs_obeys_a_second_signal() -> None:
+    """With hundreds of programs that are just being started, a second signal ends all of them within seconds."""
+    with serving("exec:sleep 1000", "--drain", 1000) as server:
+        clients = [connected(server.port) for _ in range(300)]
+        assert wait_until(lambda: "sleep" in commands_below(server.process.pid), LIMIT)
+        server.process.send_signal(signal.SIGINT)
+        assert wait_until(lambda: refuses(server.port), LIMIT)
+        server.process.send_signal(signal.SIGINT)
+        assert server.process.wait(20) == Status.INTERRUPTED
+        for client in clients:
+            client.close()
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])

@@ -22,11 +22,12 @@ from pairs import reset, wait_until
 from servers import curl
 from vocabulary import many
 
-from geventstreams.cli.statuses import Status
+from geventstreams.cli.statuses import Status, guarded
 from geventstreams.connect import open_tcp_stream
 from geventstreams.errors import ReadTimeout, StreamError, StreamReset, StreamTruncated
 from geventstreams.relay import RelayHandler, Upstream, relay
 from geventstreams.server import SocketStreamServer
+from geventstreams.stream import SocketStream
 
 MIB = 1 << 20
 
@@ -58,6 +59,25 @@ def fails_with(relaying, kind) -> StreamError:
     with pytest.raises(kind) as caught:
         relaying.get(timeout=20)
     return caught.value
+
+
+class Failing(SocketStream):
+    """A stream on which every read fails for a reason that has nothing to do with the connection."""
+
+    def readinto1(self, space):
+        raise MemoryError("no room")
+
+
+@pytest.mark.parametrize("failing", [0, 1], ids=["client", "server"])
+def test_an_error_of_either_way_is_raised_and_resets_both(pairs, failing: int) -> None:
+    """Whatever ends one of the two greenlets of a pair is raised by `relay`, and neither peer takes what it got for the whole."""
+    (near, client), (far, server) = (pairs.sockets("tcp") for _ in range(2))
+    one, other = (pairs.keep((Failing if number == failing else SocketStream)(sock)) for number, sock in enumerate((near, far)))
+    outcome = gevent.spawn(guarded, lambda: relay(one, other)).get(timeout=20)
+    assert isinstance(outcome, MemoryError)
+    for peer in (client, server):
+        with pytest.raises(ConnectionResetError):
+            received(peer)
 
 
 @pytest.mark.parametrize("first", ["client", "server"])

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import _socket
 import argparse
 import os
+import select
 import shutil
 import signal
 from collections.abc import Callable
@@ -14,16 +16,37 @@ from typing import Any, NamedTuple
 import gevent
 from gevent import subprocess
 from gevent.fileobject import FileObjectThread
+from gevent.lock import Semaphore
 
+import geventstreams._system as _system
 from geventstreams.cli.options import readable_file
 from geventstreams.cli.statuses import guarded
+from geventstreams.errors import ReadTimeout, StreamReset
 from geventstreams.limits import BLOCK
 from geventstreams.stream import SocketStream
+from geventstreams.transport import address_name
 
 Handler = Callable[[SocketStream, Any], None]
 
 MERCY = 0.4
 """Seconds that a program whose connection is gone has between SIGTERM and SIGKILL."""
+
+LOOK = 1.0
+"""Seconds between two looks at a client that no read waits for."""
+
+LAST_WORK = 60.0
+"""Seconds that a program has after its client's orderly end, even if the client is no more."""
+
+STARTS = 4
+"""Programs that are being started at once."""
+
+KEEPALIVE = (
+    (_socket.SOL_SOCKET, _socket.SO_KEEPALIVE, 1),
+    (_socket.IPPROTO_TCP, _socket.TCP_KEEPIDLE, 20),
+    (_socket.IPPROTO_TCP, _socket.TCP_KEEPINTVL, 10),
+    (_socket.IPPROTO_TCP, _socket.TCP_KEEPCNT, 4),
+)
+"""A client whose machine is gone is noticed after a minute."""
 
 
 def echo(stream: SocketStream, _address: Any) -> None:
@@ -55,35 +78,58 @@ class File:
             shutil.copyfileobj(file, stream, BLOCK)
 
 
+class ProgramStream(SocketStream):
+    """A connection with a program behind it. It is never idle: what the program waits for, and what it has not sent yet, is unknown."""
+
+    def is_idle(self) -> bool:
+        return False
+
+
 class Exec:
-    """Runs a shell command for each connection, whose standard input and output are the connection."""
+    """Runs a shell command for each connection, whose standard input and output are the connection.
+
+    The program's input ends when the client has ended its half in order, and in no other case before the program does: after a
+    reset, a cut-off TLS connection or a timeout the program is ended first.
+    """
+
+    stream_class = ProgramStream
 
     def __init__(self, command: str) -> None:
         self._command = command
+        # A fork holds the hub up: between two of them others have their turn, signals too.
+        self._starts = Semaphore(STARTS)
 
     def __call__(self, stream: SocketStream, address: Any) -> None:
+        keep_alive(stream)
         program = self._started(address)
         feeding = gevent.spawn(guarded, lambda: feed(stream, program.stdin))
+        answering = gevent.spawn(guarded, lambda: answer(program, stream))
         try:
-            while octets := program.stdout.read(BLOCK):
-                stream.write(octets)
-                stream.flush()
-            stream.send_eof()
-            program.wait()
+            for each in gevent.iwait([feeding, answering]):
+                if each.value is not None:
+                    raise each.value
+                if each is answering:
+                    break
         finally:
+            # What the program started may outlive it, and hold its output open. Its forced end is no end of its answer.
+            is_over = answering.ready() and answering.value is None
+            answering.kill()
+            end(program, is_over)
             feeding.kill()
-            end(program)
+            close_pipes(program)
 
     def _started(self, address: Any) -> Any:
         """The running program. Starting one is a wait, and who is killed in it must not leave a program behind."""
-        starting = gevent.spawn(self._start, address)
-        try:
-            program = starting.get()
-        except gevent.GreenletExit:
-            program = starting.get()
-            if not isinstance(program, OSError):
-                end(program)
-            raise
+        with self._starts:
+            starting = gevent.spawn(self._start, address)
+            try:
+                program = starting.get()
+            except BaseException:
+                program = starting.get()
+                if not isinstance(program, OSError):
+                    end(program)
+                    close_pipes(program)
+                raise
         if isinstance(program, OSError):
             raise program
         return program
@@ -104,16 +150,76 @@ class Exec:
             return error
 
 
+def keep_alive(stream: SocketStream) -> None:
+    """Let the system ask now and then whether the client is still there, since the program may never read or write."""
+    if isinstance(stream.address, tuple):  # TCP
+        with _system.as_socket(stream.fileno()) as sock:
+            for level, option, value in KEEPALIVE:
+                sock.setsockopt(level, option, value)
+
+
+def state_of(stream: SocketStream) -> int:
+    """POLLERR where the connection has been reset; POLLHUP where it is over both ways, in order or not."""
+    poll = select.poll()
+    poll.register(stream.fileno(), 0)
+    return sum(events for _, events in poll.poll(0))
+
+
 def feed(stream: SocketStream, pipe: Any) -> None:
-    """Pours the connection's input into a program's, as far as that reads it."""
-    try:
-        while octets := stream.read1():
-            sent = 0
+    """Pours the connection's input into a program's, up to its orderly end, and raises StreamError when the client is gone.
+
+    What a program does not read any more is thrown away, so that its client is heard.
+    """
+    while octets := received(stream):
+        try:
+            pour(octets, pipe, stream)
+        except BrokenPipeError:
+            break
+    else:
+        pipe.close()
+    while received(stream):
+        pass
+    gevent.sleep(LAST_WORK)
+    while not state_of(stream):
+        gevent.sleep(LOOK)
+    raise gone(stream)
+
+
+def received(stream: SocketStream) -> bytes:
+    """The next octets of the client. A read timeout passes only while the client gets nothing either."""
+    while True:
+        sent = stream.octets_out
+        try:
+            return stream.read1()
+        except ReadTimeout:
+            if stream.octets_out == sent:
+                raise
+
+
+def pour(octets: bytes, pipe: Any, stream: SocketStream) -> None:
+    """Writes all of it, as fast as the program reads; raises StreamError when the client has gone meanwhile."""
+    sent = 0
+    while True:
+        with gevent.Timeout(LOOK, False):
             while sent < len(octets):  # a pipe takes what it has room for
                 sent += pipe.write(octets[sent:])
-    finally:
-        with suppress(OSError):
-            pipe.close()
+            return
+        if state_of(stream) & select.POLLERR:
+            raise gone(stream)
+
+
+def gone(stream: SocketStream) -> StreamReset:
+    """What is said of a client that is no more."""
+    return StreamReset(f"{address_name(stream.peer_address)} has gone while its program ran", stream=stream)
+
+
+def answer(program: Any, stream: SocketStream) -> None:
+    """Pours a program's output into the connection, passes its end on, and waits for the program's."""
+    while octets := program.stdout.read(BLOCK):
+        stream.write(octets)
+        stream.flush()
+    stream.send_eof()
+    program.wait()
 
 
 def environment(address: Any) -> dict[str, str]:
@@ -122,14 +228,18 @@ def environment(address: Any) -> dict[str, str]:
     return {**os.environ, "REMOTE_HOST": str(host), "REMOTE_PORT": str(port)}
 
 
-def end(program: Any) -> None:
-    """Ends what is left of a program, politely first."""
+def end(program: Any, is_over: bool = True) -> None:
+    """Ends what is left of a program, politely first. Its pipes stay open: it must not take its end for the client's."""
     for number in (signal.SIGTERM, signal.SIGKILL):
-        if program.returncode is None:
+        if program.returncode is None or not is_over:
             with suppress(ProcessLookupError):
                 os.killpg(program.pid, number)
             with suppress(subprocess.TimeoutExpired):
                 program.wait(MERCY)
+
+
+def close_pipes(program: Any) -> None:
+    """Gives back what led to a program that has ended."""
     for pipe in (program.stdin, program.stdout):
         with suppress(OSError):
             pipe.close()

@@ -109,6 +109,7 @@ def make_server(
         handshake_timeout=given.handshake_timeout,
         max_connections=given.max_connections,
         proxy_protocol=balancers,
+        stream_class=getattr(serve, "stream_class", SocketStream),
     )
 
 

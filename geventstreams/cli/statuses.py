@@ -57,11 +57,11 @@ def said(error: BaseException) -> str:
     return one_line(f"{text}: {os.fsdecode(name)}" if isinstance(name, (str, bytes)) and name else str(text))
 
 
-def guarded(work: Callable[[], object]) -> OSError | CommandError | None:
-    """Does the work of a greenlet whose failure is somebody else's to tell: the error that ended it, or None."""
+def guarded(work: Callable[[], object]) -> BaseException | None:
+    """Do the work of a second greenlet of a connection: return the error that ended it, which the first one must raise, or None."""
     try:
         work()
-    except (OSError, CommandError) as error:
+    except BaseException as error:  # noqa: BLE001  # an error that is only printed lets the connection pass for a whole one
         return error
     return None
 
