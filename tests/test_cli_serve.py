@@ -107,6 +107,75 @@ def test_file_that_disappears_is_told_in_a_line(tmp_path: Path) -> None:
     assert f"No such file or directory: {path}" in line
 
 
+@pytest.mark.parametrize("kind", ["fifo", "device", "socket", "directory", "link to a fifo"])
+def test_file_that_is_not_regular_is_refused(kind: str, tmp_path: Path) -> None:
+    """What is no regular file can make its reader wait for ever: one line, status 2, before anything listens."""
+    path = tmp_path / "it"
+    with socket.socket(socket.AF_UNIX) as listener:
+        if kind == "device":
+            path = Path("/dev/tty")
+        elif kind == "socket":
+            listener.bind(str(path))
+        elif kind == "directory":
+            path.mkdir()
+        else:
+            os.mkfifo(path)
+            if kind.startswith("link"):
+                (tmp_path / "link").symlink_to(path)
+                path = tmp_path / "link"
+        line = geventstreams("serve", f"file:{path}").refused(Status.USAGE)
+    assert f"cannot read {str(path)!r}: {'Is a directory' if kind == 'directory' else 'not a regular file'}" in line
+
+
+def test_file_that_is_replaced_by_a_fifo_is_told_in_a_line(tmp_path: Path) -> None:
+    """A file in whose place a FIFO is when a client comes is one line on standard error, and the server goes on."""
+    path = tmp_path / "file"
+    path.write_bytes(b"here")
+    with serving(f"file:{path}") as server:
+        path.unlink()
+        os.mkfifo(path)
+        with pytest.raises(ConnectionResetError), connected(server.port) as client:
+            ends(client)
+        path.unlink()
+        path.write_bytes(b"here again")
+        with connected(server.port) as client:
+            assert ends(client) == b"here again"
+        done = server.end()
+    (line,) = [line for line in done.errors.splitlines() if not line.startswith("drained")]
+    assert f"not a regular file: {path}" in line
+
+
+HANGING = """
+import os, sys
+from geventstreams import __main__
+
+def hang(path, *_):
+    return opened(sys.argv[1], os.O_RDONLY)  # a FIFO: waits in the system, as a mount does whose server is gone
+
+opened, os.open = os.open, hang
+sys.exit(__main__.main(sys.argv[2:]))
+"""
+
+
+@pytest.mark.parametrize("signals", [1, 2])
+def test_file_that_hangs_stops_nobody_else(tmp_path: Path, signals: int) -> None:
+    """Where opening a file hangs, the server goes on: it accepts, drains on a signal, and ends at once on a second one."""
+    path, fifo = tmp_path / "file", tmp_path / "fifo"
+    path.write_bytes(b"here")
+    os.mkfifo(fifo)
+    words = ["serve", f"file:{path}", "--listen", "127.0.0.1:0", "--drain", "0.3" if signals == 1 else "1000"]
+    with started(sys.executable, "-c", HANGING, fifo, *words) as process:
+        port = int(process.stdout.readline().rpartition(b":")[2])
+        clients = [connected(port) for _ in range(30)]
+        process.send_signal(signal.SIGTERM)
+        assert wait_until(lambda: refuses(port), LIMIT)
+        if signals == 2:
+            process.send_signal(signal.SIGTERM)
+        assert process.wait(20) == (Status.DONE if signals == 1 else Status.INTERRUPTED)
+        for client in clients:
+            client.close()
+
+
 @pytest.mark.parametrize("client", ["nc", "socat", "connect"])
 def test_exec_gives_each_connection_a_program(client: str) -> None:
     """`serve exec:CMD` runs a shell command whose standard input and output are the connection, 5 MiB each way."""

@@ -6,7 +6,6 @@ import _socket
 import argparse
 import os
 import select
-import shutil
 import signal
 from collections.abc import Callable
 from contextlib import suppress
@@ -15,12 +14,12 @@ from typing import Any, NamedTuple
 
 import gevent
 from gevent import subprocess
-from gevent.fileobject import FileObjectThread
 from gevent.lock import Semaphore
 
 import geventstreams._system as _system
-from geventstreams.cli.options import readable_file
+from geventstreams.cli.options import check_regular, regular_file
 from geventstreams.cli.statuses import guarded
+from geventstreams.cli.threads import Threads
 from geventstreams.errors import ReadTimeout, StreamReset
 from geventstreams.limits import BLOCK
 from geventstreams.stream import SocketStream
@@ -36,6 +35,9 @@ LOOK = 1.0
 
 LAST_WORK = 60.0
 """Seconds that a program has after its client's orderly end, even if the client is no more."""
+
+READERS = 10
+"""Threads that open and read a file, for all clients."""
 
 STARTS = 4
 """Programs that are being started at once."""
@@ -72,10 +74,33 @@ class File:
 
     def __init__(self, path: str) -> None:
         self._path = path
+        self._threads = Threads(READERS)
 
     def __call__(self, stream: SocketStream, _address: Any) -> None:
-        with FileObjectThread(self._path, "rb") as file:
-            shutil.copyfileobj(file, stream, BLOCK)
+        file = self._threads.call(OpenFile, self._path)
+        while octets := self._threads.call(file.read):
+            stream.write(octets)
+
+
+class OpenFile:
+    """A regular file that is being read. It is closed with its last reference: a thread that still reads it has one."""
+
+    _descriptor = -1
+
+    def __init__(self, path: str) -> None:
+        # Asked first, because opening a device can do something; asked again, because it can be replaced in between, and then
+        # not even a FIFO makes the opening wait.
+        check_regular(os.stat(path), path)
+        self._descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOCTTY | os.O_NONBLOCK)
+        check_regular(os.fstat(self._descriptor), path)
+
+    def read(self) -> bytes:
+        """The next octets; b"" at the end."""
+        return os.read(self._descriptor, BLOCK)
+
+    def __del__(self) -> None:
+        if self._descriptor >= 0:
+            os.close(self._descriptor)
 
 
 class ProgramStream(SocketStream):
@@ -261,7 +286,7 @@ def named(text: str) -> What:
     if not colon and word in {"echo", "discard", "time"}:
         return What(text, {"echo": echo, "discard": discard, "time": time}[word])
     if word == "file" and rest:
-        return What(text, File(readable_file(rest)))
+        return What(text, File(regular_file(rest)))
     if word == "exec" and rest.strip() and "\0" not in rest:
         return What(text, Exec(rest))
     raise argparse.ArgumentTypeError(f"{text!r} is none of echo, discard, time, file:PATH, exec:CMD")

@@ -8,6 +8,7 @@ import ipaddress
 import os
 import socket
 import stat
+from collections.abc import Callable
 from typing import Any, NamedTuple, NoReturn
 
 from geventstreams import arguments
@@ -171,11 +172,32 @@ def _known(asked: str | int) -> str | int:
 
 def readable_file(text: str) -> str:
     """The path of a file that is there and may be read; it is not opened, since that can wait."""
+    return _readable(text, check_no_directory)
+
+
+def regular_file(text: str) -> str:
+    """The same of a file whose reading never waits for anybody: no FIFO, no device, no socket."""
+    return _readable(text, check_regular)
+
+
+def _readable(text: str, check: Callable[[os.stat_result, str], None]) -> str:
     try:
-        if stat.S_ISDIR(os.stat(text).st_mode):
-            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+        check(os.stat(text), text)
         if not os.access(text, os.R_OK):
             raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
     except (OSError, ValueError) as error:
         raise argparse.ArgumentTypeError(f"cannot read {text!r}: {getattr(error, 'strerror', None) or error}") from None
     return text
+
+
+def check_no_directory(facts: os.stat_result, path: str) -> None:
+    """Raise IsADirectoryError for a directory."""
+    if stat.S_ISDIR(facts.st_mode):
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), path)
+
+
+def check_regular(facts: os.stat_result, path: str) -> None:
+    """Raise OSError for anything but a regular file."""
+    check_no_directory(facts, path)
+    if not stat.S_ISREG(facts.st_mode):
+        raise OSError(errno.EINVAL, "not a regular file", path)

@@ -14,9 +14,8 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any, TypeVar
 
-from gevent.threadpool import ThreadPool
-
 from geventstreams.cli.statuses import CommandError, Status, said
+from geventstreams.cli.threads import Threads
 from geventstreams.limits import BLOCK
 
 T = TypeVar("T")
@@ -29,19 +28,18 @@ class Descriptor:
         self.name = name
         # Where the shell closed it, its number may be another file's by now.
         self.number = -1 if file is None else file.fileno()
-        self._thread = ThreadPool(1)
+        self._thread = Threads(1)
 
     def patiently(self, event: int, call: Callable[[], T]) -> T:
         """What the call gives. Where other programs left the file in non-blocking mode, `event` is waited for."""
-        outcome: T | OSError = self._thread.apply(self._attempt, (event, call))
-        if isinstance(outcome, BrokenPipeError):
-            raise CommandError(Status.NOBODY_READS)
-        if isinstance(outcome, OSError):
-            raise CommandError(Status.FAILED, f"{self.name}: {said(outcome)}")
-        return outcome
+        try:
+            return self._thread.call(self._attempt, event, call)
+        except BrokenPipeError:
+            raise CommandError(Status.NOBODY_READS) from None
+        except OSError as error:
+            raise CommandError(Status.FAILED, f"{self.name}: {said(error)}") from None
 
-    def _attempt(self, event: int, call: Callable[[], T]) -> T | OSError:
-        """Errors are given back: gevent prints those that are raised in its threads."""
+    def _attempt(self, event: int, call: Callable[[], T]) -> T:
         while True:
             try:
                 return call()
@@ -49,8 +47,6 @@ class Descriptor:
                 poll = select.poll()
                 poll.register(self.number, event)
                 poll.poll()
-            except OSError as error:
-                return error
 
 
 class StandardInput:
