@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from importlib import metadata
 
 from geventstreams import compiled
-from geventstreams.cli import bench, connect, demo, relay, serve
+from geventstreams.cli import bench, connect, demo, outlets, relay, serve
 from geventstreams.cli.options import Parser
 from geventstreams.cli.statuses import EXPLANATION, CommandError, Status, explained
 
@@ -39,6 +39,7 @@ def parser() -> argparse.ArgumentParser:
         epilog=EXAMPLES,
         description="Streams over sockets, for people who debug network services.",
     )
+    made.set_defaults(outlets=())
     made.add_argument("-V", "--version", action="version", version=version())
     commands = made.add_subparsers(metavar="COMMAND", required=True)
     for command in COMMANDS:
@@ -60,19 +61,25 @@ def parsed(arguments: Sequence[str] | None) -> argparse.Namespace:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs one command; its exit status."""
     given = parsed(arguments)
+    with outlets.installed(*given.outlets):
+        end = ended(given)
+        if end.line and sys.stderr is not None:
+            print(f"geventstreams: {end.line}", file=sys.stderr)
+    return end.status
+
+
+def ended(given: argparse.Namespace) -> CommandError:
+    """Runs the command; how it ended."""
     try:
-        return int(given.run(given))
+        return CommandError(Status(given.run(given)))
     except BrokenPipeError:
         # What Python still holds for standard output has nowhere to go; it must not complain about that at its end.
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
-        end = CommandError(Status.NOBODY_READS)
+        return CommandError(Status.NOBODY_READS)
     except (CommandError, OSError) as error:
-        end = error if isinstance(error, CommandError) else explained(error)
+        return error if isinstance(error, CommandError) else explained(error)
     except KeyboardInterrupt:
-        end = CommandError(Status.INTERRUPTED)
-    if end.line and sys.stderr is not None:
-        print(f"geventstreams: {end.line}", file=sys.stderr)
-    return end.status
+        return CommandError(Status.INTERRUPTED)
 
 
 if __name__ == "__main__":

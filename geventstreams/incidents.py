@@ -18,8 +18,8 @@ BURST = 10
 class IncidentLog:
     """What a server tells about its connections, by the logger `geventstreams.server`.
 
-    A record's attributes are `event`, `server`, `peer`, `reason`, and `suppressed`: how many of the same event went
-    untold since the last line.
+    A record's attributes are `event`, `server`, `peer`, `reason`, and `suppressed`: how many of the same event were not
+    logged since the last line. Where a handler or a filter of the user's raises, the record is dropped, and counts there.
     """
 
     def __init__(self, server: str) -> None:
@@ -34,10 +34,13 @@ class IncidentLog:
             allowance = self._allowances[event] = Allowance(burst)
         if not allowance.grants():
             return
-        facts = {"event": event, "server": self.server, "peer": peer, "reason": str(reason),
-                 "suppressed": allowance.take_refused()}
+        suppressed = allowance.take_refused()
+        facts = {"event": event, "server": self.server, "peer": peer, "reason": str(reason), "suppressed": suppressed}
         line = " ".join(f"{key}={_plain(value)}" for key, value in facts.items() if value or value == "")
-        self._logger.log(level, "%s", line, extra=facts)
+        try:
+            self._logger.log(level, "%s", line, extra=facts)
+        except Exception:  # noqa: BLE001  # a log that cannot be written must not decide over a connection
+            allowance.give_back(suppressed + 1)
 
 
 class Allowance:
@@ -64,6 +67,10 @@ class Allowance:
         """How many were refused since this was asked last."""
         refused, self._refused = self._refused, 0
         return refused
+
+    def give_back(self, count: int) -> None:
+        """Count so many again: what would have told of them was not written."""
+        self._refused += count
 
 
 def _plain(value: Any) -> str:

@@ -76,7 +76,7 @@ def add_parser(commands: options.Commands) -> None:
     parser.add_argument("--no-half-close", action="store_true", help="do not tell the peer that standard input has ended")
     options.add_common(parser)
     tls.add_client_options(parser)
-    parser.set_defaults(run=run)
+    parser.set_defaults(run=run, outlets=("stderr",))
 
 
 def run(given: argparse.Namespace) -> int:

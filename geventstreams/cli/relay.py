@@ -45,7 +45,7 @@ def add_parser(commands: options.Commands) -> None:
         "--send-proxy", type=int, choices=(1, 2), metavar="VERSION", help="tell it the client's address by a PROXY protocol header: 1 or 2"
     )
     tls.add_relay_options(parser)
-    parser.set_defaults(run=run)
+    parser.set_defaults(run=run, outlets=("stdout", "stderr"))
 
 
 def run(given: argparse.Namespace) -> int:

@@ -36,7 +36,7 @@ def add_parser(commands: options.Commands) -> None:
     )
     service.add_options(parser)
     tls.add_server_options(parser)
-    parser.set_defaults(run=run)
+    parser.set_defaults(run=run, outlets=("stdout", "stderr"))
 
 
 def run(given: argparse.Namespace) -> int:

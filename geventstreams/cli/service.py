@@ -9,7 +9,6 @@ from __future__ import annotations
 import argparse
 import logging
 import ssl
-import sys
 from typing import Any
 
 import gevent
@@ -129,7 +128,7 @@ class Service:
             raise  # the connection's doing, which the server tells
         except OSError as error:
             stream.abort()
-            print(f"geventstreams: {peer}: {said(error)}", file=sys.stderr, flush=True)
+            notices.warn(f"{peer}: {said(error)}")
         finally:
             self._tell(f"{peer}: ended, {stream.octets_in:,} octets in, {stream.octets_out:,} out")
 

@@ -18,7 +18,7 @@ import gevent
 from gevent.pywsgi import WSGIServer
 
 from geventstreams.cli import listeners, notices
-from geventstreams.cli.statuses import available
+from geventstreams.cli.statuses import available, guarded, said
 from geventstreams.server import SocketStreamServer
 from geventstreams.transport import address_name
 from geventstreams.workers import Worker
@@ -63,6 +63,7 @@ class Process:
         self._page = Page(given) if given.metrics and given.worker is None else None
         self._is_recorded = given.metrics and given.worker is not None
         self._recorder: Any = None
+        self._recording: Any = None
 
     def start(self, servers: list[SocketStreamServer]) -> None:
         """The servers listen."""
@@ -70,13 +71,20 @@ class Process:
             self._page.start(figures().ServerCollector(servers))
         elif self._is_recorded:
             self._recorder = figures().ServerRecorder(servers)
-            gevent.spawn(self._recorder.run)
+            self._recording = gevent.spawn(guarded, self._recorder.run)
+            self._recording.link(self._recording_ended)
+
+    @staticmethod
+    def _recording_ended(recording: gevent.Greenlet) -> None:
+        """Metrics that cannot be written are no reason to serve less."""
+        if isinstance(recording.value, Exception):
+            notices.warn(f"no more metrics: {said(recording.value)}")
 
     def stop(self) -> None:
         """The servers have ended."""
         if self._page is not None:
             self._page.stop()
-        if self._recorder is not None:
+        if self._recorder is not None and not self._recording.ready():
             self._recorder.record()
 
 
