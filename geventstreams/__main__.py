@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from importlib import metadata
 
 from geventstreams import compiled
-from geventstreams.cli import bench, connect, demo, outlets, relay, serve
+from geventstreams.cli import bench, connect, demo, descriptors, outlets, relay, serve
 from geventstreams.cli.options import Parser
 from geventstreams.cli.statuses import EXPLANATION, CommandError, Status, explained
 
@@ -60,7 +60,9 @@ def parsed(arguments: Sequence[str] | None) -> argparse.Namespace:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs one command; its exit status."""
+    moved = descriptors.secured()
     given = parsed(arguments)
+    given.moved = moved
     with outlets.installed(*given.outlets):
         end = ended(given)
         if end.line and sys.stderr is not None:

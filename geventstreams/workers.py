@@ -30,6 +30,9 @@ STEADY = 10.0
 PULSE = 0.01
 """Seconds between two looks at workers that are only starting when all are to end."""
 
+LEAST_DESCRIPTOR = 3
+"""The first number under which a worker can inherit a listener."""
+
 MOST_DIGITS = 6
 """Digits of how many listeners a service manager passes on, at most."""
 
@@ -219,6 +222,9 @@ class Supervisor:
         tell: Callable[[str], object] = print, ended: Callable[[Worker], object] | None = None,
         environment: Mapping[str, str] | None = None,
     ) -> None:
+        low = [listener for group in groups for listener in group if listener.fileno() < LEAST_DESCRIPTOR]
+        if low:
+            raise ValueError(f"a listener's descriptor must be {LEAST_DESCRIPTOR} or more: below, a worker has its pipes; not {low[0]!r}")
         self._tell = tell
         self.is_stopping = False
         self.greenlets = Group()

@@ -501,6 +501,57 @@ def test_a_listener_by_its_descriptor() -> None:
             assert process.wait(LIMIT) == Status.DONE
 
 
+STANDARD = {"stdin": 0, "stdout": 1, "stderr": 2}
+
+
+def under(listener: socket.socket, names: list[str]) -> dict[str, object]:
+    """Options of Popen: the listener stands for these of the standard streams, the null device for the others."""
+    return {name: listener if name in names else subprocess.DEVNULL for name in STANDARD}
+
+
+@pytest.mark.parametrize("options", [[], ["--workers", "2"]], ids=["one process", "workers"])
+@pytest.mark.parametrize(
+    "names", [["stdin"], ["stdout"], ["stderr"], ["stdin", "stdout"], ["stdin", "stdout", "stderr"]], ids=" ".join
+)
+def test_a_listener_in_place_of_a_standard_stream(names: list[str], options: list[str]) -> None:
+    """The listener may be one of descriptors 0 to 2, or several, as inetd's "wait" has it: served, and nothing printed into it."""
+    with listener() as given:
+        words = ["serve", "echo", "-v", "--listen", f"fd:{STANDARD[names[0]]}", *options]
+        with started(*GEVENTSTREAMS, *words, **under(given, names)) as process:
+            port = given.getsockname()[1]
+            given.close()
+            for _ in range(5):
+                with open_tcp_stream(HOST, port, timeout=20, read_timeout=20) as client:
+                    client.write_line("hello")
+                    assert client.read_line() == ("hello", False)
+            process.send_signal(signal.SIGTERM)
+            assert process.wait(LIMIT) == Status.DONE
+            assert refused(port)
+
+
+@pytest.mark.parametrize("options", [[], ["--workers", "2"]], ids=["one process", "workers"])
+def test_closed_standard_streams_are_no_place_for_listeners(options: list[str]) -> None:
+    """Where the shell has closed descriptors 0 to 2, what a server opens gets other numbers, and programs find the null device there."""
+    port = unused_port()
+    words = [*GEVENTSTREAMS, "serve", "exec:readlink /proc/self/fd/2", "--listen", f"{HOST}:{port}", *options]
+    with started("sh", "-c", 'exec "$@" <&- >&- 2>&-', "sh", *words) as process:
+        until(lambda: not refused(port), 20)
+        assert ask(port) == b"/dev/null\n"
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(LIMIT) == Status.DONE
+
+
+def test_a_supervisor_refuses_listeners_that_workers_cannot_have() -> None:
+    """Descriptors 0 to 2 are a worker's pipes: a listener there is an error before anything starts."""
+
+    class Low:
+        def fileno(self) -> int:
+            return 2
+
+    with pytest.raises(ValueError, match="descriptor must be 3 or more"):
+        Supervisor(lambda _: ["true"], [[Low()]])
+
+
 def test_variables_for_another_process_are_not_ours(monkeypatch: pytest.MonkeyPatch) -> None:
     """LISTEN_FDS counts only together with our own number in LISTEN_PID; both are gone afterwards in any case."""
     monkeypatch.setenv("LISTEN_FDS", "2")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import gevent.socket
@@ -26,8 +26,10 @@ def groups(given: argparse.Namespace) -> list[list[Any]]:
     """The listening sockets of each worker, or of the one process that there is."""
     count = given.workers or 1
     passed = descriptors(given)
+    for number in given.moved.keys() - set(passed):  # one that is left open would outlive the others
+        os.close(given.moved[number])
     if passed:
-        return count * [adopted(passed)]
+        return count * [adopted(passed, given.moved)]
     host, port = LOCAL if given.listen is None else given.listen
     if not given.workers:
         return [[listening(host, port)]]
@@ -48,14 +50,15 @@ def descriptors(given: argparse.Namespace) -> list[int]:
         raise CommandError(Status.USAGE, str(error)) from None
 
 
-def adopted(numbers: Sequence[int]) -> list[Any]:
-    """The listening sockets under these descriptors, which no program that we start shall inherit."""
-    if not all(is_listening(number) for number in numbers):
-        wrong = next(number for number in numbers if not is_listening(number))
-        raise CommandError(Status.CANNOT_LISTEN, f"descriptor {wrong} is no listening stream socket")
+def adopted(numbers: Sequence[int], moved: Mapping[int, int]) -> list[Any]:
+    """The listening sockets that were passed on under these numbers, which no program that we start shall inherit."""
+    now = {number: moved.get(number, number) for number in numbers}
     for number in numbers:
+        if not is_listening(now[number]):
+            raise CommandError(Status.CANNOT_LISTEN, f"descriptor {number} is no listening stream socket")
+    for number in now.values():
         os.set_inheritable(number, False)
-    return [gevent.socket.socket(fileno=number) for number in numbers]
+    return [gevent.socket.socket(fileno=number) for number in now.values()]
 
 
 def listening(host: str, port: int) -> Any:
