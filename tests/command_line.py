@@ -52,7 +52,7 @@ def geventstreams(*words: object, given: bytes = b"", folder: Path | str = "/", 
 @contextmanager
 def started(*words: object, folder: Path | str = "/", **options: object) -> Iterator[subprocess.Popen[bytes]]:
     """A program that runs while the block does; its streams are pipes where the options of Popen do not say otherwise."""
-    streams = {name: subprocess.PIPE for name in ("stdin", "stdout", "stderr")} | options
+    streams = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.PIPE) | options
     process = subprocess.Popen([str(word) for word in words], cwd=folder, bufsize=0, **streams)  # type: ignore[call-overload]
     try:
         yield process

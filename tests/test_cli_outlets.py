@@ -69,12 +69,12 @@ def test_standard_error_is_full(workers: list[str]) -> None:
 
 def test_a_full_disk_drops_lines_and_nothing_else() -> None:
     """A standard error that refuses every line costs the lines."""
-    with open("/dev/full", "wb") as full:
-        with started(*GEVENTSTREAMS, "serve", "echo", "-v", "--listen", "127.0.0.1:0", stderr=full) as process:
-            port = port_of(process)
-            assert [asks(port) for _ in range(5)] == 5 * [b"x"]
-            process.send_signal(signal.SIGTERM)
-            assert process.wait(LIMIT) == Status.DONE
+    words = [*GEVENTSTREAMS, "serve", "echo", "-v", "--listen", "127.0.0.1:0"]
+    with open("/dev/full", "wb") as full, started(*words, stderr=full) as process:
+        port = port_of(process)
+        assert [asks(port) for _ in range(5)] == 5 * [b"x"]
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(LIMIT) == Status.DONE
 
 
 @pytest.mark.parametrize("kind", ["closed", "full", "refusing"])

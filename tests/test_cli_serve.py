@@ -230,7 +230,7 @@ def uploads(folder: Path, count: int) -> bool:
 
 def is_free(server: Serving) -> bool:
     """Whether the server runs no program any more."""
-    return commands_below(server.process.pid) == []
+    return below(server.process.pid) == []
 
 
 def test_exec_takes_an_orderly_end_for_one(tmp_path: Path) -> None:
@@ -246,18 +246,17 @@ def test_exec_takes_an_orderly_end_for_one(tmp_path: Path) -> None:
 def test_exec_never_takes_a_broken_connection_for_an_end(tmp_path: Path, way: str) -> None:
     """A reset, a read timeout and a drain that is over end the program before its input: half an upload is not committed."""
     options: list[object] = ["--read-timeout", "0.5"] if way == "read timeout" else []
-    with serving(f"exec:{COMMIT.format(tmp_path)}", *options) as server:
-        with connected(server.port) as client:
-            client.sendall(b"half")
-            assert wait_until(lambda: uploads(tmp_path, 4), LIMIT)
-            if way == "reset":
-                reset(client)
-            elif way == "killed":
-                server.process.send_signal(signal.SIGINT)
-                assert wait_until(lambda: refuses(server.port), LIMIT)
-                server.process.send_signal(signal.SIGINT)
-            assert wait_until(lambda: is_free(server) or server.process.poll() is not None, LIMIT)
-            server.process.kill()
+    with serving(f"exec:{COMMIT.format(tmp_path)}", *options) as server, connected(server.port) as client:
+        client.sendall(b"half")
+        assert wait_until(lambda: uploads(tmp_path, 4), LIMIT)
+        if way == "reset":
+            reset(client)
+        elif way == "killed":
+            server.process.send_signal(signal.SIGINT)
+            assert wait_until(lambda: refuses(server.port), LIMIT)
+            server.process.send_signal(signal.SIGINT)
+        assert wait_until(lambda: is_free(server) or server.process.poll() is not None, LIMIT)
+        server.process.kill()
     assert not (tmp_path / "verdict").exists()
 
 
@@ -320,9 +319,9 @@ def test_exec_of_a_program_that_stops_reading_is_no_error() -> None:
 
 def test_exec_with_slow_output_is_not_timed_out() -> None:
     """A read timeout passes only where the client neither sends nor gets anything."""
-    with serving("exec:for i in 1 2 3 4 5 6; do sleep 0.3; echo $i; done", "--read-timeout", 1) as server:
-        with connected(server.port) as client:
-            assert ends(client) == b"1\n2\n3\n4\n5\n6\n"
+    program = "exec:for i in 1 2 3 4 5 6; do sleep 0.3; echo $i; done"
+    with serving(program, "--read-timeout", 1) as server, connected(server.port) as client:
+        assert ends(client) == b"1\n2\n3\n4\n5\n6\n"
 
 
 @pytest.mark.parametrize("drain", ["0", "0.5"])
@@ -426,16 +425,22 @@ def test_killed_handler_leaves_no_program_behind() -> None:
         assert "sleep" not in commands_below(os.getpid())
 
 
+def of_process(pid: int, fact: str) -> str:
+    """What the system tells of a process; nothing of one that is gone."""
+    with suppress(FileNotFoundError, ProcessLookupError):
+        return Path(f"/proc/{pid}/{fact}").read_text().strip()
+    return ""
+
+
 def below(pid: int) -> list[int]:
     """The descendants of a process."""
-    children = Path(f"/proc/{pid}/task/{pid}/children")
-    found = [int(word) for word in children.read_text().split()] if children.exists() else []
+    found = [int(word) for word in of_process(pid, f"task/{pid}/children").split()]
     return found + [descendant for child in found for descendant in below(child)]
 
 
 def commands_below(pid: int) -> list[str]:
     """What the descendants of a process are called."""
-    return [Path(f"/proc/{child}/comm").read_text().strip() for child in below(pid)]
+    return [of_process(child, "comm") for child in below(pid)]
 
 
 def refuses(port: int) -> bool:

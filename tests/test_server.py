@@ -61,6 +61,38 @@ def dial(server, **options):
 # Handlers and streams.
 
 
+@pytest.mark.parametrize("part", ["emit", "filter"])
+def test_a_log_that_fails_decides_over_no_connection(part, serve, lines, errors):
+    """What a handler or a filter of the user's raises costs the record, which is counted: connections end as ever."""
+
+    class Broken(logging.Handler):
+        def emit(self, record):
+            raise RuntimeError("no log")
+
+    def refuse(record):
+        raise RuntimeError("no log")
+
+    logger = logging.getLogger("geventstreams.server")
+    broken = Broken()
+    (logger.addFilter(refuse) if part == "filter" else logger.addHandler(broken))
+    try:
+        server = serve(echo, read_timeout=0.05)
+        for _ in range(3):
+            with dial(server) as client, pytest.raises(StreamReset):
+                client.read()
+        until(lambda: not server.connections)
+    finally:
+        logger.removeFilter(refuse)
+        logger.removeHandler(broken)
+    assert (server.stats.timeouts, server.stats.accepted) == (3, 3)
+    told = len(lines)
+    with dial(server) as client, pytest.raises(StreamReset):
+        client.read()
+    until(lambda: len(lines) > told)
+    assert lines[-1].suppressed == 3
+    assert errors == []
+
+
 @pytest.mark.parametrize("spawn", SPAWNS.values(), ids=SPAWNS)
 def test_every_spawn_mode_serves(spawn, serve):
     """In every spawn mode each connection has a handler with a stream, and all of them run side by side."""

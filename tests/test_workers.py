@@ -664,33 +664,33 @@ def has_ended_input(pid: int) -> bool:
 def test_two_signals_that_the_system_reports_as_one_to_a_worker() -> None:
     """A second signal ends a worker at once that could not yet take the first one: the system keeps one of two equal signals."""
     with serving("exec:echo $$; sleep 1000", "--workers", 1, "--drain", 1000) as server:
-        with open_tcp_stream(HOST, server.port, timeout=20, read_timeout=20) as client:
-            program = int(client.read_line()[0])
-            [worker] = children(server.process.pid)
-            os.kill(worker, signal.SIGSTOP)
-            until(lambda: state(worker) == "T", 20)
-            server.process.send_signal(signal.SIGTERM)
-            until(lambda: has_pending(worker, signal.SIGTERM), 20)
-            server.process.send_signal(signal.SIGTERM)
-            until(lambda: has_ended_input(worker), 20)
-            os.kill(worker, signal.SIGCONT)
-            assert server.ended().status == Status.INTERRUPTED
-            assert not is_running(worker)
-            until(lambda: not is_running(program), 20)
-            client.abort()
+        client = open_tcp_stream(HOST, server.port, timeout=20, read_timeout=20)
+        program = int(client.read_line()[0])
+        [worker] = children(server.process.pid)
+        os.kill(worker, signal.SIGSTOP)
+        until(lambda: state(worker) == "T", 20)
+        server.process.send_signal(signal.SIGTERM)
+        until(lambda: has_pending(worker, signal.SIGTERM), 20)
+        server.process.send_signal(signal.SIGTERM)
+        until(lambda: has_ended_input(worker), 20)
+        os.kill(worker, signal.SIGCONT)
+        assert server.ended().status == Status.INTERRUPTED
+        assert not is_running(worker)
+        until(lambda: not is_running(program), 20)
+        client.abort()
 
 
 def test_a_draining_worker_does_not_outlive_its_supervisor() -> None:
     """A worker that drains ends at once when its supervisor is killed, and its programs with it."""
     with serving("exec:echo $$; sleep 1000", "--workers", 1, "--drain", 1000) as server:
-        with open_tcp_stream(HOST, server.port, timeout=20, read_timeout=20) as client:
-            program = int(client.read_line()[0])
-            [worker] = children(server.process.pid)
-            server.process.send_signal(signal.SIGTERM)
-            until(lambda: refused(server.port), 20)
-            server.process.kill()
-            until(lambda: not is_running(worker) and not is_running(program), 20)
-            client.abort()
+        client = open_tcp_stream(HOST, server.port, timeout=20, read_timeout=20)
+        program = int(client.read_line()[0])
+        [worker] = children(server.process.pid)
+        server.process.send_signal(signal.SIGTERM)
+        until(lambda: refused(server.port), 20)
+        server.process.kill()
+        until(lambda: not is_running(worker) and not is_running(program), 20)
+        client.abort()
 
 
 def test_ctrl_c_of_a_terminal_drains_workers() -> None:

@@ -224,13 +224,11 @@ def received(stream: SocketStream) -> bytes:
 def pour(octets: bytes, pipe: Any, stream: SocketStream) -> None:
     """Writes all of it, as fast as the program reads; raises StreamError when the client has gone meanwhile."""
     sent = 0
-    while True:
-        with gevent.Timeout(LOOK, False):
-            while sent < len(octets):  # a pipe takes what it has room for
-                sent += pipe.write(octets[sent:])
-            return
-        if state_of(stream) & select.POLLERR:
+    while sent < len(octets):
+        count = gevent.with_timeout(LOOK, pipe.write, octets[sent:], timeout_value=0)  # it takes what it has room for
+        if not count and state_of(stream) & select.POLLERR:
             raise gone(stream)
+        sent += count
 
 
 def gone(stream: SocketStream) -> StreamReset:

@@ -33,7 +33,8 @@ class Descriptor:
     def patiently(self, event: int, call: Callable[[], T]) -> T:
         """What the call gives. Where other programs left the file in non-blocking mode, `event` is waited for."""
         try:
-            return self._thread.call(self._attempt, event, call)
+            outcome: T = self._thread.call(self._attempt, event, call)
+            return outcome
         except BrokenPipeError:
             raise CommandError(Status.NOBODY_READS) from None
         except OSError as error:
