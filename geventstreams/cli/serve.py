@@ -32,7 +32,7 @@ def add_parser(commands: options.Commands) -> None:
         metavar="WHAT",
         type=handlers.named,
         help="echo: what comes goes back; discard: what comes is thrown away; time: a line; "
-        "file:PATH: its octets; exec:CMD: a shell command with the connection as standard input and output",
+        "file:PATH: the bytes of a regular file; exec:CMD: a shell command with the connection as standard input and output",
     )
     service.add_options(parser)
     tls.add_server_options(parser)

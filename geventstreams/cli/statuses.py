@@ -20,7 +20,7 @@ EXPLANATION = """exit status:
   4    cannot listen: the port is in use, or not permitted
   5    TLS: no handshake, a certificate that is not accepted, STARTTLS refused
   130  ended by Ctrl-C (`serve`, `relay`: by the second one)
-  141  nobody reads standard output any more"""
+  141  nobody reads standard output any more (not `serve` and `relay`: they go on)"""
 
 
 class Status(enum.IntEnum):
