@@ -36,6 +36,9 @@ LEAST_DESCRIPTOR = 3
 MOST_DIGITS = 6
 """Digits of how many listeners a service manager passes on, at most."""
 
+OBEY_TIMEOUT = 10.0
+"""Seconds that a worker has to end after its second signal."""
+
 READY_TIMEOUT = 60.0
 """Seconds that a new worker has to say that it is ready."""
 
@@ -88,9 +91,16 @@ class Worker:
         self._signal(signal.SIGTERM)
 
     def leave_at_once(self) -> None:
-        """Ends it without a drain. The system may report two signals as one, but not a signal and an end of input."""
+        """End it without a drain, by force where it does not obey.
+
+        The system may report two signals as one, but not a signal and the end of its input.
+        """
         self.leave()
         self._close(self._process.stdin)
+        try:
+            self._process.wait(OBEY_TIMEOUT)
+        except subprocess.TimeoutExpired:
+            self.kill()
 
     def leave_when_ready(self) -> None:
         """The same for one that may still be starting: before it serves, a signal would end it."""

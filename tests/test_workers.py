@@ -728,11 +728,26 @@ def test_a_second_signal_while_workers_start() -> None:
     with started(*GEVENTSTREAMS, "serve", "echo", "--workers", 1) as process:
         until(lambda: children(process.pid), 20)
         [worker] = children(process.pid)
+        until(lambda: b"--worker\0" in Path(f"/proc/{worker}/cmdline").read_bytes(), 20)  # else it is only being forked
         os.kill(worker, signal.SIGSTOP)
         for _ in range(2):
             process.send_signal(signal.SIGTERM)
             until(lambda: not has_pending(process.pid, signal.SIGTERM), 20)
         assert process.wait(LIMIT) == Status.INTERRUPTED
+
+
+def test_a_worker_that_does_not_obey_is_killed(supervise, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A second stop ends also a worker that hears no signal."""
+    monkeypatch.setattr(workers, "OBEY_TIMEOUT", 0.2)
+    supervisor, _ = supervise("trap '' TERM; echo ready; while :; do sleep 0.1; done")
+    assert supervisor.start()
+    [worker] = supervisor.workers
+    stopping = gevent.spawn(supervisor.stop)
+    gevent.sleep(0.1)
+    assert not stopping.ready()
+    supervisor.stop()
+    stopping.get(timeout=20)
+    assert not is_running(worker.pid)
 
 
 def test_a_worker_that_cannot_be_started_is_tried_again(supervise, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -61,7 +61,7 @@ def add_parser(commands: options.Commands) -> None:
     )
     parser.add_argument("--plain", action="store_true", help="leave TLS out")
     options.add_common(parser)
-    parser.set_defaults(run=run)
+    parser.set_defaults(run=run, outlets=("stderr",))
 
 
 def run(given: argparse.Namespace) -> int:
