@@ -284,6 +284,18 @@ def test_exec_lets_the_program_tell(tmp_path: Path) -> None:
     assert (tmp_path / "verdict").read_text() == "told\n"
 
 
+def test_exec_gives_what_a_shell_runs_the_same_time(tmp_path: Path) -> None:
+    """The shell is gone at once, and what it ran has as much time to tell as a program of its own."""
+    script = tmp_path / "script"
+    script.write_text(f"trap 'sleep 0.1; echo told > {tmp_path}/verdict; exit' TERM; echo ready; while :; do sleep 0.01; done")
+    with serving(f"exec:sh {script}; true") as server:
+        with connected(server.port) as client:
+            assert client.recv(6) == b"ready\n"
+            reset(client)
+        assert wait_until((tmp_path / "verdict").exists, 20)
+        assert wait_until(lambda: is_free(server), LIMIT)
+
+
 @pytest.mark.parametrize("sent", [0, 4 * MIB], ids=["silent", "more than the pipe takes"])
 def test_exec_of_a_program_that_does_not_read_ends_with_its_client(sent: int) -> None:
     """A program that reads nothing gives its place back when its client resets the connection."""

@@ -30,6 +30,9 @@ Handler = Callable[[SocketStream, Any], None]
 MERCY = 0.4
 """Seconds that a program whose connection is gone has between SIGTERM and SIGKILL."""
 
+FIRST_LOOK = 0.005
+"""Seconds between the first two looks at a program that is to end; then twice as many each time."""
+
 LOOK = 1.0
 """Seconds between two looks at a client that no read waits for."""
 
@@ -42,12 +45,7 @@ READERS = 10
 STARTS = 4
 """Programs that are being started at once."""
 
-KEEPALIVE = (
-    (_socket.SOL_SOCKET, _socket.SO_KEEPALIVE, 1),
-    (_socket.IPPROTO_TCP, _socket.TCP_KEEPIDLE, 20),
-    (_socket.IPPROTO_TCP, _socket.TCP_KEEPINTVL, 10),
-    (_socket.IPPROTO_TCP, _socket.TCP_KEEPCNT, 4),
-)
+KEEPALIVE = (("TCP_KEEPIDLE", 20), ("TCP_KEEPINTVL", 10), ("TCP_KEEPCNT", 4))
 """A client whose machine is gone is noticed after a minute."""
 
 
@@ -179,8 +177,10 @@ def keep_alive(stream: SocketStream) -> None:
     """Let the system ask now and then whether the client is still there, since the program may never read or write."""
     if isinstance(stream.address, tuple):  # TCP
         with _system.as_socket(stream.fileno()) as sock:
-            for level, option, value in KEEPALIVE:
-                sock.setsockopt(level, option, value)
+            sock.setsockopt(_socket.SOL_SOCKET, _socket.SO_KEEPALIVE, 1)
+            for name, value in KEEPALIVE:
+                if (option := getattr(_socket, name, None)) is not None:  # not every system has all of them
+                    sock.setsockopt(_socket.IPPROTO_TCP, option, value)
 
 
 def state_of(stream: SocketStream) -> int:
@@ -252,13 +252,30 @@ def environment(address: Any) -> dict[str, str]:
 
 
 def end(program: Any, is_over: bool = True) -> None:
-    """Ends what is left of a program, politely first. Its pipes stay open: it must not take its end for the client's."""
+    """Ends what is left of a program and of what it started, politely first.
+
+    The program may be a shell that is gone at once, before the command that it ran: all of them have time to end. The pipes stay
+    open meanwhile: none must take its end for the client's.
+    """
+    if program.returncode is not None and is_over:
+        return
     for number in (signal.SIGTERM, signal.SIGKILL):
-        if program.returncode is None or not is_over:
-            with suppress(ProcessLookupError):
-                os.killpg(program.pid, number)
-            with suppress(subprocess.TimeoutExpired):
-                program.wait(MERCY)
+        if not has_group(program, number):
+            return
+        pause = FIRST_LOOK
+        until = _system.monotonic() + MERCY
+        while has_group(program) and _system.monotonic() < until:
+            gevent.sleep(pause)
+            pause *= 2
+
+
+def has_group(program: Any, number: int = 0) -> bool:
+    """Whether there are processes in a program's group; each gets the signal, if there is one."""
+    try:
+        os.killpg(program.pid, number)
+    except ProcessLookupError:
+        return False
+    return True
 
 
 def close_pipes(program: Any) -> None:

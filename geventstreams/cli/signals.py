@@ -35,7 +35,9 @@ class Signals:
     def __init__(self) -> None:
         self._handlers: dict[int, Callable[[], object]] = {}
         self._loop = gevent.get_hub().loop
-        self._woken, waking = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+        self._woken, waking = os.pipe()
+        for descriptor in (self._woken, waking):
+            os.set_blocking(descriptor, False)
         self._watcher = self._loop.io(self._woken, _READ)
         self._watcher.start(self._drain)
         signal.set_wakeup_fd(waking, warn_on_full_buffer=False)
