@@ -117,7 +117,7 @@ def test_an_error_of_a_handler_is_no_matter_of_who_reads_it(tmp_path: Path) -> N
         port = port_of(process)
         path.unlink()
         for _ in range(100):
-            with socket.create_connection(("127.0.0.1", port), LIMIT) as client, pytest.raises(ConnectionResetError):
+            with pytest.raises(ConnectionResetError), socket.create_connection(("127.0.0.1", port), LIMIT) as client:
                 client.recv(1)
         path.write_bytes(b"here again")
         with socket.create_connection(("127.0.0.1", port), LIMIT) as client:
@@ -135,7 +135,7 @@ def test_with_standard_error_closed_nothing_is_said_elsewhere(tmp_path: Path) ->
     with started("sh", "-c", 'exec "$@" 2>&-', "sh", *words) as process:
         port = port_of(process)
         path.unlink()
-        with socket.create_connection(("127.0.0.1", port), LIMIT) as client, pytest.raises(ConnectionResetError):
+        with pytest.raises(ConnectionResetError), socket.create_connection(("127.0.0.1", port), LIMIT) as client:
             client.recv(1)
         process.send_signal(signal.SIGTERM)
         assert process.communicate(timeout=LIMIT) == (b"", b"")
