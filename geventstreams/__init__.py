@@ -7,7 +7,11 @@ A program pays at its start for what it uses: servers, waiting, the callback hal
 from __future__ import annotations
 
 import importlib
+import sys
 from typing import TYPE_CHECKING, Any
+
+if sys.platform == "win32":
+    raise ImportError("geventstreams does not run on Windows: it needs poll, fcntl and the socket calls of Unix systems (WSL has them)")
 
 from geventstreams._build import prefer_plain_modules, runs_compiled
 

@@ -26,9 +26,6 @@ cdef extern from "Python.h":
 
 cdef extern from *:
     """
-    #ifndef MSG_NOSIGNAL
-    #define MSG_NOSIGNAL 0
-    #endif
     #include <arpa/inet.h>
     #include <errno.h>
     #include <netinet/in.h>
@@ -39,14 +36,22 @@ cdef extern from *:
     #ifdef __linux__
     #include <linux/sockios.h>
     #endif
+    #ifdef GEVENTSTREAMS_BARE  /* a build for tests, without what not every system has */
+    #undef MSG_NOSIGNAL
+    #undef POLLRDHUP
+    #undef SIOCOUTQNSD
+    #endif
+    #ifndef MSG_NOSIGNAL
+    #define MSG_NOSIGNAL 0
+    #endif
+    #ifndef POLLRDHUP
+    #define POLLRDHUP 0
+    #endif
     static double geventstreams_monotonic(void) {
         struct timespec now;
         clock_gettime(CLOCK_MONOTONIC, &now);
         return (double)now.tv_sec + (double)now.tv_nsec * 1e-9;
     }
-    #ifndef POLLRDHUP
-    #define POLLRDHUP 0
-    #endif
     static inline int geventstreams_polled(int descriptor) {
         struct pollfd asked = {descriptor, POLLIN | POLLRDHUP, 0};
         int count;

@@ -18,6 +18,7 @@ import select
 import socket
 import struct
 import sys
+import termios
 import time
 import weakref
 from collections.abc import Iterator
@@ -32,7 +33,6 @@ _DONTWAIT = (socket.MSG_DONTWAIT,)
 _ZERO = (0,)
 _SEND_FLAGS = socket.MSG_DONTWAIT | getattr(socket, "MSG_NOSIGNAL", 0)
 _NONBLOCK = getattr(socket, "SOCK_NONBLOCK", 0)
-_FIONREAD = 0x541B if sys.platform.startswith("linux") else 0x4004667F
 _SIOCOUTQNSD = 0x894B if sys.platform.startswith("linux") else 0
 _POLLRDHUP = getattr(select, "POLLRDHUP", 0)
 
@@ -64,7 +64,19 @@ class _BorrowedSocket(_socket.socket):
 
 def borrow(descriptor: int) -> Any:
     """What `receive` and `send` of this build make their calls with; `give_back` it before the descriptor is closed."""
-    return _BorrowedSocket(socket.AF_UNSPEC, socket.SOCK_STREAM | _NONBLOCK, 0, descriptor)
+    return _borrowed(descriptor, socket.AF_UNSPEC)
+
+
+def _borrowed(descriptor: int, family: int) -> _BorrowedSocket:
+    """A socket object that never waits. Family -1 is the one that the system tells."""
+    if _NONBLOCK:
+        return _BorrowedSocket(family, socket.SOCK_STREAM | _NONBLOCK, 0, descriptor)
+    # Without that flag (macOS) the object takes the default timeout, and the descriptor its blocking mode: both are set right.
+    blocking = os.get_blocking(descriptor)
+    made = _BorrowedSocket(family, socket.SOCK_STREAM, 0, descriptor)
+    made.setblocking(False)
+    os.set_blocking(descriptor, blocking)
+    return made
 
 
 def give_back(borrowed: Any) -> None:
@@ -76,7 +88,7 @@ def give_back(borrowed: Any) -> None:
 @contextlib.contextmanager
 def as_socket(descriptor: int, family: int = socket.AF_UNSPEC) -> Iterator[_socket.socket]:
     """A socket object for a moment, for the calls that are not made often; in both builds."""
-    borrowed = _BorrowedSocket(family, socket.SOCK_STREAM | _NONBLOCK, 0, descriptor)
+    borrowed = _borrowed(descriptor, family)
     try:
         yield borrowed
     finally:
@@ -131,7 +143,7 @@ def readable_of(descriptors: list[int]) -> list[int]:
 
 def unread(descriptor: int) -> int:
     """Octets that arrived in the system and were not received."""
-    return int(struct.unpack("i", fcntl.ioctl(descriptor, _FIONREAD, b"\0\0\0\0"))[0])
+    return int(struct.unpack("i", fcntl.ioctl(descriptor, termios.FIONREAD, b"\0\0\0\0"))[0])
 
 
 def not_yet_sent(descriptor: int) -> int:
@@ -160,6 +172,44 @@ def own_name(descriptor: int, family: int) -> Any:
 def ipv4_name(descriptor: int) -> Any:
     """The same where the family is IPv4."""
     return own_name(descriptor, socket.AF_INET)
+
+
+def family_of(descriptor: int) -> int:
+    """The family of a socket, by its name: not every system has an option that tells it."""
+    with as_socket(descriptor, -1) as borrowed:
+        return int(borrowed.family)
+
+
+def is_stream_socket(descriptor: int) -> bool:
+    """Whether a socket is a stream's."""
+    with as_socket(descriptor) as borrowed:
+        return borrowed.getsockopt(socket.SOL_SOCKET, socket.SO_TYPE) == socket.SOCK_STREAM
+
+
+def is_listening(descriptor: int) -> bool:
+    """Whether a socket listens.
+
+    Where the system has no answer (macOS refuses the option), one that has a name, no peer, and no end or error is taken for one that
+    does: what else that can be, a socket that is bound and nothing more, is told by the first `accept`.
+    """
+    with as_socket(descriptor) as borrowed:
+        try:
+            return bool(borrowed.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN))
+        except OSError as error:
+            if error.errno not in (errno.ENOPROTOOPT, errno.EINVAL):
+                raise
+    return _seems_to_listen(descriptor)
+
+
+def _seems_to_listen(descriptor: int) -> bool:
+    with as_socket(descriptor, -1) as borrowed:
+        with contextlib.suppress(OSError):
+            borrowed.getpeername()
+            return False
+        name = borrowed.getsockname()
+    poll = _poll()
+    poll.register(descriptor, 0)  # an end or an error is always told
+    return bool(name[1] if isinstance(name, tuple) else name) and not poll.poll(0)
 
 
 def was_connected(descriptor: int) -> bool:

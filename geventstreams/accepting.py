@@ -59,12 +59,9 @@ def listening_socket(
 def is_listening(descriptor: int) -> bool:
     """Whether this is the descriptor of a stream socket that listens."""
     try:
-        with _system.as_socket(descriptor) as borrowed:
-            facts = (_socket.SO_ACCEPTCONN, _socket.SO_TYPE)
-            listens, kind = (borrowed.getsockopt(_socket.SOL_SOCKET, fact) for fact in facts)
+        return descriptor >= 0 and _system.is_stream_socket(descriptor) and _system.is_listening(descriptor)
     except OSError:
         return False
-    return bool(listens) and kind == _socket.SOCK_STREAM
 
 
 class Client(Connected):

@@ -8,7 +8,6 @@ from __future__ import annotations
 import _socket
 import errno
 import os
-import stat
 from collections.abc import Callable, KeysView
 from typing import Any
 
@@ -16,7 +15,7 @@ import gevent.socket
 from gevent import get_hub
 
 import geventstreams._system as _system
-from geventstreams.accepting import GONE, Listener, listening_socket
+from geventstreams.accepting import GONE, Listener, is_listening, listening_socket
 from geventstreams.async_sockets import AsyncSocket
 from geventstreams.conduct import Conduct
 from geventstreams.connected import Connected
@@ -155,12 +154,9 @@ def adopted(fd: Any) -> Any:
     if isinstance(fd, bool) or not isinstance(fd, int):
         raise TypeError(f"fd must be the descriptor of a listening socket, not {type(fd).__name__} {fd!r}")
     try:
-        is_socket = stat.S_ISSOCK(os.fstat(fd).st_mode)
+        os.fstat(fd)
     except (OSError, OverflowError):
         raise ValueError(f"fd {fd!r} is not open") from None
-    if is_socket:
-        with _system.as_socket(fd) as borrowed:
-            is_socket = bool(borrowed.getsockopt(_socket.SOL_SOCKET, _socket.SO_ACCEPTCONN))
-    if not is_socket:
+    if not is_listening(fd):
         raise ValueError(f"fd {fd!r} is no listening socket")
     return gevent.socket.socket(fileno=fd)

@@ -19,7 +19,7 @@ from gevent.server import StreamServer
 
 import geventstreams._system as _system
 from geventstreams import arguments
-from geventstreams.accepting import GONE, Client, Listener, listening_socket
+from geventstreams.accepting import GONE, Client, Listener, is_listening, listening_socket
 from geventstreams.accounts import Account, ServerStats, StreamsView, is_of_connection
 from geventstreams.addresses import port_or_name
 from geventstreams.draining import Connections, Drain, DrainReport
@@ -435,5 +435,5 @@ def _check_socket(listener: Any, backlog: int | None) -> None:
         raise TypeError(f"listener must be a plain socket, and TLS be said by ssl_ctx=, not {listener!r}")
     if backlog is not None:
         raise TypeError(f"backlog must be None where the listener is a socket, not {backlog!r}")
-    if listener.fileno() < 0 or not listener.getsockopt(_socket.SOL_SOCKET, _socket.SO_ACCEPTCONN):
+    if not is_listening(listener.fileno()):
         raise ValueError(f"listener must be a listening socket, not {listener!r}")

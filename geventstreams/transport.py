@@ -597,20 +597,13 @@ def _examined(socket: Any) -> tuple[int, int, Any]:
         raise UnsuitableSocket(f"socket {socket!r}: {error.strerror}", errno=error.errno) from None
     if not stat.S_ISSOCK(mode):
         raise UnsuitableSocket(f"socket {socket!r} is no socket but a file or a pipe", errno=errno.ENOTSOCK)
-    with _system.as_socket(descriptor) as borrowed:
-        family = _stream_family(borrowed, socket)
+    if not _system.is_stream_socket(descriptor):
+        raise UnsuitableSocket(f"socket {socket!r} is no stream socket", errno=errno.ESOCKTNOSUPPORT)
+    if _system.is_listening(descriptor):
+        raise UnsuitableSocket(f"socket {socket!r} listens, and is not connected", errno=errno.EINVAL)
+    family = _system.family_of(descriptor)
     with _system.as_socket(descriptor, family) as borrowed:
         return descriptor, family, _peer_of(borrowed, descriptor, socket)
-
-
-def _stream_family(borrowed: _socket.socket, socket: Any) -> int:
-    if borrowed.getsockopt(sockets.SOL_SOCKET, sockets.SO_TYPE) != sockets.SOCK_STREAM:
-        raise UnsuitableSocket(f"socket {socket!r} is no stream socket", errno=errno.ESOCKTNOSUPPORT)
-    if borrowed.getsockopt(sockets.SOL_SOCKET, sockets.SO_ACCEPTCONN):
-        raise UnsuitableSocket(f"socket {socket!r} listens, and is not connected", errno=errno.EINVAL)
-    if hasattr(sockets, "SO_DOMAIN"):
-        return borrowed.getsockopt(sockets.SOL_SOCKET, sockets.SO_DOMAIN)
-    return int(socket.family) if hasattr(socket, "family") else sockets.AF_INET
 
 
 def _peer_of(borrowed: _socket.socket, descriptor: int, socket: Any) -> Any:

@@ -16,6 +16,9 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+if os.environ.get("GEVENTSTREAMS_BARE"):
+    import bare_system  # noqa: F401 - before anything has taken what it takes away
+
 import gevent
 import pytest
 
