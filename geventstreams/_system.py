@@ -27,6 +27,9 @@ from typing import Any
 
 from geventstreams.limits import ENDED, WOULD_WAIT
 
+OWN_FAMILY = -1
+"""The family that the name of a socket has: not every system has an option that tells it."""
+
 _PIECES = 16
 
 _DONTWAIT = (socket.MSG_DONTWAIT,)
@@ -68,7 +71,7 @@ def borrow(descriptor: int) -> Any:
 
 
 def _borrowed(descriptor: int, family: int) -> _BorrowedSocket:
-    """A socket object that never waits. Family -1 is the one that the system tells."""
+    """A socket object that never waits."""
     if _NONBLOCK:
         return _BorrowedSocket(family, socket.SOCK_STREAM | _NONBLOCK, 0, descriptor)
     # Without that flag (macOS) the object takes the default timeout, and the descriptor its blocking mode: both are set right.
@@ -87,7 +90,7 @@ def give_back(borrowed: Any) -> None:
 
 @contextlib.contextmanager
 def as_socket(descriptor: int, family: int = socket.AF_UNSPEC) -> Iterator[_socket.socket]:
-    """A socket object for a moment, for the calls that are not made often; in both builds."""
+    """A socket object for a moment, for the calls that are not made often; in both builds. With OWN_FAMILY it knows its family."""
     borrowed = _borrowed(descriptor, family)
     try:
         yield borrowed
@@ -174,41 +177,28 @@ def ipv4_name(descriptor: int) -> Any:
     return own_name(descriptor, socket.AF_INET)
 
 
-def family_of(descriptor: int) -> int:
-    """The family of a socket, by its name: not every system has an option that tells it."""
-    with as_socket(descriptor, -1) as borrowed:
-        return int(borrowed.family)
-
-
-def is_stream_socket(descriptor: int) -> bool:
+def is_stream_socket(borrowed: _socket.socket) -> bool:
     """Whether a socket is a stream's."""
-    with as_socket(descriptor) as borrowed:
-        return borrowed.getsockopt(socket.SOL_SOCKET, socket.SO_TYPE) == socket.SOCK_STREAM
+    return borrowed.getsockopt(socket.SOL_SOCKET, socket.SO_TYPE) == socket.SOCK_STREAM
 
 
-def is_listening(descriptor: int) -> bool:
-    """Whether a socket listens.
+def is_listening(borrowed: _socket.socket) -> bool:
+    """Whether a socket, borrowed with its own family, listens.
 
     Where the system has no answer (macOS refuses the option), one that has a name, no peer, and no end or error is taken for one that
     does: what else that can be, a socket that is bound and nothing more, is told by the first `accept`.
     """
-    with as_socket(descriptor) as borrowed:
-        try:
-            return bool(borrowed.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN))
-        except OSError as error:
-            if error.errno not in (errno.ENOPROTOOPT, errno.EINVAL):
-                raise
-    return _seems_to_listen(descriptor)
-
-
-def _seems_to_listen(descriptor: int) -> bool:
-    with as_socket(descriptor, -1) as borrowed:
-        with contextlib.suppress(OSError):
-            borrowed.getpeername()
-            return False
-        name = borrowed.getsockname()
+    try:
+        return bool(borrowed.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN))
+    except OSError as error:
+        if error.errno not in (errno.ENOPROTOOPT, errno.EINVAL):
+            raise
+    with contextlib.suppress(OSError):
+        borrowed.getpeername()
+        return False
+    name = borrowed.getsockname()
     poll = _poll()
-    poll.register(descriptor, 0)  # an end or an error is always told
+    poll.register(borrowed.fileno(), 0)  # an end or an error is always told
     return bool(name[1] if isinstance(name, tuple) else name) and not poll.poll(0)
 
 

@@ -58,8 +58,11 @@ def listening_socket(
 
 def is_listening(descriptor: int) -> bool:
     """Whether this is the descriptor of a stream socket that listens."""
+    if descriptor < 0:
+        return False
     try:
-        return descriptor >= 0 and _system.is_stream_socket(descriptor) and _system.is_listening(descriptor)
+        with _system.as_socket(descriptor, _system.OWN_FAMILY) as borrowed:
+            return _system.is_stream_socket(borrowed) and _system.is_listening(borrowed)
     except OSError:
         return False
 

@@ -597,13 +597,12 @@ def _examined(socket: Any) -> tuple[int, int, Any]:
         raise UnsuitableSocket(f"socket {socket!r}: {error.strerror}", errno=error.errno) from None
     if not stat.S_ISSOCK(mode):
         raise UnsuitableSocket(f"socket {socket!r} is no socket but a file or a pipe", errno=errno.ENOTSOCK)
-    if not _system.is_stream_socket(descriptor):
-        raise UnsuitableSocket(f"socket {socket!r} is no stream socket", errno=errno.ESOCKTNOSUPPORT)
-    if _system.is_listening(descriptor):
-        raise UnsuitableSocket(f"socket {socket!r} listens, and is not connected", errno=errno.EINVAL)
-    family = _system.family_of(descriptor)
-    with _system.as_socket(descriptor, family) as borrowed:
-        return descriptor, family, _peer_of(borrowed, descriptor, socket)
+    with _system.as_socket(descriptor, _system.OWN_FAMILY) as borrowed:
+        if not _system.is_stream_socket(borrowed):
+            raise UnsuitableSocket(f"socket {socket!r} is no stream socket", errno=errno.ESOCKTNOSUPPORT)
+        if _system.is_listening(borrowed):
+            raise UnsuitableSocket(f"socket {socket!r} listens, and is not connected", errno=errno.EINVAL)
+        return descriptor, int(borrowed.family), _peer_of(borrowed, descriptor, socket)
 
 
 def _peer_of(borrowed: _socket.socket, descriptor: int, socket: Any) -> Any:

@@ -119,7 +119,8 @@ def test_a_number_is_of_its_own_family(made, family: int, told: bool) -> None:
     client.connect(listener.getsockname())
     accepted, _ = listener.accept()
     names = accepted.getsockname(), accepted.getpeername()
-    assert system.family_of(accepted.fileno()) == family
+    with system.as_socket(accepted.fileno(), system.OWN_FAMILY) as borrowed:
+        assert borrowed.family == family
     with SocketStream(accepted.detach()) as stream:
         assert (stream.address, stream.peer_address) == names
 
