@@ -6,6 +6,7 @@ Rule for the next editor: what is given is checked before anything is looked up.
 from __future__ import annotations
 
 import _socket
+import errno
 from typing import Any
 
 import gevent
@@ -14,7 +15,7 @@ from gevent import get_hub
 
 import geventstreams._system as _system
 from geventstreams import arguments
-from geventstreams.errors import ConnectTimeout
+from geventstreams.errors import ConnectTimeout, StreamError
 from geventstreams.host_names import is_literal
 from geventstreams.limits import NEVER
 from geventstreams.transport import Wakeup
@@ -94,6 +95,15 @@ def look_up(query: Query, deadline: float = NEVER) -> list[Address]:
         limit.close()
     wait_until(deadline)  # that timer is early where its loop's clock is late
     raise ConnectTimeout(f"looking up {host}: no answer in time")
+
+
+def look_up_own(query: Query) -> list[Address]:
+    """The addresses to listen on, in the system's order; StreamError, with the name in it, where that has none."""
+    try:
+        return look_up(query)
+    except (_socket.gaierror, UnicodeError) as error:  # a name that cannot be encoded is a UnicodeError
+        told = error.strerror if isinstance(error, OSError) else error.__cause__ or error
+        raise StreamError(f"cannot listen on {query.host}: {told}", errno.EADDRNOTAVAIL) from None
 
 
 def _distinct(found: list[Any]) -> list[Address]:

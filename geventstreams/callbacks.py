@@ -12,7 +12,7 @@ from collections.abc import Callable
 from typing import Any
 
 from geventstreams import arguments
-from geventstreams.addresses import Query, family_of, host_name, look_up, port_or_name
+from geventstreams.addresses import Query, family_of, host_name, look_up_own, port_or_name
 from geventstreams.async_servers import AsyncServer, Securer, adopted, listening
 from geventstreams.async_sockets import AsyncSocket, octets_of
 from geventstreams.async_streams import AsyncStream
@@ -156,7 +156,7 @@ def tcp_server(
     else:
         host, literal = (None, True) if bind_address is None else host_name("bind_address", bind_address)
         query = Query(host, literal, port_or_name("port", port), family)
-        found = look_up(query)
+        found = look_up_own(query)
         if host is None:
             found.sort()  # AF_INET's first
         socket = listening(found, backlog)

@@ -426,6 +426,8 @@ def _check(listener: Any, handle: Any, backlog: int | None, spawn: Any) -> None:
         port_or_name("listener", listener[1])
     elif isinstance(listener, int):
         port_or_name("listener", listener)
+    elif isinstance(listener, str) and ":" not in listener and not listener.isdigit():
+        raise ValueError(f"listener must be a port or HOST:PORT, not {listener!r}; a Unix socket is given when it listens")
     elif not isinstance(listener, str):
         raise TypeError(f"listener must be an address, a port or a listening socket, not {listener!r}")
 

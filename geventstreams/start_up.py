@@ -17,7 +17,7 @@ from gevent import Greenlet, GreenletExit, get_hub, getcurrent
 from gevent.queue import Queue
 
 from geventstreams.accepting import Client, listening_socket
-from geventstreams.addresses import Query, family_of, host_name, look_up, port_or_name
+from geventstreams.addresses import Query, family_of, host_name, look_up_own, port_or_name
 from geventstreams.draining import DrainReport
 from geventstreams.errors import StreamError
 from geventstreams.limits import NEVER
@@ -171,7 +171,7 @@ class Reported:
 
 def bound(query: Query, backlog: int) -> Any:
     """A listening socket on the first of the addresses asked for that this machine has."""
-    addresses = look_up(query)
+    addresses = look_up_own(query)
     if query.host is None:  # the one for IPv6 takes IPv4 clients too
         addresses.sort(key=lambda found: found[0] != _socket.AF_INET6)
     for family, address in addresses:

@@ -15,6 +15,7 @@ from gevent import get_hub, getcurrent
 from gevent.event import Event
 from network import HOST, descriptors, greenlets, listener, nothing_left, until
 
+from geventstreams.callbacks import tcp_server
 from geventstreams.connect import open_tcp_stream
 from geventstreams.errors import ConnectError, StreamError, StreamReset
 from geventstreams.server import SocketStreamServer
@@ -156,6 +157,17 @@ def test_an_address_that_is_not_ours(start):
     server, condition = start(greet, address="192.0.2.1", error=False)
     assert server is None
     assert "192.0.2.1" in str(condition)
+
+
+@pytest.mark.parametrize("name", ["no.such.host.invalid", "a..b", "x" * 64])
+def test_an_address_that_is_no_name(start, name):
+    """An address that cannot be looked up, or be a name at all, is a condition that names it, and so with callbacks."""
+    server, condition = start(greet, address=name, error=False)
+    assert server is None
+    assert isinstance(condition, StreamError)
+    assert f"cannot listen on {name}: " in str(condition)
+    with pytest.raises(StreamError, match=f"cannot listen on {name}: "):
+        tcp_server(name, 0, None)
 
 
 def test_announcements(start):
