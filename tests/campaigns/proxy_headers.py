@@ -61,7 +61,7 @@ def line_size(octets: bytes) -> int:
     if kind is None or len(words) != 6 or not line.isascii() or b"%" in line:
         return 0
     try:
-        kind(words[2]), kind(words[3])
+        kind(words[2]), ipaddress.ip_address(words[3])
     except ValueError:
         return 0
     right = all(word.isdigit() and str(int(word)) == word and int(word) < 65536 for word in words[4:])
@@ -83,8 +83,6 @@ def block_size(octets: bytes) -> int:
 
 def tlvs_hold(header: bytes, at: int) -> bool:
     """Whether the TLVs fill a header exactly, and its checksums are right."""
-    if header[13] >= 0x31 and not header[16:232].rstrip(b"\0").isascii():
-        return False
     while at < len(header):
         if at + 3 > len(header):
             return False
