@@ -176,6 +176,7 @@ def test_an_ordinary_close_does_not_wait(pairs: Pairs, kind: str) -> None:
     assert peer.read() == b"more"
 
 
+@pytest.mark.usefixtures("unsent_is_told")
 def test_lingering_ends_without_progress(pairs: Pairs) -> None:
     """A peer that takes nothing keeps a close no longer than linger_timeout, which raises nothing: all was with the system."""
     stream, far = pairs.stream(buffers=2**16, linger_timeout=0.1)
@@ -186,6 +187,7 @@ def test_lingering_ends_without_progress(pairs: Pairs) -> None:
     assert far.fileno() >= 0
 
 
+@pytest.mark.usefixtures("unsent_is_told")
 def test_lingering_ends_after_ten_times_the_limit(pairs: Pairs) -> None:
     """A peer that never stops talking keeps a close no longer than ten times linger_timeout."""
     stream, far = pairs.stream(buffers=2**16, linger_timeout=0.03)
@@ -198,6 +200,7 @@ def test_lingering_ends_after_ten_times_the_limit(pairs: Pairs) -> None:
     talk.kill()
 
 
+@pytest.mark.usefixtures("unsent_is_told")
 def test_lingering_ends_with_the_peer(pairs: Pairs) -> None:
     """A peer that is gone, in order or by reset, ends the lingering at once."""
     for end in (reset, lambda far: far.close()):
@@ -345,6 +348,7 @@ def test_an_abort_ends_a_close(pairs: Pairs, kind: str, how: str) -> None:
     assert number == -1 or not open_descriptor(number)
 
 
+@pytest.mark.usefixtures("unsent_is_told")
 def test_an_abort_ends_a_lingering_close(pairs: Pairs) -> None:
     """close(abort=True) also ends the lingering of another close, which had nothing left to flush."""
     stream, _ = pairs.stream(buffers=2**16, linger_timeout=30)
