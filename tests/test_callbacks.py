@@ -347,6 +347,7 @@ def test_callbacks_of_a_connection_never_overlap(party, calls, reports):
     def read(socket, data):
         running[0] += 1
         most[0] = max(most[0], running[0])
+        until(lambda: b"x" in calls.octets)
         gevent.sleep(0.02)
         running[0] -= 1
         calls.read(socket, data)
