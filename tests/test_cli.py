@@ -146,8 +146,10 @@ def test_encrypted_key_asks_nobody(tmp_path: Path, certificates: object) -> None
     assert "is encrypted" in line
 
 
-def test_output_that_nobody_reads_ends_quietly() -> None:
-    """A command whose standard output is a closed pipe ends without a word, with status 141."""
+@pytest.mark.parametrize("unbuffered", ["1", ""], ids=["unbuffered", "buffered"])
+def test_output_that_nobody_reads_ends_quietly(unbuffered: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A command whose standard output is a closed pipe ends without a word, with status 141, whether Python buffers it or not."""
+    monkeypatch.setenv("PYTHONUNBUFFERED", unbuffered)
     reading, writing = os.pipe()
     os.close(reading)
     with started(*GEVENTSTREAMS, "demo", "--connections", 1, "--seconds", 0.1, "--plain", stdout=writing) as process:

@@ -81,7 +81,7 @@ def show(given: argparse.Namespace) -> int:
             halves.append(measure("TLS", lines, given, certificates.make_contexts()))
         except CommandError as error:
             missing = error
-    print("\n".join(table(halves)))
+    print("\n".join(table(halves)), flush=True)
     if missing is not None:
         raise missing
     return Status.FAILED if any(half.lost for half in halves) else Status.DONE
