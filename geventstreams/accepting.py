@@ -1,7 +1,7 @@
 """A listening socket as a server uses it: it calls while clients wait in its queue, and rests while there is no room.
 
 Rules for the next editor: nothing here waits. A descriptor that was accepted always has an owner, so that a greenlet
-which is killed before it runs leaves none open.
+which is killed before it runs leaves none open. In a forked child a copy of a listener accepts nobody, whoever asks it.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from gevent.hub import Hub
 import geventstreams._system as _system
 from geventstreams.connected import Connected
 from geventstreams.errors import StreamError
+from geventstreams.process import PROCESS, inherited
 from geventstreams.transport import Wakeup, address_name
 
 _READ = 1
@@ -106,6 +107,7 @@ class Listener:
 
     def __init__(self, hub: Hub, socket: Any, arrived: Callable[[], object]) -> None:
         self._loop = hub.loop
+        self._process = PROCESS.number
         self._arrived: Callable[[], object] | None = arrived
         self._descriptor: int = socket.fileno()
         # The given object may be one that waits by itself: accepting is done by one that never does.
@@ -117,7 +119,9 @@ class Listener:
         self._arrivals = Wakeup(hub, self._descriptor, _READ)
 
     def accept(self) -> tuple[int, Any] | None:
-        """The descriptor and the address of the next client; None where there is none."""
+        """The descriptor and the address of the next client; None where there is none, and in a forked child."""
+        if self._process != PROCESS.number:
+            return None
         try:
             return self._door.accept_descriptor()
         except BlockingIOError:
@@ -126,11 +130,16 @@ class Listener:
     # When to call.
 
     def start(self) -> None:
-        """Calls from now on."""
+        """Calls from now on. StreamError in a forked child."""
+        self._refuse()
         if not self._wanted:
             self._wanted = True
             if not self._resting:
                 self._watcher.start(self._on_clients)
+
+    def _refuse(self) -> None:
+        if self._process != PROCESS.number:
+            raise inherited("listener")
 
     @property
     def is_wanted(self) -> bool:
@@ -155,7 +164,7 @@ class Listener:
         if self._resting:
             self._resting = False
             self._stop_timer()
-            if self._wanted:
+            if self._wanted and self._process == PROCESS.number:
                 self._watcher.start(self._on_clients)
 
     def _stop_timer(self) -> None:
@@ -165,7 +174,10 @@ class Listener:
             self._timer = None
 
     def _on_clients(self) -> None:
-        if self._arrivals.listeners is None:
+        if self._process != PROCESS.number:
+            self.stop()  # the clients are the parent's, and they stay in the queue: the loop would call without end
+            self._arrivals.fire()
+        elif self._arrivals.listeners is None:
             self._call()
         else:
             # Those who wait for a client are to find it still in the queue: they run first.
@@ -173,13 +185,14 @@ class Listener:
             self._loop.run_callback(self._call)
 
     def _call(self) -> None:
-        if self._wanted and not self._resting and self._arrived is not None:
+        if self._wanted and not self._resting and self._arrived is not None and self._process == PROCESS.number:
             self._arrived()
 
     # For those who wait for a client.
 
     def readable_now(self) -> bool:
         """Whether a client can be accepted now, or the listener was closed."""
+        self._refuse()
         return self._arrived is None or _system.readable_of([self._descriptor]) != []
 
     def watch(self, listener: Callable[[], object]) -> None:

@@ -51,7 +51,6 @@ cdef class AsyncSocket(SendingConnection):
     cdef void _let_others_run(self) except *
     cdef int _await_input(self, PumpedStream stream) except -1
     cdef void _await_input_in_time(self, PumpedStream stream) except *
-    cdef int _after_wait(self) except -1
     cdef void _rest(self) except *
     cdef void _call(self, callback, argument) except *
     cdef void _callback_failed(self) except *

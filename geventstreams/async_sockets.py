@@ -1,7 +1,8 @@
 """The socket of the callback half: one greenlet brings its octets and calls back, so callbacks never overlap and may wait.
 
 Rules for the next editor: everything that calls back is in `_run` and what it calls. Whoever else has something to tell notes it and calls
-`_stirred`. The final event is the last call: `_told` says that it was made, or that nobody is to be told.
+`_stirred`. The final event is the last call: `_told` says that it was made, or that nobody is to be told. In a forked child nobody is
+called back: each wait ends in StreamError there, and `_run` leaves.
 """
 
 from __future__ import annotations
@@ -263,18 +264,23 @@ class AsyncSocket(SendingConnection):
 
     def _run(self) -> None:
         try:
-            if self._come_up():
+            if self._stream.is_of_this_process() and self._come_up():
                 self._pump()
             while self._phase == CLOSING:
                 self._rest()
-            if self._failure is not None and not self._told:
+            if self._failure is not None and not self._told and self._stream.is_of_this_process():
                 self._told = True
                 self._tell(event_for(renewed(self._failure, self._stream), self))
+        except StreamError:
+            if self._stream.is_of_this_process():
+                raise
         finally:
             self._leave()
 
     def _leave(self) -> None:
-        if self._phase < CLOSING:
+        if not self._stream.is_of_this_process():
+            self._forsake()
+        elif self._phase < CLOSING:
             self._stream.part(True)
             self._begin_closing()
         self._read_cb = self._event_cb = self._connect_cb = self._write_cb = self._opener = None
@@ -337,7 +343,7 @@ class AsyncSocket(SendingConnection):
 
     def _pump(self) -> None:
         """Receives and calls back, until the connection is no more open."""
-        while self._phase == OPEN:
+        while self._phase == OPEN and self._stream.is_of_this_process():
             stream = self._stream
             if self._written:
                 self._tell_written()
@@ -416,7 +422,6 @@ class AsyncSocket(SendingConnection):
             self._transport.wait_input(NEVER)
         else:
             self._await_input_in_time(stream)
-        self._after_wait()
 
     def _await_input_in_time(self, stream: PumpedStream) -> None:
         now = _system.monotonic()
@@ -428,13 +433,6 @@ class AsyncSocket(SendingConnection):
             self._transport.wait_input(left)
         else:
             self._fail(ReadTimeout(f"nothing arrived from {self._transport.peer} for {self._read_limit:g} s", stream=stream))
-
-    def _after_wait(self) -> None:
-        """In a forked child the connection is nobody's any more."""
-        if not self._stream.is_of_this_process():
-            self._told = True
-            self._phase = CLOSED
-            self._transport.forsake()
 
     def _rest(self) -> None:
         """Waits until somebody says that something has changed."""
@@ -451,7 +449,6 @@ class AsyncSocket(SendingConnection):
             self._stream.keep_back(False)
             stream.keep_back(False)
         self._silent_since = self._busy_since = 0.0
-        self._after_wait()
 
     # Calling back.
 

@@ -1,6 +1,8 @@
 cimport geventstreams._system as _system
+from geventstreams.process cimport Process
 from geventstreams.transport cimport Transport, Wakeup
 
+cdef Process PROCESS
 cdef double NEVER
 cdef Py_ssize_t WOULD_WAIT
 

@@ -20,6 +20,7 @@ from gevent import get_hub, monkey
 
 import geventstreams._system as _system
 from geventstreams.limits import NEVER, WOULD_WAIT
+from geventstreams.process import PROCESS
 from geventstreams.transport import Transport, Wakeup
 
 _READ = 1
@@ -83,13 +84,13 @@ class BorrowedTransport(FileTransport):
         return _waited(self.output_wakeup(), limit)
 
     def input_wakeup(self) -> Wakeup:
-        if self._input is None or self._input.hub is not get_hub():
+        if self._input is None or self._input.hub is not get_hub() or self._input.process != PROCESS.number:
             _part_with(self._input)
             self._input = Wakeup(get_hub(), self._current(), _READ)
         return self._input
 
     def output_wakeup(self) -> Wakeup:
-        if self._output is None or self._output.hub is not get_hub():
+        if self._output is None or self._output.hub is not get_hub() or self._output.process != PROCESS.number:
             _part_with(self._output)
             self._output = Wakeup(get_hub(), self._current(), _WRITE)
         return self._output
@@ -284,7 +285,7 @@ def _part_with(wakeup: Wakeup | None) -> None:
         return
     if wakeup.hub is get_hub():
         wakeup.close()
-    elif wakeup.hub.loop is wakeup.loop:
+    elif wakeup.hub.loop is wakeup.loop and wakeup.process == PROCESS.number:  # a forked child has no other threads
         wakeup.loop.run_callback_threadsafe(wakeup.close)
 
 

@@ -66,6 +66,7 @@ cdef class Conduit(BinaryFile):
     cdef Py_ssize_t _receive(self, target, Py_ssize_t at) except? -2
     @cython.locals(left=double, started=double)
     cdef Py_ssize_t _receive_waiting(self, target, Py_ssize_t at) except? -2
+    cdef bint _wait_input(self, double limit) except? False
     cdef Py_ssize_t _receive_now(self, target, Py_ssize_t at) except? -2
     cdef void _raise_end(self) except *
     cdef bint _let_others_run(self) except? False

@@ -14,7 +14,6 @@ import warnings
 import weakref
 from typing import Any
 
-import gevent
 from gevent import get_hub
 
 import geventstreams._bytes as _bytes
@@ -42,7 +41,7 @@ from geventstreams.limits import BLOCK, NEVER, NO_TAIL, WOULD_WAIT
 from geventstreams.process import NO_PASS, PROCESS
 from geventstreams.transport import Transport, Wakeup
 from geventstreams.turn import Turn
-from geventstreams.yielding import go_round
+from geventstreams.yielding import go_round, let_ready_run
 
 ORDERLY = ("end of file",)
 """The end state of an input whose peer said that it had sent everything; other ends are errors that were `noted`."""
@@ -105,6 +104,11 @@ class Conduit(BinaryFile):
             raise StreamError("this stream belongs to the parent of a forked process", stream=self)
         if self._closed:
             raise StreamClosed(f"the stream to {self._transport.peer} is closed", stream=self)
+
+    def refuse_in_child(self) -> None:
+        """Raise StreamError where this stream is another process's."""
+        if self._birth_pass != PROCESS.number:
+            self._refuse()
 
     def _refuse_input(self) -> None:
         """Raises what keeps a call from taking input, if anything does."""
@@ -172,7 +176,7 @@ class Conduit(BinaryFile):
             if self.output.end or self._transport.unsent:
                 self.send_before_wait()
             received = self._transport.received
-            fired = self._transport.wait_input(left)
+            fired = self._wait_input(left)
             self._streak = 0
             if self._closed:
                 raise StreamClosed(f"the stream to {self._transport.peer} was closed", stream=self)
@@ -188,6 +192,12 @@ class Conduit(BinaryFile):
             if not fired or left <= 0:
                 self.timed_out = True
                 raise ReadTimeout(f"nothing arrived from {self._transport.peer} for {self._read_limit:g} s", stream=self)
+
+    def _wait_input(self, limit: float) -> bool:
+        try:
+            return self._transport.wait_input(limit)
+        except StreamError as error:
+            raise from_system(error, "waiting for", self._transport.peer, self)  # noqa: B904  # the very error, with the stream in it
 
     def _left(self, limit: float, started: float, received: int) -> tuple[float, float]:
         """What is left of a limit after a wait that brought nothing for us, and when that limit began."""
@@ -250,6 +260,8 @@ class Conduit(BinaryFile):
 
     def readable_now(self) -> bool:
         """Whether a read would not wait: octets, the end, an error. Takes nothing."""
+        if self._birth_pass != PROCESS.number:
+            self._refuse()
         if self.input.end > self.input.start or self._end is not None or self._closed:
             return True
         return self._transport.readable() != WOULD_WAIT
@@ -322,7 +334,9 @@ class Conduit(BinaryFile):
         if self._output_pass != PROCESS.number:
             self._refuse_write()
         if self._turn.holder is None and count <= BLOCK - (self.output.end - self.output.start) and self._failure is None:
+            self.accepted = 0
             self.output.put(data, 0, count)
+            self.accepted = count  # at once: a signal handler that raises behind this call leaves the caller nothing else to ask
             self._remember(data, count)
         else:
             self._put_waiting(data, count)
@@ -346,6 +360,7 @@ class Conduit(BinaryFile):
                     self._send_or_wait(self._write_limit)
                 accepted = count
                 self._send_message(data, count)
+                self.accepted = count
             finally:
                 self._turn.give()
         except BaseException as error:
@@ -353,7 +368,7 @@ class Conduit(BinaryFile):
             if isinstance(error, WriteTimeout):
                 error.accepted = accepted
             if isinstance(error, StreamError):
-                error.unsent = self.unsent
+                self._complete(error)
             raise
 
     def _refuse_write(self) -> None:
@@ -424,6 +439,12 @@ class Conduit(BinaryFile):
         if self._output_pass != PROCESS.number and self._closer is not _greenlets.current():
             self._refuse_output()
 
+    def _complete(self, error: StreamError) -> None:
+        """Add to an error that ends a call what the caller may want to know."""
+        error.unsent = self.unsent
+        if error.stream is None:
+            error.stream = self
+
     def _write_timeout(self, limit: float) -> WriteTimeout:
         return WriteTimeout(f"{self._transport.peer} took nothing for {limit:g} s", stream=self, unsent=self.unsent)
 
@@ -480,7 +501,7 @@ class Conduit(BinaryFile):
             while self.output.end or self._transport.unsent:
                 self._send_or_wait(self._write_limit)
         except StreamError as error:
-            error.unsent = self.unsent
+            self._complete(error)
             raise
         finally:
             self._turn.give()
@@ -492,7 +513,7 @@ class Conduit(BinaryFile):
 
     def send_in_background(self) -> bool:
         """Sends what the system takes now, keeping an error for the next writer: whether there is more to send when room comes."""
-        if self._failure is None and not self._broken:
+        if self._failure is None and not self._broken and self._birth_pass == PROCESS.number:
             try:
                 while self.output.end or self._transport.unsent:
                     if not self._send_now():
@@ -620,7 +641,7 @@ class Conduit(BinaryFile):
                 self._closer = _greenlets.current()
                 failed = self._close_in_hub() if self._closer is self._hub else self._close_orderly(crowded)
         except StreamError as error:
-            error.unsent = self.unsent
+            self._complete(error)
             raise
         finally:
             self._closer = None
@@ -642,7 +663,7 @@ class Conduit(BinaryFile):
 
     def _close_orderly(self, crowded: bool) -> bool:
         if crowded:
-            gevent.sleep(0)  # those who were woken leave before we wait in their place
+            let_ready_run(self._hub)  # those who were woken leave before we wait in their place
         limit = self._write_limit if self._write_limit != NEVER else self._linger_limit
         self._raise_failure()
         if self._is_writable and not self._broken:

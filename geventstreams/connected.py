@@ -5,22 +5,29 @@ from __future__ import annotations
 from typing import Any
 
 import geventstreams._system as _system
+from geventstreams.process import PROCESS, inherited
 
 NOBODYS = -1
 
 
 class Connected:
-    """A descriptor about which nothing has to be asked, and which is closed unless somebody takes it."""
+    """A descriptor about which nothing has to be asked, and which is closed unless somebody takes it.
 
-    __slots__ = ("descriptor", "family", "peer_address")
+    In a forked child nobody can: the connection is the parent's.
+    """
+
+    __slots__ = ("descriptor", "family", "peer_address", "process")
 
     def __init__(self, descriptor: int, family: int, peer_address: Any) -> None:
         self.descriptor = descriptor
         self.family = family
         self.peer_address = peer_address
+        self.process = PROCESS.number
 
     def take(self) -> int:
-        """The descriptor, which is the caller's to close from now on."""
+        """The descriptor, which is the caller's to close from now on. StreamError in a forked child."""
+        if self.process != PROCESS.number:
+            raise inherited("connection")
         descriptor, self.descriptor = self.descriptor, NOBODYS
         return descriptor
 
@@ -32,7 +39,8 @@ class Connected:
     def close(self) -> None:
         """Closes it, unless somebody took it."""
         if not self.was_taken:
-            _system.close(self.take())
+            descriptor, self.descriptor = self.descriptor, NOBODYS
+            _system.close(descriptor)
 
     def __del__(self) -> None:
         self.close()

@@ -10,10 +10,11 @@ from collections.abc import MutableMapping
 from typing import Any, NamedTuple
 
 import gevent
-from gevent import getcurrent
+from gevent import get_hub, getcurrent
 
 import geventstreams._system as _system
 from geventstreams.stream import SocketStream
+from geventstreams.yielding import let_ready_run, pause
 
 PULSE = 0.01
 """Seconds between two looks at the connections that are left."""
@@ -89,11 +90,11 @@ class Drain:
     def wait(self) -> DrainReport:
         """Drives it to its end. The connection of a handler that calls this goes on, and is not in the report."""
         self._excused.add(getcurrent())
-        gevent.sleep(0)  # the greenlets of those who were just accepted begin
+        let_ready_run(get_hub())  # the greenlets of those who were just accepted begin
         while self.report is None:
             self._step()
             if self.report is None:
-                gevent.sleep(PULSE)
+                pause(get_hub(), PULSE)
         return self.report
 
     def _step(self) -> None:

@@ -2,8 +2,11 @@ cimport geventstreams._system as _system
 from geventstreams._buffers cimport InputBuffer, OutputBuffer
 from geventstreams.binary_file cimport BinaryFile
 from geventstreams.borrowed cimport FileTransport
+from geventstreams.process cimport Process
 from geventstreams.turn cimport Turn
 
+cdef Process PROCESS
+cdef long NO_PASS
 cdef double NEVER
 cdef double SLICE
 cdef Py_ssize_t WOULD_WAIT
@@ -26,7 +29,8 @@ cdef class FileConduit(BinaryFile):
     cdef Py_ssize_t _streak
     cdef double _since
     cdef bint _input_free
-    cdef bint _output_free
+    cdef long _output_pass
+    cdef long _process
     cdef readonly bint _alive
 
     cdef void _refuse_interrupted(self) except *
@@ -34,6 +38,7 @@ cdef class FileConduit(BinaryFile):
     cdef void _leave_input(self) except *
     cdef void _enter_output(self) except *
     cdef void _leave_output(self) except *
+    cdef void _drop_inherited(self) except *
     cdef void _take(self, Turn turn) except *
     cdef void _let_others_run(self) except *
     cdef Py_ssize_t _fill(self, Py_ssize_t lacking) except? -2

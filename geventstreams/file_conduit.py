@@ -3,7 +3,8 @@
 Rules for the next editor: every wait of a file is in this file, and between two waits each octet is in a buffer, so
 that any exception may end any wait and the same call be made again. A call that may wait has the turn of its direction
 for all it does, and asks after each wait whether the file was closed meanwhile. What a socket says comes out as it is:
-files speak the standard library's language, not that of `errors.py`.
+files speak the standard library's language, not that of `errors.py`. In a forked child a call that began in the parent ends in
+StreamError; a new call is served, but what the parent wrote is the parent's to send.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from geventstreams.binary_file import BinaryFile
 from geventstreams.borrowed import FileTransport
 from geventstreams.errors import BROKEN
 from geventstreams.limits import NEVER, WOULD_WAIT
+from geventstreams.process import NO_PASS, PROCESS
 from geventstreams.raw_files import RawSocketFile
 from geventstreams.turn import Turn
 from geventstreams.yielding import go_round
@@ -52,10 +54,11 @@ class FileConduit(BinaryFile):
         self._streak = 0
         self._since = 0.0
         self._input_free = self._is_readable
-        self._output_free = self._is_writable
+        self._process = PROCESS.number
+        self._output_pass = PROCESS.number if self._is_writable else NO_PASS
         self._alive = True
 
-    # Who may do what. `_input_free` and `_output_free` say that a call may begin at once.
+    # Who may do what. A call may begin at once while `_input_free` is true, and `_output_pass` is the process's number.
 
     def _refuse(self) -> None:
         """Raises what keeps any call from this file: it is closed, or its raw file was taken away."""
@@ -93,13 +96,21 @@ class FileConduit(BinaryFile):
         if self._writer is getcurrent():
             raise RuntimeError(f"reentrant call inside {self!r}")
         self._take(self._output_turn)
+        self._drop_inherited()
         self._writer = getcurrent()
-        self._output_free = False
+        self._output_pass = NO_PASS
 
     def _leave_output(self) -> None:
         self._writer = None
         self._output_turn.give()
-        self._output_free = self._output_turn.holder is None and not self._closed
+        if self._output_turn.holder is None and not self._closed:
+            self._output_pass = self._process
+
+    def _drop_inherited(self) -> None:
+        """In a forked child: forget what the parent has written, which the parent sends."""
+        if self._process != PROCESS.number:
+            self._process = PROCESS.number
+            self.output.clear()
 
     def _take(self, turn: Turn) -> None:
         if turn.take(get_hub(), NEVER) and (self._closed or self._raw is None):
@@ -199,7 +210,8 @@ class FileConduit(BinaryFile):
         if self._closed or self._raw is None:
             return
         self._closed = True
-        self._input_free = self._output_free = False
+        self._input_free = False
+        self._output_pass = NO_PASS
         try:
             self._input_turn.refuse()
             self._output_turn.refuse()
@@ -215,6 +227,7 @@ class FileConduit(BinaryFile):
         """Sends the rest, once the greenlet that was woken in the middle of a write has left."""
         self._closer = getcurrent()
         self._output_turn.take(get_hub(), NEVER)
+        self._drop_inherited()
         try:
             self._flush_buffer()
         finally:
@@ -226,16 +239,16 @@ class FileConduit(BinaryFile):
         if not getattr(self, "_alive", False) or self._closed or self._raw is None:
             return
         self._closed = True
-        if len(self.output) and not self._transport.closed:
-            gevent.spawn(_send_rest, self.output, self._transport, self._raw)
+        if len(self.output) and not self._transport.closed and self._process == PROCESS.number:
+            gevent.spawn(_send_rest, self.output, self._transport, self._raw, self._process)
         else:
             self._raw.close()
 
 
-def _send_rest(output: OutputBuffer, transport: FileTransport, raw: RawSocketFile) -> None:
+def _send_rest(output: OutputBuffer, transport: FileTransport, raw: RawSocketFile, process: int) -> None:
     """Sends what a dropped file still held; nobody is there to be told of an error."""
     try:
-        while len(output):
+        while len(output) and process == PROCESS.number:
             count = transport.send(output.view, output.start, output.end)  # type: ignore[arg-type]  # not empty
             if count != WOULD_WAIT:
                 output.strike(count)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 
+from geventstreams.errors import StreamError
+
 
 class Process:
     """This process: its number changes when it is a forked child, and so every stream of the parent loses its passes."""
@@ -18,6 +20,12 @@ class Process:
 
 PROCESS = Process()
 os.register_at_fork(after_in_child=PROCESS.forked)
+
+
+def inherited(thing: str) -> StreamError:
+    """Return the error of a call in a forked child on what only the parent may use."""
+    return StreamError(f"this {thing} belongs to the parent of a forked process")
+
 
 NO_PASS = -1
 """The number of no process."""

@@ -112,6 +112,8 @@ class PumpedStream(SecurableStream):
         return self.input.take_into(target, 0, len(target))
 
     def readable_now(self) -> bool:
+        if self._birth_pass != PROCESS.number:
+            self._refuse()
         return self.input.end > self.input.start or self._end is not None or self.closed
 
     def arm_input(self) -> None:

@@ -14,7 +14,6 @@ from collections.abc import Callable
 from itertools import zip_longest
 from typing import Any
 
-import gevent
 from gevent import get_hub
 
 import geventstreams._system as _system
@@ -23,6 +22,7 @@ from geventstreams.connected import Connected
 from geventstreams.errors import ConnectError, ConnectTimeout
 from geventstreams.limits import NEVER
 from geventstreams.transport import Wakeup, address_name
+from geventstreams.yielding import let_ready_run
 
 ATTEMPT_DELAY = 0.25
 """Seconds that an address has before the next one is tried beside it (RFC 8305, section 5)."""
@@ -115,7 +115,7 @@ class Race:
                 elif self._attempts:
                     self._wait(meeting, min(self._deadline, self._next_begin if waiting else NEVER) - now)
                 else:
-                    gevent.sleep(0)  # whoever tries again and again lets others run
+                    let_ready_run(get_hub())  # whoever tries again and again lets others run
                     raise self._failure()
             return winner.outcome()
         finally:

@@ -48,5 +48,6 @@ cdef class SendingConnection(Connection):
     cdef void _tell_end(self) except *
     cdef void _begin_closing(self) except *
     cdef void _close_unconnected(self) except *
+    cdef void _forsake(self) except *
     cdef void _say_goodbye(self) except *
     cdef void _drop(self, bint abort) except *

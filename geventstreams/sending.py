@@ -139,7 +139,7 @@ class SendingConnection(Connection):
             if left <= 0:
                 raise WriteTimeout(f"{self._transport.peer} took nothing for {limit:g} s", stream=stream, unsent=stream.held())
             self._transport.wait_output(left)
-            if self._phase == CLOSED or not stream.is_of_this_process():
+            if self._phase == CLOSED:
                 return False
             stream = self._stream
             before = stream.held()
@@ -164,7 +164,10 @@ class SendingConnection(Connection):
             self._on_sent()
 
     def _sending_failed(self, error: OSError) -> None:
-        """Nothing can be sent any more: the receiving half tells, when it has told all that arrived."""
+        """Nothing can be sent any more: the receiving half tells, when it has told all that arrived. In a forked child nobody is told."""
+        if not self._stream.is_of_this_process():
+            self._forsake()
+            return
         known = from_system(error, "writing to", self._transport.peer, self._stream)
         self._lost = known.unsent = self._stream.held()
         self._fail(known)
@@ -236,8 +239,7 @@ class SendingConnection(Connection):
         if self._phase == CLOSED:
             return
         if not self._stream.is_of_this_process():
-            self._phase = CLOSED
-            self._transport.forsake()
+            self._forsake()
             return
         self._refuse_thread()
         self._stream.part(False)
@@ -248,6 +250,9 @@ class SendingConnection(Connection):
 
     def _begin_closing(self) -> None:
         """Sends what was written, then the end, then closes; in the background where it has to wait."""
+        if not self._stream.is_of_this_process():
+            self._forsake()
+            return
         connecting = self._phase == CONNECTING
         self._phase = CLOSING
         self._output_over = True
@@ -261,6 +266,11 @@ class SendingConnection(Connection):
 
     def _close_unconnected(self) -> None:
         raise NotImplementedError
+
+    def _forsake(self) -> None:
+        """In a forked child: closes the descriptor, and leaves the connection to the parent."""
+        self._phase = CLOSED
+        self._transport.forsake()
 
     def _say_goodbye(self) -> None:
         """The end of the connection, when all is sent."""

@@ -309,6 +309,7 @@ class SocketStreamServer(StreamServer):  # type: ignore[misc]  # gevent has no t
         try:
             self._room.acquire()
             try:
+                stream.refuse_in_child()
                 if self.pool is not None:
                     self.pool.add(getcurrent())
             except BaseException:

@@ -1,7 +1,10 @@
 cimport geventstreams._bytes as _bytes
 cimport geventstreams.arguments as arguments
 from geventstreams.file_conduit cimport FileConduit
+from geventstreams.process cimport Process
 
+cdef Process PROCESS
+cdef long NO_PASS
 cdef object ALL
 cdef Py_ssize_t DIRECT
 cdef Py_ssize_t LARGE

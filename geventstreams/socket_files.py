@@ -16,6 +16,7 @@ import geventstreams._bytes as _bytes
 import geventstreams.arguments as arguments
 from geventstreams.file_conduit import FileConduit
 from geventstreams.limits import WOULD_WAIT
+from geventstreams.process import NO_PASS, PROCESS
 from geventstreams.raw_files import RawSocketFile, file_octets
 
 ALL = -1
@@ -208,7 +209,7 @@ class SocketFile(FileConduit):
         """
         octets = data if type(data) is bytes else file_octets(data)
         count = len(octets)
-        if self._output_free and count <= self._buffering - len(self.output):
+        if self._output_pass == PROCESS.number and count <= self._buffering - len(self.output):
             self.output.put(octets, 0, count)
             return count
         self._enter_output()
@@ -258,7 +259,7 @@ class SocketFile(FileConduit):
     def flush(self) -> None:
         """Waits until all that was written is with the system; nothing on a file that is only read."""
         self._refuse()
-        if not self._is_writable or (self._output_free and not len(self.output)):
+        if not self._is_writable or (self._output_pass == PROCESS.number and not len(self.output)):
             return
         self._enter_output()
         try:
@@ -297,7 +298,8 @@ class SocketFile(FileConduit):
         self.flush()
         raw = self.raw
         self._raw = None
-        self._input_free = self._output_free = False
+        self._input_free = False
+        self._output_pass = NO_PASS
         return raw
 
     def __exit__(

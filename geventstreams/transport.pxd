@@ -1,6 +1,8 @@
 cimport geventstreams._greenlets as _greenlets
 cimport geventstreams._system as _system
+from geventstreams.process cimport Process
 
+cdef Process PROCESS
 cdef double NEVER
 cdef Py_ssize_t BUSY
 
@@ -19,6 +21,7 @@ cdef class HubHold:
 cdef class Wakeup:
     cdef readonly object hub
     cdef readonly object loop
+    cdef readonly long process
     cdef HubHold hold
     cdef int descriptor
     cdef int events
@@ -33,7 +36,8 @@ cdef class Wakeup:
     cdef readonly list listeners
 
     cpdef bint wait(self, double limit) except? False
-    cpdef void refuse_without_hub(self) except *
+    cpdef void refuse(self) except *
+    cdef bint _is_out_of_reach(self) noexcept
     cdef bint _wait_beside(self, double limit) except? False
     cpdef void fire(self) except *
     cdef void _tell(self) except *
@@ -70,6 +74,7 @@ cdef class Transport:
 
 cdef class SocketTransport(Transport):
     cdef int _descriptor
+    cdef long _process
     cdef object _borrowed
     cdef Wakeup _input
     cdef Wakeup _output
@@ -80,5 +85,6 @@ cdef class SocketTransport(Transport):
     cdef object _socket
     cdef object _hub
 
+    cdef void _refuse(self) except *
     cdef Wakeup _input_wakeup(self)
     cdef Wakeup _output_wakeup(self)

@@ -2,7 +2,8 @@
 
 Rules for the next editor: a transport never waits in `recv_into`, `send`, `flush` or `end_output`; it says WOULD_WAIT, and only
 `wait_input` and `wait_output` switch to the hub. It knows nothing of lines, elements, vocabularies or streams, so nothing it starts
-can keep a stream alive. A watcher is armed for one event: it is stopped by the event, and says nothing to anybody who has left.
+can keep a stream alive. A watcher is armed for one event: it is stopped by the event, and says nothing to anybody who has left. In a
+forked child every wait that began in the parent ends in StreamError, and no system call is made on the parent's connection but close(2).
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ import geventstreams._system as _system
 from geventstreams.connected import Connected
 from geventstreams.errors import StreamError, UnsuitableSocket
 from geventstreams.limits import ENDED, NEVER
+from geventstreams.process import PROCESS, inherited
 
 BUSY = 16384
 """Octets of a receipt after which the next ones have probably come already: a vain call costs less than a wait that was not needed."""
@@ -85,7 +87,8 @@ class Wakeup:
     def __init__(self, hub: Hub, descriptor: int = -1, events: int = 0) -> None:
         self.hub = hub
         self.loop = hub.loop
-        self.refuse_without_hub()
+        self.process = PROCESS.number
+        self.refuse()
         self.hold = hold_of(hub)
         self.descriptor = descriptor
         self.events = events
@@ -102,16 +105,19 @@ class Wakeup:
     # Waiting.
 
     def wait(self, limit: float) -> bool:
-        """Waits for the next event, at most `limit` seconds: whether it came. Other switches to this greenlet are ignored."""
+        """Waits for the next event, at most `limit` seconds: whether it came. Other switches to this greenlet are ignored.
+
+        StreamError in a forked child of the process that made this, and where the hub cannot wake anything any more.
+        """
         if self.waiter is not None:
             return self._wait_beside(limit)
         current = _greenlets.current()
         if current is self.hub:
             raise BlockingSwitchOutError("a stream cannot wait in the hub's own greenlet")
-        if self.hub.loop is not self.loop:
-            self.refuse_without_hub()
         if not self.armed:
             self.arm()
+        elif self.process != PROCESS.number or self.hub.loop is not self.loop:
+            self.refuse()
         self.fired = self.expired = False
         if limit != NEVER:
             self._limit(limit)
@@ -121,7 +127,11 @@ class Wakeup:
             self.hold.begin()
         try:
             while not (self.fired or self.expired):
+                if _greenlets.has_died(self.hub):
+                    self.refuse()
                 _greenlets.switch(self.hub)
+                if self.process != PROCESS.number:
+                    self.refuse()
         finally:
             self.waiter = None
             self.deadline = NEVER
@@ -132,10 +142,18 @@ class Wakeup:
                 self.disarm()
         return self.fired
 
-    def refuse_without_hub(self) -> None:
-        """Raises StreamError where the hub was destroyed, by which nobody would be woken any more. Its loop may live on."""
+    def refuse(self) -> None:
+        """Raise StreamError in a forked child, and where the hub was destroyed (its loop may live on) or its greenlet has died."""
+        if self.process != PROCESS.number:
+            raise inherited("stream")
         if self.loop is None or self.hub.loop is not self.loop:
             raise StreamError("the hub of this stream was destroyed")
+        if _greenlets.has_died(self.hub):
+            raise StreamError("the hub of this stream has died")
+
+    def _is_out_of_reach(self) -> bool:
+        """Return whether the loop is another thread's of the parent process: that thread does not exist here, and its loop is shared."""
+        return self.process != PROCESS.number and self.hub.thread_ident != _system.thread_id()
 
     def _wait_beside(self, limit: float) -> bool:
         """Waits although another greenlet waits here already."""
@@ -179,7 +197,7 @@ class Wakeup:
 
     def arm(self) -> None:
         """Makes the next event of the descriptor known here."""
-        self.refuse_without_hub()
+        self.refuse()
         if self.armed or self.descriptor < 0:
             return
         if self.watcher is None:
@@ -191,7 +209,7 @@ class Wakeup:
         """No event of the descriptor is known here any more."""
         if self.armed:
             self.armed = False
-            if self.loop.ptr:  # a loop that was destroyed took its watchers with it
+            if self.loop.ptr and not self._is_out_of_reach():  # a loop that was destroyed took its watchers with it
                 self.watcher.stop()
 
     def listen(self, listener: Callable[[], object]) -> None:
@@ -224,7 +242,7 @@ class Wakeup:
 
     def _stop_timer(self) -> None:
         if self.timer is not None:
-            if self.loop.ptr:
+            if self.loop.ptr and not self._is_out_of_reach():
                 self.timer.stop()
                 self.timer.close()
             self.timer = None
@@ -247,7 +265,7 @@ class Wakeup:
         self.descriptor = -1
         self._stop_timer()
         if self.watcher is not None:
-            if self.loop.ptr:
+            if self.loop.ptr and not self._is_out_of_reach():
                 self.watcher.close()
             self.watcher = None
         self.fire()
@@ -355,6 +373,7 @@ class SocketTransport(Transport):
     def __init__(self, socket: Any) -> None:
         Transport.__init__(self)
         self._descriptor = -1
+        self._process = PROCESS.number
         self._borrowed = None
         self._input: Wakeup | None = None
         self._output: Wakeup | None = None
@@ -376,7 +395,13 @@ class SocketTransport(Transport):
     def peer(self) -> str:  # type: ignore[override]  # read only here
         return address_name(self._peer_address)
 
+    def _refuse(self) -> None:
+        if self._process != PROCESS.number:
+            raise inherited("stream")
+
     def recv_into(self, space: memoryview, start: int, counts: list[int]) -> int:
+        if self._process != PROCESS.number:
+            self._refuse()
         wanted = len(space) - start
         count = _system.receive(self._descriptor, self._borrowed, space, start, counts)
         self.emptied = 0 <= count < wanted and count < BUSY
@@ -385,9 +410,13 @@ class SocketTransport(Transport):
         return count
 
     def send(self, octets: memoryview, start: int, stop: int) -> int:
+        if self._process != PROCESS.number:
+            self._refuse()
         return _system.send(self._descriptor, self._borrowed, octets, start, stop)
 
     def send_pieces(self, pieces: list[bytes], start: int) -> int:
+        if self._process != PROCESS.number:
+            self._refuse()
         return _system.send_pieces(self._descriptor, self._borrowed, pieces, start)
 
     def readable(self) -> int:
@@ -404,11 +433,13 @@ class SocketTransport(Transport):
 
     def _input_wakeup(self) -> Wakeup:
         if self._input is None:
+            self._refuse()
             self._input = Wakeup(self._hub, self._descriptor, _READ)
         return self._input
 
     def _output_wakeup(self) -> Wakeup:
         if self._output is None:
+            self._refuse()
             self._output = Wakeup(self._hub, self._descriptor, _WRITE)
         return self._output
 
@@ -424,13 +455,16 @@ class SocketTransport(Transport):
                 wakeup.fire()
 
     def end_output(self) -> int:
+        self._refuse()
         return _system.end_output(self._descriptor)
 
     def end_input(self) -> None:
+        self._refuse()
         with _system.as_socket(self._descriptor) as borrowed:
             borrowed.shutdown(sockets.SHUT_RD)
 
     def discard(self) -> int:
+        self._refuse()
         counts: list[int] = []
         return _system.receive(self._descriptor, self._borrowed, memoryview(bytearray(65536)), 0, counts)
 
@@ -491,7 +525,7 @@ class SocketTransport(Transport):
     def close(self, abort: bool = False) -> None:
         if self._descriptor < 0:
             return
-        if abort and self._family != sockets.AF_UNIX:
+        if abort and self._family != sockets.AF_UNIX and self._process == PROCESS.number:  # the option is the connection's
             with contextlib.suppress(OSError):  # somebody else closed it: there is nobody to reset
                 _system.reset_on_close(self._descriptor)
         _system.close(self._part())
@@ -499,7 +533,7 @@ class SocketTransport(Transport):
     def __del__(self) -> None:
         if self._descriptor < 0:
             return
-        if self._hub.thread_ident == _system.thread_id():
+        if self._hub.thread_ident == _system.thread_id() or self._process != PROCESS.number:
             self.close()
         else:
             # The watchers are another thread's loop's: only that thread may stop them.

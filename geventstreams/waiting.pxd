@@ -2,7 +2,9 @@ import cython
 
 cimport geventstreams._system as _system
 from geventstreams.conduit cimport Conduit
+from geventstreams.process cimport Process
 
+cdef Process PROCESS
 cdef double NEVER
 cdef double ROUND
 cdef Py_ssize_t ONE_POLL
@@ -17,6 +19,7 @@ cdef class Bell:
 cdef class Board:
     cdef object __weakref__
     cdef readonly object hub
+    cdef readonly long process
     cdef public list noted
     cdef list _waiters
     cdef Py_ssize_t _active

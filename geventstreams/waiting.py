@@ -12,7 +12,6 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-import gevent
 from gevent import get_hub, getcurrent
 from gevent.hub import Hub
 
@@ -21,8 +20,10 @@ from geventstreams import arguments
 from geventstreams.conduit import Conduit
 from geventstreams.errors import StreamClosed
 from geventstreams.limits import NEVER
+from geventstreams.process import PROCESS, inherited
 from geventstreams.reasons import under_the_name
 from geventstreams.transport import Wakeup, stays_armed
+from geventstreams.yielding import let_ready_run
 
 ROUND = 0.05
 """Seconds after which a condition is tested again even if nothing happened."""
@@ -60,6 +61,7 @@ class Board:
 
     def __init__(self, hub: Hub) -> None:
         self.hub = hub
+        self.process = PROCESS.number
         self.noted: list[Bell] = []
         self._waiters: list[Wakeup] = []
         self._active = 0
@@ -174,7 +176,7 @@ class Roster(Board):
 
     def lists(self, streams: list[Any]) -> bool:
         """Whether these are its streams, in this order."""
-        if len(streams) != len(self._bells):
+        if len(streams) != len(self._bells) or self.process != PROCESS.number:
             return False
         for index in range(len(streams)):
             bell: Bell = self._bells[index]
@@ -388,7 +390,7 @@ class WaitSet(Board):
 
     def _wait(self, until: float) -> list[Any]:
         if self.noted and self.ask():
-            gevent.sleep(0)  # the loop looks at the others too, however long some stay ready
+            let_ready_run(self.hub)  # the loop looks at the others too, however long some stay ready
         while not (ready := self.ask()):
             if self._closed or not _wait_a_round(self, False, until):
                 return self.ask()
@@ -397,6 +399,8 @@ class WaitSet(Board):
     def _refuse(self) -> None:
         if self._closed:
             raise StreamClosed("this WaitSet is closed")
+        if self.process != PROCESS.number:
+            raise inherited("WaitSet")
 
     def close(self) -> None:
         """Lets all members go, as they are; whoever waits gets StreamClosed."""
@@ -431,6 +435,7 @@ class _Notice:
     """The streams whose input is noticed by the conditions that greenlets of one hub wait for."""
 
     def __init__(self) -> None:
+        self.process = PROCESS.number
         self.streams: list[Any] = []
         self.waiters: list[Wakeup] = []
 
@@ -464,6 +469,14 @@ class _Noticing:
 _notices: weakref.WeakKeyDictionary[Hub, _Notice] = weakref.WeakKeyDictionary()
 
 
+def _notice_of(hub: Hub) -> _Notice:
+    """The one notice of a hub in this process: what greenlets of a forked child's parent noticed is nothing to the child's own."""
+    notice = _notices.get(hub)
+    if notice is None or notice.process != PROCESS.number:
+        notice = _notices[hub] = _Notice()
+    return notice
+
+
 @contextmanager
 def noticed_socket_stream(stream: Any) -> Iterator[Any]:
     """Within it, new input, an end or an error of `stream` makes `process_wait` test its condition.
@@ -472,7 +485,7 @@ def noticed_socket_stream(stream: Any) -> Iterator[Any]:
     """
     _refuse_strangers([stream])
     _refuse_closed([stream])
-    notice = _notices.setdefault(get_hub(), _Notice())
+    notice = _notice_of(get_hub())
     notice.streams.append(stream)
     noticing = _Noticing(notice)
     stream.watch_input(noticing)
@@ -501,7 +514,7 @@ def process_wait(wait_reason: str, function: Callable[..., Any], *args: Any, tim
 
 def _process_wait(function: Callable[..., Any], args: tuple[Any, ...], until: float) -> bool:
     hub = get_hub()
-    notice = _notices.setdefault(hub, _Notice())
+    notice = _notice_of(hub)
     waiter = Wakeup(hub)
     notice.waiters.append(waiter)
     try:

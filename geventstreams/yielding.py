@@ -6,16 +6,38 @@ and a greenlet that calls it after each slice of work is one callback of those.
 
 from __future__ import annotations
 
+import gevent
 from gevent.hub import Hub
+
+from geventstreams.limits import NEVER
+from geventstreams.process import PROCESS, inherited
+from geventstreams.transport import Wakeup
 
 
 def go_round(hub: Hub) -> None:
-    """Waits until the loop has gone round once. Where the hub was destroyed there is nobody to wait for."""
-    if hub.loop is None:
+    """Waits until the loop has gone round once. Where the hub was destroyed or has died there is nobody to wait for."""
+    if hub.loop is None or hub.dead:
         return
+    wakeup = Wakeup(hub)
     watcher = hub.loop.async_()
+    watcher.start(wakeup.fire)
     try:
         hub.loop.run_callback(watcher.send)
-        hub.wait(watcher)
+        wakeup.wait(NEVER)
     finally:
         watcher.close()
+
+
+def let_ready_run(hub: Hub) -> None:
+    """Wait until the greenlets that are ready now have run. StreamError where the hub has died, and in a forked child."""
+    process = PROCESS.number
+    if hub.dead:
+        Wakeup(hub).refuse()
+    gevent.sleep(0)
+    if process != PROCESS.number:
+        raise inherited("stream")
+
+
+def pause(hub: Hub, seconds: float) -> None:
+    """Wait this long. StreamError where the hub has died, and in a forked child."""
+    Wakeup(hub).wait(seconds)
