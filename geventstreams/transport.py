@@ -78,6 +78,17 @@ def hold_of(hub: Hub) -> HubHold:
     return hold
 
 
+def _separate_loops() -> None:
+    """Called in a forked child. A loop of libuv shares its epoll descriptor with the parent's until it is told of the fork, which a plain
+    `os.fork` does not do: stopping a watcher here would stop it there. libev sees the fork by itself."""
+    for hub in list(_holds):
+        if hub.loop is not None and hub.loop.ptr and hub.thread_ident == _system.thread_id() and not stays_armed(hub.loop):
+            hub.loop.reinit()
+
+
+os.register_at_fork(after_in_child=_separate_loops)
+
+
 class Wakeup:
     """One thing to wait for: a descriptor's readiness, or (without a descriptor) somebody's `fire()`.
 

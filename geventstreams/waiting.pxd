@@ -33,7 +33,7 @@ cdef class Board:
     cpdef list quiet(self)
     cpdef Bell hang(self, stream)
     cpdef void note(self, Bell bell) except *
-    @cython.locals(bell=Bell)
+    @cython.locals(bell=Bell, asked=Py_ssize_t)
     cpdef list ask(self)
     cpdef bint wait_for_bell(self, double limit) except? False
     cpdef void wake(self) except *

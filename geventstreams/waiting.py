@@ -120,19 +120,23 @@ class Board:
         ready: list[Any] = []
         still: list[Bell] = []
         noted, self.noted = self.noted, []
-        for bell in noted:
-            stream = bell.stream()
-            if stream is None:
-                continue
-            if stream.readable_now():
-                ready.append(stream)
-                still.append(bell)
-            else:
-                bell.rung = False
-                stream.arm_input()
-                # It may have become readable between the question and the arming: then the event comes.
-        still.extend(self.noted)
-        self.noted = still
+        asked = 0
+        try:
+            for bell in noted:
+                stream = bell.stream()
+                if stream is not None and stream.readable_now():
+                    ready.append(stream)
+                    still.append(bell)
+                elif stream is not None:
+                    stream.arm_input()
+                    bell.rung = False
+                    # It may have become readable between the question and the arming: then the event comes.
+                asked += 1
+        finally:
+            if asked < len(noted):
+                still.extend(noted[asked:])  # a stream that refused to be asked is asked again the next time
+            still.extend(self.noted)
+            self.noted = still
         return ready
 
     def wait_for_bell(self, limit: float) -> bool:

@@ -5,17 +5,17 @@ import subprocess
 import sys
 import threading
 import time
-import traceback
 import warnings
 from collections.abc import Callable
 from random import Random
 from typing import Any
 
 import gevent
-import gevent.os
 import pytest
+from forking import CHILDREN, child
 from pairs import Pairs, wait_until
 
+from geventstreams import WaitSet, noticed_socket_stream, process_wait, wait_for_input_streams
 from geventstreams.errors import StreamBusy, StreamClosed, StreamError, WriteTimeout
 from geventstreams.lisp import LispStream
 from geventstreams.stream import SocketStream
@@ -402,31 +402,7 @@ def test_streams_of_several_threads_work_beside_each_other(pairs: Pairs) -> None
 # Processes.
 
 
-def child(function: Callable[[], Any], fork: Callable[[], int] = os.fork) -> None:
-    """Runs a function in a forked child, whose failure is told here."""
-    reading, writing = os.pipe()
-    pid = fork()
-    if not pid:
-        status = 1
-        try:
-            os.close(reading)
-            function()
-            status = 0
-        except BaseException:  # noqa: BLE001  # the parent tells it
-            os.write(writing, traceback.format_exc().encode())
-        finally:
-            os._exit(status)
-    os.close(writing)
-    with open(reading, "rb") as said:
-        text = said.read().decode()
-    _, status = os.waitpid(pid, 0)
-    assert status == 0, text
-
-
-FORKS = {"os": os.fork, "gevent": gevent.os.fork}
-
-
-@pytest.mark.parametrize("fork", FORKS)
+@pytest.mark.parametrize("fork", CHILDREN)
 def test_a_forked_child_cannot_use_the_parents_stream(pairs: Pairs, socket_kind: str, fork: str) -> None:
     """In a forked child only fileno, the addresses, closed and close work; everything else is a StreamError."""
     stream, peer = pairs.streams(socket_kind, element_type=bytes)
@@ -434,6 +410,12 @@ def test_a_forked_child_cannot_use_the_parents_stream(pairs: Pairs, socket_kind:
     assert stream.peek(1)
     stream.write(b"unflushed")
     number, addresses = stream.fileno(), (stream.address, stream.peer_address)
+    members = WaitSet([stream])
+    assert wait_for_input_streams([stream]) == [stream]
+
+    def noticed(stream: Any) -> None:
+        with noticed_socket_stream(stream):
+            process_wait("for ever", lambda: False)
 
     def check() -> None:
         assert (stream.fileno(), (stream.address, stream.peer_address), stream.closed) == (number, addresses, False)
@@ -442,7 +424,8 @@ def test_a_forked_child_cannot_use_the_parents_stream(pairs: Pairs, socket_kind:
             stream.listen, lambda: stream.readinto(bytearray(1)), stream.read_char, lambda: stream.write_string(""),
             stream.force_output, stream.send_eof, lambda: stream.shutdown("io"), stream.clear_output, stream.clear_input,
             lambda: stream.replace_socket(None), lambda: stream.socket, stream.__enter__, lambda: next(stream),
-            lambda: iter(stream), stream.isatty, stream.makefile, stream.read_byte, lambda: stream.write_sequence(b""),
+            lambda: wait_for_input_streams([stream]), lambda: wait_for_input_streams([stream], timeout=0), lambda: WaitSet([stream]).wait(),
+            lambda: members.wait(0), lambda: noticed(stream), lambda: iter(stream), stream.isatty, stream.makefile, stream.read_byte, lambda: stream.write_sequence(b""),
         ]  # fmt: skip
         for call in calls:
             said = outcome(call)
@@ -455,14 +438,14 @@ def test_a_forked_child_cannot_use_the_parents_stream(pairs: Pairs, socket_kind:
         stream.close()
         stream.abort()
 
-    child(check, FORKS[fork])
+    CHILDREN[fork](check)
     assert stream.read(14) == b"for the parent"
     stream.flush()
     assert peer.read(9) == b"unflushed"
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
-@pytest.mark.parametrize("fork", FORKS)
+@pytest.mark.parametrize("fork", CHILDREN)
 @pytest.mark.parametrize("end", ["close", "drop", "abort"])
 def test_a_forked_child_sends_and_shuts_nothing(pairs: Pairs, fork: str, end: str) -> None:
     """close, abort and the destructor in a child close its descriptor and nothing else, while the parent waits and writes."""
@@ -483,7 +466,7 @@ def test_a_forked_child_sends_and_shuts_nothing(pairs: Pairs, fork: str, end: st
             holder.clear()
         gevent.sleep(0.01)
 
-    child(finish, FORKS[fork])
+    CHILDREN[fork](finish)
     assert not peer.listen()
     peer.sendall(b"for the parent\n")
     assert reader.get() == b"for the parent\n"
@@ -520,6 +503,6 @@ def test_a_fork_in_the_middle_of_a_write(pairs: Pairs) -> None:
     data = octets(2**22)
     writer = started(stream.write, data)
     child(stream.close)
-    child(lambda: None, gevent.os.fork)
+    CHILDREN["gevent"](lambda: None)
     with beside(lambda: (writer.get(), stream.send_eof())):
         assert peer.read() == data

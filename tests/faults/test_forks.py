@@ -1,0 +1,380 @@
+"""A process that forks while greenlets wait: in the child they get StreamError, no byte is taken or sent, and the parent goes on."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import select
+import socket
+import time
+from collections.abc import Callable
+from typing import Any
+
+import gevent
+import gevent.socket
+import pytest
+from calling import Calls, Party, rounds
+from forking import CHILDREN
+from pairs import Pairs, wait_until
+from tls_kit import TLSKit
+
+from geventstreams import (
+    SocketStream,
+    SocketStreamServer,
+    StreamError,
+    WaitSet,
+    makefile,
+    noticed_socket_stream,
+    process_wait,
+    wait_for_input_streams,
+)
+from geventstreams.relay import relay
+from geventstreams.testing.claims import octets, started
+
+SOCKETS = pytest.mark.parametrize("kind", ["tcp", "unix", "TLSv1.2", "TLSv1.3"])
+FORKS = pytest.mark.parametrize("fork", CHILDREN)
+SMALL = 4096
+LONG = 2**20
+
+
+def noticed(stream: Any) -> Any:
+    """Wait for a condition that the input of the stream makes true."""
+    with noticed_socket_stream(stream):
+        process_wait("for input", stream.listen)
+    return stream.readline()
+
+
+WAITING: dict[str, Callable[[Any], Any]] = {
+    "readline": lambda stream: stream.readline(),
+    "read_exactly": lambda stream: stream.read_exactly(15),
+    "read_line": lambda stream: stream.read_line()[0].encode() + b"\n",
+    "read_sequence": lambda stream: (buffer := bytearray(15)) and stream.read_sequence(buffer) and bytes(buffer),
+    "wait_for_input_streams": lambda stream: wait_for_input_streams([stream])[0].readline(),
+    "WaitSet.wait": lambda stream: WaitSet([stream]).wait()[0].readline(),
+    "process_wait": noticed,
+}
+
+
+def has_failed(greenlet: gevent.Greenlet) -> None:
+    """Wait until a greenlet has ended in StreamError, in a forked child."""
+    wait_until(greenlet.ready, "the end of a greenlet that waited in the parent")
+    assert isinstance(greenlet.value, StreamError), greenlet.value
+    assert "fork" in str(greenlet.value)
+
+
+def idle(descriptor: int) -> None:
+    """Return when the loop of a forked child has seen that a descriptor is ready, and then assert that it rests."""
+    gevent.socket.wait(gevent.get_hub().loop.io(descriptor, 3), timeout=5)
+    rounds()
+    before = time.process_time()
+    gevent.sleep(0.2)
+    assert time.process_time() - before < 0.1, "the hub does not rest"
+
+
+@SOCKETS
+@FORKS
+@pytest.mark.parametrize("name", WAITING)
+def test_a_reader_that_waits_takes_nothing_in_the_child(pairs: Pairs, kind: str, fork: str, name: str) -> None:
+    """A greenlet that waits for input when the process forks gets StreamError in the child, and in the parent all that comes."""
+    stream, peer = pairs.streams(kind)
+    reader = started(WAITING[name], stream)
+    peer.write(b"for the parent\n")
+    peer.flush()
+
+    def check() -> None:
+        has_failed(reader)
+        if name not in ("wait_for_input_streams", "WaitSet.wait", "process_wait"):
+            assert reader.value.stream is stream
+        idle(stream.fileno())
+
+    CHILDREN[fork](check)
+    assert reader.get(timeout=10) == b"for the parent\n"
+
+
+WRITING: dict[str, Callable[[Any], Any]] = {
+    "write": lambda stream: stream.write(octets(LONG)),
+    "flush": lambda stream: (stream.write(octets(60_000)), stream.flush()),
+    "send_eof": lambda stream: (stream.write(octets(60_000)), stream.send_eof()),
+    "close": lambda stream: (stream.write(octets(60_000)), stream.close()),
+}
+
+
+@SOCKETS
+@FORKS
+@pytest.mark.parametrize("name", WRITING)
+def test_a_writer_that_waits_sends_nothing_in_the_child(pairs: Pairs, kind: str, fork: str, name: str) -> None:
+    """A greenlet that waits for room when the process forks gets StreamError in the child; the parent's bytes arrive, each once."""
+    stream, peer = pairs.streams(kind, buffers=SMALL)
+    writer = started(WRITING[name], stream)
+    second = started(lambda: (stream.write(b"behind it"), stream.flush())) if name in ("write", "flush") else None
+    got = peer.read_available()
+
+    def check() -> None:
+        has_failed(writer)
+        if second is not None:
+            has_failed(second)
+
+    CHILDREN[fork](check)
+    data = octets(LONG if name == "write" else 60_000) + (b"behind it" if second is not None else b"")
+    rest = started(lambda: peer.read_exactly(len(data) - len(got)))
+    assert got + rest.get(timeout=20) == data
+    writer.get(timeout=10)
+    stream.close()
+    assert peer.read() == b""
+
+
+@SOCKETS
+@FORKS
+def test_output_that_the_hub_sends_is_sent_once(pairs: Pairs, kind: str, fork: str) -> None:
+    """Output that is being sent in the background when the process forks is sent by the parent alone."""
+    stream, peer = pairs.streams(kind, buffers=SMALL)
+    data = octets(60_000)
+    stream.write(data)
+    stream.force_output()
+    got = peer.read_available()
+    CHILDREN[fork](lambda: idle(stream.fileno()))
+    closing = started(stream.close)
+    assert got + peer.read() == data
+    closing.get(timeout=10)
+
+
+def test_a_close_that_lingers_is_left_to_the_parent() -> None:
+    """A close that waits for the peer when the process forks closes the child's descriptor there, and the peer gets all, and an end."""
+    pairs = Pairs()
+    near, far = pairs.sockets("tcp", SMALL)
+    near.setblocking(False)
+    sent = 0
+    with contextlib.suppress(BlockingIOError):
+        while True:
+            sent += near.send(bytes(1000))
+    stream, peer = pairs.keep(SocketStream(near, linger_timeout=20)), pairs.keep(SocketStream(far))
+    closing = started(stream.close)
+    assert not closing.ready()
+    CHILDREN["os"](lambda: has_failed(closing))
+    assert len(peer.read()) == sent
+    assert closing.get(timeout=10) is None
+    pairs.close()
+
+
+@pytest.mark.parametrize("kind", ["tcp", "unix"])
+@FORKS
+def test_a_handshake_belongs_to_the_parent(certificates: Any, fork: str, kind: str) -> None:
+    """A handshake that waits when the process forks is StreamError in the child, and completes in the parent."""
+    pairs = Pairs()
+    stream, peer = pairs.streams(kind)
+    kit = TLSKit(certificates, pairs, "TLSv1.3")
+    server = started(lambda: stream.attach_ssl(**kit.arguments("server")))
+    client = gevent.spawn(lambda: peer.attach_ssl(**kit.arguments("client")))
+    gevent.sleep(0)
+    CHILDREN[fork](lambda: has_failed(server))
+    server.get(timeout=10)
+    client.get(timeout=10)
+    peer.write(b"hello\n")
+    peer.flush()
+    assert stream.readline() == b"hello\n"
+    pairs.close()
+
+
+# Files.
+
+
+@pytest.mark.parametrize("kind", ["tcp", "unix"])
+@pytest.mark.parametrize("buffering", [0, -1])
+@FORKS
+def test_files_take_and_send_nothing_in_the_child(fork: str, kind: str, buffering: int) -> None:
+    """A file of makefile that waits when the process forks is StreamError in the child, and the parent's goes on."""
+    pairs = Pairs()
+    near, far = (pairs.far(one) for one in pairs.sockets(kind, SMALL))
+    reading, writing = makefile(near, "rb", buffering), makefile(near, "wb", buffering)
+    reader = started(reading.readline)
+    data = octets(LONG)
+    writer = started(lambda: (writing.write(data), writing.flush()))
+    far.sendall(b"for the parent\n")
+    far.setblocking(False)
+    got = far.recv(LONG)
+
+    def check() -> None:
+        has_failed(reader)
+        if buffering:
+            has_failed(writer)
+
+    CHILDREN[fork](check)
+    assert reader.get(timeout=10) == b"for the parent\n"
+    far.setblocking(True)
+    wanted = len(data) if buffering else len(got)
+    while len(got) < wanted:
+        got += far.recv(65536)
+    assert got == data[: len(got)]
+    writer.get(timeout=10)
+    pairs.close()
+
+
+@pytest.mark.parametrize("end", ["close", "flush", "drop", "write"])
+def test_what_a_file_holds_is_its_writers(end: str) -> None:
+    """What the parent wrote to a file is sent by the parent alone, whatever the child does with its copy; what the child writes is sent."""
+    pairs = Pairs()
+    near, far = (pairs.far(one) for one in pairs.sockets("tcp"))
+    files = [makefile(near, "wb")]
+    files[0].write(b"parent")
+
+    def use() -> None:
+        if end == "drop":
+            files.clear()
+            rounds()
+        elif end == "write":
+            files[0].write(b"child")
+            files[0].flush()
+        else:
+            getattr(files[0], end)()
+
+    CHILDREN["os"](use)
+    files[0].close()
+    near.close()
+    got = b""
+    while piece := far.recv(100):
+        got += piece
+    assert got == (b"child" if end == "write" else b"") + b"parent"
+    pairs.close()
+
+
+def test_a_file_goes_on_in_the_child() -> None:
+    """A new call on a file in a forked child is served, as by the standard library's: the program hands its connection over."""
+    pairs = Pairs()
+    near, far = (pairs.far(one) for one in pairs.sockets("tcp"))
+    file = makefile(near, "rwb")
+    far.sendall(b"one\n")
+    assert file.readline() == b"one\n"
+    with pytest.raises(TimeoutError):
+        near.settimeout(0.01)
+        file.readline()
+    near.settimeout(None)
+
+    def serve() -> None:
+        gevent.spawn_later(0.05, far.sendall, b"two\n")
+        assert file.readline() == b"two\n"
+        file.write(b"three\n")
+        file.close()
+
+    CHILDREN["gevent"](serve)
+    assert far.recv(100) == b"three\n"
+    pairs.close()
+
+
+# Servers and callbacks.
+
+
+@FORKS
+@pytest.mark.parametrize("secure", [False, True], ids=["plain", "TLS"])
+def test_the_copy_of_a_server_accepts_nobody(certificates: Any, fork: str, secure: bool) -> None:
+    """A client that comes when the process forks is served by the parent: the child's copy accepts nobody, and does not spin."""
+    kit = TLSKit(certificates, Pairs(), "TLSv1.3")
+    options = kit.arguments("server") if secure else {}
+    server = SocketStreamServer(("127.0.0.1", 0), lambda stream, _address: stream.write(stream.readline()), **options)
+    server.start()
+    waiter = started(wait_for_input_streams, [server])
+    plain = socket.create_connection(("127.0.0.1", server.port))
+
+    def check() -> None:
+        has_failed(waiter)
+        idle(server.fileno())
+        assert server.stats.accepted == 0
+        assert server.stop(0) == (0, 0, 0)
+
+    CHILDREN[fork](check)
+    assert waiter.get(timeout=10) == [server]
+    with SocketStream(plain, **(kit.arguments("client") if secure else {})) as client:
+        client.write(b"hello\n")
+        assert client.readline() == b"hello\n"
+    server.stop(1)
+
+
+@FORKS
+def test_a_client_that_was_accepted_is_the_parents(fork: str) -> None:
+    """A client that was accepted when the process forks, and not yet given to its handler, is served by the parent alone."""
+    served: list[int] = []
+
+    def handle(stream: Any, _address: Any) -> None:
+        served.append(os.getpid())
+        stream.write(stream.readline())
+
+    server = SocketStreamServer(("127.0.0.1", 0), handle)
+    near, far = socket.socketpair()
+    server.init_socket()
+    server.do_handle(near, "somebody")
+    far.sendall(b"hello\n")
+
+    def check() -> None:
+        gevent.sleep(0.05)
+        assert not served
+
+    CHILDREN[fork](check)
+    far.setblocking(False)
+    gevent.socket.wait_read(far.fileno(), timeout=10)
+    assert (far.recv(100), served) == (b"hello\n", [os.getpid()])
+    server.stop(1)
+    far.close()
+
+
+@FORKS
+def test_nobody_is_called_back_in_the_child(party: Party, calls: Calls, fork: str) -> None:
+    """Connections and servers that call back do so in the parent alone, in every phase: accepting, receiving, sending, closing."""
+    theirs = Calls()
+    listener = party.listener().detach()
+    server = party.server(theirs.read, theirs.event, connect_cb=theirs.connect, fd=listener)
+    receiving, peer = party.joined(calls.read, calls.event, receive=SMALL)
+    sending, other = party.joined(calls.read, calls.event, receive=SMALL, write_cb=calls.write)
+    closing, third = party.joined(calls.read, calls.event, receive=SMALL)
+    beginning, last = party.joined(calls.read, calls.event, connect_cb=calls.connect)
+    data = octets(LONG)
+    wait_until(lambda: calls.connected)
+    del calls.names[:]
+    for one in (sending, closing):
+        with socket.socket(fileno=os.dup(one.fileno())) as same:
+            same.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SMALL)
+    sending.write(data)
+    closing.write(data)
+    rounds()
+    closing.close()
+    receiving.write(b"in this turn")
+    peer.sendall(b"for the parent")
+    plain = socket.create_connection(("127.0.0.1", server.port))
+    other.setblocking(False)
+    got = b""
+    while not select.select([], [sending.fileno()], [], 0)[1]:
+        with contextlib.suppress(BlockingIOError):
+            got += other.recv(65536)
+
+    def check() -> None:
+        wait_until(lambda: receiving.fileno() == sending.fileno() == -1, "the end of the copies")
+        idle(listener)
+        assert not (calls.names or theirs.names or theirs.connected)
+
+    CHILDREN[fork](check)
+    other.setblocking(True)
+    wait_until(lambda: calls.octets == b"for the parent" and theirs.connected)
+    assert peer.recv(100) == b"in this turn"
+    with gevent.Timeout(20):
+        while len(got) < len(data):
+            got += other.recv(65536)
+        assert got == data
+        rest = b"".join(iter(lambda: third.recv(65536), b""))
+    assert rest == data
+    plain.close()
+
+
+@SOCKETS
+def test_a_relay_belongs_to_the_parent(pairs: Pairs, kind: str) -> None:
+    """A relay that waits when the process forks is StreamError in the child; the parent's passes everything on, once."""
+    one, near = pairs.streams(kind)
+    other, far = pairs.streams(kind)
+    relaying = started(relay, near, far)
+    one.write(b"for the parent\n")
+    one.flush()
+    CHILDREN["gevent"](lambda: has_failed(relaying))
+    assert other.readline() == b"for the parent\n"
+    other.write(b"and back\n")
+    other.flush()
+    assert one.readline() == b"and back\n"
+    one.send_eof()
+    other.send_eof()
+    relaying.get(timeout=10)
