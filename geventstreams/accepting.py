@@ -106,17 +106,17 @@ class Listener:
     """A listening socket, whose owner closes it: `arrived` is called from the hub while clients wait in its queue."""
 
     def __init__(self, hub: Hub, socket: Any, arrived: Callable[[], object]) -> None:
+        self._descriptor: int = socket.fileno()
+        self._arrivals = Wakeup(hub, self._descriptor, _READ)  # first: it refuses a hub that cannot call anybody
         self._loop = hub.loop
         self._process = PROCESS.number
         self._arrived: Callable[[], object] | None = arrived
-        self._descriptor: int = socket.fileno()
         # The given object may be one that waits by itself: accepting is done by one that never does.
         self._door = Door(socket.family, socket.type, socket.proto, self._descriptor)
         self._watcher = self._loop.io(self._descriptor, _READ)
         self._timer: Any = None
         self._wanted = False
         self._resting = False
-        self._arrivals = Wakeup(hub, self._descriptor, _READ)
 
     def accept(self) -> tuple[int, Any] | None:
         """The descriptor and the address of the next client; None where there is none, and in a forked child."""

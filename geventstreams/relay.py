@@ -10,6 +10,7 @@ import ssl
 from typing import Any, NamedTuple
 
 import gevent
+from gevent import get_hub
 
 from geventstreams import arguments
 from geventstreams.addresses import host_name
@@ -19,7 +20,7 @@ from geventstreams.host_names import server_name
 from geventstreams.limits import BLOCK
 from geventstreams.proxy_protocol import proxy_header, require
 from geventstreams.stream import SocketStream
-from geventstreams.transport import address_name
+from geventstreams.transport import Wakeup, address_name
 
 
 def relay(one: SocketStream, other: SocketStream) -> None:
@@ -42,6 +43,7 @@ class Pair:
 
     def relay(self) -> None:
         """Runs one way here and the other way in a greenlet of its own."""
+        Wakeup(get_hub())  # refuses a hub that has died before a greenlet is left in it
         back = gevent.spawn(self._pass_on, self._other, self._one)
         try:
             self._pass_on(self._one, self._other)

@@ -1,21 +1,36 @@
-"""What becomes of streams whose hub is destroyed, whose thread ends, and whose interpreter exits: no hang, no crash, no traceback."""
+"""What becomes of streams whose hub is destroyed or has died, whose thread ends, and whose interpreter exits: no hang, no crash, no traceback."""
 
 import contextlib
 import socket
+import ssl
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import gevent
+import greenlet
 import pytest
 from command_line import LIMIT, run
 from pairs import open_descriptor
 from servers import Certificates
 
-from geventstreams import SocketStream, StreamError, WaitSet, wait_for_input_streams
+from geventstreams import (
+    SocketStream,
+    SocketStreamServer,
+    StreamError,
+    WaitSet,
+    makefile,
+    noticed_socket_stream,
+    open_tcp_stream,
+    process_wait,
+    tcp_connect,
+    wait_for_input_streams,
+)
+from geventstreams.relay import relay
 from geventstreams.testing.claims import outcome
 
 EXAMPLES = Path(__file__).resolve().parent.parent / "examples"
@@ -74,6 +89,115 @@ def test_a_destroyed_hub_is_a_clear_error(name: str, loop_too: bool, used: bool)
     assert "destroyed" in str(said)
     assert closed is None or isinstance(closed, StreamError), closed
     assert gone
+
+
+class Died(Exception):
+    """What ends a hub's greenlet."""
+
+
+def kill_hub() -> None:
+    """End the greenlet of this thread's hub, as a signal handler that raises in its own code can."""
+    hub = gevent.get_hub()
+    outcome(hub.switch)  # it runs out of work, and is in its own code then, not in a callback's
+    assert isinstance(outcome(hub.throw, Died), Died)
+    assert hub.dead
+
+
+def noticed(stream: SocketStream) -> None:
+    """Wait for a condition within the notice of a stream."""
+    with noticed_socket_stream(stream):
+        process_wait("for ever", lambda: False)
+
+
+def in_turn(stream: SocketStream) -> None:
+    """Wait for a writer that holds the stream."""
+    greenlet.greenlet(lambda: outcome(stream.flush)).switch()
+    stream.write(b"behind it")
+    stream.flush()
+
+
+def in_file(call: Callable[[Any], Any], mode: str, buffering: int | None = None) -> Callable[[SocketStream, WaitSet], Any]:
+    """A call on a file of makefile on a connection of its own, which stays open."""
+
+    def use(_stream: SocketStream, _members: WaitSet) -> Any:
+        near, far = socket.socketpair()
+        with near, far, makefile(near, mode, buffering) as file:
+            return call(file)
+
+    return use
+
+
+def accepting(_stream: SocketStream, _members: WaitSet) -> None:
+    """Start a server."""
+    server = SocketStreamServer(("127.0.0.1", 0), lambda stream, address: None)
+    try:
+        server.start()
+    finally:
+        server.close()
+
+
+def called_back(_stream: SocketStream, _members: WaitSet) -> None:
+    """Begin to connect."""
+    tcp_connect("127.0.0.1", 1, lambda *_: None, lambda *_: None)
+
+
+def related(stream: SocketStream, _members: WaitSet) -> None:
+    """Relay to another connection."""
+    near, far = socket.socketpair()
+    with far, SocketStream(near) as other:
+        relay(stream, other)
+
+
+DEAD_CALLS: dict[str, Callable[[SocketStream, WaitSet], Any]] = {
+    **CALLS, "noticed_socket_stream": lambda stream, members: noticed(stream),
+    "process_wait": lambda stream, members: process_wait("for ever", lambda: False),
+    "writers in a queue": lambda stream, members: in_turn(stream), "readline of a file": in_file(lambda file: file.readline(), "rb"),
+    "read of a raw file": in_file(lambda file: file.read(1), "rb", 0), "write to a file": in_file(lambda file: file.write(bytes(10**7)), "wb"),
+    "a text file": in_file(lambda file: file.readline(), "r"), "server": accepting, "tcp_connect": called_back,
+    "open_tcp_stream": lambda stream, members: open_tcp_stream("127.0.0.1", 1), "relay": related,
+    "attach_ssl": lambda stream, members: stream.attach_ssl(ssl.create_default_context(), "client", tlsext_host_name="localhost"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("where", ["the main greenlet", "another greenlet"])
+@pytest.mark.parametrize("used", [False, True], ids=["fresh", "used"])
+@pytest.mark.parametrize("name", DEAD_CALLS)
+def test_a_hub_that_has_died_is_a_clear_error(name: str, used: bool, where: str) -> None:
+    """A call that would wait on a hub whose greenlet has ended is a StreamError that says so, in no time, and the stream can be closed."""
+
+    def go() -> tuple[Any, Any, bool, float]:
+        near, far = socket.socketpair()
+        near.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
+        with far:
+            members = WaitSet()
+            stream = SocketStream(near, linger_timeout=0.1)
+            members.add(stream)
+            if used:  # watchers and timers are there, some of them armed
+                stream.read_timeout = stream.write_timeout = 0.01
+                outcome(stream.read, 1)
+                members.wait(0.01)
+                stream.read_timeout = stream.write_timeout = None
+            if name != "attach_ssl":
+                stream.write(bytes(60_000))
+            number = stream.fileno()
+            kill_hub()
+            before = time.thread_time()
+            if where == "the main greenlet":
+                said = outcome(DEAD_CALLS[name], stream, members)
+            else:
+                told: list[Any] = []
+                greenlet.greenlet(lambda: told.append(outcome(DEAD_CALLS[name], stream, members))).switch()
+                said = told[0] if told else None
+            closed = outcome(stream.close)
+            return said, closed, stream.closed and not open_descriptor(number), time.thread_time() - before
+
+    said, closed, gone, seconds = in_a_thread(go)
+    assert isinstance(said, StreamError), said
+    assert "hub" in str(said)
+    assert "died" in str(said)
+    assert closed is None or isinstance(closed, StreamError), closed
+    assert gone
+    assert seconds < 1
 
 
 # The end of the interpreter.
