@@ -289,6 +289,7 @@ class BufferedStream(Conduit):
         else:
             if self._output_pass != PROCESS.number:
                 self._refuse_write()
+            self.accepted = 0
             view = arguments.octets("data", data)
             count = len(view)
             self._put(view, count)

@@ -343,6 +343,7 @@ class LispStream(BufferedStream):
 
     def write_char(self, character: str) -> str:
         """Writes one character and returns it."""
+        self.accepted = 0
         if not isinstance(character, str) or len(character) != 1:
             raise TypeError(f"character must be a string of length 1, not {character!r}")
         self.write(self._encoding.encode(character))
@@ -350,11 +351,13 @@ class LispStream(BufferedStream):
 
     def write_string(self, string: str, start: int = 0, end: int | None = None) -> str:
         """Writes `string[start:end]`, checked whole before anything is accepted, and returns `string`."""
+        self.accepted = 0
         self.write(self._encoding.encode(self._part(string, start, end)))
         return string
 
     def write_line(self, string: str, start: int = 0, end: int | None = None) -> str:
         """The same with a newline behind it, as one write."""
+        self.accepted = 0
         self.write(self._encoding.encode(self._part(string, start, end)) + self._encoding.newline)
         return string
 
@@ -366,6 +369,7 @@ class LispStream(BufferedStream):
 
     def write_byte(self, n: int) -> int:
         """Writes one integer of the binary element type and returns it."""
+        self.accepted = 0
         if self._output_pass != PROCESS.number:
             self._refuse_output()
         if not self._is_binary:
@@ -378,6 +382,7 @@ class LispStream(BufferedStream):
     def write_sequence(self, seq: Any, start: int = 0, end: int | None = None) -> Any:
         """Writes `seq[start:end]` (bytes-like, a string, an array, a list of integers or of characters), checked whole before anything is
         accepted, and returns `seq`."""
+        self.accepted = 0
         if self._output_pass != PROCESS.number:
             self._refuse_output()
         whole = end is None and type(start) is int and start == 0

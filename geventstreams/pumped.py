@@ -141,8 +141,10 @@ class PumpedStream(SecurableStream):
 
     def _put(self, data: Any, count: int) -> None:
         if self._output_pass != PROCESS.number:
-            self._refuse_output()
+            self._refuse_write()
+        self.accepted = 0
         self.enqueue(data, count)
+        self.accepted = count
 
     def send_before_wait(self) -> None:
         """Sends what was written, as far as that needs no waiting."""

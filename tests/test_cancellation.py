@@ -5,6 +5,7 @@ import signal
 import socket
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from random import Random
@@ -259,6 +260,68 @@ def test_signal_handlers_that_raise_cost_no_octet(pairs: Pairs, socket_kind: str
     sender.join()
     assert got == data
     assert struck > 5
+
+
+WRITES: dict[str, tuple[Callable[[Any], Any], int]] = {
+    "write": (lambda stream: stream.write(b"four"), 4), "a bytearray": (lambda stream: stream.write(bytearray(b"four")), 4),
+    "write_string": (lambda stream: stream.write_string("four"), 4), "write_line": (lambda stream: stream.write_line("one"), 4),
+    "write_char": (lambda stream: stream.write_char("x"), 1), "terpri": (lambda stream: stream.terpri(), 1),
+    "write_sequence": (lambda stream: stream.write_sequence([1, 2]), 2), "write_byte": (lambda stream: stream.write_byte(1), 1),
+    "a long one": (lambda stream: stream.write(bytes(20_000)), 20_000),
+}  # fmt: skip
+REFUSED: dict[str, Callable[[Any], Any]] = {
+    "write": lambda stream: stream.write("text"), "write_string": lambda stream: stream.write_string("\u20ac"),
+    "write_line": lambda stream: stream.write_line("\u20ac"), "write_char": lambda stream: stream.write_char("\u20ac"),
+    "write_sequence": lambda stream: stream.write_sequence([256]), "write_byte": lambda stream: stream.write_byte(256),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("refused", REFUSED)
+@pytest.mark.parametrize("accepted", WRITES)
+def test_accepted_is_of_the_last_write(accepted: str, refused: str) -> None:
+    """`accepted` is right when a write returns, so also for a caller whom a signal handler's exception keeps from the return value."""
+    near, _far = memory_pair()
+    stream = LispStream(near, element_type=bytes)
+    call, count = WRITES[accepted]
+    for _ in range(2):
+        call(stream)
+        assert stream.accepted == count
+        assert outcome(REFUSED[refused], stream) is not None
+        assert stream.accepted == 0
+    stream.close()
+
+
+def test_a_handler_that_raises_behind_a_write_doubles_nothing(pairs: Pairs, socket_kind: str) -> None:
+    """After a handler that raised right behind a small write `accepted` says whether to write again: each message arrives once."""
+    stream, peer = pairs.streams(socket_kind)
+    reader = gevent.spawn(peer.read)
+    struck = 0
+
+    def handler(_number: int, frame: FrameType | None) -> None:
+        nonlocal struck
+        if frame is not None and frame.f_code is write.__code__ and frame.f_lineno == line:
+            struck += 1
+            raise Interrupt
+
+    def write() -> None:
+        stream.write(message)
+
+    line = write.__code__.co_firstlineno + 1
+    number, limit = 0, time.monotonic() + 20
+    with signals(handler):
+        while number < 100_000 or (geventstreams.compiled and struck < 20 and time.monotonic() < limit):
+            message = b"%d\n" % number
+            try:
+                write()
+            except Interrupt:
+                if not stream.accepted:
+                    continue
+            number += 1
+            if number % 1000 == 0:
+                stream.flush()
+    stream.close()
+    assert reader.get(timeout=20) == b"".join(b"%d\n" % each for each in range(number))
+    assert struck >= 20 or not geventstreams.compiled
 
 
 def test_signals_that_do_not_raise_do_nothing(pairs: Pairs, socket_kind: str) -> None:

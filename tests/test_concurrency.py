@@ -424,8 +424,9 @@ def test_a_forked_child_cannot_use_the_parents_stream(pairs: Pairs, socket_kind:
             stream.listen, lambda: stream.readinto(bytearray(1)), stream.read_char, lambda: stream.write_string(""),
             stream.force_output, stream.send_eof, lambda: stream.shutdown("io"), stream.clear_output, stream.clear_input,
             lambda: stream.replace_socket(None), lambda: stream.socket, stream.__enter__, lambda: next(stream),
-            lambda: wait_for_input_streams([stream]), lambda: wait_for_input_streams([stream], timeout=0), lambda: WaitSet([stream]).wait(),
-            lambda: members.wait(0), lambda: noticed(stream), lambda: iter(stream), stream.isatty, stream.makefile, stream.read_byte, lambda: stream.write_sequence(b""),
+            lambda: wait_for_input_streams([stream]), lambda: wait_for_input_streams([stream], timeout=0),
+            lambda: WaitSet([stream]).wait(), lambda: members.wait(0), lambda: noticed(stream), lambda: iter(stream), stream.isatty,
+            stream.makefile, stream.read_byte, lambda: stream.write_sequence(b""),
         ]  # fmt: skip
         for call in calls:
             said = outcome(call)

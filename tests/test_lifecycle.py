@@ -1,4 +1,4 @@
-"""What becomes of streams whose hub is destroyed or has died, whose thread ends, and whose interpreter exits: no hang, no crash, no traceback."""
+"""What becomes of streams whose hub is destroyed or has died, whose thread ends, whose interpreter exits: no hang, no crash."""
 
 import contextlib
 import socket
@@ -152,7 +152,8 @@ DEAD_CALLS: dict[str, Callable[[SocketStream, WaitSet], Any]] = {
     **CALLS, "noticed_socket_stream": lambda stream, members: noticed(stream),
     "process_wait": lambda stream, members: process_wait("for ever", lambda: False),
     "writers in a queue": lambda stream, members: in_turn(stream), "readline of a file": in_file(lambda file: file.readline(), "rb"),
-    "read of a raw file": in_file(lambda file: file.read(1), "rb", 0), "write to a file": in_file(lambda file: file.write(bytes(10**7)), "wb"),
+    "read of a raw file": in_file(lambda file: file.read(1), "rb", 0),
+    "write to a file": in_file(lambda file: file.write(bytes(10**7)), "wb"),
     "a text file": in_file(lambda file: file.readline(), "r"), "server": accepting, "tcp_connect": called_back,
     "open_tcp_stream": lambda stream, members: open_tcp_stream("127.0.0.1", 1), "relay": related,
     "attach_ssl": lambda stream, members: stream.attach_ssl(ssl.create_default_context(), "client", tlsext_host_name="localhost"),
