@@ -12,6 +12,8 @@ from servers import Certificates
 from campaigns import system_calls
 from campaigns.characters import ENCODINGS, read_characters
 from campaigns.ends import Ends
+from campaigns.forks import fork_often
+from campaigns.hubs import outlive_hubs
 from campaigns.leaks import connect_and_close
 from campaigns.machine import make_up
 from campaigns.proxy_headers import read_headers
@@ -103,6 +105,14 @@ def _long_leaks(kit: Kit, tally: Tally) -> None:
     _leaks(kit, tally, 100_000, 20_000)
 
 
+def _forks(kit: Kit, tally: Tally) -> None:
+    fork_often(tally, kit.narrow, 200)
+
+
+def _hubs(kit: Kit, tally: Tally) -> None:
+    outlive_hubs(tally, kit.narrow, 200)
+
+
 Campaign = Callable[[Kit, Tally], None]
 
 SHORT: dict[str, Campaign] = {
@@ -116,6 +126,8 @@ SHORT: dict[str, Campaign] = {
     "PROXY headers": _proxy_headers,
     "TLS records": _tls_records,
     "leaks": _leaks,
+    "forks": _forks,
+    "hubs that die": _hubs,
 }
 
 ONCE: dict[str, Campaign] = {"system calls": _every_system_call, "leaks": _long_leaks}

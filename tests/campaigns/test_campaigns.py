@@ -13,7 +13,8 @@ from campaigns.tally import Tally
 LEAST = {"reading": 1_000_000, "writing": 130_000, "characters": 100_000, "PROXY headers": 5_000}
 """Operations without which a campaign has not taken place."""
 
-LEAST_FAULTS = {"reading with faults": 50_000, "writing with faults": 5_000, "TLS records": 500, "system calls": 200}
+LEAST_FAULTS = {"reading with faults": 50_000, "writing with faults": 5_000, "TLS records": 500, "system calls": 200, "forks": 200,
+                "hubs that die": 200}
 """The same of disturbances: half of what there usually are and less, since the system has a say in how often a stream waits."""
 
 

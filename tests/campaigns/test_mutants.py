@@ -3,8 +3,10 @@
 A mutant is put where it works in both builds: between stream and transport, or into a subclass.
 """
 
+import contextlib
 import os
 import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -15,6 +17,8 @@ from servers import Certificates
 
 from campaigns import system_calls, tally
 from campaigns.characters import read_characters
+from campaigns.forks import fork_often
+from campaigns.hubs import outlive_hubs
 from campaigns.leaks import connect_and_close
 from campaigns.machine import make_up
 from campaigns.proxy_headers import read_headers
@@ -23,6 +27,7 @@ from campaigns.runs import RATE, Kit
 from campaigns.tally import tallied
 from campaigns.tls_records import change_records
 from campaigns.writing import write
+from geventstreams.errors import StreamError
 from geventstreams.limits import ENDED, WOULD_WAIT
 from geventstreams.lisp import LispStream
 from geventstreams.proxy_protocol import ProxyError, read_proxy
@@ -290,6 +295,82 @@ def test_mutated_headers_find_a_careless_reader(kit: Kit, reader: Any) -> None:
 def test_changed_records_find_a_truncation_that_is_hidden(kit: Kit, version: str) -> None:
     """A stream that takes a connection that was cut off for one that has ended is found."""
     finds(change_records, kit.ends, version, 2000, allow_truncation=True)
+
+
+# Forks, and hubs that die.
+
+
+class TakesInTheChild(TransportOver):
+    """What has waited in the parent takes its input in the child, too."""
+
+    def wait_input(self, limit: float) -> bool:
+        try:
+            return TransportOver.wait_input(self, limit)
+        except StreamError:
+            os.read(self.below.fileno(), 65536)
+            raise
+
+
+class SendsInTheChild(TransportOver):
+    """What has waited in the parent sends in the child, too."""
+
+    def __init__(self, transport: Any) -> None:
+        TransportOver.__init__(self, transport)
+        self.process = os.getpid()
+
+    def wait_input(self, limit: float) -> bool:
+        try:
+            return TransportOver.wait_input(self, limit)
+        except StreamError:
+            if self.process != os.getpid():
+                with contextlib.suppress(BlockingIOError):
+                    os.write(self.below.fileno(), b"again")
+            raise
+
+
+class ReadsOnInTheChild(TransportOver):
+    """A wait that ends in the child does so without an error."""
+
+    def wait_input(self, limit: float) -> bool:
+        try:
+            return TransportOver.wait_input(self, limit)
+        except StreamError:
+            raise gevent.GreenletExit from None
+
+
+@pytest.mark.parametrize("flaw", [TakesInTheChild, SendsInTheChild, ReadsOnInTheChild])
+def test_forks_find_a_flaw(kit: Kit, flaw: Any) -> None:
+    """A byte that the child takes or sends, and a wait there that is no StreamError, are found."""
+    finds(fork_often, kit.narrow, 20, flaw=flaw)
+
+
+class TriesAgain(LispStream):
+    """Takes a hub that has died for one that was woken for nothing."""
+
+    def read_exactly(self, n: int) -> bytes:
+        limit = time.monotonic() + 2
+        while True:
+            try:
+                return LispStream.read_exactly(self, n)
+            except StreamError:
+                if time.monotonic() > limit:
+                    raise
+
+
+class FindsTheEnd(LispStream):
+    """Takes a hub that has died for the end of the input."""
+
+    def readline(self, size: int | None = -1) -> bytes:
+        try:
+            return LispStream.readline(self, size)
+        except StreamError:
+            return b""
+
+
+@pytest.mark.parametrize("make", [TriesAgain, FindsTheEnd])
+def test_hubs_that_die_find_a_careless_stream(kit: Kit, make: Any) -> None:
+    """A call that spins in a hub that has died, and one that hides it, are found."""
+    finds(outlive_hubs, kit.narrow, 50, make=make)
 
 
 # Leaks.

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 KINDS = ("TCP", "Unix", "TLS 1.2", "TLS 1.3", "memory")
 TCP = ("TCP",)
+UNIX = ("Unix",)
 LOCAL = ("TCP", "Unix")
 TLS = ("TLS 1.2", "TLS 1.3")
 TLS13 = ("TLS 1.3",)
@@ -129,6 +130,20 @@ CONCURRENCY = section(
      ["test_concurrency.test_a_forked_child_cannot_use_the_parents_stream",
       "test_concurrency.test_a_forked_child_sends_and_shuts_nothing over TCP",
       "test_tls_faults.test_a_forked_child_says_nothing"]),
+    ("fork-waiting", ("a fork while greenlets read, write, flush, close, shake hands, wait for several, relay, and the child's hub runs: "
+                      "StreamError there, +0/-0 octets in the parent"), SOCKETS,
+     ["test_forks.test_a_reader_that_waits_takes_nothing_in_the_child", "test_forks.test_a_writer_that_waits_sends_nothing_in_the_child",
+      "test_forks.test_a_relay_belongs_to_the_parent", "test_forks.test_a_handshake_belongs_to_the_parent"]),
+    ("fork-sending", "a fork with output that the hub is sending: the parent sends it, once", SOCKETS,
+     ["test_forks.test_output_that_the_hub_sends_is_sent_once"]),
+    ("fork-serving", "a fork with a client in the listener's queue, and with one that was accepted: the parent serves both", TCP,
+     ["test_forks.test_the_copy_of_a_server_accepts_nobody over TCP",
+      "test_forks.test_a_client_that_was_accepted_is_the_parents over TCP",
+      "test_forks.test_nobody_is_called_back_in_the_child over TCP"]),
+    ("fork-files", "a fork while greenlets read and write files of `makefile`: StreamError in the child, and the parent's go on", LOCAL,
+     ["test_forks.test_files_take_and_send_nothing_in_the_child"]),
+    ("dead-hub", "a hub that has died: StreamError from every call that would wait, in no time, and the stream closes", UNIX,
+     ["test_lifecycle.test_a_hub_that_has_died_is_a_clear_error over Unix"]),
     ("flood", "a flooding peer beside a ticker of 1 ms: no gap above 20 ms", KINDS,
      ["test_concurrency.test_a_flood_does_not_keep_others_from_running"]),
     ("flood-throughput", "letting others run costs at most 5 % of the throughput", MEMORY,
@@ -228,6 +243,10 @@ FUZZ = section(
     ("fuzz-characters", "characters of all encodings against `codecs`", MEMORY, [f"{CAMPAIGN}[characters] over memory"]),
     ("fuzz-system-calls", ("system calls that fail, each k-th of the first 200 with each error (every ninth in the short run): no hang, "
                            "one close for each descriptor"), ("TCP", "TLS 1.3"), [f"{CAMPAIGN}[system calls] over TCP, TLS 1.3"]),
+    ("fuzz-forks", "200 forks while greenlets read and write and output is sent in the background: nothing lost or doubled", SOCKETS,
+     [f"{CAMPAIGN}[forks] over TCP, Unix, TLS 1.2, TLS 1.3"]),
+    ("fuzz-hubs", "200 hubs that die, 2,000 random calls in them: StreamError in no time, and what had arrived is still there", KINDS,
+     [f"{CAMPAIGN}[hubs that die]{EVERYWHERE}"]),
 )
 
 LEAKS = section(
