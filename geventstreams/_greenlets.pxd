@@ -3,10 +3,35 @@
 cdef extern from *:
     """
     #include <greenlet/greenlet.h>
-    static inline int geventstreams_has_greenlet(void) {
-        if (_PyGreenlet_API == NULL)
+
+    /* Classes of gevent without hooks, whose attributes nobody can change; NULL where gevent's are not compiled. */
+    static PyTypeObject *geventstreams_greenlet = NULL, *geventstreams_raw_greenlet = NULL, *geventstreams_hub = NULL;
+    static PyObject *geventstreams_switch_name, *geventstreams_switch_out_name;
+
+    static PyTypeObject *geventstreams_class(const char *module_name, const char *name, int is_fixed) {
+        PyObject *module = PyImport_ImportModule(module_name), *found;
+        if (module == NULL)
+            return NULL;
+        found = PyObject_GetAttrString(module, name);
+        Py_DECREF(module);
+        if (found != NULL && (!PyType_Check(found) || (is_fixed && (((PyTypeObject *)found)->tp_flags & Py_TPFLAGS_HEAPTYPE))))
+            Py_CLEAR(found);
+        return (PyTypeObject *)found;
+    }
+    static int geventstreams_import_greenlet(void) {
+        geventstreams_switch_name = PyUnicode_InternFromString("switch");
+        geventstreams_switch_out_name = PyUnicode_InternFromString("switch_out");
+        geventstreams_greenlet = geventstreams_class("gevent", "Greenlet", 1);
+        if (!PyErr_Occurred())
+            geventstreams_raw_greenlet = geventstreams_class("gevent._greenlet_primitives", "TrackedRawGreenlet", 1);
+        if (!PyErr_Occurred())
+            geventstreams_hub = geventstreams_class("gevent.hub", "Hub", 0);
+        if (!PyErr_Occurred())
             PyGreenlet_Import();
         return _PyGreenlet_API != NULL;
+    }
+    static inline int geventstreams_has_greenlet(void) {
+        return _PyGreenlet_API != NULL || geventstreams_import_greenlet();
     }
     static inline PyObject *geventstreams_current(void) {
         return geventstreams_has_greenlet() ? (PyObject *)PyGreenlet_GetCurrent() : NULL;
@@ -17,10 +42,27 @@ cdef extern from *:
     static inline int geventstreams_has_died(PyObject *hub) {
         return geventstreams_has_greenlet() && !PyGreenlet_ACTIVE((PyGreenlet *)hub) && PyGreenlet_STARTED((PyGreenlet *)hub);
     }
+    /* Whether neither the class of a greenlet nor the greenlet itself has this hook, as far as can be told at once. */
+    static inline int geventstreams_has_no_hook(PyObject *greenlet, PyObject *name) {
+        PyTypeObject *kind = Py_TYPE(greenlet);
+        PyObject *own;
+        if (kind != geventstreams_greenlet && kind != &PyGreenlet_Type && kind != geventstreams_raw_greenlet)
+            return 0;
+        own = ((PyGreenlet *)greenlet)->dict; /* a gevent.Greenlet keeps its function there, and nearly always nothing else */
+        return own == NULL || (kind == geventstreams_greenlet && PyDict_GET_SIZE(own) == 1) || !PyDict_Contains(own, name);
+    }
+    static inline int geventstreams_leaves_plainly(PyObject *greenlet, PyObject *hub) {
+        return Py_TYPE(hub) == geventstreams_hub && geventstreams_has_no_hook(greenlet, geventstreams_switch_out_name);
+    }
+    static inline int geventstreams_resumes_plainly(PyObject *greenlet) {
+        return geventstreams_has_no_hook(greenlet, geventstreams_switch_name);
+    }
     """
     bint geventstreams_has_died(object hub) noexcept
     object geventstreams_current()
     object geventstreams_switch(object greenlet)
+    bint geventstreams_leaves_plainly(object greenlet, object hub)
+    bint geventstreams_resumes_plainly(object greenlet)
 
 
 cdef inline object current():
@@ -31,6 +73,17 @@ cdef inline bint has_died(object hub) noexcept:
     return geventstreams_has_died(hub)
 
 
-cdef inline int switch(object greenlet) except -1:
-    geventstreams_switch(greenlet)
+cdef inline int leave(object greenlet, object hub) except -1:
+    if geventstreams_leaves_plainly(greenlet, hub):
+        geventstreams_switch(hub)
+    else:
+        hub.switch()
+    return 0
+
+
+cdef inline int resume(object greenlet) except -1:
+    if geventstreams_resumes_plainly(greenlet):
+        geventstreams_switch(greenlet)
+    else:
+        greenlet.switch()
     return 0

@@ -1,14 +1,19 @@
-"""The calls of greenlet that every wait makes.
+"""The calls of greenlet that every wait makes, with the hooks that gevent calls round its own waits.
 
-Rule for the next editor: all have C twins in `_greenlets.pxd`, which call greenlet's C API; a hub is switched to as any other greenlet.
+gevent's hub calls `switch_out()` of the greenlet that leaves, where its class has one, and resumes a greenlet by its own `switch()`, which a
+class may override (`gevent.backdoor` does both). `leave` and `resume` do the same.
+
+Rule for the next editor: all have C twins in `_greenlets.pxd`, which call greenlet's C API. `leave` and `resume` may skip the lookup of
+hooks only for greenlets and hubs of classes that are known to have none.
 """
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Callable
 from typing import Any
 
-from greenlet import getcurrent, greenlet
+from greenlet import getcurrent
 
 current = getcurrent
 
@@ -18,5 +23,10 @@ def has_died(hub: Any) -> bool:
     return bool(hub.dead)
 
 
-switch: Callable[[Any], Any] = greenlet.switch
-"""Runs another greenlet until somebody switches back, with whatever result; an error that is thrown here comes out."""
+def leave(greenlet: Any, hub: Any) -> None:
+    """Switch from `greenlet`, the current one, to its hub, until it is resumed. An error that is thrown into it is raised here."""
+    hub.switch()
+
+
+resume: Callable[[Any], object] = operator.methodcaller("switch")
+"""Switch to a greenlet that waits."""

@@ -140,7 +140,7 @@ class Wakeup:
             while not (self.fired or self.expired):
                 if _greenlets.has_died(self.hub):
                     self.refuse()
-                _greenlets.switch(self.hub)
+                _greenlets.leave(current, self.hub)
                 if self.process != PROCESS.number:
                     self.refuse()
         finally:
@@ -193,7 +193,7 @@ class Wakeup:
             self._tell()
         if self.waiter is not None:
             self.fired = True
-            _greenlets.switch(self.waiter)
+            _greenlets.resume(self.waiter)
 
     def _tell(self) -> None:
         if self.listeners is not None:
@@ -202,7 +202,7 @@ class Wakeup:
 
     def _resume(self) -> None:
         if self.waiter is not None:
-            _greenlets.switch(self.waiter)
+            _greenlets.resume(self.waiter)
 
     # The watcher.
 
