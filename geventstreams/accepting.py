@@ -19,7 +19,7 @@ import geventstreams._system as _system
 from geventstreams.connected import Connected
 from geventstreams.errors import StreamError
 from geventstreams.process import PROCESS, inherited
-from geventstreams.transport import Wakeup, address_name
+from geventstreams.transport import Wakeup, address_name, hold_of
 
 _READ = 1
 _Socket = _system.original(sockets, "socket")
@@ -106,6 +106,7 @@ class Listener:
     """A listening socket, whose owner closes it: `arrived` is called from the hub while clients wait in its queue."""
 
     def __init__(self, hub: Hub, socket: Any, arrived: Callable[[], object]) -> None:
+        self.hold = hold_of(hub)
         self._descriptor: int = socket.fileno()
         self._arrivals = Wakeup(hub, self._descriptor, _READ)  # first: it refuses a hub that cannot call anybody
         self._loop = hub.loop
@@ -126,6 +127,11 @@ class Listener:
             return self._door.accept_descriptor()
         except BlockingIOError:
             return None
+
+    def refuse_thread(self) -> None:
+        """Raise StreamError where the hub is another thread's, before its loop is touched; not once that thread has ended."""
+        if not self.hold.may_use_loop():
+            raise StreamError("this server belongs to the hub of another thread")
 
     # When to call.
 

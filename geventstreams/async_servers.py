@@ -52,6 +52,7 @@ class AsyncServer:
         self._reported = 0.0
         self._hub = get_hub()
         self._listener: Listener | None = Listener(self._hub, socket, self._accept)
+        self._listener.hold.tell_end_to(self)
         self._listener.start()
 
     @property
@@ -76,12 +77,18 @@ class AsyncServer:
 
     def close(self) -> None:
         """Accepts no more; the connections go on. A second call does nothing."""
+        if self._listener is not None:
+            self._listener.refuse_thread()
         listener, self._listener = self._listener, None
         if listener is not None:
             listener.close()
             if self._path is not None:
                 self._path.remove()
             self._socket.close()
+
+    def thread_has_ended(self) -> None:
+        """Nothing accepts here any more: the listener is closed."""
+        self.close()
 
     def __enter__(self) -> AsyncServer:
         return self

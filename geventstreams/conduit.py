@@ -39,7 +39,7 @@ from geventstreams.errors import (
 )
 from geventstreams.limits import BLOCK, NEVER, NO_TAIL, WOULD_WAIT
 from geventstreams.process import NO_PASS, PROCESS
-from geventstreams.transport import Transport, Wakeup
+from geventstreams.transport import OTHER_THREAD, Transport, Wakeup, hold_of
 from geventstreams.turn import Turn
 from geventstreams.yielding import go_round, let_ready_run
 
@@ -132,7 +132,15 @@ class Conduit(BinaryFile):
 
     def _refuse_thread(self) -> None:
         if self._thread != _system.thread_id():
-            raise StreamError("this stream belongs to the hub of another thread", stream=self)
+            raise StreamError(OTHER_THREAD, stream=self)
+
+    def refuse_thread(self) -> None:
+        """Raises StreamError where this stream is another thread's."""
+        self._refuse_thread()
+
+    def _is_left(self) -> bool:
+        """Whether it is another thread's, which has ended: nothing runs its hub, and all that can be done is to close it."""
+        return self._thread != _system.thread_id() and hold_of(self._hub).ended
 
     # Input.
 
@@ -402,8 +410,7 @@ class Conduit(BinaryFile):
             self.output.put(rest, 0, len(rest))
 
     def _take_turn(self) -> None:
-        if self._turn.holder is not None:
-            self._refuse_thread()
+        self._refuse_thread()
         taken = self._turn.take(self._hub, self._write_limit)
         if self._closed or self._birth_pass != PROCESS.number:
             if taken:
@@ -610,7 +617,8 @@ class Conduit(BinaryFile):
 
         The flush is limited by `write_timeout`, or by `linger_timeout` where that is None; one that fails is raised afterwards, once,
         with `.unsent`. Whoever waits in the stream gets StreamClosed. With `abort` nothing is sent and the peer sees a reset. A second
-        call returns at once; with `abort` it ends the first.
+        call returns at once; with `abort` it ends the first. In another thread, once the stream's own has ended, what needs no waiting is
+        sent and the rest dropped.
         """
         if self._closed:
             if abort and self._closer is not None:
@@ -621,7 +629,8 @@ class Conduit(BinaryFile):
             self._closed = True
             self._transport.forsake()
             return
-        self._refuse_thread()
+        if not self._is_left():
+            self._refuse_thread()
         self._closed = True
         self._renew_passes()
         self._close_all(abort)
@@ -639,7 +648,8 @@ class Conduit(BinaryFile):
             self._tell_listeners()
             if not abort:
                 self._closer = _greenlets.current()
-                failed = self._close_in_hub() if self._closer is self._hub else self._close_orderly(crowded)
+                may_wait = self._closer is not self._hub and self._thread == _system.thread_id()
+                failed = self._close_orderly(crowded) if may_wait else self._close_in_hub()
         except StreamError as error:
             self._complete(error)
             raise
@@ -650,7 +660,7 @@ class Conduit(BinaryFile):
             self.output.clear()
 
     def _close_in_hub(self) -> bool:
-        """Sends what needs no waiting: whether something is left over."""
+        """Sends what needs no waiting, where nothing can wait: whether something is left over."""
         self._send_before_closing()
         if not self._is_writable or self._broken:
             return False
@@ -690,7 +700,7 @@ class Conduit(BinaryFile):
         self._closed = True
         if self._birth_pass != PROCESS.number:
             self._transport.forsake()
-        elif self._thread == _system.thread_id():
+        elif self._thread == _system.thread_id() or self._is_left():
             self._stop_background()
             self._send_before_closing()
             self._transport.close()

@@ -2,7 +2,7 @@ cimport cython
 
 cimport geventstreams._system as _system
 from geventstreams.pumped cimport Connection, PumpedStream
-from geventstreams.transport cimport Transport, Wakeup
+from geventstreams.transport cimport HubHold, Transport, Wakeup
 
 cdef double NEVER
 cdef Py_ssize_t WOULD_WAIT
@@ -19,7 +19,9 @@ cdef class Outbox:
 
 
 cdef class SendingConnection(Connection):
+    cdef object __weakref__
     cdef object _hub
+    cdef HubHold _hold
     cdef unsigned long _thread
     cdef Outbox _outbox
     cdef Transport _transport

@@ -19,7 +19,7 @@ from geventstreams.closing import linger
 from geventstreams.errors import StreamClosed, StreamError, WriteTimeout, from_system, noted, renewed
 from geventstreams.limits import NEVER, WOULD_WAIT
 from geventstreams.pumped import Connection, PumpedStream
-from geventstreams.transport import Transport, Wakeup
+from geventstreams.transport import Transport, Wakeup, hold_of
 
 CONNECTING = 0
 OPEN = 1
@@ -64,6 +64,8 @@ class SendingConnection(Connection):
         self._hub = get_hub()
         self._thread = _system.thread_id()
         self._outbox = outbox_of(self._hub)
+        self._hold = hold_of(self._hub)
+        self._hold.tell_end_to(self)
         self._transport = transport
         self._stream: PumpedStream = None  # type: ignore[assignment]  # `accept` sets it before anybody sees it
         self._phase = CONNECTING
@@ -234,12 +236,16 @@ class SendingConnection(Connection):
         """Closes the connection and returns at once: what was written arrives, then the end; with `force` the peer sees a reset.
 
         Nothing more is called back, but for the event of output that could not be delivered. A second call does nothing; with `force`
-        it ends the first.
+        it ends the first. In another thread, once the connection's own has ended, nothing more can be sent: output that is unsent is
+        dropped, and the peer sees a reset.
         """
         if self._phase == CLOSED:
             return
         if not self._stream.is_of_this_process():
             self._forsake()
+            return
+        if self._hold.ended:
+            self.thread_has_ended()
             return
         self._refuse_thread()
         self._stream.part(False)
@@ -299,6 +305,12 @@ class SendingConnection(Connection):
         finally:
             self._sender = None
             self._drop(False)
+
+    def thread_has_ended(self) -> None:
+        """Nothing runs this connection any more: it is closed at once."""
+        if self._phase != CLOSED:
+            self._stream.part(False)
+            self._drop(self._stream.held() > 0)
 
     def _drop(self, abort: bool) -> None:
         """Lets go of everything."""

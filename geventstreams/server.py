@@ -134,14 +134,17 @@ class SocketStreamServer(StreamServer):  # type: ignore[misc]  # gevent has no t
             if self.closed:
                 raise StreamClosed("this server does not listen")
             self._listener = Listener(get_hub(), self.socket, self._accept_clients)
+            self._listener.hold.tell_end_to(self)
         return self._listener
 
     def start_accepting(self) -> None:
         """Accepts clients from now on."""
+        self.refuse_thread()
         self._listening().start()
 
     def stop_accepting(self) -> None:
         """Accepts nobody until `start_accepting()`; clients wait in the queue."""
+        self.refuse_thread()
         if self._listener is not None:
             self._listener.stop()
 
@@ -325,6 +328,7 @@ class SocketStreamServer(StreamServer):  # type: ignore[misc]  # gevent has no t
 
     def close(self) -> None:
         """Closes the listener. Connections go on."""
+        self.refuse_thread()
         listener, self._listener = self._listener, None
         if listener is not None:
             listener.close()
@@ -332,6 +336,15 @@ class SocketStreamServer(StreamServer):  # type: ignore[misc]  # gevent has no t
             gevent.kill(self._room_watch)
             self._room_watch = None
         StreamServer.close(self)
+
+    def thread_has_ended(self) -> None:
+        """Nothing accepts or serves here any more: the listener is closed, and connections are reset."""
+        self.close()
+        for connections in (self._connections.served, self._connections.queued):
+            for stream in list(connections):
+                stream.abort()
+            connections.clear()
+        self._connections.handshakes.clear()
 
     def stop(self, timeout: float | None = None) -> DrainReport:
         """Closes the listener, and waits until no connection is left: how they ended.
@@ -345,6 +358,7 @@ class SocketStreamServer(StreamServer):  # type: ignore[misc]  # gevent has no t
         it; its own connection goes on.
         """
         seconds = self.stop_timeout if timeout is None else _seconds_to_stop(timeout)
+        self.refuse_thread()
         if seconds:
             self._accept_queued()
         self.close()
@@ -375,6 +389,11 @@ class SocketStreamServer(StreamServer):  # type: ignore[misc]  # gevent has no t
         elif hurry:
             drain.hurry(seconds)
         return drain.wait()
+
+    def refuse_thread(self) -> None:
+        """Raise StreamError where another thread's hub serves here, before its loop is touched; not once that thread has ended."""
+        if self._listener is not None:
+            self._listener.refuse_thread()
 
     # For those who wait for a client among other input.
 

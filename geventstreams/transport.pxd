@@ -13,16 +13,25 @@ cdef class HubHold:
     cdef object _loop
     cdef object _watcher
     cdef Py_ssize_t waiting
+    cdef readonly unsigned long thread
+    cdef readonly bint ended
+    cdef object _errands
+    cdef object _dependents
 
     cdef void begin(self) except *
     cdef void end(self) except *
+    cpdef bint is_here(self) noexcept
+    cpdef bint may_use_loop(self) noexcept
+    cpdef void run_there(self, errand) except *
+    cpdef void tell_end_to(self, dependent) except *
+    cpdef void thread_has_ended(self) except *
 
 
 cdef class Wakeup:
     cdef readonly object hub
     cdef readonly object loop
     cdef readonly long process
-    cdef HubHold hold
+    cdef readonly HubHold hold
     cdef int descriptor
     cdef int events
     cdef object watcher
@@ -84,6 +93,7 @@ cdef class SocketTransport(Transport):
     cdef int _family
     cdef object _socket
     cdef object _hub
+    cdef HubHold _hold
 
     cdef void _refuse(self) except *
     cdef Wakeup _input_wakeup(self)

@@ -9,14 +9,18 @@ forked child every wait that began in the parent ends in StreamError, and no sys
 from __future__ import annotations
 
 import _socket
+import _thread
 import contextlib
 import errno
 import os
 import socket as sockets
 import ssl
 import stat
+import sys
 import weakref
+from collections import deque
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import gevent.socket
@@ -34,6 +38,8 @@ from geventstreams.process import PROCESS, inherited
 BUSY = 16384
 """Octets of a receipt after which the next ones have probably come already: a vain call costs less than a wait that was not needed."""
 
+OTHER_THREAD = "this stream belongs to the hub of another thread"
+
 _READ = 1
 _WRITE = 2
 _AGES = 1e6
@@ -45,13 +51,22 @@ def stays_armed(loop: Any) -> bool:
 
 
 class HubHold:
-    """Keeps a hub's loop running while somebody waits on watchers that do not do so themselves."""
+    """Keeps a hub's loop running while somebody waits on watchers that do not do so themselves, and says which thread may use that loop.
+
+    Only the hub's own thread may. Others leave errands, which it runs. Once it has ended, nothing runs the loop, and every thread may.
+    """
 
     def __init__(self, hub: Hub) -> None:
         self.stays_armed = stays_armed(hub.loop)
         self.waiting = 0
+        self.thread = hub.thread_ident
+        self.ended = False
+        self._errands: deque[Callable[[], object]] = deque()
+        self._dependents: weakref.WeakSet[Any] = weakref.WeakSet()
         self._loop = hub.loop
         self._watcher = hub.loop.timer(_AGES, _AGES)
+        if self.thread == _system.thread_id():
+            _notice_end_of_thread(self)
 
     def begin(self) -> None:
         """The first greenlet waits: `waiting` has become 1."""
@@ -61,6 +76,71 @@ class HubHold:
         """The last one waited: `waiting` has become 0."""
         if self._loop.ptr:
             self._watcher.stop()
+
+    def is_here(self) -> bool:
+        """Whether the hub is this thread's."""
+        return self.thread == _system.thread_id() and not self.ended
+
+    def may_use_loop(self) -> bool:
+        """Whether this thread may start and stop the loop's watchers."""
+        return self.thread == _system.thread_id() or self.ended
+
+    def run_there(self, errand: Callable[[], object]) -> None:
+        """Call `errand()` in the hub's thread soon; here and now once that thread has ended, or the loop was destroyed."""
+        self._errands.append(errand)
+        if not self.ended and self._loop.ptr:
+            try:
+                self._loop.run_callback_threadsafe(self._run_errands)
+            except ValueError:  # the loop was destroyed since the line before
+                pass
+            else:
+                return
+        self._run_errands()
+
+    def _run_errands(self) -> None:
+        while self._errands:
+            try:
+                errand = self._errands.popleft()
+            except IndexError:  # another thread took the last one
+                return
+            errand()
+
+    def tell_end_to(self, dependent: Any) -> None:
+        """Call `dependent.thread_has_ended()` when the hub's thread has ended; it is referred to weakly."""
+        self._dependents.add(dependent)
+
+    def thread_has_ended(self) -> None:
+        """Run the errands that the loop did not come to, and tell the dependents, which the loop may keep alive for ever. Called in the
+        hub's thread, when it runs no more Python code but this."""
+        self.ended = True
+        self._run_errands()
+        for dependent in list(self._dependents):
+            dependent.thread_has_ended()
+
+
+class _EndOfThread:
+    """Dies with its thread."""
+
+    def __init__(self) -> None:
+        self.holds: weakref.WeakSet[HubHold] = weakref.WeakSet()
+        self._is_finalizing = sys.is_finalizing
+        self._process = os.getpid()
+
+    def __del__(self) -> None:
+        # The process takes all with it; and a forked child drops the threads of its parent before anything else runs there.
+        if not self._is_finalizing() and self._process == os.getpid():
+            for hold in list(self.holds):
+                hold.thread_has_ended()
+
+
+_of_this_thread: Any = _system.original(_thread, "_local")()
+"""The real thread's own variables, whatever gevent has patched."""
+
+
+def _notice_end_of_thread(hold: HubHold) -> None:
+    if not hasattr(_of_this_thread, "end"):
+        _of_this_thread.end = _EndOfThread()
+    _of_this_thread.end.holds.add(hold)
 
 
 def _nothing() -> None:
@@ -95,12 +175,15 @@ class Wakeup:
     At most one greenlet waits in it; any number of listeners, callables without arguments that must not wait, are told of each event.
     """
 
-    def __init__(self, hub: Hub, descriptor: int = -1, events: int = 0) -> None:
+    def __init__(self, hub: Hub, descriptor: int = -1, events: int = 0, hold: HubHold | None = None) -> None:
         self.hub = hub
         self.loop = hub.loop
         self.process = PROCESS.number
-        self.refuse()
-        self.hold = hold_of(hub)
+        if self.loop is None:
+            self.refuse()
+        self.hold = hold_of(hub) if hold is None else hold
+        if _greenlets.has_died(hub):
+            self.refuse()
         self.descriptor = descriptor
         self.events = events
         self.watcher: Any = None
@@ -127,7 +210,7 @@ class Wakeup:
             raise BlockingSwitchOutError("a stream cannot wait in the hub's own greenlet")
         if not self.armed:
             self.arm()
-        elif self.process != PROCESS.number or self.hub.loop is not self.loop:
+        elif self.process != PROCESS.number or self.hub.loop is not self.loop or self.hold.ended:
             self.refuse()
         self.fired = self.expired = False
         if limit != NEVER:
@@ -154,11 +237,14 @@ class Wakeup:
         return self.fired
 
     def refuse(self) -> None:
-        """Raise StreamError in a forked child, and where the hub was destroyed (its loop may live on) or its greenlet has died."""
+        """Raise StreamError in a forked child, where the hub was destroyed (its loop may live on) or its greenlet has died, and in
+        another thread than the hub's, which must not touch its loop."""
         if self.process != PROCESS.number:
             raise inherited("stream")
         if self.loop is None or self.hub.loop is not self.loop:
             raise StreamError("the hub of this stream was destroyed")
+        if not self.hold.is_here():
+            raise StreamError(OTHER_THREAD)
         if _greenlets.has_died(self.hub):
             raise StreamError("the hub of this stream has died")
 
@@ -179,11 +265,14 @@ class Wakeup:
             beside.close()
 
     def fire(self) -> None:
-        """Tells the listeners now and wakes the waiter soon, from the hub."""
+        """Tells the listeners now and wakes the waiter soon, from the hub. Another thread has the hub's do both."""
+        if not self.hold.may_use_loop():
+            self.hold.run_there(self.fire)
+            return
         self._tell()
         if self.waiter is not None and not self.fired:
             self.fired = True
-            if self.loop.ptr:
+            if self.loop.ptr and not self.hold.ended:
                 self.loop.run_callback(self._resume)
 
     def _on_event(self) -> None:
@@ -217,8 +306,11 @@ class Wakeup:
         self.armed = True
 
     def disarm(self) -> None:
-        """No event of the descriptor is known here any more."""
+        """No event of the descriptor is known here any more. Another thread has the hub's see to it."""
         if self.armed:
+            if not self.hold.may_use_loop():
+                self.hold.run_there(self.disarm)
+                return
             self.armed = False
             if self.loop.ptr and not self._is_out_of_reach():  # a loop that was destroyed took its watchers with it
                 self.watcher.stop()
@@ -271,7 +363,10 @@ class Wakeup:
             self._resume()
 
     def close(self) -> None:
-        """Lets go of the descriptor and the loop, and wakes whoever waits."""
+        """Lets go of the descriptor and the loop, and wakes whoever waits. Another thread has the hub's do it."""
+        if not self.hold.may_use_loop():
+            self.hold.run_there(self.close)
+            return
         self.disarm()
         self.descriptor = -1
         self._stop_timer()
@@ -391,6 +486,7 @@ class SocketTransport(Transport):
         self._address: Any = None
         self._blocking: bool | None = None
         self._hub = get_hub()
+        self._hold = hold_of(self._hub)
         if isinstance(socket, Connected):
             self._socket = None
             self._family = socket.family
@@ -445,13 +541,13 @@ class SocketTransport(Transport):
     def _input_wakeup(self) -> Wakeup:
         if self._input is None:
             self._refuse()
-            self._input = Wakeup(self._hub, self._descriptor, _READ)
+            self._input = Wakeup(self._hub, self._descriptor, _READ, self._hold)
         return self._input
 
     def _output_wakeup(self) -> Wakeup:
         if self._output is None:
             self._refuse()
-            self._output = Wakeup(self._hub, self._descriptor, _WRITE)
+            self._output = Wakeup(self._hub, self._descriptor, _WRITE, self._hold)
         return self._output
 
     def input_wakeup(self) -> Wakeup:
@@ -544,11 +640,11 @@ class SocketTransport(Transport):
     def __del__(self) -> None:
         if self._descriptor < 0:
             return
-        if self._hub.thread_ident == _system.thread_id() or self._process != PROCESS.number:
+        if self._process != PROCESS.number or self._hold.may_use_loop():
             self.close()
         else:
-            # The watchers are another thread's loop's: only that thread may stop them.
-            _close_from_afar(self._hub, self._input, self._output, self._part_quietly())
+            # The descriptor is closed when no watcher of the other thread's loop has it any more.
+            self._hold.run_there(partial(_close_both, self._input, self._output, self._part_quietly()))
 
     def _part_quietly(self) -> int:
         descriptor, self._descriptor = self._descriptor, -1
@@ -606,17 +702,11 @@ class NoTransport(Transport):
         self._wakeup.fire()
 
 
-def _close_from_afar(hub: Hub, input_wakeup: Wakeup | None, output_wakeup: Wakeup | None, descriptor: int) -> None:
-    def close() -> None:
-        for wakeup in (input_wakeup, output_wakeup):
-            if wakeup is not None:
-                wakeup.close()
-        _system.close(descriptor)
-
-    if hub.loop is None:
-        _system.close(descriptor)
-    else:
-        hub.loop.run_callback_threadsafe(close)
+def _close_both(input_wakeup: Wakeup | None, output_wakeup: Wakeup | None, descriptor: int) -> None:
+    for wakeup in (input_wakeup, output_wakeup):
+        if wakeup is not None:
+            wakeup.close()
+    _system.close(descriptor)
 
 
 def address_name(address: Any) -> str:

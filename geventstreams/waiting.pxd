@@ -3,6 +3,7 @@ import cython
 cimport geventstreams._system as _system
 from geventstreams.conduit cimport Conduit
 from geventstreams.process cimport Process
+from geventstreams.transport cimport HubHold
 
 cdef Process PROCESS
 cdef double NEVER
@@ -20,6 +21,7 @@ cdef class Board:
     cdef object __weakref__
     cdef readonly object hub
     cdef readonly long process
+    cdef readonly HubHold hold
     cdef public list noted
     cdef list _waiters
     cdef Py_ssize_t _active

@@ -18,11 +18,11 @@ from gevent.hub import Hub
 import geventstreams._system as _system
 from geventstreams import arguments
 from geventstreams.conduit import Conduit
-from geventstreams.errors import StreamClosed
+from geventstreams.errors import StreamClosed, StreamError
 from geventstreams.limits import NEVER
 from geventstreams.process import PROCESS, inherited
 from geventstreams.reasons import under_the_name
-from geventstreams.transport import Wakeup, stays_armed
+from geventstreams.transport import Wakeup, hold_of
 from geventstreams.yielding import let_ready_run
 
 ROUND = 0.05
@@ -62,10 +62,11 @@ class Board:
     def __init__(self, hub: Hub) -> None:
         self.hub = hub
         self.process = PROCESS.number
+        self.hold = hold_of(hub)
         self.noted: list[Bell] = []
         self._waiters: list[Wakeup] = []
         self._active = 0
-        self._hangs_on = stays_armed(hub.loop)
+        self._hangs_on = self.hold.stays_armed
 
     def bells(self) -> list[Bell]:
         """All of its bells."""
@@ -204,6 +205,7 @@ def _roster_of(given: list[Any]) -> Roster:
             return roster
     streams = list({id(stream): stream for stream in given}.values())
     _refuse_strangers(streams)
+    _refuse_foreign(streams)
     _refuse_closed(streams)
     roster = Roster(hub, streams)
     unused = [other for other in rosters if not other.is_in_use()] if len(rosters) >= REMEMBERED else []
@@ -253,6 +255,13 @@ def _refuse_strangers(streams: list[Any]) -> None:
     for stream in streams:
         if not hasattr(stream, "watch_input"):
             raise TypeError(f"streams must hold streams or servers, not {type(stream).__name__} {stream!r}")
+
+
+def _refuse_foreign(streams: list[Any]) -> None:
+    """Raise StreamError for a stream or server of another thread, before anything of it is touched: nothing could wake a greenlet of this
+    thread for it."""
+    for stream in streams:
+        stream.refuse_thread()
 
 
 def _refuse_closed(streams: list[Any]) -> None:
@@ -350,6 +359,7 @@ class WaitSet(Board):
         self._closed = False
         members = list(streams)
         _refuse_strangers(members)
+        _refuse_foreign(members)
         _refuse_closed(members)
         for stream in members:
             self.add(stream)
@@ -361,12 +371,15 @@ class WaitSet(Board):
         """Takes a stream in, also while a greenlet waits; one that is in already is no error, a closed one is StreamClosed."""
         self._refuse()
         _refuse_strangers([stream])
+        _refuse_foreign([stream])
         _refuse_closed([stream])
         if stream not in self._members:
             self._members[stream] = self.hang(stream)
 
     def discard(self, stream: Any) -> None:
         """Lets a stream go, also while a greenlet waits; one that is not in is no error."""
+        if not self.hold.may_use_loop():
+            raise self._of_another_thread()
         bell = self._members.pop(stream, None)
         if bell is not None:
             stream.unwatch_input(bell)
@@ -405,10 +418,17 @@ class WaitSet(Board):
             raise StreamClosed("this WaitSet is closed")
         if self.process != PROCESS.number:
             raise inherited("WaitSet")
+        if not self.hold.is_here():
+            raise self._of_another_thread()
+
+    def _of_another_thread(self) -> StreamError:
+        return StreamError("this WaitSet belongs to the hub of another thread")
 
     def close(self) -> None:
         """Lets all members go, as they are; whoever waits gets StreamClosed."""
         if not self._closed:
+            if not self.hold.may_use_loop():
+                raise self._of_another_thread()
             self._closed = True
             for stream in list(self._members):
                 self.discard(stream)
@@ -488,6 +508,7 @@ def noticed_socket_stream(stream: Any) -> Iterator[Any]:
     LispWorks' `with-noticed-socket-stream`.
     """
     _refuse_strangers([stream])
+    _refuse_foreign([stream])
     _refuse_closed([stream])
     notice = _notice_of(get_hub())
     notice.streams.append(stream)
