@@ -1,10 +1,10 @@
 """The calls of greenlet that every wait makes, with the hooks that gevent calls round its own waits.
 
-gevent's hub calls `switch_out()` of the greenlet that leaves, where its class has one, and resumes a greenlet by its own `switch()`, which a
-class may override (`gevent.backdoor` does both). `leave` and `resume` do the same.
+gevent's hub calls `switch_out()` of the greenlet that leaves, where its class has one, and resumes a greenlet by its own `switch()`,
+which a class may override (`gevent.backdoor` does both). `leave` and `resume` do the same.
 
-Rule for the next editor: all have C twins in `_greenlets.pxd`, which call greenlet's C API. `leave` and `resume` may skip the lookup of
-hooks only for greenlets and hubs of classes that are known to have none.
+Rule for the next editor: all have C twins in `_greenlets.pxd`, which call greenlet's C API. `leave` and `resume` may skip the
+lookup of hooks only for greenlets and hubs of classes that are known to have none.
 """
 
 from __future__ import annotations

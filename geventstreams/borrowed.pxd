@@ -7,14 +7,12 @@ cdef double NEVER
 cdef Py_ssize_t WOULD_WAIT
 
 
-cdef bint _waited(Wakeup wakeup, double limit) except? False
-
-
 cdef class FileTransport(Transport):
     cdef readonly object socket
     cdef readonly bint direct
     cdef readonly bint closed
     cdef readonly bint begun
+    cdef readonly bint between_threads
 
     cpdef bint await_input(self) except? False
     cpdef bint await_output(self) except? False
@@ -25,7 +23,12 @@ cdef class BorrowedTransport(FileTransport):
     cdef object _handle
     cdef Wakeup _input
     cdef Wakeup _output
+    cdef list _awaited
 
+    cdef bint _waited(self, Wakeup wakeup, double limit) except? False
+    cdef bint _waited_between_threads(self, Wakeup wakeup, double limit) except? False
+    cdef Wakeup _in_place_of(self, Wakeup wakeup, int events)
+    cdef list _wakeups(self)
     cpdef double limit(self) except? -1
     cdef int _current(self) except -1
     cdef void _follow(self, int descriptor) except *

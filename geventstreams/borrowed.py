@@ -39,6 +39,8 @@ class FileTransport(Transport):
         self.direct = False
         """Whether `recv_into` is one system call, to which any memory may be given."""
         self.closed = False
+        self.between_threads = not isinstance(socket, gevent.socket.socket)
+        """Whether native threads may share the socket: one of gevent's belongs to the thread that made it."""
         self.begun = False
         """Whether what the last `send` was given may be on its way in part, though it told no count: a later one has
         to be given the same octets first."""
@@ -65,6 +67,10 @@ class BorrowedTransport(FileTransport):
         self._handle = None
         self._input: Wakeup | None = None
         self._output: Wakeup | None = None
+        self._awaited: list[Wakeup] = []  # used only where threads share the socket; each has its own wakeups
+        descriptor = socket.fileno()
+        if descriptor >= 0:
+            self._follow(descriptor)  # so that two threads which begin at once have nothing to begin with
 
     # The seam.
 
@@ -78,30 +84,61 @@ class BorrowedTransport(FileTransport):
         return _system.readable(self._current())
 
     def wait_input(self, limit: float) -> bool:
-        return _waited(self.input_wakeup(), limit)
+        return self._waited(self.input_wakeup(), limit)
 
     def wait_output(self, limit: float) -> bool:
-        return _waited(self.output_wakeup(), limit)
+        return self._waited(self.output_wakeup(), limit)
 
     def input_wakeup(self) -> Wakeup:
         if self._input is None or self._input.hub is not get_hub() or self._input.process != PROCESS.number:
-            _part_with(self._input)
-            self._input = Wakeup(get_hub(), self._current(), _READ)
+            self._input = self._in_place_of(self._input, _READ)
         return self._input
 
     def output_wakeup(self) -> Wakeup:
         if self._output is None or self._output.hub is not get_hub() or self._output.process != PROCESS.number:
-            _part_with(self._output)
-            self._output = Wakeup(get_hub(), self._current(), _WRITE)
+            self._output = self._in_place_of(self._output, _WRITE)
         return self._output
+
+    def _in_place_of(self, wakeup: Wakeup | None, events: int) -> Wakeup:
+        """A wakeup of this thread's hub. A greenlet of another thread that waits in the old one goes on waiting."""
+        if wakeup is not None and wakeup not in self._awaited:
+            if wakeup.hub is get_hub() or wakeup.process == PROCESS.number:  # a forked child has no other threads
+                wakeup.close()
+        return Wakeup(get_hub(), self._current(), events)
+
+    def _waited(self, wakeup: Wakeup, limit: float) -> bool:
+        """Waits, and leaves no watcher armed: the descriptor is somebody else's to close."""
+        if self.between_threads:
+            return self._waited_between_threads(wakeup, limit)
+        try:
+            return wakeup.wait(limit)
+        finally:
+            if wakeup.waiter is None and wakeup.listeners is None:
+                wakeup.disarm()
+
+    def _waited_between_threads(self, wakeup: Wakeup, limit: float) -> bool:
+        """The same, where another thread may close the file or put its own wakeup in the place of this one at any time."""
+        self._awaited.append(wakeup)
+        try:
+            self._current()  # who closes the file from now on fires this wakeup, who did before is noticed here
+            return wakeup.wait(limit)
+        finally:
+            self._awaited.remove(wakeup)
+            if wakeup.waiter is None and wakeup.listeners is None:
+                wakeup.disarm()
+                if wakeup is not self._input and wakeup is not self._output:
+                    wakeup.close()
+
+    def _wakeups(self) -> list[Wakeup]:
+        kept = [wakeup for wakeup in (self._input, self._output) if wakeup is not None]
+        return kept + [wakeup for wakeup in self._awaited.copy() if wakeup not in kept]
 
     def fileno(self) -> int:
         return -1 if self.socket is None else int(self.socket.fileno())
 
     def wake(self) -> None:
-        for wakeup in (self._input, self._output):
-            if wakeup is not None:
-                wakeup.fire()
+        for wakeup in self._wakeups():
+            wakeup.fire()
 
     def close(self, abort: bool = False) -> None:
         """Lets go of the socket, which stays as it is, and wakes whoever waits."""
@@ -148,10 +185,10 @@ class BorrowedTransport(FileTransport):
 
     def _follow(self, descriptor: int) -> None:
         """Forgets one descriptor for another, or for none."""
-        wakeups = self._input, self._output
+        wakeups = self._wakeups()
         self._input = self._output = None
         for wakeup in wakeups:
-            _part_with(wakeup)
+            wakeup.close()
         handle, self._handle = self._handle, None
         _system.give_back(handle)
         self._descriptor = descriptor
@@ -210,10 +247,10 @@ class BorrowedTLSTransport(BorrowedTransport):
                 socket.settimeout(seconds)
 
     def wait_input(self, limit: float) -> bool:
-        return _waited(self.output_wakeup() if self._input_needs_room else self.input_wakeup(), limit)
+        return self._waited(self.output_wakeup() if self._input_needs_room else self.input_wakeup(), limit)
 
     def wait_output(self, limit: float) -> bool:
-        return _waited(self.input_wakeup() if self._output_needs_octets else self.output_wakeup(), limit)
+        return self._waited(self.input_wakeup() if self._output_needs_octets else self.output_wakeup(), limit)
 
 
 class AnySocketTransport(FileTransport):
@@ -268,25 +305,6 @@ class AnySocketTransport(FileTransport):
     def close(self, abort: bool = False) -> None:
         self.closed = True
         self.socket = None
-
-
-def _waited(wakeup: Wakeup, limit: float) -> bool:
-    """Waits, and leaves no watcher armed: the descriptor is somebody else's to close."""
-    try:
-        return wakeup.wait(limit)
-    finally:
-        if wakeup.waiter is None and wakeup.listeners is None:
-            wakeup.disarm()
-
-
-def _part_with(wakeup: Wakeup | None) -> None:
-    """Closes a wakeup, in the thread whose loop it belongs to."""
-    if wakeup is None:
-        return
-    if wakeup.hub is get_hub():
-        wakeup.close()
-    elif wakeup.hub.loop is wakeup.loop and wakeup.process == PROCESS.number:  # a forked child has no other threads
-        wakeup.loop.run_callback_threadsafe(wakeup.close)
 
 
 _BLOCKING_TLS_SOCKET = monkey.get_original("ssl", "SSLSocket")

@@ -28,6 +28,8 @@ cdef class FileConduit(BinaryFile):
     cdef bint _closed
     cdef Py_ssize_t _streak
     cdef double _since
+    cdef readonly bint between_threads
+    cdef bint _needs_turn
     cdef bint _input_free
     cdef long _output_pass
     cdef long _process

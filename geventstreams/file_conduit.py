@@ -24,7 +24,7 @@ from geventstreams.errors import BROKEN
 from geventstreams.limits import NEVER, WOULD_WAIT
 from geventstreams.process import NO_PASS, PROCESS
 from geventstreams.raw_files import RawSocketFile
-from geventstreams.turn import Turn
+from geventstreams.turn import Turn, turn_between
 from geventstreams.yielding import go_round
 
 SLICE = 0.005
@@ -44,8 +44,11 @@ class FileConduit(BinaryFile):
         self._raw: RawSocketFile | None = raw
         self._transport = transport
         self._buffering = buffering
-        self._input_turn = Turn()
-        self._output_turn = Turn()
+        self.between_threads = transport.between_threads
+        """Whether greenlets of several threads may use this file at once."""
+        self._needs_turn = transport.between_threads and not _system.compiled()
+        self._input_turn = turn_between(transport.between_threads)
+        self._output_turn = turn_between(transport.between_threads)
         self._reader: Any = None
         self._writer: Any = None
         self._closer: Any = None
@@ -53,12 +56,13 @@ class FileConduit(BinaryFile):
         self._closed = False
         self._streak = 0
         self._since = 0.0
-        self._input_free = self._is_readable
+        self._input_free = self._is_readable and not self._needs_turn
         self._process = PROCESS.number
-        self._output_pass = PROCESS.number if self._is_writable else NO_PASS
+        self._output_pass = PROCESS.number if self._is_writable and not self._needs_turn else NO_PASS
         self._alive = True
 
-    # Who may do what. A call may begin at once while `_input_free` is true, and `_output_pass` is the process's number.
+    # Who may do what. A call may begin at once while `_input_free` is true, and `_output_pass` is the process's number. In the plain
+    # build another thread may come between that question and the call: a file that threads may share asks for the turn each time there.
 
     def _refuse(self) -> None:
         """Raises what keeps any call from this file: it is closed, or its raw file was taken away."""
@@ -86,7 +90,7 @@ class FileConduit(BinaryFile):
     def _leave_input(self) -> None:
         self._reader = None
         self._input_turn.give()
-        self._input_free = self._input_turn.holder is None and not self._closed
+        self._input_free = self._input_turn.holder is None and not self._closed and not self._needs_turn
 
     def _enter_output(self) -> None:
         """Waits for the turn to write."""
@@ -103,7 +107,7 @@ class FileConduit(BinaryFile):
     def _leave_output(self) -> None:
         self._writer = None
         self._output_turn.give()
-        if self._output_turn.holder is None and not self._closed:
+        if self._output_turn.holder is None and not self._closed and not self._needs_turn:
             self._output_pass = self._process
 
     def _drop_inherited(self) -> None:

@@ -65,13 +65,15 @@ class TextFile(io.TextIOWrapper):
     A second reader waits its turn. Octets that are no text raise UnicodeDecodeError once, after the text before them.
     """
 
+    _input: TextInput | None = None
+    """The reading half, from the first read on."""
+
     def __init__(
         self, buffer: Any, mode: str, encoding: str | None = None, errors: str | None = None, newline: str | None = None
     ) -> None:
         super().__init__(buffer, encoding, errors, newline, write_through=True)
         self.mode = mode  # type: ignore[misc]  # typeshed: read only; `socket.makefile` sets it
         self._newline = newline
-        self._input: TextInput | None = None
 
     def __del__(self) -> None:
         """Nothing: the binary file below knows how to end without waiting."""
@@ -91,14 +93,15 @@ class TextFile(io.TextIOWrapper):
     def _begin(self) -> TextInput:
         if not self.readable():
             raise io.UnsupportedOperation("not readable")
-        self._input = TextInput(self.buffer, self.encoding, self.errors or "strict", self._newline)
-        self.readline = self._input.readline  # type: ignore[method-assign]  # found first: spares a call for each line
-        return self._input
+        fresh = TextInput(self.buffer, self.encoding, self.errors or "strict", self._newline)
+        reading: TextInput = vars(self).setdefault("_input", fresh)  # in one step: another thread may begin as well
+        self.readline = reading.readline  # type: ignore[method-assign]  # found first: spares a call for each line
+        return reading
 
     def detach(self) -> Any:
         """Flushes and hands out the binary file; this one is of no use then, and what it has decoded ahead is gone."""
         if self._input:
-            self._input = None
+            del self._input
             del self.readline
         return super().detach()
 

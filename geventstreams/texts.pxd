@@ -1,3 +1,4 @@
+cimport geventstreams._system as _system
 from geventstreams.turn cimport Turn
 
 cdef double NEVER
@@ -7,6 +8,7 @@ cdef object ALL
 cdef class TextInput:
     cdef object _file
     cdef Turn _turn
+    cdef bint _needs_turn
     cdef str _text
     cdef Py_ssize_t _at
     cdef bint _any_newline

@@ -14,8 +14,9 @@ from typing import Any
 
 from gevent import get_hub
 
+import geventstreams._system as _system
 from geventstreams.limits import NEVER
-from geventstreams.turn import Turn
+from geventstreams.turn import turn_between
 
 ALL = -1
 """The size that means no limit."""
@@ -35,7 +36,9 @@ class TextInput:
 
     def __init__(self, file: Any, encoding: str, errors: str, newline: str | None) -> None:
         self._file = file
-        self._turn = Turn()
+        between_threads = getattr(file, "between_threads", False)
+        self._needs_turn = between_threads and not _system.compiled()
+        self._turn = turn_between(between_threads)
         self._text = ""
         self._at = 0
         self._any_newline = newline == ""
@@ -62,7 +65,7 @@ class TextInput:
 
     def readline(self, size: int = ALL) -> str:
         """The next line with its newline; without one after `size` characters, or at the end of the input."""
-        if size is ALL and self._turn.holder is None and not self._file.closed:
+        if size is ALL and self._turn.holder is None and not self._needs_turn and not self._file.closed:
             end = self._line_end()
             if end:
                 start = self._at

@@ -11,7 +11,13 @@ cdef class Turn:
     cdef double _progress
 
     cpdef bint take(self, hub, double limit) except? False
+    cdef bint _seize(self, Wakeup ticket) except? False
+    cdef bint _withdraw(self, Wakeup ticket) except? False
     cdef void _wait(self, Wakeup ticket, double limit) except *
     cpdef void progressed(self) except *
     cpdef void give(self) except *
     cpdef void refuse(self) except *
+
+
+cdef class SharedTurn(Turn):
+    cdef object _step
