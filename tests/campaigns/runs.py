@@ -14,11 +14,13 @@ from campaigns.characters import ENCODINGS, read_characters
 from campaigns.ends import Ends
 from campaigns.forks import fork_often
 from campaigns.hubs import outlive_hubs
+from campaigns.hooks import call_hooks
 from campaigns.leaks import connect_and_close
 from campaigns.machine import make_up
 from campaigns.proxy_headers import read_headers
 from campaigns.reading import read
 from campaigns.tally import Tally, tallied
+from campaigns.threads import outlive_threads, share_files, wait_elsewhere
 from campaigns.tls_records import change_records
 from campaigns.writing import write
 
@@ -113,6 +115,16 @@ def _hubs(kit: Kit, tally: Tally) -> None:
     outlive_hubs(tally, kit.narrow, 200)
 
 
+def _hooks(kit: Kit, tally: Tally) -> None:
+    call_hooks(tally, kit.ends, 400)
+
+
+def _threads(kit: Kit, tally: Tally) -> None:
+    share_files(tally, kit.ends, 40)
+    wait_elsewhere(tally, kit.ends, 200)
+    outlive_threads(tally, kit.ends, 200)
+
+
 Campaign = Callable[[Kit, Tally], None]
 
 SHORT: dict[str, Campaign] = {
@@ -128,6 +140,8 @@ SHORT: dict[str, Campaign] = {
     "leaks": _leaks,
     "forks": _forks,
     "hubs that die": _hubs,
+    "hooks": _hooks,
+    "threads": _threads,
 }
 
 ONCE: dict[str, Campaign] = {"system calls": _every_system_call, "leaks": _long_leaks}

@@ -13,21 +13,25 @@ from typing import Any
 
 import gevent
 import pytest
+from greenlet import greenlet
 from servers import Certificates
 
 from campaigns import system_calls, tally
 from campaigns.characters import read_characters
 from campaigns.forks import fork_often
 from campaigns.hubs import outlive_hubs
+from campaigns.hooks import call_hooks
 from campaigns.leaks import connect_and_close
 from campaigns.machine import make_up
 from campaigns.proxy_headers import read_headers
 from campaigns.reading import read
 from campaigns.runs import RATE, Kit
 from campaigns.tally import tallied
+from campaigns.threads import outlive_threads, share_files, wait_elsewhere
 from campaigns.tls_records import change_records
 from campaigns.writing import write
 from geventstreams.errors import StreamError
+from geventstreams.legacy import makefile
 from geventstreams.limits import ENDED, WOULD_WAIT
 from geventstreams.lisp import LispStream
 from geventstreams.proxy_protocol import ProxyError, read_proxy
@@ -373,6 +377,69 @@ def test_hubs_that_die_find_a_careless_stream(kit: Kit, make: Any) -> None:
     finds(outlive_hubs, kit.narrow, 50, make=make)
 
 
+# Hooks and threads.
+
+
+class PassesHooksOver(TransportOver):
+    """Waits as a greenlet does that greenlet's own `switch` resumes."""
+
+    def wait_input(self, limit: float) -> bool:
+        waiting, helper = gevent.getcurrent(), gevent.spawn(TransportOver.wait_input, self, limit)
+        helper.rawlink(lambda _: greenlet.switch(waiting))
+        try:
+            while not helper.ready():
+                greenlet.switch(gevent.get_hub())
+        finally:
+            helper.kill(block=False)
+        return bool(helper.value)
+
+
+def test_hooks_that_are_passed_over_are_found(kit: Kit) -> None:
+    """A wait that does not call a greenlet's hooks is found."""
+    finds(call_hooks, kit.ends, 100, flaw=PassesHooksOver)
+
+
+class WithoutATurn:
+    """A file that gathers a line from reads of one octet: another thread may read in between."""
+
+    def __init__(self, *args: Any) -> None:
+        self._file = makefile(*args)
+        self.close = self._file.close
+
+    def readline(self) -> bytes:
+        line = b""
+        while not line.endswith(b"\n") and (octet := self._file.read(1)):
+            line += octet
+        return line
+
+
+def test_threads_that_read_one_file_out_of_turn_are_found(kit: Kit) -> None:
+    """A file whose readers in several threads come between each other is found."""
+    finds(share_files, kit.ends, 10, make=WithoutATurn)
+
+
+class IsAnybodys(SocketStream):
+    def refuse_thread(self) -> None:
+        """Does nothing."""
+
+
+def test_a_stream_that_other_threads_may_wait_for_is_found(kit: Kit) -> None:
+    """A stream that does not refuse to be waited for by another thread is found."""
+    finds(wait_elsewhere, kit.ends, 50, make=IsAnybodys)
+
+
+class OutlivesItsThread(SocketStream):
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        KEPT.append(self)
+
+
+@pytest.mark.usefixtures("kept")
+def test_a_descriptor_that_outlives_its_thread_is_found(kit: Kit) -> None:
+    """A stream that is not gone when its thread has ended and another has dropped it is found."""
+    finds(outlive_threads, kit.ends, 50, make=OutlivesItsThread)
+
+
 # Leaks.
 
 KEPT: list[Any] = []
@@ -390,6 +457,8 @@ def kept() -> Iterator[None]:
             os.close(thing)
         elif isinstance(thing, threading.Event):
             thing.set()
+        elif isinstance(thing, SocketStream):
+            thing.abort()
         elif not isinstance(thing, bytearray):
             thing.stop()
             thing.close()
