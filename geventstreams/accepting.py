@@ -19,7 +19,7 @@ import geventstreams._system as _system
 from geventstreams.connected import Connected
 from geventstreams.errors import StreamError
 from geventstreams.process import PROCESS, inherited
-from geventstreams.transport import Wakeup, address_name, hold_of
+from geventstreams.transport import Wakeup, address_name
 
 _READ = 1
 _Socket = _system.original(sockets, "socket")
@@ -106,9 +106,9 @@ class Listener:
     """A listening socket, whose owner closes it: `arrived` is called from the hub while clients wait in its queue."""
 
     def __init__(self, hub: Hub, socket: Any, arrived: Callable[[], object]) -> None:
-        self.hold = hold_of(hub)
         self._descriptor: int = socket.fileno()
         self._arrivals = Wakeup(hub, self._descriptor, _READ)  # first: it refuses a hub that cannot call anybody
+        self.hold = self._arrivals.hold
         self._loop = hub.loop
         self._process = PROCESS.number
         self._arrived: Callable[[], object] | None = arrived

@@ -159,10 +159,15 @@ def hold_of(hub: Hub) -> HubHold:
 
 
 def _separate_loops() -> None:
-    """Called in a forked child. A loop of libuv shares its epoll descriptor with the parent's until it is told of the fork, which a plain
-    `os.fork` does not do: stopping a watcher here would stop it there. libev sees the fork by itself."""
-    for hub in list(_holds):
-        if hub.loop is not None and hub.loop.ptr and hub.thread_ident == _system.thread_id() and not stays_armed(hub.loop):
+    """Called in a forked child, which has only the thread that forked: nothing runs the other threads' loops any more.
+
+    A loop of libuv shares its epoll descriptor with the parent's until it is told of the fork, which a plain `os.fork` does not do: stopping
+    a watcher here would stop it there. libev sees the fork by itself.
+    """
+    for hub, hold in list(_holds.items()):
+        if hold.thread != _system.thread_id():
+            hold.ended = True
+        elif hub.loop is not None and hub.loop.ptr and not stays_armed(hub.loop):
             hub.loop.reinit()
 
 
