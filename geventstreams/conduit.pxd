@@ -16,6 +16,8 @@ cdef Py_ssize_t WOULD_WAIT
 
 
 cdef double SLICE
+cdef int WANTED
+cdef int TOLD
 cdef long NO_PASS
 cdef long long NO_TAIL
 cdef Process PROCESS
@@ -46,8 +48,10 @@ cdef class Conduit(BinaryFile):
     cdef object _rest
     cdef Py_ssize_t _rest_at
     cdef bint _broken
+    cdef bint _tls_failed
     cdef tuple _failure
     cdef bint _output_ended
+    cdef int _output_end
     cdef bint _closed
     cdef object _closer
     cdef BackgroundSender _background
@@ -87,6 +91,7 @@ cdef class Conduit(BinaryFile):
     cdef void _refuse_if_ended(self) except *
     cdef bint _send_now(self) except? False
     cdef void _raise_failure(self) except *
+    cdef bint _tell_end_now(self) except? False
     cpdef void _flush_buffer(self) except *
     cpdef void send_before_wait(self) except *
     cpdef bint send_in_background(self) except? False

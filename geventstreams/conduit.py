@@ -37,7 +37,7 @@ from geventstreams.errors import (
     noted,
     renewed,
 )
-from geventstreams.limits import BLOCK, NEVER, NO_TAIL, WOULD_WAIT
+from geventstreams.limits import BLOCK, NEVER, NO_TAIL, TOLD, WANTED, WOULD_WAIT
 from geventstreams.process import NO_PASS, PROCESS
 from geventstreams.transport import OTHER_THREAD, Transport, Wakeup, hold_of
 from geventstreams.turn import Turn
@@ -76,8 +76,10 @@ class Conduit(BinaryFile):
         self._rest: Any = None
         self._rest_at = 0
         self._broken = False
+        self._tls_failed = False
         self._failure: tuple[Any, ...] | None = None
         self._output_ended = False
+        self._output_end = 0
         self._closed = False
         self._closer: Any = None
         self._background: BackgroundSender | None = None
@@ -442,9 +444,9 @@ class Conduit(BinaryFile):
                 raise self._write_timeout(limit)
 
     def _refuse_if_ended(self) -> None:
-        """After a wait: only the greenlet that closes the stream may go on sending once the output was ended."""
+        """After a wait: only the greenlet that closes the stream may go on sending once it is closed."""
         if self._output_pass != PROCESS.number and self._closer is not _greenlets.current():
-            self._refuse_output()
+            self._refuse()
 
     def _complete(self, error: StreamError) -> None:
         """Add to an error that ends a call what the caller may want to know."""
@@ -483,6 +485,7 @@ class Conduit(BinaryFile):
         known.unsent = self.unsent
         if isinstance(known, (StreamReset, TLSError)):
             self._broken = True
+            self._tls_failed = isinstance(known, TLSError)
             if known.errno == errno.ECONNRESET and self._reset is None:
                 self._reset = noted(known)
         return known
@@ -525,6 +528,8 @@ class Conduit(BinaryFile):
                 while self.output.end or self._transport.unsent:
                     if not self._send_now():
                         return True
+                if self._output_end == WANTED and not self._tell_end_now():
+                    return True
             except StreamError as error:
                 self._failure = noted(error)
         self._stop_background()
@@ -550,6 +555,7 @@ class Conduit(BinaryFile):
     def _forget_ends(self) -> None:
         self._end = self._reset = self._failure = None
         self._broken = self._output_ended = self.timed_out = False
+        self._output_end = 0
         self._renew_passes()
 
     def _refuse_while_waiting(self) -> None:
@@ -561,21 +567,40 @@ class Conduit(BinaryFile):
     # Ending and closing.
 
     def _end_output(self) -> None:
-        """Flushes and tells the peer that nothing more comes."""
-        if self._output_ended:
+        """Flush and tell the peer that nothing more comes. A call that is ended by an exception is finished by the next one."""
+        if self._output_end == TOLD:
             return
-        if self._output_pass != PROCESS.number:
-            self._refuse_output()
         self._refuse_thread()
-        self._flush_buffer()
-        self._end_flushed_output()
-
-    def _end_flushed_output(self) -> None:
-        """The same, when all is sent, unless another greenlet has come first meanwhile."""
         if not self._output_ended:
+            if self._output_pass != PROCESS.number:
+                self._refuse_output()
+            self._flush_buffer()
             self._output_ended = True
             self._renew_passes()
-            self._say_end(self._write_limit)
+        self._output_end = max(self._output_end, WANTED)  # another greenlet may have come first while this one flushed
+        self._take_turn()
+        try:
+            self._tell_end(self._write_limit)
+        finally:
+            self._turn.give()
+
+    def _tell_end(self, limit: float) -> None:
+        """Wait until the peer was told that nothing more comes."""
+        while not self._tell_end_now():
+            if not self._transport.wait_output(limit):
+                raise self._write_timeout(limit)
+            self._refuse_if_ended()
+
+    def _tell_end_now(self) -> bool:
+        """Tell the peer that nothing more comes, as far as that needs no waiting. Return whether it was told, now or before."""
+        if self._output_end != TOLD:
+            try:
+                if self._transport.end_output() == WOULD_WAIT:
+                    return False
+            except OSError as error:
+                raise self._output_failed(error) from None
+            self._output_end = TOLD
+        return True
 
     def _end_input(self, drop: bool) -> None:
         """Takes no more from the system; what is buffered can be read, unless it is dropped."""
@@ -599,14 +624,6 @@ class Conduit(BinaryFile):
             raise io.UnsupportedOperation("not writable: the direction of this stream is input")
         self.output.drop_unbegun()
 
-    def _say_end(self, limit: float) -> None:
-        try:
-            while self._transport.end_output() == WOULD_WAIT:
-                if not self._transport.wait_output(limit):
-                    raise self._write_timeout(limit)
-        except OSError as error:
-            raise self._output_failed(error) from None
-
     @property
     def closed(self) -> bool:
         """True from the first moment of closing."""
@@ -616,9 +633,10 @@ class Conduit(BinaryFile):
         """Flushes, tells the peer, lingers while that can save what was sent, and closes the descriptor whatever happens.
 
         The flush is limited by `write_timeout`, or by `linger_timeout` where that is None; one that fails is raised afterwards, once,
-        with `.unsent`. Whoever waits in the stream gets StreamClosed. With `abort` nothing is sent and the peer sees a reset. A second
-        call returns at once; with `abort` it ends the first. In another thread, once the stream's own has ended, what needs no waiting is
-        sent and the rest dropped.
+        with `.unsent`. A close that ends with output unsent, for whatever reason, resets the connection, so that the peer cannot take
+        a part for the whole (a Unix socket can only end). Whoever waits in the stream gets StreamClosed. With `abort` nothing is sent
+        and the peer sees a reset. A second call returns at once; with `abort` it ends the first. In another thread, once the stream's
+        own has ended, only what needs no waiting is sent.
         """
         if self._closed:
             if abort and self._closer is not None:
@@ -636,7 +654,6 @@ class Conduit(BinaryFile):
         self._close_all(abort)
 
     def _close_all(self, abort: bool) -> None:
-        failed = abort
         try:
             self._stop_background()
             if abort:
@@ -648,30 +665,24 @@ class Conduit(BinaryFile):
             self._tell_listeners()
             if not abort:
                 self._closer = _greenlets.current()
-                may_wait = self._closer is not self._hub and self._thread == _system.thread_id()
-                failed = self._close_orderly(crowded) if may_wait else self._close_in_hub()
+                if self._closer is not self._hub and self._thread == _system.thread_id():
+                    self._close_orderly(crowded)
+                else:
+                    self._close_at_once()
         except StreamError as error:
             self._complete(error)
             raise
         finally:
             self._closer = None
-            self._transport.close(failed)
+            self._transport.close(abort or self._leaves_a_part())
             self.input.clear()
             self.output.clear()
 
-    def _close_in_hub(self) -> bool:
-        """Sends what needs no waiting, where nothing can wait: whether something is left over."""
-        self._send_before_closing()
-        if not self._is_writable or self._broken:
-            return False
-        if self.output.end or self._transport.unsent:
-            return True
-        try:
-            return self._transport.end_output() == WOULD_WAIT
-        except OSError:
-            return False
+    def _leaves_a_part(self) -> bool:
+        """Whether output is left over that the peer would miss without knowing. Where TLS has failed, the alert tells it."""
+        return self.unsent > 0 and not self._tls_failed
 
-    def _close_orderly(self, crowded: bool) -> bool:
+    def _close_orderly(self, crowded: bool) -> None:
         if crowded:
             let_ready_run(self._hub)  # those who were woken leave before we wait in their place
         limit = self._write_limit if self._write_limit != NEVER else self._linger_limit
@@ -679,18 +690,22 @@ class Conduit(BinaryFile):
         if self._is_writable and not self._broken:
             while self.output.end or self._transport.unsent:
                 self._send_or_wait(limit)
-            if not self._output_ended:
-                with contextlib.suppress(StreamReset):  # all was sent: a peer that is gone takes nothing from us
-                    self._say_end(limit)
+            with contextlib.suppress(StreamReset):  # all was sent: a peer that is gone takes nothing from us
+                self._tell_end(limit)
         linger(self._transport, self._linger_limit)
-        return False
+
+    def _close_at_once(self) -> None:
+        """Send what needs no waiting, and the end behind it: where nothing can wait, as in the hub."""
+        self._send_before_closing()
+        if self._is_writable and not (self._broken or self.unsent):
+            with contextlib.suppress(StreamError):
+                self._tell_end_now()
 
     def _send_before_closing(self) -> None:
-        try:
-            while (self.output.end or self._transport.unsent) and self._send_now():
-                pass
-        except StreamError:
-            self._broken = True
+        if not self._broken:
+            with contextlib.suppress(StreamError):
+                while (self.output.end or self._transport.unsent) and self._send_now():
+                    pass
 
     def __del__(self) -> None:
         # Never waits; what the system takes now is sent, the rest is lost with the stream that nobody closed.
@@ -703,7 +718,9 @@ class Conduit(BinaryFile):
         elif self._thread == _system.thread_id() or self._is_left():
             self._stop_background()
             self._send_before_closing()
-            self._transport.close()
+            self._transport.close(self._leaves_a_part())
+        elif self._leaves_a_part():
+            self._transport.reset_at_end()
 
 
 _FILL = vars(Conduit)["_fill_buffer"]

@@ -223,7 +223,7 @@ class FileConduit(BinaryFile):
             if len(self.output) or self._output_turn.holder is not None:
                 self._flush_at_close()
         finally:
-            self._raw.close()
+            _let_go(self.output, self._raw)
             self.input.clear()
             self.output.clear()
 
@@ -261,4 +261,11 @@ def _send_rest(output: OutputBuffer, transport: FileTransport, raw: RawSocketFil
     except (OSError, ValueError):
         pass
     finally:
+        _let_go(output, raw)
+
+
+def _let_go(output: OutputBuffer, raw: RawSocketFile) -> None:
+    if len(output):
+        raw.give_up()
+    else:
         raw.close()

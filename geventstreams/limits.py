@@ -17,5 +17,9 @@ BLOCK = 65536
 NO_TAIL = -1
 """The last octets of an output to which nothing was written."""
 
+WANTED = 1
+TOLD = 2
+"""How far the end of an output has come: it was asked for, and the peer may not know of it yet; the peer was told."""
+
 SMALL = 4096
 """A remainder up to this size is copied in front of what arrives next; below this much room a buffer makes more."""

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import socket as sockets
 from typing import Any
 
+import geventstreams._system as _system
 import geventstreams.arguments as arguments
 from geventstreams.borrowed import FileTransport
 from geventstreams.limits import WOULD_WAIT
@@ -54,6 +56,15 @@ class RawSocketFile(sockets.SocketIO):
             if not self._transport.await_output():
                 return None
         return count
+
+    def give_up(self) -> None:
+        """Close with output left unsent. Where that closes the socket too, the connection is reset, so that the peer cannot take a part
+        for the whole."""
+        socket = self._transport.socket
+        if not self.closed and getattr(socket, "_closed", False) and socket._io_refs <= 1:
+            with contextlib.suppress(OSError):  # the owner took the descriptor away
+                _system.reset_on_close(socket.fileno())
+        self.close()
 
     def close(self) -> None:
         """Lets go of the socket, and wakes whoever waits here."""

@@ -27,7 +27,8 @@ def relay(one: SocketStream, other: SocketStream) -> None:
     """Passes on what comes on either stream to the other, until both have ended.
 
     The end of one's input ends the other's output, while the other way goes on; afterwards both are still to be closed.
-    An error on either aborts both, so that neither peer takes a broken connection for one that has ended, and is raised.
+    An error on either aborts both, so that neither peer takes a broken connection for one that has ended, and is raised;
+    so does an exception that ends the wait, as a kill or `gevent.Timeout`.
     A `read_timeout` is over when nothing has come on either.
     """
     Pair(one, other).relay()
@@ -48,10 +49,11 @@ class Pair:
         try:
             self._pass_on(self._one, self._other)
             back.join()
+        except BaseException:
+            self._abort()
+            raise
         finally:
-            if not back.ready():
-                self._abort()
-                back.kill()
+            back.kill()
         failure, self._failure = self._failure, None
         if failure is not None:
             try:

@@ -3,6 +3,7 @@ cimport geventstreams.arguments as arguments
 from geventstreams.lisp cimport LispStream
 
 cdef double NEVER
+cdef int TOLD
 cdef long NO_PASS
 cdef Py_ssize_t WOULD_WAIT
 

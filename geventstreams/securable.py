@@ -18,7 +18,7 @@ import geventstreams.arguments as arguments
 from geventstreams.conduit import Conduit
 from geventstreams.elements import ElementType
 from geventstreams.errors import HandshakeTimeout, StreamClosed, StreamError, TLSError
-from geventstreams.limits import NEVER, WOULD_WAIT
+from geventstreams.limits import NEVER, TOLD, WOULD_WAIT
 from geventstreams.lisp import LispStream
 from geventstreams.process import NO_PASS
 from geventstreams.tls import DONE, NEEDS_INPUT, TLSTransport
@@ -145,6 +145,7 @@ class SecurableStream(LispStream):
         if self._closed:
             return  # whoever closes it is about to
         self._broken = True
+        self._tls_failed = self._tls is not None and isinstance(error, ssl.SSLError)
         Conduit.close(self, abort=not isinstance(error, ssl.SSLError))
 
     def handshake(self, timeout: float | None = None, side: str | None = None) -> bool:
@@ -239,3 +240,4 @@ class SecurableStream(LispStream):
         self._tls = self._terms = None
         self._end = None
         self._output_ended = tls.output_ended
+        self._output_end = TOLD if tls.output_ended else 0

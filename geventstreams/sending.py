@@ -16,7 +16,7 @@ from gevent.hub import Hub
 
 import geventstreams._system as _system
 from geventstreams.closing import linger
-from geventstreams.errors import StreamClosed, StreamError, WriteTimeout, from_system, noted, renewed
+from geventstreams.errors import StreamClosed, StreamError, TLSError, WriteTimeout, from_system, noted, renewed
 from geventstreams.limits import NEVER, WOULD_WAIT
 from geventstreams.pumped import Connection, PumpedStream
 from geventstreams.transport import Transport, Wakeup, hold_of
@@ -310,17 +310,22 @@ class SendingConnection(Connection):
         """Nothing runs this connection any more: it is closed at once."""
         if self._phase != CLOSED:
             self._stream.part(False)
-            self._drop(self._stream.held() > 0)
+            self._drop(False)
+
+    def _tls_failed(self) -> bool:
+        return self._failure is not None and issubclass(self._failure[0], TLSError)
 
     def _drop(self, abort: bool) -> None:
-        """Lets go of everything."""
+        """Lets go of everything; the peer sees a reset where `abort` says so, or output is left over."""
         if self._phase == CLOSED:
             return
         self._phase = CLOSED
         self._output_over = True
         stream = self._stream
-        self._lost = max(self._lost, stream.held())
-        self._transport.close(abort)
+        held = stream.held()
+        self._lost = max(self._lost, held)
+        # A part must not pass for the whole. Where TLS has failed, the alert tells it.
+        self._transport.close(abort or (held > 0 and not self._tls_failed()))
         if not stream.closed:
             stream.part(True)
         stream.forget()

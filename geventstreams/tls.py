@@ -514,5 +514,8 @@ class TLSTransport(Transport):
         """The plain socket below."""
         return self._inner.socket()  # type: ignore[attr-defined]  # of those transports that have one
 
+    def reset_at_end(self) -> None:
+        self._inner.reset_at_end()
+
     def forsake(self) -> None:
         self._inner.forsake()

@@ -473,6 +473,9 @@ class Transport:
         """Lets go of everything, without waiting; with `abort` the peer sees a reset, where there is one."""
         raise NotImplementedError
 
+    def reset_at_end(self) -> None:
+        """Make the peer see a reset, where there is one, whatever closes this. May be called in any thread."""
+
     def forsake(self) -> None:
         """Closes the descriptor of a forked child, and touches nothing that the parent shares."""
         self.close()
@@ -637,10 +640,15 @@ class SocketTransport(Transport):
     def close(self, abort: bool = False) -> None:
         if self._descriptor < 0:
             return
-        if abort and self._family != sockets.AF_UNIX and self._process == PROCESS.number:  # the option is the connection's
+        if abort:
+            self.reset_at_end()
+        _system.close(self._part())
+
+    def reset_at_end(self) -> None:
+        # The option is the connection's, which in a forked child is the parent's.
+        if self._descriptor >= 0 and self._family != sockets.AF_UNIX and self._process == PROCESS.number:
             with contextlib.suppress(OSError):  # somebody else closed it: there is nobody to reset
                 _system.reset_on_close(self._descriptor)
-        _system.close(self._part())
 
     def __del__(self) -> None:
         if self._descriptor < 0:

@@ -53,6 +53,7 @@ class MemoryTransport(Transport):
         self._outgoing = outgoing
         self._names = names
         self._open = True
+        self._resets = False
         self.peer = names[1]
 
     def recv_into(self, space: memoryview, start: int, counts: list[int]) -> int:
@@ -125,9 +126,12 @@ class MemoryTransport(Transport):
         self._open = False
         self._incoming.deserted = True
         self._outgoing.ended = True
-        self._outgoing.reset = abort
+        self._outgoing.reset = abort or self._resets
         self._incoming.tell()
         self._outgoing.tell()
+
+    def reset_at_end(self) -> None:
+        self._resets = True
 
     def __del__(self) -> None:
         self.close()
@@ -233,6 +237,9 @@ class TransportOver(Transport):
 
     def close(self, abort: bool = False) -> None:
         self.below.close(abort)
+
+    def reset_at_end(self) -> None:
+        self.below.reset_at_end()
 
     def forsake(self) -> None:
         self.below.forsake()
