@@ -1,3 +1,5 @@
+cimport cython
+
 cimport geventstreams._bytes as _bytes
 
 cdef Py_ssize_t BLOCK
@@ -5,6 +7,8 @@ cdef Py_ssize_t SMALL
 cdef Py_ssize_t _LARGE
 cdef Py_ssize_t _KEPT
 cdef Py_ssize_t _MANY
+cdef Py_ssize_t CALLS
+cdef long NO_PASS
 cdef list _pool
 
 
@@ -15,6 +19,8 @@ cdef class OctetQueue:
     cdef public Py_ssize_t end
     cdef public Py_ssize_t capacity
     cdef public bint leased
+    cdef public long permit
+    cdef public Py_ssize_t calls
 
     cdef int _lease(self) except -1
     cdef int _release(self) except -1
@@ -34,6 +40,9 @@ cdef class InputBuffer(OctetQueue):
     cpdef Py_ssize_t absorb(self) except -1
     cpdef void feed(self, object data) except *
     cpdef int settle(self) except -1
+    @cython.locals(calls=Py_ssize_t)
+    cpdef int count_call(self) except -1
+    @cython.locals(calls=Py_ssize_t)
     cdef int _advance(self, Py_ssize_t count) except -1
     cpdef bytes take(self, Py_ssize_t count)
     cpdef str take_latin1(self, Py_ssize_t count)
@@ -55,6 +64,7 @@ cdef class OutputBuffer(OctetQueue):
     cdef public list ends
 
     cpdef Py_ssize_t room(self) except? -1
+    @cython.locals(calls=Py_ssize_t)
     cpdef int put(self, object data, Py_ssize_t start, Py_ssize_t count) except -1
     cpdef void put_rest(self, object data, Py_ssize_t start, Py_ssize_t count) except *
     cpdef int strike(self, Py_ssize_t count) except -1

@@ -3,12 +3,15 @@
 Rules for the next editor: nothing here waits, decodes, or knows a socket. Memory is leased from a common pool while it is in use and
 given back as soon as it is empty, so a stream that waits holds none; what must stay over a wait moves to a piece of its own size.
 A count of octets is believed only after it is in `counts`, where one C call of a transport puts it (`absorb`).
+A buffer carries the permit of its owner to use it at once, and withdraws it after CALLS calls, so that the owner, who compares it in
+each call anyway, looks at the clock: calls that find all they need in a buffer must not keep others from running.
 """
 
 from __future__ import annotations
 
 import geventstreams._bytes as _bytes
-from geventstreams.limits import BLOCK, SMALL
+from geventstreams.limits import BLOCK, CALLS, SMALL
+from geventstreams.process import NO_PASS
 
 _LARGE = 16 * BLOCK
 _KEPT = 64
@@ -27,6 +30,8 @@ class OctetQueue:
         self.end = 0
         self.capacity = 0
         self.leased = False
+        self.permit = NO_PASS
+        self.calls = CALLS
 
     def __len__(self) -> int:
         return self.end - self.start
@@ -101,9 +106,7 @@ class OctetQueue:
 
     def append(self, data: bytes | bytearray | memoryview, start: int, count: int) -> None:
         """Puts `data[start:start+count]` at the end."""
-        if self.store is None and count <= BLOCK:
-            self._lease()
-        elif self.capacity - self.end < count:
+        if self.capacity - self.end < count:
             self.reserve(count)
         if count:
             _bytes.copy_in(self.store, self.end, data, start, count)  # type: ignore[arg-type]  # reserved
@@ -160,17 +163,26 @@ class InputBuffer(OctetQueue):
 
     # Taking. What is asked for is never more than what is there: the caller has looked.
 
+    def count_call(self) -> None:
+        """One more call was served."""
+        self.calls = calls = self.calls - 1
+        if calls <= 0:
+            self.permit = NO_PASS
+
     def _advance(self, count: int) -> None:
         self.start += count
         self.taken += count
         self.searched = 0
+        self.calls = calls = self.calls - 1
+        if calls <= 0:
+            self.permit = NO_PASS
         if self.start == self.end and not self.counts:
             self._release()
 
     def take(self, count: int) -> bytes:
         """The next `count` octets, or all where there are fewer."""
-        held = self.end - self.start
-        count = min(count, held)
+        if count > self.end - self.start:
+            count = self.end - self.start
         if not count:
             return b""
         octets = _bytes.cut(self.store, self.start, self.start + count)  # type: ignore[arg-type]  # not empty
@@ -179,8 +191,8 @@ class InputBuffer(OctetQueue):
 
     def take_latin1(self, count: int) -> str:
         """The same as text, a character for each octet."""
-        held = self.end - self.start
-        count = min(count, held)
+        if count > self.end - self.start:
+            count = self.end - self.start
         if not count:
             return ""
         text = _bytes.cut_latin1(self.store, self.start, self.start + count)  # type: ignore[arg-type]  # not empty
@@ -191,7 +203,7 @@ class InputBuffer(OctetQueue):
         """The next octet, or -1."""
         if self.start == self.end:
             return -1
-        octet = _bytes.octet_at(self.store, self.start)  # type: ignore[arg-type]  # not empty
+        octet = self.store[self.start]  # type: ignore[index]  # not empty
         self._advance(1)
         return octet
 
@@ -205,6 +217,7 @@ class InputBuffer(OctetQueue):
 
     def peek(self, count: int) -> bytes:
         """The next `count` octets or fewer, left in place."""
+        self.count_call()
         count = min(count, self.end - self.start)
         return _bytes.cut(self.store, self.start, self.start + count) if count > 0 else b""  # type: ignore[arg-type]  # not empty
 
@@ -278,6 +291,9 @@ class OutputBuffer(OctetQueue):
 
     def put(self, data: bytes | bytearray | memoryview, start: int, count: int) -> None:
         """Accepts `data[start:start+count]` as one message; one of no octets leaves no trace."""
+        self.calls = calls = self.calls - 1
+        if calls <= 0:
+            self.permit = NO_PASS
         if count and self.start == self.end:
             self.boundary = self.sent
             self.append(data, start, count)
@@ -318,3 +334,8 @@ class OutputBuffer(OctetQueue):
                 self.ends.clear()
                 self.first_end = end
                 return
+
+
+NO_INPUT = InputBuffer()
+NO_OUTPUT = OutputBuffer()
+"""What a stream has before it has buffers: nothing, and no permit."""

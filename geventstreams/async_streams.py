@@ -54,7 +54,7 @@ class AsyncStream(PumpedStream):
 
     def read(self, size: int | None = -1) -> bytes | None:  # type: ignore[override]  # None: nothing yet
         """Up to `size` octets of what is there, all of it for -1; None where nothing is yet, b"" at the end."""
-        if self._input_pass != PROCESS.number:
+        if self.input.permit != PROCESS.number:
             self._refuse_input()
         wanted = arguments.size("size", size)
         held = self.input.end - self.input.start
@@ -71,7 +71,7 @@ class AsyncStream(PumpedStream):
 
     def peek(self, size: int = 0) -> bytes:
         """What is there, left in place: at most `size` octets where that is positive, b"" where nothing is."""
-        if self._input_pass != PROCESS.number:
+        if self.input.permit != PROCESS.number:
             self._refuse_input()
         wanted = arguments.size("size", size)
         held = self.input.end - self.input.start
@@ -93,7 +93,7 @@ class AsyncStream(PumpedStream):
     def readline(self, size: int | None = ALL) -> bytes | None:  # type: ignore[override]  # None: nothing yet
         """The next line with its newline, if it is whole (or `size` octets of it are there); None where it is not yet; at the end of the
         input the rest, then b"". LineTooLong as ever."""
-        if self._input_pass != PROCESS.number:
+        if self.input.permit != PROCESS.number:
             self._refuse_input()
         if size is ALL or size is None:
             length = self.input.line_length()
@@ -130,7 +130,7 @@ class AsyncStream(PumpedStream):
 
     def read_available(self) -> bytes:
         """What is there, possibly b""; EndOfFile when the input has ended and everything was taken."""
-        if self._input_pass != PROCESS.number:
+        if self.input.permit != PROCESS.number:
             self._refuse_input()
         held = self.input.end - self.input.start
         if not held and self._end is not None:
@@ -146,7 +146,7 @@ class AsyncStream(PumpedStream):
     def read_sequence(self, seq: Any, start: int = START, end: int | None = None) -> int:
         """Copies what is there to `seq[start:end]`, as far as it fits: the index of the first element not updated, which is `start` where
         nothing is, before the end and at it."""
-        if self._input_pass != PROCESS.number:
+        if self.input.permit != PROCESS.number:
             self._refuse_input()
         if type(seq) is bytearray and start is START and end is None:
             return self.input.take_into(seq, 0, len(seq))
@@ -158,14 +158,14 @@ class AsyncStream(PumpedStream):
 
     def read_string(self, n: int) -> str:
         """Up to `n` characters of what is there, "" where nothing is."""
-        if len(self.input) or self._input_pass != PROCESS.number:
+        if len(self.input) or self.input.permit != PROCESS.number:
             return PumpedStream.read_string(self, n)
         arguments.natural("n", n)
         return ""
 
     def read_line(self, eof_error: bool = True, eof_value: Any = "") -> Any:
         """The next line without its newline, and False; None where it is not whole yet; at the end of the input the rest, and True."""
-        if self._input_pass != PROCESS.number:
+        if self.input.permit != PROCESS.number:
             self._refuse_input()
         if self._end is None and not self._newline_behind(0):
             if len(self.input) > self._line_limit:
@@ -178,13 +178,13 @@ class AsyncStream(PumpedStream):
 
     def finish_output(self) -> None:
         """Waits until all that was written is with the system."""
-        if self._output_pass != PROCESS.number:
+        if self.output.permit != PROCESS.number:
             self._refuse_output()
         self._send_all()
 
     def force_output(self) -> None:
         """Sends what was written now, as far as the system takes it; the rest follows as room comes."""
-        if self._output_pass != PROCESS.number:
+        if self.output.permit != PROCESS.number:
             self._refuse_output()
         self._refuse_thread()
         self.send_before_wait()

@@ -42,7 +42,7 @@ class BufferedStream(Conduit):
 
     def read(self, size: int | None = -1) -> bytes:
         """Up to `size` octets, waiting until there are so many or the input ends; all up to the end for -1 or None."""
-        if self._input_pass != PROCESS.number:
+        if self.input.permit != PROCESS.number:
             self._refuse_input()
         wanted = arguments.size("size", size)
         if wanted < 0:
@@ -65,7 +65,7 @@ class BufferedStream(Conduit):
 
     def read1(self, size: int | None = -1) -> bytes:
         """What is buffered, at most `size` octets; waits for one receipt only where nothing is."""
-        if self._input_pass != PROCESS.number:
+        if self.input.permit != PROCESS.number:
             self._refuse_input()
         wanted = arguments.size("size", size)
         if wanted and not len(self.input) and not self._fill_buffer():
@@ -74,7 +74,7 @@ class BufferedStream(Conduit):
 
     def peek(self, size: int = 0) -> bytes:
         """What is buffered, left in place: at most `size` octets where that is positive; waits for one receipt only where nothing is."""
-        if self._input_pass != PROCESS.number:
+        if self.input.permit != PROCESS.number:
             self._refuse_input()
         wanted = arguments.size("size", size)
         if not len(self.input) and not self._fill_buffer():
@@ -83,13 +83,13 @@ class BufferedStream(Conduit):
 
     def readinto(self, buffer: Any) -> int:
         """Fills `buffer`, waiting until it is full or the input ends; the number of octets. An exception puts them all back."""
-        if self._input_pass != PROCESS.number:
+        if self.input.permit != PROCESS.number:
             self._refuse_input()
         return self._read_into(arguments.octet_space("buffer", buffer))
 
     def readinto1(self, buffer: Any) -> int:
         """Copies what is buffered into `buffer`; waits for one receipt only where nothing is."""
-        if self._input_pass != PROCESS.number:
+        if self.input.permit != PROCESS.number:
             self._refuse_input()
         target = arguments.octet_space("buffer", buffer)
         if self.input.counts:
@@ -154,9 +154,10 @@ class BufferedStream(Conduit):
 
     def read_available(self) -> bytes:
         """What can be had without waiting, possibly nothing; after the end of the input b"" or its error."""
-        if self._input_pass != PROCESS.number:
+        if self.input.permit != PROCESS.number:
             self._refuse_input()
         self._refuse_thread()
+        self._renew_input()
         while self._end is None and len(self.input) < AT_ONCE and self._receive_now(None, 0) > 0:
             pass
         if not len(self.input):
@@ -167,7 +168,7 @@ class BufferedStream(Conduit):
 
     def read_exactly(self, n: int) -> bytes:
         """`n` octets, or IncompleteRead with what came instead, which stays readable."""
-        if self._input_pass != PROCESS.number:
+        if self.input.permit != PROCESS.number:
             self._refuse_input()
         wanted = arguments.natural("n", n)
         while len(self.input) < wanted:
@@ -184,7 +185,7 @@ class BufferedStream(Conduit):
     def read_until(self, separator: bytes, limit: float | None = None) -> bytes:
         """Up to and with `separator`: LineTooLong where that would be more than `limit` octets (None: `line_limit`; math.inf: none),
         IncompleteRead where the input ends before it; nothing is consumed in either."""
-        if self._input_pass != PROCESS.number:
+        if self.input.permit != PROCESS.number:
             self._refuse_input()
         wanted = bytes(arguments.octets("separator", separator))
         if not wanted:
@@ -213,7 +214,7 @@ class BufferedStream(Conduit):
 
         LineTooLong where it would be longer than `line_limit`, with nothing consumed.
         """
-        if self._input_pass != PROCESS.number:
+        if self.input.permit != PROCESS.number:
             self._refuse_input()
         if size is not ALL and size is not None:
             return self.input.take(self._line(arguments.size("size", size)))
@@ -242,7 +243,7 @@ class BufferedStream(Conduit):
     def readlines(self, hint: int | None = -1) -> list[bytes]:
         """All lines up to the end; no more once they are `hint` octets long together, where that is positive. Nothing is consumed by
         an exception."""
-        if self._input_pass != PROCESS.number:
+        if self.input.permit != PROCESS.number:
             self._refuse_input()
         most = arguments.size("hint", hint)
         lines: list[bytes] = []
@@ -260,7 +261,7 @@ class BufferedStream(Conduit):
 
     def discard_line(self) -> None:
         """Drops the rest of the line, its newline too, without storing it; waits for that as a read does."""
-        if self._input_pass != PROCESS.number:
+        if self.input.permit != PROCESS.number:
             self._refuse_input()
         while not (length := self.input.line_length()):
             self.input.skip(len(self.input))
@@ -287,7 +288,7 @@ class BufferedStream(Conduit):
             count = len(data)
             self._put(data, count)
         else:
-            if self._output_pass != PROCESS.number:
+            if self.output.permit != PROCESS.number:
                 self._refuse_write()
             self.accepted = 0
             view = arguments.octets("data", data)
@@ -297,7 +298,7 @@ class BufferedStream(Conduit):
 
     def writelines(self, lines: Iterable[Any]) -> None:
         """Writes one after the other; each is a write of its own."""
-        if self._output_pass != PROCESS.number:
+        if self.output.permit != PROCESS.number:
             self._refuse_output()
         for line in lines:
             self.write(line)
@@ -309,7 +310,7 @@ class BufferedStream(Conduit):
 
     def flush(self) -> None:
         """Waits until all that was written is with the system. WriteTimeout where the peer takes nothing for `write_timeout` seconds."""
-        if self._output_pass != PROCESS.number:
+        if self.output.permit != PROCESS.number:
             self._refuse()
             if not self._is_writable:
                 return

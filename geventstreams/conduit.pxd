@@ -16,6 +16,11 @@ cdef Py_ssize_t WOULD_WAIT
 
 
 cdef double SLICE
+
+
+cdef Py_ssize_t CALLS
+cdef Py_ssize_t FLUSH
+cdef Py_ssize_t WORTH
 cdef int WANTED
 cdef int TOLD
 cdef long NO_PASS
@@ -40,8 +45,6 @@ cdef class Conduit(BinaryFile):
     cdef object _hub
     cdef unsigned long _thread
     cdef long _birth_pass
-    cdef long _input_pass
-    cdef long _output_pass
     cdef tuple _end
     cdef tuple _reset
     cdef object _reader
@@ -73,6 +76,9 @@ cdef class Conduit(BinaryFile):
     cdef bint _wait_input(self, double limit) except? False
     cdef Py_ssize_t _receive_now(self, target, Py_ssize_t at) except? -2
     cdef void _raise_end(self) except *
+    cdef void _renew_input(self) except *
+    cdef void _renew_output(self) except *
+    cdef bint _is_overdue(self) except? False
     cdef bint _let_others_run(self) except? False
     cpdef bint readable_now(self) except? False
     cpdef void watch_input(self, listener) except *

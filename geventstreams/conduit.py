@@ -1,8 +1,8 @@
 """Two buffers joined to a transport: what fills the one, drains the other, and closes all three.
 
 Rules for the next editor: every wait of a stream is in this file, and between two waits each octet is in a buffer: received means in
-`input`, accepted means in `output` or named by `_rest`, sent means struck off. So any exception may end any wait. `_input_pass` and
-`_output_pass` equal the process's pass while that half may be used; a call compares them once, and asks why only when they differ.
+`input`, accepted means in `output` or named by `_rest`, sent means struck off. So any exception may end any wait. `input.permit` and
+`output.permit` equal the process's pass while that half may be used; a call compares them once, and asks why only when they differ.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ import geventstreams._bytes as _bytes
 import geventstreams._greenlets as _greenlets
 import geventstreams._system as _system
 from geventstreams import arguments
-from geventstreams._buffers import InputBuffer, OutputBuffer
+from geventstreams._buffers import NO_INPUT, NO_OUTPUT, InputBuffer, OutputBuffer
 from geventstreams.binary_file import BinaryFile
 from geventstreams.closing import linger
 from geventstreams.errors import (
@@ -37,7 +37,7 @@ from geventstreams.errors import (
     noted,
     renewed,
 )
-from geventstreams.limits import BLOCK, NEVER, NO_TAIL, TOLD, WANTED, WOULD_WAIT
+from geventstreams.limits import BLOCK, CALLS, NEVER, NO_TAIL, TOLD, WANTED, WOULD_WAIT
 from geventstreams.process import NO_PASS, PROCESS
 from geventstreams.transport import OTHER_THREAD, Transport, Wakeup, hold_of
 from geventstreams.turn import Turn
@@ -46,12 +46,20 @@ from geventstreams.yielding import go_round, let_ready_run
 ORDERLY = ("end of file",)
 """The end state of an input whose peer said that it had sent everything; other ends are errors that were `noted`."""
 
+FLUSH = 8
+WORTH = 256
+"""A flush counts as so many calls, and as one more for so many bytes."""
+
 SLICE = 0.005
 """Seconds for which a half that never has to wait keeps the hub to itself."""
 
 
 class Conduit(BinaryFile):
     """What every stream stands on: it moves octets, keeps the limits, and knows how each half ended."""
+
+    def __cinit__(self) -> None:  # compiled code only: one whose __init__() was not called has no permits, and says so
+        self.input = NO_INPUT
+        self.output = NO_OUTPUT
 
     def __init__(self, transport: Transport, readable: bool, writable: bool, read_timeout: float | None, write_timeout: float | None,
                  linger_timeout: float | None) -> None:
@@ -95,8 +103,8 @@ class Conduit(BinaryFile):
 
     def _renew_passes(self) -> None:
         usable = not self._closed and self._birth_pass == PROCESS.number and self._transport.ready
-        self._input_pass = PROCESS.number if usable and self._is_readable and self._reader is None else NO_PASS
-        self._output_pass = PROCESS.number if usable and self._is_writable and not self._output_ended else NO_PASS
+        self.input.permit = PROCESS.number if usable and self._is_readable and self._reader is None else NO_PASS
+        self.output.permit = PROCESS.number if usable and self._is_writable and not self._output_ended else NO_PASS
 
     def _refuse(self) -> None:
         """Raises what keeps any call from this stream: it was never made, is closed, or is another process's."""
@@ -121,6 +129,8 @@ class Conduit(BinaryFile):
             raise StreamBusy(f"{self._reader!r} is reading from {self._transport.peer}", stream=self)
         if not self._transport.ready:
             raise self._transport.refusal(self)
+        if self.input.calls <= 0:
+            self._renew_input()
 
     def _refuse_output(self) -> None:
         """Raises what keeps a call from writing, if anything does."""
@@ -131,6 +141,8 @@ class Conduit(BinaryFile):
             raise StreamClosed(f"the output to {self._transport.peer} was ended", stream=self)
         if not self._transport.ready:
             raise self._transport.refusal(self)
+        if self.output.calls <= 0:
+            self._renew_output()
 
     def _refuse_thread(self) -> None:
         if self._thread != _system.thread_id():
@@ -154,19 +166,19 @@ class Conduit(BinaryFile):
 
     def _receive(self, target: memoryview | None, at: int) -> int:
         """The same, into the input buffer or straight into `target[at:]`: a count, or 0 at the end."""
-        if self._input_pass != PROCESS.number:
+        if self.input.permit != PROCESS.number:
             self._refuse_input()
         if self._end is not None:
             return 0
         if self._thread != _system.thread_id():
             self._refuse_thread()
         self._reader = _greenlets.current()
-        self._input_pass = NO_PASS
+        self.input.permit = NO_PASS
         try:
             return self._receive_waiting(target, at)
         finally:
             self._reader = None
-            self._input_pass = NO_PASS if self._closed else self._birth_pass
+            self.input.permit = NO_PASS if self._closed else self._birth_pass
 
     def _receive_waiting(self, target: memoryview | None, at: int) -> int:  # noqa: PLR0912  # one loop, each exit once
         if not self._transport.emptied:
@@ -251,18 +263,47 @@ class Conduit(BinaryFile):
         if self._end is not None and self._end is not ORDERLY:
             raise renewed(self._end, self)
 
+    def _renew_input(self) -> None:
+        """Called before input is taken once calls that did not wait were so many that the clock has to be looked at."""
+        self.input.calls = CALLS
+        self._renew_passes()
+        if self._is_overdue():
+            self._reader = _greenlets.current()
+            self.input.permit = NO_PASS
+            try:
+                go_round(self._hub)
+            finally:
+                self._reader = None
+                self._renew_passes()
+            self._refuse_input()
+
+    def _renew_output(self) -> None:
+        """The same before output is accepted."""
+        self.output.calls = CALLS
+        self._renew_passes()
+        if self._is_overdue():
+            go_round(self._hub)
+            self._refuse_output()
+
+    def _is_overdue(self) -> bool:
+        """Whether others have waited for SLICE seconds, as far as this stream knows; the first time that it is asked, that time begins."""
+        now = _system.monotonic()
+        if self._streak < 2:
+            self._streak = 2
+            self._since = now
+        if now - self._since <= SLICE or self._thread != _system.thread_id() or _greenlets.current() is self._hub:
+            return False
+        self._streak = 0
+        return True
+
     def _let_others_run(self) -> bool:
         """A half that never had to wait for SLICE seconds lets the hub go round once; whether it did. The first call after a wait is
         free: nearly always there is no second."""
-        self._streak += 1
-        if self._streak == 1:
+        if self._streak == 0:
+            self._streak = 1
             return False
-        now = _system.monotonic()
-        if self._streak == 2:
-            self._since = now
-        if now - self._since <= SLICE or _greenlets.current() is self._hub:
+        if not self._is_overdue():
             return False
-        self._streak = 0
         go_round(self._hub)
         return True
 
@@ -283,12 +324,25 @@ class Conduit(BinaryFile):
     def _look(self) -> bool:
         """Whether octets can be read without waiting; an end that lies there is noticed."""
         if self.input.end > self.input.start:
+            self.input.calls -= 1
+            if self.input.calls > 0:
+                return True
+            self.input.calls = CALLS
+            self._renew_passes()
+            if self._reader is None and self._is_overdue():
+                go_round(self._hub)
+                self._refuse()
+                return self._look()
             return True
         if self._end is not None:
             return False
         self._refuse_thread()
         if self._reader is not None:
             return self._transport.readable() > 0
+        if self._is_overdue():  # whoever asks again and again waits for others to run
+            go_round(self._hub)
+            self._refuse()
+            return self._look()
         return self._receive_now(None, 0) > 0
 
     def watch_input(self, listener: Any) -> None:
@@ -341,7 +395,7 @@ class Conduit(BinaryFile):
 
     def _put(self, data: Any, count: int) -> None:
         """Accepts a message of `count` octets whole, or raises with nothing accepted."""
-        if self._output_pass != PROCESS.number:
+        if self.output.permit != PROCESS.number:
             self._refuse_write()
         if self._turn.holder is None and count <= BLOCK - (self.output.end - self.output.start) and self._failure is None:
             self.accepted = 0
@@ -363,7 +417,7 @@ class Conduit(BinaryFile):
         try:
             self._take_turn()
             try:
-                if self._output_pass != PROCESS.number:
+                if self.output.permit != PROCESS.number:
                     self._refuse_output()
                 self._raise_failure()
                 while self.output.end - self.output.start > BLOCK:
@@ -445,7 +499,7 @@ class Conduit(BinaryFile):
 
     def _refuse_if_ended(self) -> None:
         """After a wait: only the greenlet that closes the stream may go on sending once it is closed."""
-        if self._output_pass != PROCESS.number and self._closer is not _greenlets.current():
+        if self.output.permit != PROCESS.number and self._closer is not _greenlets.current():
             self._refuse()
 
     def _complete(self, error: StreamError) -> None:
@@ -503,6 +557,7 @@ class Conduit(BinaryFile):
                 return
             if self._thread != _system.thread_id():
                 self._refuse_thread()
+            self.output.calls -= FLUSH + (self.output.end - self.output.start) // WORTH
             if self._send_now() and not (self.output.end or self._transport.unsent):
                 return
         self._take_turn()
@@ -572,7 +627,7 @@ class Conduit(BinaryFile):
             return
         self._refuse_thread()
         if not self._output_ended:
-            if self._output_pass != PROCESS.number:
+            if self.output.permit != PROCESS.number:
                 self._refuse_output()
             self._flush_buffer()
             self._output_ended = True

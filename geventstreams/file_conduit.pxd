@@ -9,6 +9,9 @@ cdef Process PROCESS
 cdef long NO_PASS
 cdef double NEVER
 cdef double SLICE
+cdef Py_ssize_t CALLS
+
+
 cdef Py_ssize_t WOULD_WAIT
 
 
@@ -30,8 +33,6 @@ cdef class FileConduit(BinaryFile):
     cdef double _since
     cdef readonly bint between_threads
     cdef bint _needs_turn
-    cdef bint _input_free
-    cdef long _output_pass
     cdef long _process
     cdef readonly bint _alive
 

@@ -17,11 +17,11 @@ import gevent
 from gevent import get_hub, getcurrent
 
 import geventstreams._system as _system
-from geventstreams._buffers import InputBuffer, OutputBuffer
+from geventstreams._buffers import NO_INPUT, NO_OUTPUT, InputBuffer, OutputBuffer
 from geventstreams.binary_file import BinaryFile
 from geventstreams.borrowed import FileTransport
 from geventstreams.errors import BROKEN
-from geventstreams.limits import NEVER, WOULD_WAIT
+from geventstreams.limits import CALLS, NEVER, WOULD_WAIT
 from geventstreams.process import NO_PASS, PROCESS
 from geventstreams.raw_files import RawSocketFile
 from geventstreams.turn import Turn, turn_between
@@ -36,6 +36,10 @@ LOST = BROKEN - {errno.ENOTCONN}
 
 class FileConduit(BinaryFile):
     """What every buffered file on a borrowed socket stands on: who may read and write, the waiting, and the closing."""
+
+    def __cinit__(self) -> None:  # compiled code only: one whose __init__() was not called has no permits, and says so
+        self.input = NO_INPUT
+        self.output = NO_OUTPUT
 
     def __init__(self, raw: RawSocketFile, transport: FileTransport, buffering: int) -> None:
         BinaryFile.__init__(self, raw.readable(), raw.writable())
@@ -56,12 +60,12 @@ class FileConduit(BinaryFile):
         self._closed = False
         self._streak = 0
         self._since = 0.0
-        self._input_free = self._is_readable and not self._needs_turn
         self._process = PROCESS.number
-        self._output_pass = PROCESS.number if self._is_writable and not self._needs_turn else NO_PASS
+        self.input.permit = self._is_readable and not self._needs_turn
+        self.output.permit = PROCESS.number if self._is_writable and not self._needs_turn else NO_PASS
         self._alive = True
 
-    # Who may do what. A call may begin at once while `_input_free` is true, and `_output_pass` is the process's number. In the plain
+    # Who may do what. A call may begin at once while `input.permit` is true, and `output.permit` is the process's number. In the plain
     # build another thread may come between that question and the call: a file that threads may share asks for the turn each time there.
 
     def _refuse(self) -> None:
@@ -85,12 +89,19 @@ class FileConduit(BinaryFile):
             raise RuntimeError(f"reentrant call inside {self!r}")
         self._take(self._input_turn)
         self._reader = getcurrent()
-        self._input_free = False
+        self.input.permit = False
+        if self.input.calls <= 0:
+            self.input.calls = CALLS
+            try:
+                self._let_others_run()
+            except BaseException:
+                self._leave_input()
+                raise
 
     def _leave_input(self) -> None:
         self._reader = None
         self._input_turn.give()
-        self._input_free = self._input_turn.holder is None and not self._closed and not self._needs_turn
+        self.input.permit = self._input_turn.holder is None and not self._closed and not self._needs_turn
 
     def _enter_output(self) -> None:
         """Waits for the turn to write."""
@@ -102,13 +113,20 @@ class FileConduit(BinaryFile):
         self._take(self._output_turn)
         self._drop_inherited()
         self._writer = getcurrent()
-        self._output_pass = NO_PASS
+        self.output.permit = NO_PASS
+        if self.output.calls <= 0:
+            self.output.calls = CALLS
+            try:
+                self._let_others_run()
+            except BaseException:
+                self._leave_output()
+                raise
 
     def _leave_output(self) -> None:
         self._writer = None
         self._output_turn.give()
         if self._output_turn.holder is None and not self._closed and not self._needs_turn:
-            self._output_pass = self._process
+            self.output.permit = self._process
 
     def _drop_inherited(self) -> None:
         """In a forked child: forget what the parent has written, which the parent sends."""
@@ -214,8 +232,7 @@ class FileConduit(BinaryFile):
         if self._closed or self._raw is None:
             return
         self._closed = True
-        self._input_free = False
-        self._output_pass = NO_PASS
+        self.input.permit = self.output.permit = NO_PASS
         try:
             self._input_turn.refuse()
             self._output_turn.refuse()

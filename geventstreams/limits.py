@@ -17,6 +17,9 @@ BLOCK = 65536
 NO_TAIL = -1
 """The last octets of an output to which nothing was written."""
 
+CALLS = 256
+"""Calls that a buffer serves before its owner looks at the clock."""
+
 WANTED = 1
 TOLD = 2
 """How far the end of an output has come: it was asked for, and the peer may not know of it yet; the peer was told."""

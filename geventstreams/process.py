@@ -27,5 +27,5 @@ def inherited(thing: str) -> StreamError:
     return StreamError(f"this {thing} belongs to the parent of a forked process")
 
 
-NO_PASS = -1
+NO_PASS = 0
 """The number of no process."""

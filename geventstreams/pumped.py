@@ -122,7 +122,7 @@ class PumpedStream(SecurableStream):
     def _renew_passes(self) -> None:
         SecurableStream._renew_passes(self)
         if self._kept_back:
-            self._input_pass = NO_PASS
+            self.input.permit = NO_PASS
 
     def _refuse_input(self) -> None:
         SecurableStream._refuse_input(self)
@@ -139,8 +139,11 @@ class PumpedStream(SecurableStream):
         if self._connection is not None:
             self._connection.refuse_elsewhere()
 
+    def _is_overdue(self) -> bool:
+        return False  # its calls never wait: what one callback is given at a time, the pump bounds
+
     def _put(self, data: Any, count: int) -> None:
-        if self._output_pass != PROCESS.number:
+        if self.output.permit != PROCESS.number:
             self._refuse_write()
         self.accepted = 0
         self.enqueue(data, count)
@@ -330,6 +333,7 @@ class PumpedStream(SecurableStream):
         other._closed = True
         other._renew_passes()
         self._plug(other._transport)
+        self._renew_passes()
 
     def take_queue_over(self, other: PumpedStream) -> None:
         """The same of what another stream of this kind has to send, and of its limits."""

@@ -92,7 +92,7 @@ class SecurableStream(LispStream):
         """Takes both halves, which are free."""
         self._turn.take(self._hub, NEVER)
         self._reader = getcurrent()
-        self._input_pass = NO_PASS
+        self.input.permit = NO_PASS
 
     def _vacate(self) -> None:
         self._reader = None

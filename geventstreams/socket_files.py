@@ -41,7 +41,7 @@ class SocketFile(FileConduit):
         """`size` octets, fewer only at the end of the input; all up to there for -1 or None. None where nothing is
         there and the socket may not wait."""
         wanted = arguments.size("size", size)
-        if self._input_free and 0 <= wanted <= len(self.input):
+        if self.input.permit and 0 <= wanted <= len(self.input):
             return self.input.take(wanted)
         self._enter_input()
         try:
@@ -104,7 +104,7 @@ class SocketFile(FileConduit):
         may not wait."""
         target = buffer if type(buffer) is bytearray else arguments.octet_space("buffer", buffer)
         wanted = len(target)
-        if self._input_free and wanted <= len(self.input):
+        if self.input.permit and wanted <= len(self.input):
             return self.input.take_into(target, 0, wanted)
         self._enter_input()
         try:
@@ -147,7 +147,7 @@ class SocketFile(FileConduit):
 
     def readline(self, size: int | None = ALL) -> bytes:
         """The next line with its newline; without one after `size` octets, or at the end of the input."""
-        if size is ALL and self._input_free:
+        if size is ALL and self.input.permit:
             length = self.input.line_length()
             if length:
                 return self.input.take(length)
@@ -209,7 +209,7 @@ class SocketFile(FileConduit):
         """
         octets = data if type(data) is bytes else file_octets(data)
         count = len(octets)
-        if self._output_pass == PROCESS.number and count <= self._buffering - len(self.output):
+        if self.output.permit == PROCESS.number and count <= self._buffering - len(self.output):
             self.output.put(octets, 0, count)
             return count
         self._enter_output()
@@ -259,7 +259,7 @@ class SocketFile(FileConduit):
     def flush(self) -> None:
         """Waits until all that was written is with the system; nothing on a file that is only read."""
         self._refuse()
-        if not self._is_writable or (self._output_pass == PROCESS.number and not len(self.output)):
+        if not self._is_writable or (self.output.permit == PROCESS.number and not len(self.output)):
             return
         self._enter_output()
         try:
@@ -298,8 +298,7 @@ class SocketFile(FileConduit):
         self.flush()
         raw = self.raw
         self._raw = None
-        self._input_free = False
-        self._output_pass = NO_PASS
+        self.input.permit = self.output.permit = NO_PASS
         return raw
 
     def __exit__(

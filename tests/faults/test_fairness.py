@@ -1,16 +1,21 @@
-"""What it costs that a stream which never has to wait lets others run."""
+"""A stream that never has to wait lets others run, whatever it is asked for, and what that costs."""
 
+import socket
+import threading
 import time
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import gevent
+import gevent.socket
 import pytest
 from gevent import get_hub
 from pairs import wait_until
 
 import geventstreams.conduit as conduit
+from geventstreams import StreamBusy, StreamClosed, makefile
 from geventstreams.lisp import LispStream
-from geventstreams.testing import memory_pair
+from geventstreams.testing import TransportOver, memory_pair
 from geventstreams.testing.claims import ATTEMPTS
 from geventstreams.yielding import go_round
 
@@ -19,6 +24,195 @@ SLICE = 0.005
 
 LINE = b"x" * 999 + b"\n"
 LINES = 60_000
+
+GAP = 0.02
+"""Seconds for which nobody else may be kept from running. They are seconds of this thread, since a busy machine is no fault of ours."""
+
+LONG = 0.15
+"""Seconds for which the same call is made again and again."""
+
+
+class Endless(TransportOver):
+    """Always has more, and always takes more."""
+
+    def recv_into(self, space: memoryview, start: int, counts: list[int]) -> int:
+        count = len(space) - start
+        space[start:] = (LINE * (count // len(LINE) + 1))[:count]
+        counts.append(count)
+        return count
+
+    def send(self, octets: memoryview, start: int, stop: int) -> int:
+        return stop - start
+
+
+def worst_gap(call: Callable[[], Any]) -> float:
+    """The longest time for which a greenlet beside another one, which makes the same call again and again, was kept from running."""
+    gaps: list[float] = []
+
+    def tick() -> None:
+        last = time.thread_time()
+        while True:
+            gevent.sleep(0.0005)
+            now = time.thread_time()
+            gaps.append(now - last)
+            last = now
+
+    def repeat() -> None:
+        until = time.thread_time() + LONG
+        while time.thread_time() < until:
+            for _ in range(16):
+                call()
+
+    ticker = gevent.spawn(tick)
+    gevent.sleep(0.002)
+    gevent.spawn(repeat).get()
+    gevent.sleep(0.002)
+    ticker.kill()
+    return max(gaps)
+
+
+def read_and_unread(stream: Any) -> None:
+    """Takes nothing in the end."""
+    stream.unread_char(stream.read_char())
+
+
+def write_and_flush(stream: Any) -> None:
+    """A small message that is sent at once."""
+    stream.write(b"x")
+    stream.flush()
+
+
+BINARY = {"element_type": "unsigned-byte-8"}
+TEXT = {"encoding": "utf-8"}
+CALLS: dict[str, tuple[dict[str, Any], Callable[[Any], Any]]] = {
+    "read": (BINARY, lambda stream: stream.read(1)),
+    "read1": (BINARY, lambda stream: stream.read1(1)),
+    "read_exactly": (BINARY, lambda stream: stream.read_exactly(1)),
+    "read_until": (BINARY, lambda stream: stream.read_until(b"x")),
+    "readinto": (BINARY, lambda stream: stream.readinto(bytearray(1))),
+    "readinto1": (BINARY, lambda stream: stream.readinto1(bytearray(1))),
+    "readline": (BINARY, lambda stream: stream.readline()),
+    "readline of one": (BINARY, lambda stream: stream.readline(1)),
+    "readlines": (BINARY, lambda stream: stream.readlines(1)),
+    "next": (BINARY, next),
+    "discard_line": (BINARY, lambda stream: stream.discard_line()),
+    "peek": (BINARY, lambda stream: stream.peek(1)),
+    "read_available": (BINARY, lambda stream: stream.read_available()),
+    "listen": (BINARY, lambda stream: stream.listen()),
+    "read_byte": (BINARY, lambda stream: stream.read_byte()),
+    "signed read_byte": ({"element_type": "signed-byte-8"}, lambda stream: stream.read_byte()),
+    "read_sequence into bytes": (BINARY, lambda stream: stream.read_sequence(bytearray(1))),
+    "read_sequence of numbers": (BINARY, lambda stream: stream.read_sequence([None])),
+    "read_sequence of characters": ({}, lambda stream: stream.read_sequence([None])),
+    "read_char": ({}, lambda stream: stream.read_char()),
+    "read_char of UTF-8": (TEXT, lambda stream: stream.read_char()),
+    "read_char_no_hang": ({}, lambda stream: stream.read_char_no_hang()),
+    "unread_char": ({}, read_and_unread),
+    "peek_char": ({}, lambda stream: stream.peek_char()),
+    "peek_char for what never comes": ({"read_timeout": 1}, lambda stream: gevent.with_timeout(0.05, stream.peek_char, "y",
+                                                                                              timeout_value=None)),
+    "read_string": ({}, lambda stream: stream.read_string(1)),
+    "read_string of UTF-8": (TEXT, lambda stream: stream.read_string(1)),
+    "read_line": ({}, lambda stream: stream.read_line()),
+    "read_line of UTF-8": (TEXT, lambda stream: stream.read_line()),
+    "write": (BINARY, lambda stream: stream.write(b"x")),
+    "write of nothing": (BINARY, lambda stream: stream.write(b"")),
+    "write and flush": (BINARY, write_and_flush),
+    "write_byte": (BINARY, lambda stream: stream.write_byte(1)),
+    "write_char": (TEXT, lambda stream: stream.write_char("x")),
+    "write_sequence": (BINARY, lambda stream: stream.write_sequence([1])),
+}
+
+
+@pytest.mark.parametrize("name", CALLS)
+def test_no_call_keeps_others_from_running(name: str) -> None:
+    """Small calls that a full buffer, or one with room, serves at once: no other greenlet is kept waiting for more than 20 ms."""
+    options, call = CALLS[name]
+    near, _far = memory_pair()
+    stream = LispStream(Endless(near), **options)
+    assert worst_gap(lambda: call(stream)) <= GAP
+    stream.abort()
+
+
+@pytest.mark.parametrize("name", ["read", "read_byte", "readline of one", "read_sequence of numbers"])
+def test_what_lies_in_the_buffer_keeps_nobody_from_running(name: str) -> None:
+    """The same where a call that was ended has left a megabyte in the buffer: no call receives anything, and others run."""
+    options, call = CALLS[name]
+    near, _far = memory_pair()
+    stream = LispStream(Endless(near), **options)
+    stream.peek(1)
+    while stream.buffered < 2**20:
+        stream._fill_buffer()
+    assert worst_gap(lambda: call(stream)) <= GAP
+    stream.abort()
+
+
+FILE_CALLS: dict[str, Callable[[Any], Any]] = {
+    "read": lambda file: file.read(1),
+    "read1": lambda file: file.read1(1),
+    "readinto": lambda file: file.readinto(bytearray(1)),
+    "readline": lambda file: file.readline(),
+    "peek": lambda file: file.peek(1),
+    "write": lambda file: file.write(b"x"),
+    "write and flush": write_and_flush,
+}
+
+
+@pytest.fixture
+def busy() -> Iterator[Any]:
+    """A gevent socket whose peer, another thread, always sends and always receives."""
+    near, far = socket.socketpair()
+
+    def serve(transfer: Callable[[], Any]) -> None:
+        try:
+            while transfer():
+                pass
+        except OSError:
+            pass
+
+    threads = [threading.Thread(target=serve, args=[lambda: far.send(LINE * 60)]),
+               threading.Thread(target=serve, args=[lambda: far.recv(2**16)])]
+    for thread in threads:
+        thread.start()
+    plain = gevent.socket.socket(near.family, near.type, fileno=near.detach())
+    yield plain
+    plain.shutdown(socket.SHUT_RDWR)
+    while any(thread.is_alive() for thread in threads):
+        gevent.sleep(0.001)
+    plain.close()
+    far.close()
+
+
+@pytest.mark.parametrize("name", FILE_CALLS)
+def test_no_call_of_a_file_keeps_others_from_running(busy: Any, name: str) -> None:
+    """The same of the files of makefile(), with buffers of 64 KiB."""
+    file = makefile(busy, "rwb", 2**16)
+    call = FILE_CALLS[name]
+    assert worst_gap(lambda: call(file)) <= GAP
+    file.close()
+
+
+def test_a_reader_that_lets_others_run_is_still_the_reader() -> None:
+    """While a read lets others run, another greenlet's read is StreamBusy, as ever, and a close ends it."""
+    near, _far = memory_pair()
+    stream = LispStream(Endless(near))
+    said: list[Any] = []
+
+    def read_forever() -> None:
+        try:
+            while True:
+                stream.read(1)
+        except StreamClosed as error:
+            said.append(error)
+
+    reading = gevent.spawn(read_forever)
+    gevent.sleep(0)
+    with pytest.raises(StreamBusy):
+        stream.read(1)
+    assert stream.listen()
+    stream.close()
+    reading.join(10)
+    assert len(said) == 1
 
 
 def time_of_reading(in_hub: bool) -> float:
