@@ -9,7 +9,7 @@ import logging
 from collections.abc import Iterator, Mapping, Set
 from typing import Any, NamedTuple
 
-from geventstreams.errors import EndOfFile, HandshakeTimeout, StreamBusy, StreamClosed, StreamError
+from geventstreams.errors import EndOfFile, HandshakeTimeout, StreamBusy, StreamClosed, StreamError, without_name
 from geventstreams.incidents import IncidentLog
 from geventstreams.stream import SocketStream
 from geventstreams.transport import address_name
@@ -87,7 +87,7 @@ class Account:
     def refused(self, address: Any, reason: Any) -> None:
         """A client was sent away without having been served."""
         self._refused += 1
-        self.log.tell("refused", address_name(address), reason)
+        self._tell("refused", address, reason)
 
     def handshake_failed(self, address: Any, error: BaseException) -> None:
         """A client could not be served because no handshake was made with it."""
@@ -95,7 +95,7 @@ class Account:
         if isinstance(error, HandshakeTimeout):
             self._timed_out("handshake_timed_out", address, error)
         elif isinstance(error, OSError):
-            self.log.tell("handshake_failed", address_name(address), error)
+            self._tell("handshake_failed", address, error)
 
     def ended(self, stream: SocketStream) -> None:
         """A connection has been served."""
@@ -111,11 +111,17 @@ class Account:
         if isinstance(error, TimeoutError) or (isinstance(error, EndOfFile) and error.timed_out):
             self._timed_out("timed_out", address, error)
         else:
-            self.log.tell("failed", address_name(address), error)
+            self._tell("failed", address, error)
 
     def _timed_out(self, event: str, address: Any, reason: Any) -> None:
         self._timeouts += 1
-        self.log.tell(event, address_name(address), reason)
+        self._tell(event, address, reason)
+
+    def _tell(self, event: str, address: Any, reason: Any) -> None:
+        """Writes a line about a client, whose address is told apart from the reason."""
+        peer = address_name(address)
+        text = getattr(reason, "strerror", None) or str(reason)
+        self.log.tell(event, peer, without_name(text, peer, "the peer") if address else text)
 
 
 def is_of_connection(error: BaseException, stream: SocketStream) -> bool:

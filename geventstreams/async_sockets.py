@@ -27,6 +27,7 @@ from geventstreams.errors import (
     StreamClosed,
     StreamError,
     from_system,
+    in_seconds,
     renewed,
 )
 from geventstreams.events import end_of_file, event_for
@@ -270,7 +271,7 @@ class AsyncSocket(SendingConnection):
                 self._rest()
             if self._failure is not None and not self._told and self._stream.is_of_this_process():
                 self._told = True
-                self._tell(event_for(renewed(self._failure, self._stream), self))
+                self._tell(event_for(renewed(self._failure, self._stream, self._lost or None), self))
         except StreamError:
             if self._stream.is_of_this_process():
                 raise
@@ -432,7 +433,7 @@ class AsyncSocket(SendingConnection):
         if left > 0:
             self._transport.wait_input(left)
         else:
-            self._fail(ReadTimeout(f"nothing arrived from {self._transport.peer} for {self._read_limit:g} s", stream=stream))
+            self._fail(ReadTimeout(f"nothing arrived from {self._transport.peer} for {in_seconds(self._read_limit)}", stream=stream))
 
     def _rest(self) -> None:
         """Waits until somebody says that something has changed."""
@@ -507,7 +508,7 @@ class AsyncSocket(SendingConnection):
 
     def _fail_in_turn(self) -> None:
         """Closes because of an error, now that all that arrived before it was told; then tells it."""
-        error = renewed(self._failure, self._stream)  # type: ignore[arg-type]  # it failed
+        error = renewed(self._failure, self._stream, self._lost or None)  # type: ignore[arg-type]  # it failed
         self._told = True
         self._stream.end_with(error)
         self._stream.part(True)

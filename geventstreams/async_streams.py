@@ -11,7 +11,7 @@ from typing import Any
 
 import geventstreams.arguments as arguments
 from geventstreams.elements import ElementType
-from geventstreams.errors import EndOfFile, LineTooLong, StreamClosed
+from geventstreams.errors import EndOfFile, StreamClosed, line_too_long
 from geventstreams.files import SharedFile, file_over, halves
 from geventstreams.process import PROCESS
 from geventstreams.pumped import Connection, NotYet, PumpedStream
@@ -169,8 +169,7 @@ class AsyncStream(PumpedStream):
             self._refuse_input()
         if self._end is None and not self._newline_behind(0):
             if len(self.input) > self._line_limit:
-                raise LineTooLong(f"no end of line within {self._line_limit:g} octets from {self._transport.peer}", stream=self,
-                                  limit=self._line_limit)
+                raise line_too_long(self._line_limit, self._transport.peer, self)
             return None
         return PumpedStream.read_line(self, eof_error, eof_value)
 

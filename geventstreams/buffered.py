@@ -14,7 +14,7 @@ from typing import Any
 
 import geventstreams.arguments as arguments
 from geventstreams.conduit import ORDERLY, Conduit
-from geventstreams.errors import IncompleteRead, LineTooLong, StreamClosed
+from geventstreams.errors import IncompleteRead, StreamClosed, in_bytes, line_too_long
 from geventstreams.limits import BLOCK, NEVER
 from geventstreams.process import PROCESS
 from geventstreams.transport import Transport
@@ -174,12 +174,12 @@ class BufferedStream(Conduit):
         while len(self.input) < wanted:
             if not self._fill_buffer():
                 self._raise_end()
-                raise self._incomplete(f"{wanted} octets", wanted)
+                raise self._incomplete(in_bytes(wanted), wanted)
         return self.input.take(wanted)
 
     def _incomplete(self, what: str, expected: Any) -> IncompleteRead:
         partial = self.input.peek(len(self.input))
-        return IncompleteRead(f"{self._transport.peer} ended its output {len(partial)} octets into {what}", stream=self,
+        return IncompleteRead(f"{self._transport.peer} ended its output {in_bytes(len(partial))} into {what}", stream=self,
                               expected=expected, partial=partial)
 
     def read_until(self, separator: bytes, limit: float | None = None) -> bytes:
@@ -198,14 +198,11 @@ class BufferedStream(Conduit):
             if at >= 0 and at + len(wanted) <= bound:
                 return self.input.take(at + len(wanted))
             if at >= 0 or held > bound or (held == bound and self._end is None):
-                raise self._too_long(bound)
+                raise line_too_long(bound, self._transport.peer, self)
             searched = max(0, held - len(wanted) + 1)
             if not self._fill_buffer():
                 self._raise_end()
                 raise self._incomplete(f"what ends in {wanted!r}", wanted)
-
-    def _too_long(self, limit: float) -> LineTooLong:
-        return LineTooLong(f"no end of line within {limit} octets from {self._transport.peer}", stream=self, limit=limit)
 
     # Lines.
 
@@ -232,7 +229,7 @@ class BufferedStream(Conduit):
             if 0 <= wanted <= limit and (length or held) >= wanted:
                 return wanted
             if (length or held) > limit:
-                raise self._too_long(limit)
+                raise line_too_long(limit, self._transport.peer, self)
             if length:
                 return length if wanted < 0 else min(length, wanted)
             if not self._fill_buffer():

@@ -34,6 +34,7 @@ from geventstreams.errors import (
     TLSError,
     WriteTimeout,
     from_system,
+    in_seconds,
     noted,
     renewed,
 )
@@ -213,7 +214,7 @@ class Conduit(BinaryFile):
                 left, started = self._left(self._read_limit, started, received)
             if not fired or left <= 0:
                 self.timed_out = True
-                raise ReadTimeout(f"nothing arrived from {self._transport.peer} for {self._read_limit:g} s", stream=self)
+                raise ReadTimeout(f"nothing arrived from {self._transport.peer} for {in_seconds(self._read_limit)}", stream=self)
 
     def _wait_input(self, limit: float) -> bool:
         try:
@@ -329,20 +330,18 @@ class Conduit(BinaryFile):
                 return True
             self.input.calls = CALLS
             self._renew_passes()
-            if self._reader is None and self._is_overdue():
-                go_round(self._hub)
-                self._refuse()
-                return self._look()
-            return True
-        if self._end is not None:
+        elif self._end is not None:
             return False
-        self._refuse_thread()
-        if self._reader is not None:
-            return self._transport.readable() > 0
-        if self._is_overdue():  # whoever asks again and again waits for others to run
+        else:
+            self._refuse_thread()
+        if self._reader is None and self._is_overdue():  # a loop that only asks must not keep others from running
             go_round(self._hub)
             self._refuse()
             return self._look()
+        if self.input.end > self.input.start:
+            return True
+        if self._reader is not None:
+            return self._transport.readable() > 0
         return self._receive_now(None, 0) > 0
 
     def watch_input(self, listener: Any) -> None:
@@ -509,7 +508,7 @@ class Conduit(BinaryFile):
             error.stream = self
 
     def _write_timeout(self, limit: float) -> WriteTimeout:
-        return WriteTimeout(f"{self._transport.peer} took nothing for {limit:g} s", stream=self, unsent=self.unsent)
+        return WriteTimeout(f"{self._transport.peer} took nothing for {in_seconds(limit)}", stream=self, unsent=self.unsent)
 
     def _send_now(self) -> bool:
         """Sends what the system takes now: whether it took anything, or nothing is left."""

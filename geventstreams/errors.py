@@ -176,6 +176,35 @@ class EndOfFile(EOFError):
         return type(self), self.args, {"stream": None, "timed_out": self.timed_out}
 
 
+def line_too_long(limit: float, peer: str, stream: Any) -> LineTooLong:
+    """The error of a line, or of what ends in another separator, that is longer than `limit` bytes."""
+    return LineTooLong(f"no end of line within {in_bytes(int(limit))} from {peer}", stream=stream, limit=int(limit))
+
+
+# How texts say numbers and addresses.
+
+
+def in_bytes(count: int) -> str:
+    """A number of bytes, as people write it."""
+    return "1 byte" if count == 1 else f"{count} bytes"
+
+
+def in_seconds(seconds: float) -> str:
+    """A number of seconds, as people write it: neither an exponent nor zeros at the end, exact to the nanosecond."""
+    text = f"{seconds:.9f}".rstrip("0").rstrip(".")
+    return f"{text} s"
+
+
+def without_name(text: str, name: str, instead: str) -> str:
+    """The same text with something shorter in place of an address, where the reader knows it already."""
+    pieces = text.split(name)
+    said = pieces[0]
+    for piece in pieces[1:]:
+        goes_on = piece.lstrip(".:")[:1].isalnum() and not piece.startswith(": ")
+        said += (name if said[-1:].isalnum() or said.endswith((".", ":")) or goes_on else instead) + piece
+    return said
+
+
 BROKEN = frozenset({codes.ECONNRESET, codes.EPIPE, codes.ECONNABORTED, codes.ETIMEDOUT, codes.ENETRESET, codes.ENETDOWN,
                     codes.ENETUNREACH, codes.EHOSTUNREACH, codes.EHOSTDOWN, codes.ENOTCONN, codes.ESHUTDOWN})
 """Error numbers after which the connection is no more."""

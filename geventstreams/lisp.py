@@ -24,7 +24,7 @@ from geventstreams.elements import (
 from geventstreams.elements import (
     encoding as encoding_of,
 )
-from geventstreams.errors import EndOfFile, LineTooLong, ReadTimeout
+from geventstreams.errors import EndOfFile, ReadTimeout, line_too_long
 from geventstreams.limits import NO_TAIL
 from geventstreams.process import PROCESS
 from geventstreams.transport import Transport
@@ -255,8 +255,7 @@ class LispStream(BufferedStream):
             length = self._newline_behind(searched)
             held = len(self.input)
             if (length or held) > self._line_limit:
-                raise LineTooLong(f"no end of line within {self._line_limit:g} octets from {self._transport.peer}", stream=self,
-                                  limit=self._line_limit)
+                raise line_too_long(self._line_limit, self._transport.peer, self)
             if length:
                 return length, True
             searched = held - held % self._encoding.unit

@@ -12,7 +12,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 import geventstreams._system as _system
-from geventstreams.errors import HandshakeTimeout, ReadTimeout, StreamError
+from geventstreams.errors import HandshakeTimeout, ReadTimeout, StreamError, in_seconds
 from geventstreams.stream import SocketStream
 from geventstreams.transport import address_name
 
@@ -95,7 +95,8 @@ def _some(stream: SocketStream, most: int, limit: float, until: float) -> bytes:
         stream.read_timeout = left
         octets = stream.read1(most)
     except ReadTimeout:
-        raise HandshakeTimeout(f"no PROXY header from {address_name(stream.peer_address)} within {limit:g} s", stream=stream) from None
+        raise HandshakeTimeout(f"no PROXY header from {address_name(stream.peer_address)} within {in_seconds(limit)}",
+                               stream=stream) from None
     if not octets:
         raise ProxyError(f"{address_name(stream.peer_address)} ended the connection before its PROXY header was whole", stream=stream)
     return octets

@@ -151,6 +151,9 @@ class Race:
         meeting.wait(limit)
 
     def _told(self) -> str:
+        """What became of each address; where there is only the one that was asked for, it is not named again."""
+        if len(self._errors) == 1 and self._what in (address_name(self._errors[0][0]), repr(self._errors[0][0])):
+            return f": {self._errors[0][1].strerror or self._errors[0][1]}"
         return "".join(f"; {address_name(address)}: {error.strerror or error}" for address, error in self._errors)
 
     def _failure(self) -> ConnectError:

@@ -15,7 +15,7 @@ from gevent import get_hub
 from geventstreams import arguments
 from geventstreams.addresses import host_name
 from geventstreams.connect import open_tcp_stream
-from geventstreams.errors import ReadTimeout, StreamError
+from geventstreams.errors import ReadTimeout, StreamError, without_name
 from geventstreams.host_names import server_name
 from geventstreams.limits import BLOCK
 from geventstreams.proxy_protocol import proxy_header, require
@@ -142,7 +142,7 @@ class RelayHandler:
         except OSError as error:
             if getattr(error, "stream", None) is client:
                 raise
-            told = getattr(error, "strerror", None) or str(error)
+            told = without_name(getattr(error, "strerror", None) or str(error), str(self._upstream), "it")
             raise StreamError(f"relaying to {self._upstream}: {told}", error.errno, stream=client) from error
 
     def _connected(self, client: SocketStream) -> SocketStream:

@@ -17,7 +17,7 @@ import geventstreams._system as _system
 import geventstreams.arguments as arguments
 from geventstreams.conduit import Conduit
 from geventstreams.elements import ElementType
-from geventstreams.errors import HandshakeTimeout, StreamClosed, StreamError, TLSError
+from geventstreams.errors import HandshakeTimeout, StreamClosed, StreamError, TLSError, in_bytes, in_seconds
 from geventstreams.limits import NEVER, TOLD, WOULD_WAIT
 from geventstreams.lisp import LispStream
 from geventstreams.process import NO_PASS
@@ -108,7 +108,7 @@ class SecurableStream(LispStream):
         """Puts TLS under the buffers and shakes hands. Whatever goes wrong closes the stream before it leaves."""
         try:
             if len(self.input) and prefetched == "refuse":
-                raise TLSError(f"{len(self.input)} octets from {self._transport.peer} arrived in plain text before TLS", stream=self)
+                raise TLSError(f"{in_bytes(len(self.input))} from {self._transport.peer} arrived in plain text before TLS", stream=self)
             tls = TLSTransport(self._transport, terms.allow_truncation)
             tls.feed(self.input.take(len(self.input)))
             self._plug(tls)
@@ -129,7 +129,7 @@ class SecurableStream(LispStream):
             while (need := tls.shake_hands()) != DONE:
                 left = until - _system.monotonic()
                 if left <= 0:
-                    raise HandshakeTimeout(f"no TLS handshake with {tls.peer} within {limit:g} s")
+                    raise HandshakeTimeout(f"no TLS handshake with {tls.peer} within {in_seconds(limit)}")
                 if need == NEEDS_INPUT:
                     tls.wait_input(left)
                 else:

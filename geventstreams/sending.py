@@ -16,7 +16,7 @@ from gevent.hub import Hub
 
 import geventstreams._system as _system
 from geventstreams.closing import linger
-from geventstreams.errors import StreamClosed, StreamError, TLSError, WriteTimeout, from_system, noted, renewed
+from geventstreams.errors import StreamClosed, StreamError, TLSError, WriteTimeout, from_system, in_seconds, noted, renewed
 from geventstreams.limits import NEVER, WOULD_WAIT
 from geventstreams.pumped import Connection, PumpedStream
 from geventstreams.transport import Transport, Wakeup, hold_of
@@ -139,7 +139,7 @@ class SendingConnection(Connection):
             limit = self._output_limit()
             left = since + limit - _system.monotonic() if limit != NEVER else NEVER
             if left <= 0:
-                raise WriteTimeout(f"{self._transport.peer} took nothing for {limit:g} s", stream=stream, unsent=stream.held())
+                raise WriteTimeout(f"{self._transport.peer} took nothing for {in_seconds(limit)}", stream=stream, unsent=stream.held())
             self._transport.wait_output(left)
             if self._phase == CLOSED:
                 return False

@@ -20,6 +20,7 @@ from gevent.pool import Group
 import geventstreams._system as _system
 from geventstreams.accepting import listening_socket
 from geventstreams.addresses import Query
+from geventstreams.errors import in_seconds
 from geventstreams.start_up import bound
 
 FIRST_PAUSE = 0.1
@@ -161,7 +162,7 @@ class Slot:
             return
         steady = _system.monotonic() - began >= STEADY
         self._pause = 0.0 if steady else self._longer_pause()
-        self._supervisor.tell(f"worker {worker.pid} ended with status {status}; the next one starts in {self._pause:g} s")
+        self._supervisor.tell(f"worker {worker.pid} ended with status {status}; the next one starts in {in_seconds(self._pause)}")
         self.worker = None
         self._restart()
 

@@ -9,9 +9,10 @@ import ssl
 
 import gevent
 import pytest
+from network import HOST, black_hole, unused_port
 from pairs import Pairs, reset
 
-from geventstreams import errors
+from geventstreams import errors, open_tcp_stream, open_unix_stream
 from geventstreams.errors import (
     ConnectError,
     ConnectTimeout,
@@ -28,7 +29,12 @@ from geventstreams.errors import (
     TLSError,
     WriteTimeout,
     from_system,
+    in_seconds,
+    without_name,
 )
+from geventstreams.lisp import LispStream
+from geventstreams.testing import memory_pair
+from geventstreams.testing.claims import outcome
 
 BASES = {
     StreamClosed: (ValueError, errno.EBADF),
@@ -162,3 +168,60 @@ def test_the_wrong_direction_is_an_unsupported_operation(pairs: Pairs) -> None:
     stream, _ = pairs.stream(direction="output")
     with pytest.raises(io.UnsupportedOperation, match="direction"):
         stream.read(1)
+
+
+# Texts.
+
+
+@pytest.mark.parametrize(("seconds", "text"), [(0.1, "0.1 s"), (5, "5 s"), (5.0, "5 s"), (0.1 + 0.2, "0.3 s"), (1e-6, "0.000001 s"),
+                                               (1e-9, "0.000000001 s"), (1234567.0, "1234567 s"), (3600.25, "3600.25 s")])
+def test_seconds_read_as_people_write_them(seconds: float, text: str) -> None:
+    """No exponent, no zeros at the end, no digits of binary fractions."""
+    assert in_seconds(seconds) == text
+
+
+def test_an_address_is_taken_out_whole_or_not_at_all() -> None:
+    """Another address that only begins or ends like it stays."""
+    text = "reading from 10.0.0.1:80: not 10.0.0.1:8080, 110.0.0.1:80 or [::10.0.0.1]:80; 10.0.0.1:80"
+    assert without_name(text, "10.0.0.1:80", "it") == "reading from it: not 10.0.0.1:8080, 110.0.0.1:80 or [::10.0.0.1]:80; it"
+    assert without_name("reading from [::1]:80: gone", "[::1]:80", "it") == "reading from it: gone"
+
+
+@pytest.mark.parametrize("limit", [100, 70_000, 2**20, 12_345_678])
+def test_the_limit_of_a_line_is_a_whole_number(limit: int) -> None:
+    """LineTooLong says its limit in digits, whichever call raises it, and `limit` is the integer that was given."""
+    near, far = memory_pair(limit + 1)
+    stream = LispStream(near, line_limit=limit, encoding="utf-8")
+    far.send(memoryview(b"x" * (limit + 1)), 0, limit + 1)
+    for call in (stream.readline, stream.read_line, lambda: stream.read_until(b"y"), lambda: stream.read_until(b"y", limit)):
+        with pytest.raises(LineTooLong, match=f"no end of line within {limit} bytes from memory two$") as caught:
+            call()
+        assert (caught.value.limit, type(caught.value.limit)) == (limit, int)
+    stream.abort()
+    far.close(True)
+
+
+def test_limits_of_time_are_numbers_that_people_write() -> None:
+    """ReadTimeout and WriteTimeout say their seconds without an exponent or digits that nobody gave."""
+    near, _far = memory_pair(1)
+    stream = LispStream(near, read_timeout=0.00005, write_timeout=0.1 + 0.2 - 0.25)
+    with pytest.raises(ReadTimeout, match=r"nothing arrived from memory two for 0\.00005 s$"):
+        stream.read(1)
+    stream.write(b"xx")
+    with pytest.raises(WriteTimeout, match=r"memory two took nothing for 0\.05 s$"):
+        stream.flush()
+    stream.abort()
+
+
+def test_a_refusal_names_an_address_once() -> None:
+    """Whatever refuses or does not answer, its address stands once in the error, however it was asked for."""
+    port = unused_port()
+    for error in (outcome(open_tcp_stream, HOST, port), outcome(open_tcp_stream, HOST, str(port))):
+        assert isinstance(error, ConnectError)
+        assert error.strerror == f"cannot connect to {HOST}:{port}: Connection refused"
+    error = outcome(open_unix_stream, "/no/such/path")
+    assert str(error).count("/no/such/path") == 1
+    with black_hole() as (host, full):
+        error = outcome(lambda: open_tcp_stream(host, full, timeout=0.05))
+    assert isinstance(error, ConnectTimeout)
+    assert str(error).count(f"{host}:{full}") == 1

@@ -549,6 +549,8 @@ def test_a_broken_connection_is_one_line(serve, lines, errors):
     [record] = lines
     assert (record.event, record.peer, record.server) == ("failed", address_name(address), f"{HOST}:{server.port}")
     assert record.getMessage().startswith(f"event=failed server={HOST}:{server.port} peer=")
+    assert record.reason == "reading from the peer: Connection reset by peer"
+    assert record.getMessage().count(address_name(address)) == 1
     assert errors == []
 
 

@@ -30,7 +30,7 @@ from geventstreams.relay import relay
 from geventstreams.securable import SecurableStream
 from geventstreams.server import SocketStreamServer
 from geventstreams.testing import StallingTransport, memory_pair
-from geventstreams.testing.claims import octets, outcome, started, stuffed
+from geventstreams.testing.claims import outcome, started, stuffed
 
 __all__ = ["calls", "ends", "party", "reports", "serve", "side", "tls"]  # fixtures
 
@@ -65,6 +65,14 @@ def events_of(plain: Any) -> int:
     poll = select.poll()
     poll.register(plain.fileno(), select.POLLIN | select.POLLRDHUP)
     return dict(poll.poll(0)).get(plain.fileno(), 0)
+
+
+def elsewhere(function: Callable[[], Any]) -> None:
+    """Calls a function in another thread."""
+    thread = threading.Thread(target=function)
+    thread.start()
+    while thread.is_alive():
+        gevent.sleep(0.001)
 
 
 def ends_of(peer: Any) -> Any:
@@ -155,10 +163,7 @@ def test_a_stream_that_another_thread_drops_resets(pairs: Pairs) -> None:
     holder, peer = [SocketStream(near)], pairs.keep(SocketStream(far))
     stuffed(holder[0])
     with pytest.warns(ResourceWarning, match="unclosed"):
-        thread = threading.Thread(target=holder.clear)
-        thread.start()
-        while thread.is_alive():
-            gevent.sleep(0.001)
+        elsewhere(holder.clear)
     assert isinstance(ends_of(peer), StreamReset)
 
 
@@ -225,6 +230,7 @@ def test_a_graceful_close_that_gives_up_resets(party: Party, calls: Calls, repor
     client.close()
     until(lambda: calls.events)
     assert calls.kinds == [TCPTimeout]
+    assert 0 < calls.events[0].error.unsent < 5 * 2**20
     with pytest.raises(ConnectionResetError):
         in_greenlet(lambda: [*iter(lambda: peer.recv(65536), b"")])
 
@@ -369,7 +375,8 @@ def test_two_that_end_the_output_both_wait_until_the_peer_is_told(secured: Any) 
     stream, peer, transport = stalled(secured)
     stream.write_timeout = None
     first, second = started(stream.send_eof), started(stream.send_eof)
-    assert not (first.ready() or second.ready())
+    assert not first.ready()
+    assert not second.ready()
     transport.resume()
     assert (first.get(), second.get()) == (None, None)
     assert (in_greenlet(peer.read), transport.told) == (b"all of it", 1)

@@ -169,6 +169,13 @@ class SendsOneTwice(Flawed):
         return TransportOver.send(self, octets, start, stop)
 
 
+class EndsInOrder(TransportOver):
+    """Ends the connection in order, whatever is left unsent."""
+
+    def close(self, abort: bool = False) -> None:
+        TransportOver.close(self, False)
+
+
 class SaysNothingWasAccepted(LispStream):
     """Does not tell of a write that was ended and accepted."""
 
@@ -200,6 +207,12 @@ def test_writing_finds_memory_that_is_not_its_own(kit: Kit) -> None:
 def test_writing_with_faults_finds_a_wrong_account(kit: Kit) -> None:
     """A message that arrives although the stream says that it was not accepted is found."""
     finds(write, kit.narrow, "memory", 100_000, rate=RATE, make=SaysNothingWasAccepted)
+
+
+@pytest.mark.parametrize("kind", ["memory", "tcp"])
+def test_writing_with_faults_finds_a_part_that_passes_for_the_whole(kit: Kit, kind: str) -> None:
+    """A close that gives up and ends the connection in order is found."""
+    finds(write, kit.narrow, kind, 100_000, rate=RATE, flaw=EndsInOrder)
 
 
 # Characters.

@@ -1,7 +1,7 @@
 """Writing: every call of both vocabularies that writes, in random order and of random sizes, and a peer that compares.
 
 With `rate` exceptions strike in waits, limits pass, and the writer is killed from outside: what the stream says it accepted arrives once,
-whole and in order, and nothing else does.
+whole and in order, and nothing else does. Some closes are struck too: then a part may arrive, and no orderly end behind it.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import gevent
 
 from campaigns.ends import Ends, Over, itself
 from campaigns.hindrances import FAULTS, StrikingTransport, Struck
-from campaigns.tally import Tally, ended_well
+from campaigns.tally import LIMIT, Tally, ended_well
 from geventstreams.errors import WriteTimeout
 from geventstreams.lisp import LispStream
 from geventstreams.testing.claims import outcome
@@ -25,6 +25,9 @@ SIZES = (0, 1, 1, 2, 3, 5, 8, 20, 60, 90, 200, 700)
 RARE_SIZES = (5000, 60_000, 65_536, 66_000, 150_000)
 MOST = (7, 100, 2000, 2000, 20_000, 100_000)
 PAUSES = 0.05
+GIVES_UP = 0.4
+"""How many of the closes are struck, where faults are wanted."""
+
 
 Put = Callable[[Any, bytes], bytes]
 """Writes the octets, or something made of them: what the peer must get."""
@@ -133,12 +136,20 @@ def write(tally: Tally, ends: Ends, kind: str, operations: int, *, rate: float =
             listener = gevent.spawn(_listen, Random(tally.chance.random()), peer, writer.arrived, greenlet, rate > 0)
             ended_well(greenlet)
             stream.write_timeout = None
-            striking[0].rate = 0.0
+            gives_up = rate > 0 and tally.chance.random() < GIVES_UP
+            striking[0].rate = 1.0 if gives_up else 0.0
             closer = gevent.spawn(outcome, stream.close)
-            ended_well(closer)
-            ended_well(listener)
+            if gives_up:
+                closer.join(LIMIT)
+                told = listener.get(timeout=LIMIT)
+            else:
+                ended_well(closer)
+                told = ended_well(listener)
             writer.compare()
-            tally.expect(not writer.wanted, f"{len(writer.wanted)} octets were accepted and never arrived")
+            missing = len(writer.wanted)
+            tally.expect(gives_up or not missing, f"{missing} octets were accepted and never arrived")
+            if missing and kind != "unix":
+                tally.expect(isinstance(told, OSError), f"{missing} octets are missing, and the peer saw an orderly end")
         tally.faults += striking[0].strikes + striking[0].passed + (striking[0].spites if rate else 0) + writer.kills
 
 

@@ -71,6 +71,19 @@ ENDS = section(
     ("close-at-once", "an ordinary close does not linger", KINDS, ["test_closing.test_an_ordinary_close_does_not_wait"]),
     ("close-once", "close three times, after abort, after a reset, by `with` on an exception: one close(2)", SOCKETS,
      ["test_ends.test_the_descriptor_is_closed_exactly_once"]),
+    ("gives-up", ("a close that gives up with output unsent (WriteTimeout, `gevent.Timeout`, kill, error, in the hub): the peer gets a "
+                  "part and then a reset, never an end"), (*NETWORK, "memory"),
+     ["test_unsent.test_a_close_that_gives_up_resets", "test_unsent.test_a_close_that_gives_up_resets_under_tls"]),
+    ("gives-up-elsewhere", ("the same of a handler's stream, a relay, a connection that calls back, a dropped stream, a file closed with "
+                            "its socket"), TCP,
+     ["test_unsent.test_a_handler_whose_output_is_stuck_resets_its_client over TCP",
+      "test_unsent.test_a_relay_that_is_ended_aborts_both over TCP",
+      "test_unsent.test_a_graceful_close_that_gives_up_resets over TCP",
+      "test_unsent.test_a_stream_that_is_dropped_with_output_left_resets over TCP",
+      "test_unsent.test_a_file_that_is_closed_with_its_socket_resets[timeout-gevent] over TCP"]),
+    ("send-eof-again", ("`send_eof` that was ended before its close_notify had left: a second call, a close, or a read that waits finishes "
+                        "it, once"), TLS,
+     ["test_unsent.test_an_end_that_was_interrupted_is_finished_by_the_next_call"]),
     ("closed", "everything after a close is StreamClosed, even of nothing", KINDS,
      ["test_stream.test_everything_after_close_is_refused"]),
 )
@@ -162,6 +175,9 @@ CONCURRENCY = section(
       "test_threads.test_a_callback_connection_of_an_ended_thread over TCP", "test_threads.test_a_server_of_an_ended_thread over TCP"]),
     ("flood", "a flooding peer beside a ticker of 1 ms: no gap above 20 ms", KINDS,
      ["test_concurrency.test_a_flood_does_not_keep_others_from_running"]),
+    ("flood-of-calls", "read(1), read_char, peek, list reads, small writes … that never wait, beside a ticker: no gap above 20 ms", MEMORY,
+     ["test_fairness.test_no_call_keeps_others_from_running over memory",
+      "test_fairness.test_what_lies_in_the_buffer_keeps_nobody_from_running over memory"]),
     ("flood-throughput", "letting others run costs at most 5 % of the throughput", MEMORY,
      ["test_fairness.test_letting_others_run_costs_little over memory"]),
 )
