@@ -84,7 +84,7 @@ def ends_of(peer: Any) -> Any:
 @pytest.mark.parametrize("kind", ["tcp", "memory"])
 def test_a_close_that_gives_up_resets(pairs: Pairs, kind: str, how: str) -> None:
     """Whatever ends a close with output unsent, the peer gets what had arrived and then a reset, never an end of file."""
-    stream, peer = pairs.streams(kind, linger_timeout=T)
+    stream, peer = pairs.streams(kind, buffers=2**16, linger_timeout=T)
     accepted, _ = stuffed(stream)
     GIVE_UP[how](stream)
     assert stream.closed
@@ -98,7 +98,7 @@ def test_a_close_that_gives_up_resets(pairs: Pairs, kind: str, how: str) -> None
 @pytest.mark.parametrize("how", GIVE_UP)
 def test_a_close_that_gives_up_resets_under_tls(tls: TLSKit, side: str, how: str) -> None:
     """The same under TLS: no close_notify is sent behind a part of the output, even to a peer that allows truncation."""
-    stream, peer = tls.streams(side, linger_timeout=T, peer={"allow_truncation": True})
+    stream, peer = tls.streams(side, buffers=2**16, linger_timeout=T, peer={"allow_truncation": True})
     accepted, _ = stuffed(stream)
     GIVE_UP[how](stream)
     got = bytearray()
