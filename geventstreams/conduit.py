@@ -2,7 +2,7 @@
 
 Rules for the next editor: every wait of a stream is in this file, and between two waits each octet is in a buffer: received means in
 `input`, accepted means in `output` or named by `_rest`, sent means struck off. So any exception may end any wait. `input.permit` and
-`output.permit` equal the process's pass while that half may be used; a call compares them once, and asks why only when they differ.
+`output.permit` equal the process's pass while that half may be used at once; a call compares one, and asks why only when they differ.
 """
 
 from __future__ import annotations
