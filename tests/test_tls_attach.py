@@ -91,7 +91,7 @@ def test_injected_plain_text_is_refused(tls: TLSKit, side: str, attack: bytes) -
     far.sendall(b"220 go\r\n" + attack)
     assert stream.readline() == b"220 go\r\n"
     wait_until(stream.listen, "the arrival")
-    with pytest.raises(TLSError, match=rf"^\[Errno \d+\] {in_bytes(len(attack))} from "):
+    with pytest.raises(TLSError, match=f"{in_bytes(len(attack))} from "):
         stream.attach_ssl(**tls.arguments(side))
     assert stream.closed
     assert not open_descriptor(number)
