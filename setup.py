@@ -22,7 +22,7 @@ except ImportError:  # built without isolation, by somebody who has not both of 
     cythonize = None
 
 PACKAGE = "geventstreams"
-TWINS = {"_bytes", "_greenlets", "_system"}
+TWINS = {"_attributes", "_bytes", "_greenlets", "_system"}
 DIRECTIVES = {
     "language_level": 3,
     "annotation_typing": False,  # the annotations are for people and mypy; the .pxd holds the C types

@@ -46,6 +46,7 @@ def original(module: ModuleType, name: str) -> Any:
     return getattr(module, name) if monkey is None else monkey.get_original(module.__name__, name)
 
 
+_close = original(os, "close")  # the patched one puts it off until the hub runs
 _poll = original(select, "poll")
 monotonic = time.monotonic
 thread_id = original(_thread, "get_ident")
@@ -223,7 +224,7 @@ def refers(reference: weakref.ref[Any], thing: object) -> bool:
 def close(descriptor: int) -> None:
     """Closes the descriptor, once: on Linux it is gone whatever the system answers."""
     try:
-        os.close(descriptor)
+        _close(descriptor)
     except OSError as error:
         if error.errno not in (errno.EINTR, errno.EIO, errno.EBADF, errno.ECONNRESET):
             raise

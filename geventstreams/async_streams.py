@@ -186,7 +186,7 @@ class AsyncStream(PumpedStream):
         if self.output.permit != PROCESS.number:
             self._refuse_output()
         self._refuse_thread()
-        self.send_before_wait()
+        self._send_before_wait()
 
     # State.
 

@@ -8,11 +8,14 @@ from __future__ import annotations
 import io
 from typing import Any
 
+import geventstreams._attributes as _attributes
+
 
 class BinaryFile:
     """The questions of `io.IOBase` whose answers are the same for all of them. Every one is refused where `_refuse` refuses any call."""
 
     def __init__(self, readable: bool, writable: bool) -> None:
+        _attributes.forget_empty(self)
         self._is_readable = readable
         self._is_writable = writable
 

@@ -12,6 +12,7 @@ import _socket
 import errno
 import os
 import ssl
+import sys
 from typing import Any
 
 import gevent.socket
@@ -19,6 +20,7 @@ import gevent.ssl
 from gevent import get_hub, monkey
 
 import geventstreams._system as _system
+from geventstreams._buffers import OutputBuffer
 from geventstreams.limits import NEVER, WOULD_WAIT
 from geventstreams.process import PROCESS
 from geventstreams.transport import Transport, Wakeup
@@ -52,6 +54,18 @@ class FileTransport(Transport):
     def await_output(self) -> bool:
         """Waits as the socket's `send` would: False where it may not, TimeoutError when its time has passed."""
         raise NotImplementedError
+
+    def send_at_once(self, output: OutputBuffer, last: bool = False) -> bool:
+        """Send what the system takes now, without waiting. Return whether nothing is left.
+
+        Where the socket's own `send` may wait and cannot be told not to, it is called only where this is the `last` chance.
+        """
+        while len(output):
+            count = self.send(output.view, output.start, output.end)  # type: ignore[arg-type]  # not empty
+            if count == WOULD_WAIT:
+                return False
+            output.strike(count)
+        return True
 
 
 class BorrowedTransport(FileTransport):
@@ -102,8 +116,7 @@ class BorrowedTransport(FileTransport):
     def _in_place_of(self, wakeup: Wakeup | None, events: int) -> Wakeup:
         """A wakeup of this thread's hub. A greenlet of another thread that waits in the old one goes on waiting."""
         if wakeup is not None and wakeup not in self._awaited:
-            if wakeup.hub is get_hub() or wakeup.process == PROCESS.number:  # a forked child has no other threads
-                wakeup.close()
+            wakeup.close()
         return Wakeup(get_hub(), self._current(), events)
 
     def _waited(self, wakeup: Wakeup, limit: float) -> bool:
@@ -147,7 +160,11 @@ class BorrowedTransport(FileTransport):
         self._follow(-1)
 
     def __del__(self) -> None:
-        self._follow(-1)
+        try:
+            self._follow(-1)
+        except (AttributeError, TypeError):
+            if sys is not None and not sys.is_finalizing():  # at the end of the program the modules are emptied
+                raise
 
     # What the socket's own calls would do.
 
@@ -294,6 +311,19 @@ class AnySocketTransport(FileTransport):
     def await_output(self) -> bool:
         return False
 
+    def send_at_once(self, output: OutputBuffer, last: bool = False) -> bool:
+        socket = self._open()
+        if not (hasattr(socket, "gettimeout") and hasattr(socket, "settimeout")):
+            return last and FileTransport.send_at_once(self, output)
+        seconds = socket.gettimeout()
+        socket.settimeout(0)
+        try:
+            return FileTransport.send_at_once(self, output)
+        except (TimeoutError, ssl.SSLWantReadError, ssl.SSLWantWriteError):
+            return False
+        finally:
+            socket.settimeout(seconds)
+
     def _open(self) -> Any:
         if self.socket is None:
             raise ValueError("I/O operation on closed file")
@@ -307,6 +337,10 @@ class AnySocketTransport(FileTransport):
         self.socket = None
 
 
+class CannotBorrow(TypeError):
+    """No file can be made on this object: it is no socket, or one that can only block the hub."""
+
+
 _BLOCKING_TLS_SOCKET = monkey.get_original("ssl", "SSLSocket")
 _KNOWN: dict[Any, type[BorrowedTransport]] = {
     (_socket.socket.recv_into, _socket.socket.send): BorrowedTransport,
@@ -317,7 +351,7 @@ _KNOWN: dict[Any, type[BorrowedTransport]] = {
 
 
 def borrow(socket: Any, readable: bool, writable: bool) -> FileTransport:
-    """The transport for a socket that stays its owner's; TypeError for what is none, or can only block the hub."""
+    """The transport for a socket that stays its owner's; CannotBorrow for what is none, or can only block the hub."""
     kind = type(socket)
     known = _KNOWN.get((getattr(kind, "recv_into", None), getattr(kind, "send", None)))
     if known is not None and hasattr(kind, "_decref_socketios"):  # it has all, where the object has nothing of its own
@@ -325,11 +359,11 @@ def borrow(socket: Any, readable: bool, writable: bool) -> FileTransport:
         if "recv_into" not in own and "send" not in own:
             return known(socket)
     if isinstance(socket, _BLOCKING_TLS_SOCKET):
-        raise TypeError(f"socket must not be a blocking ssl.SSLSocket, not {socket!r}: wrap it by gevent.ssl")
+        raise CannotBorrow(f"socket must not be a blocking ssl.SSLSocket, not {socket!r}: wrap it by gevent.ssl")
     needed = [*["recv_into"] * readable, *["send"] * writable, "fileno", "_io_refs", "_decref_socketios"]
     missing = ", ".join(name for name in needed if not hasattr(socket, name))
     if missing:
-        raise TypeError(f"socket must be a socket, not {type(socket).__name__} {socket!r}: it has no {missing}")
+        raise CannotBorrow(f"socket must be a socket, not {type(socket).__name__} {socket!r}: it has no {missing}")
     return AnySocketTransport(socket)
 
 

@@ -1,5 +1,6 @@
 cimport cython
 
+cimport geventstreams._attributes as _attributes
 cimport geventstreams.arguments as arguments
 from geventstreams.conduit cimport Conduit
 from geventstreams.process cimport Process
@@ -15,9 +16,13 @@ cdef object ALL
 
 cdef class BufferedStream(Conduit):
     cdef double _line_limit
+    cdef bint _lines_here
+    cdef bint _writes_here
 
     cpdef bytes readline(self, object size=*)
     @cython.locals(wanted=Py_ssize_t, done=Py_ssize_t, count=Py_ssize_t, direct=bint)
     cdef Py_ssize_t _read_into(self, target) except -1
     cdef Py_ssize_t _line(self, Py_ssize_t wanted) except -1
+    cdef object _next_line(self)
     cpdef object write(self, data)
+    cdef int _write(self, data) except -1

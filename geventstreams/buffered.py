@@ -1,6 +1,6 @@
 """The Python vocabulary: a stream with the whole contract of a binary file, and what a network needs beyond it.
 
-Rules for the next editor: every reading method is made of two sentences, *bring some more* (`_fill_buffer`) and *take this much*
+Rules for the next editor: every reading method is made of two sentences, *bring some more* (`_bring`) and *take this much*
 (`input.take…`), in that order, so an exception finds every octet in the buffer. A call with a bound returns what there is before the
 end; one that means "to the end" or "exactly" raises, and takes nothing.
 """
@@ -12,6 +12,7 @@ from collections.abc import Iterable
 from types import TracebackType
 from typing import Any
 
+import geventstreams._attributes as _attributes
 import geventstreams.arguments as arguments
 from geventstreams.conduit import ORDERLY, Conduit
 from geventstreams.errors import IncompleteRead, StreamClosed, in_bytes, line_too_long
@@ -36,6 +37,8 @@ class BufferedStream(Conduit):
     def __init__(self, transport: Transport, *, readable: bool = True, writable: bool = True, read_timeout: float | None = None,
                  write_timeout: float | None = None, line_limit: float | None = 2**20, linger_timeout: float | None = 2.0) -> None:
         self._line_limit = arguments.count_limit("line_limit", line_limit)
+        self._lines_here = type(self).readline is _READLINE
+        self._writes_here = type(self).write is _WRITE
         Conduit.__init__(self, transport, readable, writable, read_timeout, write_timeout, linger_timeout)
 
     # Reading with a bound.
@@ -47,14 +50,14 @@ class BufferedStream(Conduit):
         wanted = arguments.size("size", size)
         if wanted < 0:
             return self._read_all()
-        while len(self.input) < wanted and self._fill_buffer():
+        while len(self.input) < wanted and self._bring():
             pass
         if wanted and not len(self.input):
             self._raise_end()
         return self.input.take(wanted)
 
     def _read_all(self) -> bytes:
-        while self._fill_buffer():
+        while self._bring():
             pass
         if not (len(self.input) and self._ended_by_us()):
             self._raise_end()
@@ -68,7 +71,7 @@ class BufferedStream(Conduit):
         if self.input.permit != PROCESS.number:
             self._refuse_input()
         wanted = arguments.size("size", size)
-        if wanted and not len(self.input) and not self._fill_buffer():
+        if wanted and not len(self.input) and not self._bring():
             self._raise_end()
         return self.input.take(len(self.input) if wanted < 0 else wanted)
 
@@ -77,7 +80,7 @@ class BufferedStream(Conduit):
         if self.input.permit != PROCESS.number:
             self._refuse_input()
         wanted = arguments.size("size", size)
-        if not len(self.input) and not self._fill_buffer():
+        if not len(self.input) and not self._bring():
             self._raise_end()
         return self.input.peek(wanted if wanted > 0 else len(self.input))
 
@@ -97,7 +100,7 @@ class BufferedStream(Conduit):
         if len(target) and not len(self.input):
             if len(target) >= DIRECT and self._filled_here:
                 return self._receive_once(target)
-            if not self._fill_buffer():
+            if not self._bring():
                 self._raise_end()
         return self.input.take_into(target, 0, len(target))
 
@@ -133,7 +136,7 @@ class BufferedStream(Conduit):
                     if not len(self.input):
                         done += count
                         self.input.taken += count
-                elif not self._fill_buffer():
+                elif not self._bring():
                     break
         except BaseException:
             if direct:
@@ -172,7 +175,7 @@ class BufferedStream(Conduit):
             self._refuse_input()
         wanted = arguments.natural("n", n)
         while len(self.input) < wanted:
-            if not self._fill_buffer():
+            if not self._bring():
                 self._raise_end()
                 raise self._incomplete(in_bytes(wanted), wanted)
         return self.input.take(wanted)
@@ -200,7 +203,7 @@ class BufferedStream(Conduit):
             if at >= 0 or held > bound or (held == bound and self._end is None):
                 raise line_too_long(bound, self._transport.peer, self)
             searched = max(0, held - len(wanted) + 1)
-            if not self._fill_buffer():
+            if not self._bring():
                 self._raise_end()
                 raise self._incomplete(f"what ends in {wanted!r}", wanted)
 
@@ -232,7 +235,7 @@ class BufferedStream(Conduit):
                 raise line_too_long(limit, self._transport.peer, self)
             if length:
                 return length if wanted < 0 else min(length, wanted)
-            if not self._fill_buffer():
+            if not self._bring():
                 if not held:
                     self._raise_end()
                 return held
@@ -246,7 +249,7 @@ class BufferedStream(Conduit):
         lines: list[bytes] = []
         total = 0
         try:
-            while not (lines and not len(self.input) and self._ended_by_us()) and (line := self.readline()):
+            while not (lines and not len(self.input) and self._ended_by_us()) and (line := self._next_line()):
                 lines.append(line)
                 total += len(line)
                 if 0 < most <= total:
@@ -262,7 +265,7 @@ class BufferedStream(Conduit):
             self._refuse_input()
         while not (length := self.input.line_length()):
             self.input.skip(len(self.input))
-            if not self._fill_buffer():
+            if not self._bring():
                 self._raise_end()
                 return
         self.input.skip(length)
@@ -271,8 +274,13 @@ class BufferedStream(Conduit):
         self._refuse()
         return self
 
+    def _next_line(self) -> bytes:
+        """Calls `readline`, the class's own where it has one. As in the standard library's reader, one that was set on the stream itself
+        does not count."""
+        return BufferedStream.readline(self) if self._lines_here else self.readline()
+
     def __next__(self) -> bytes:
-        line = self.readline()
+        line = BufferedStream.readline(self) if self._lines_here else self.readline()
         if not line:
             raise StopIteration
         return line
@@ -293,16 +301,27 @@ class BufferedStream(Conduit):
             self._put(view, count)
         return count
 
+    def _write(self, data: Any) -> None:
+        """Calls `write`, the class's own where it has one; one that was set on the stream itself does not count."""
+        if self._writes_here:
+            BufferedStream.write(self, data)
+        else:
+            self.write(data)
+
     def writelines(self, lines: Iterable[Any]) -> None:
         """Writes one after the other; each is a write of its own."""
         if self.output.permit != PROCESS.number:
             self._refuse_output()
+        direct = self._writes_here and _attributes.override(self, "write") is None
         for line in lines:
-            self.write(line)
+            if direct:
+                BufferedStream.write(self, line)
+            else:
+                self.write(line)
 
     def sendall(self, data: Any) -> None:
         """`write` and `flush`, as a socket has it."""
-        self.write(data)
+        self._write(data)
         self.flush()
 
     def flush(self) -> None:
@@ -311,7 +330,7 @@ class BufferedStream(Conduit):
             self._refuse()
             if not self._is_writable:
                 return
-        self._flush_buffer()
+        self._flush()
 
     def send_eof(self) -> None:
         """Flushes, then ends our sending half; reading goes on. A second call does nothing, a later write is StreamClosed."""
@@ -403,3 +422,5 @@ class BufferedStream(Conduit):
 
 
 io.BufferedIOBase.register(BufferedStream)
+_READLINE = vars(BufferedStream)["readline"]
+_WRITE = vars(BufferedStream)["write"]

@@ -63,12 +63,14 @@ cdef class Conduit(BinaryFile):
     cdef Py_ssize_t _streak
     cdef double _since
     cdef bint _filled_here
+    cdef bint _flushed_here
 
     cdef void _renew_passes(self) except *
     cdef void _refuse_input(self) except *
     cdef void _refuse_output(self) except *
     cdef void _refuse_write(self) except *
     cdef void _refuse_thread(self) except *
+    cdef bint _bring(self) except? False
     cpdef bint _fill_buffer(self) except? False
     cdef Py_ssize_t _receive(self, target, Py_ssize_t at) except? -2
     @cython.locals(left=double, started=double)
@@ -98,10 +100,13 @@ cdef class Conduit(BinaryFile):
     cdef bint _send_now(self) except? False
     cdef void _raise_failure(self) except *
     cdef bint _tell_end_now(self) except? False
+    cdef void _flush(self) except *
     cpdef void _flush_buffer(self) except *
-    cpdef void send_before_wait(self) except *
+    cdef void _send_before_wait(self) except *
     cpdef bint send_in_background(self) except? False
     cdef void _stop_background(self) except *
+    cdef bint _is_here(self) noexcept
+    cdef void _drop(self) except *
 
 
 cdef class BackgroundSender:

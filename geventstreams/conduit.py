@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import io
+import sys
 import warnings
 import weakref
 from typing import Any
@@ -21,6 +22,7 @@ import geventstreams._greenlets as _greenlets
 import geventstreams._system as _system
 from geventstreams import arguments
 from geventstreams._buffers import NO_INPUT, NO_OUTPUT, InputBuffer, OutputBuffer
+from geventstreams.at_exit import send_at_exit
 from geventstreams.binary_file import BinaryFile
 from geventstreams.closing import linger
 from geventstreams.errors import (
@@ -97,6 +99,7 @@ class Conduit(BinaryFile):
         self._streak = 0
         self._since = 0.0
         self._filled_here = type(self)._fill_buffer is _FILL
+        self._flushed_here = type(self)._flush_buffer is _FLUSH
         self._renew_passes()
         self._alive = True
 
@@ -159,6 +162,10 @@ class Conduit(BinaryFile):
 
     # Input.
 
+    def _bring(self) -> bool:
+        """Calls `_fill_buffer`, the class's own where it has one."""
+        return Conduit._fill_buffer(self) if self._filled_here else self._fill_buffer()
+
     def _fill_buffer(self) -> bool:
         """Waits until more octets are in the input buffer: False at the end of the input, ReadTimeout when the limit passes first."""
         if self.input.counts and self.input.absorb():
@@ -197,7 +204,7 @@ class Conduit(BinaryFile):
             if self.input.store is not None:
                 self.input.settle()
             if self.output.end or self._transport.unsent:
-                self.send_before_wait()
+                self._send_before_wait()
             received = self._transport.received
             fired = self._wait_input(left)
             self._streak = 0
@@ -549,6 +556,13 @@ class Conduit(BinaryFile):
             failure, self._failure = self._failure, None
             raise renewed(failure, self, self.unsent)
 
+    def _flush(self) -> None:
+        """Calls `_flush_buffer`, the class's own where it has one."""
+        if self._flushed_here:
+            Conduit._flush_buffer(self)
+        else:
+            self._flush_buffer()
+
     def _flush_buffer(self) -> None:
         """Waits until all that was accepted is with the system."""
         if self._turn.holder is None and self._failure is None:
@@ -572,7 +586,10 @@ class Conduit(BinaryFile):
 
     def send_before_wait(self) -> None:
         """What every wait for input does first, so that a forgotten flush is no deadlock; an error is kept for the writers."""
-        if self.send_in_background() and self._background is None:
+        self._send_before_wait()
+
+    def _send_before_wait(self) -> None:
+        if Conduit.send_in_background(self) and self._background is None:
             self._background = BackgroundSender(self, self._transport.output_wakeup())
 
     def send_in_background(self) -> bool:
@@ -628,7 +645,7 @@ class Conduit(BinaryFile):
         if not self._output_ended:
             if self.output.permit != PROCESS.number:
                 self._refuse_output()
-            self._flush_buffer()
+            self._flush()
             self._output_ended = True
             self._renew_passes()
         self._output_end = max(self._output_end, WANTED)  # another greenlet may have come first while this one flushed
@@ -761,11 +778,27 @@ class Conduit(BinaryFile):
                 while (self.output.end or self._transport.unsent) and self._send_now():
                     pass
 
+    def _send_at_exit(self) -> None:
+        """Send, at the end of the program, what the system takes now."""
+        if getattr(self, "_alive", False) and not self._closed and self._is_here() and self._turn.holder is None:
+            self._send_before_wait()
+
+    def _is_here(self) -> bool:
+        """Whether this is the process and the thread of the stream."""
+        return self._birth_pass == PROCESS.number and self._thread == _system.thread_id()
+
     def __del__(self) -> None:
-        # Never waits; what the system takes now is sent, the rest is lost with the stream that nobody closed.
         if not getattr(self, "_alive", False) or self._closed:
             return
-        warnings.warn(f"unclosed stream {self!r}", ResourceWarning, source=self, stacklevel=2)
+        try:
+            warnings.warn(f"unclosed stream {self!r}", ResourceWarning, source=self, stacklevel=2)
+            self._drop()
+        except (AttributeError, TypeError):
+            if sys is not None and not sys.is_finalizing():  # at the end of the program the modules are emptied
+                raise
+
+    def _drop(self) -> None:
+        """Send what the system takes now, and close. What is left is lost with the stream, which was not closed."""
         self._closed = True
         if self._birth_pass != PROCESS.number:
             self._transport.forsake()
@@ -777,7 +810,9 @@ class Conduit(BinaryFile):
             self._transport.reset_at_end()
 
 
+send_at_exit(Conduit, lambda stream: stream._send_at_exit())
 _FILL = vars(Conduit)["_fill_buffer"]
+_FLUSH = vars(Conduit)["_flush_buffer"]
 
 
 class BackgroundSender:

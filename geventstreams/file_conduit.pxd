@@ -1,3 +1,4 @@
+cimport geventstreams._attributes as _attributes
 cimport geventstreams._system as _system
 from geventstreams._buffers cimport InputBuffer, OutputBuffer
 from geventstreams.binary_file cimport BinaryFile
@@ -50,4 +51,6 @@ cdef class FileConduit(BinaryFile):
     cdef Py_ssize_t _send(self, octets, Py_ssize_t start, Py_ssize_t stop) except? -2
     cdef bint _send_buffered(self) except? False
     cdef void _flush_buffer(self) except *
+    cdef void _close(self) except *
     cdef void _flush_at_close(self) except *
+    cdef void _drop(self) except *

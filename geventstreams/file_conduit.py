@@ -9,15 +9,21 @@ StreamError; a new call is served, but what the parent wrote is the parent's to 
 
 from __future__ import annotations
 
+import atexit
+import contextlib
 import errno
 import io
+import sys
 from typing import Any
 
 import gevent
-from gevent import get_hub, getcurrent
+from gevent import get_hub, getcurrent, monkey
+from gevent._hub_local import get_hub_if_exists
 
+import geventstreams._attributes as _attributes
 import geventstreams._system as _system
 from geventstreams._buffers import NO_INPUT, NO_OUTPUT, InputBuffer, OutputBuffer
+from geventstreams.at_exit import send_at_exit
 from geventstreams.binary_file import BinaryFile
 from geventstreams.borrowed import FileTransport
 from geventstreams.errors import BROKEN
@@ -64,6 +70,7 @@ class FileConduit(BinaryFile):
         self.input.permit = self._is_readable and not self._needs_turn
         self.output.permit = PROCESS.number if self._is_writable and not self._needs_turn else NO_PASS
         self._alive = True
+        raw.keep(True)
 
     # Who may do what. A call may begin at once while `input.permit` is true, and `output.permit` is the process's number. In the plain
     # build another thread may come between that question and the call: a file that threads may share asks for the turn each time there.
@@ -231,6 +238,15 @@ class FileConduit(BinaryFile):
         file."""
         if self._closed or self._raw is None:
             return
+        # The standard library's pair of two directions, unlike its files of one, does not ask the object itself for a `flush`.
+        flush = None if self._is_readable and self._is_writable else _attributes.override(self, "flush")
+        try:
+            if flush is not None:
+                flush()
+        finally:
+            self._close()
+
+    def _close(self) -> None:
         self._closed = True
         self.input.permit = self.output.permit = NO_PASS
         try:
@@ -240,7 +256,7 @@ class FileConduit(BinaryFile):
             if len(self.output) or self._output_turn.holder is not None:
                 self._flush_at_close()
         finally:
-            _let_go(self.output, self._raw)
+            _let_go(self.output, self._raw, self._process)  # type: ignore[arg-type]  # there is one
             self.input.clear()
             self.output.clear()
 
@@ -255,34 +271,108 @@ class FileConduit(BinaryFile):
             self._output_turn.give()
 
     def __del__(self) -> None:
-        # Never waits, since a collector may run it anywhere: what still has to be sent is left to a greenlet of its
-        # own.
+        # Never waits, since a collector may run it anywhere.
         if not getattr(self, "_alive", False) or self._closed or self._raw is None:
+            return
+        try:
+            self._drop()
+        except (AttributeError, TypeError):
+            if sys is not None and not sys.is_finalizing():  # at the end of the program the modules are emptied
+                raise
+
+    def _drop(self) -> None:
+        if (close := _attributes.override(self, "close")) is not None:
+            with contextlib.suppress(Exception):  # as the destructor of any file of io
+                close()
+            if not self._closed:
+                self._raw.keep(False)  # type: ignore[union-attr]  # there is one, whose own destructor closes it
             return
         self._closed = True
         if len(self.output) and not self._transport.closed and self._process == PROCESS.number:
-            gevent.spawn(_send_rest, self.output, self._transport, self._raw, self._process)
+            _LeftOutput(self.output, self._transport, self._raw).send()  # type: ignore[arg-type]  # there is one
         else:
-            self._raw.close()
+            self._raw.close()  # type: ignore[union-attr]  # there is one
+
+    def _send_at_exit(self) -> None:
+        """Send, at the end of the program, what the system takes now."""
+        alive = getattr(self, "_alive", False) and not self._closed and self._raw is not None and self._process == PROCESS.number
+        if alive and self._output_turn.holder is None:
+            self._transport.send_at_once(self.output, True)
 
 
-def _send_rest(output: OutputBuffer, transport: FileTransport, raw: RawSocketFile, process: int) -> None:
-    """Sends what a dropped file still held; nobody is there to be told of an error."""
-    try:
-        while len(output) and process == PROCESS.number:
-            count = transport.send(output.view, output.start, output.end)  # type: ignore[arg-type]  # not empty
-            if count != WOULD_WAIT:
-                output.strike(count)
-            elif not transport.await_output():
-                break
-    except (OSError, ValueError):
-        pass
-    finally:
-        _let_go(output, raw)
+class _LeftOutput:
+    """What a dropped file still held. Errors are not told: there is no caller."""
+
+    def __init__(self, output: OutputBuffer, transport: FileTransport, raw: RawSocketFile) -> None:
+        self._output = output
+        self._transport = transport
+        self._raw = raw
+        self._process = PROCESS.number
+
+    def send(self) -> None:
+        """Send what the system takes now, and the rest in a greenlet where the thread has a hub that may run; then close the raw file."""
+        if self._send_now() or not _hub_may_run():
+            self.give_up()
+            return
+        _of_thread.left.add(self)
+        gevent.spawn(self._send_waiting)
+
+    def give_up(self) -> None:
+        """Close the raw file at the end of the program or of the thread, after a last attempt."""
+        if not self._transport.closed and self._process == PROCESS.number:
+            self._send_now(last=True)
+        _let_go(self._output, self._raw, self._process)
+
+    def _send_now(self, last: bool = False) -> bool:
+        """Return whether nothing is left that can be sent."""
+        try:
+            return self._transport.send_at_once(self._output, last)
+        except Exception:  # noqa: BLE001  # of any socket's own method
+            return True
+
+    def _send_waiting(self) -> None:
+        try:
+            while self._transport.await_output() and self._process == PROCESS.number and not self._transport.send_at_once(self._output):
+                pass
+        except (OSError, ValueError):
+            pass
+        finally:
+            _of_thread.left.discard(self)
+            _let_go(self._output, self._raw, self._process)
 
 
-def _let_go(output: OutputBuffer, raw: RawSocketFile) -> None:
-    if len(output):
+class _LeftOutputs(set[_LeftOutput]):
+    """The outputs that greenlets of a thread are sending. If the thread ends first, their files are closed with it."""
+
+    def give_up(self) -> None:
+        while self:
+            self.pop().give_up()
+
+    def __del__(self) -> None:
+        self.give_up()
+
+
+class _OfThread(monkey.get_original("threading", "local")):  # type: ignore[misc]  # the native threads', whatever is patched
+    def __init__(self) -> None:
+        self.left = _LeftOutputs()
+
+
+_of_thread = _OfThread()
+send_at_exit(FileConduit, lambda file: file._send_at_exit())
+atexit.register(lambda: _of_thread.left.give_up())  # noqa: PLW0108  # of the thread that ends the program
+
+
+def _hub_may_run() -> bool:
+    """Whether this thread has a hub, and a greenlet of that may still come to run."""
+    if sys.is_finalizing():
+        return False
+    hub = get_hub_if_exists()
+    return hub is not None and hub.loop is not None and not hub.dead
+
+
+def _let_go(output: OutputBuffer, raw: RawSocketFile, process: int) -> None:
+    """Close a raw file. Where output is left and the socket is closed with it, the connection is reset; not by a forked child."""
+    if len(output) and process == PROCESS.number:
         raw.give_up()
     else:
         raw.close()

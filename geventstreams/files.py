@@ -6,6 +6,7 @@ Rule for the next editor: C's TextIOWrapper does all but the reading; it keeps n
 
 from __future__ import annotations
 
+import contextlib
 import io
 from typing import Any
 
@@ -46,6 +47,9 @@ class SharedFile(io.BufferedIOBase):
     def readline(self, size: int | None = -1) -> bytes:
         return self._open().readline(size)  # type: ignore[no-any-return]  # any stream
 
+    def readlines(self, hint: int | None = -1) -> list[bytes]:
+        return self._open().readlines(hint)  # type: ignore[no-any-return]  # any stream
+
     def write(self, data: Any) -> int:
         return self._open().write(data)  # type: ignore[no-any-return]  # any stream
 
@@ -76,7 +80,10 @@ class TextFile(io.TextIOWrapper):
         self._newline = newline
 
     def __del__(self) -> None:
-        """Nothing: the binary file below knows how to end without waiting."""
+        # The binary file below knows how to end without waiting. As in io, a `close` that was set on this object counts.
+        if (close := vars(self).get("close")) is not None:
+            with contextlib.suppress(Exception):
+                close()
 
     def read(self, size: int | None = -1, /) -> str:
         """`size` characters, fewer only at the end of the input; all up to there for -1 or None."""
@@ -85,6 +92,12 @@ class TextFile(io.TextIOWrapper):
     def readline(self, size: int = -1, /) -> str:  # type: ignore[override]  # typeshed: a name that C does not have
         """The next line with its newline; without one after `size` characters, or at the end of the input."""
         return (self._input or self._begin()).readline(size)
+
+    def __next__(self) -> str:  # type: ignore[override]  # typeshed: bytes
+        line = (self._input or self._begin()).readline()
+        if not line:
+            raise StopIteration
+        return line
 
     def readlines(self, hint: int | None = -1, /) -> list[str]:  # type: ignore[override]  # as above
         """All lines up to the end; no more once they are together longer than `hint`, where that is positive."""
@@ -95,14 +108,15 @@ class TextFile(io.TextIOWrapper):
             raise io.UnsupportedOperation("not readable")
         fresh = TextInput(self.buffer, self.encoding, self.errors or "strict", self._newline)
         reading: TextInput = vars(self).setdefault("_input", fresh)  # in one step: another thread may begin as well
-        self.readline = reading.readline  # type: ignore[method-assign]  # found first: spares a call for each line
+        vars(self).setdefault("readline", reading.readline)  # found first: spares a call for each line
         return reading
 
     def detach(self) -> Any:
         """Flushes and hands out the binary file; this one is of no use then, and what it has decoded ahead is gone."""
         if self._input:
+            if vars(self).get("readline") == self._input.readline:
+                del self.readline
             del self._input
-            del self.readline
         return super().detach()
 
     @property

@@ -76,7 +76,7 @@ class LispStream(BufferedStream):
     def _more(self) -> bool:
         """Brings some more; False at the end of the input and, in this vocabulary, when the read timeout passes."""
         try:
-            return self._fill_buffer()
+            return self._bring()
         except ReadTimeout:
             return False
 
@@ -349,19 +349,19 @@ class LispStream(BufferedStream):
         self.accepted = 0
         if not isinstance(character, str) or len(character) != 1:
             raise TypeError(f"character must be a string of length 1, not {character!r}")
-        self.write(self._encoding.encode(character))
+        self._write(self._encoding.encode(character))
         return character
 
     def write_string(self, string: str, start: int = 0, end: int | None = None) -> str:
         """Writes `string[start:end]`, checked whole before anything is accepted, and returns `string`."""
         self.accepted = 0
-        self.write(self._encoding.encode(self._part(string, start, end)))
+        self._write(self._encoding.encode(self._part(string, start, end)))
         return string
 
     def write_line(self, string: str, start: int = 0, end: int | None = None) -> str:
         """The same with a newline behind it, as one write."""
         self.accepted = 0
-        self.write(self._encoding.encode(self._part(string, start, end)) + self._encoding.newline)
+        self._write(self._encoding.encode(self._part(string, start, end)) + self._encoding.newline)
         return string
 
     def _part(self, string: str, start: int, end: int | None) -> str:
@@ -379,7 +379,7 @@ class LispStream(BufferedStream):
             raise TypeError("write_byte needs the element type 'unsigned-byte-8' or 'signed-byte-8', and this stream has 'base-char'")
         if not hasattr(n, "__index__"):
             raise TypeError(f"n must be an integer, not {type(n).__name__} {n!r}")
-        self.write(octets_of_list([n], self._element_type, self._encoding))
+        self._write(octets_of_list([n], self._element_type, self._encoding))
         return n
 
     def write_sequence(self, seq: Any, start: int = 0, end: int | None = None) -> Any:
@@ -390,7 +390,7 @@ class LispStream(BufferedStream):
             self._refuse_output()
         whole = end is None and type(start) is int and start == 0
         if whole and (type(seq) is bytes or type(seq) is bytearray or _bytes.is_plain(seq, False)):
-            self.write(seq)
+            self._write(seq)
             return seq
         if isinstance(seq, str):
             return self.write_string(seq, start, end)
@@ -398,16 +398,16 @@ class LispStream(BufferedStream):
             self.write_string(seq.tounicode(), start, end)
         elif isinstance(seq, (list, tuple)) or (isinstance(seq, MutableSequence) and not isinstance(seq, (bytearray, array.array))):
             first, last = arguments.bounds(start, end, len(seq))
-            self.write(octets_of_list(list(seq[first:last]), self._element_type, self._encoding))
+            self._write(octets_of_list(list(seq[first:last]), self._element_type, self._encoding))
         else:
             source = _octet_items(seq)
             first, last = arguments.bounds(start, end, len(source))
-            self.write(source[first:last])
+            self._write(source[first:last])
         return seq
 
     def terpri(self) -> None:
         """Writes a newline."""
-        self.write(self._encoding.newline)
+        self._write(self._encoding.newline)
 
     def fresh_line(self) -> bool:
         """Writes a newline unless the output is at the start of a line, as its beginning is; whether it wrote one."""
@@ -435,13 +435,13 @@ class LispStream(BufferedStream):
             self._refuse_output()
         self._refuse_thread()
         self._raise_failure()
-        self.send_before_wait()
+        self._send_before_wait()
 
     def finish_output(self) -> None:
         """Waits until all that was written is with the system."""
         if self.output.permit != PROCESS.number:
             self._refuse_output()
-        self._flush_buffer()
+        self._flush()
 
     def clear_input(self) -> None:
         """Drops what arrived and was not taken; what the system holds stays there."""

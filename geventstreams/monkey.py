@@ -7,17 +7,21 @@ stands.
 
 from __future__ import annotations
 
+import functools
 import importlib
 import inspect
+import io
 import os
 import runpy
 import sys
+from collections.abc import Callable
 from typing import Any
 
 import gevent.monkey
 import gevent.socket
 
-from geventstreams.legacy import makefile
+from geventstreams import legacy
+from geventstreams.borrowed import CannotBorrow
 
 USAGE = """\
 usage: python -m geventstreams.monkey [OPTION ...] SCRIPT [ARGUMENT ...]
@@ -34,30 +38,45 @@ parts: {parts}
 """
 
 _BLOCKING_SOCKET: Any = gevent.monkey.get_original("socket", "socket")
-_blocking_makefile = _BLOCKING_SOCKET.makefile
 _originals: dict[Any, Any] = {}
 
 
-def _makefile_when_patched(
-    self: Any,
-    mode: str = "r",
-    buffering: int | None = None,
-    *,
-    encoding: str | None = None,
-    errors: str | None = None,
-    newline: str | None = None,
-) -> Any:
-    """The makefile of sockets that were made before `patch_all()`; as long as that was not called, the standard
-    library's own."""
-    make = makefile if gevent.monkey.is_module_patched("socket") else _blocking_makefile
-    return make(self, mode, buffering, encoding=encoding, errors=errors, newline=newline)
+def _replacement(original: Any, applies: Callable[[], bool]) -> Any:
+    """The `makefile` to put in place of `original`. It calls `original` for what has worked with it and has no file of ours."""
+
+    @functools.wraps(original)
+    def makefile(
+        self: Any,
+        mode: str = "r",
+        buffering: int | None = None,
+        *,
+        encoding: str | None = None,
+        errors: str | None = None,
+        newline: str | None = None,
+    ) -> Any:
+        if not applies():
+            return original(self, mode, buffering, encoding=encoding, errors=errors, newline=newline)
+        if isinstance(mode, str) and "b" not in mode:
+            encoding = io.text_encoding(encoding)  # type: ignore[attr-defined]  # typeshed lacks it; it warns at our caller
+        try:
+            return legacy.makefile(self, mode, buffering, encoding=encoding, errors=errors, newline=newline)
+        except CannotBorrow:
+            return original(self, mode, buffering, encoding=encoding, errors=errors, newline=newline)
+
+    return makefile
 
 
-_REPLACEMENTS: dict[Any, Any] = {gevent.socket.socket: makefile, _BLOCKING_SOCKET: _makefile_when_patched}
+_REPLACEMENTS: dict[Any, Any] = {
+    gevent.socket.socket: _replacement(gevent.socket.socket.makefile, lambda: True),
+    _BLOCKING_SOCKET: _replacement(_BLOCKING_SOCKET.makefile, lambda: gevent.monkey.is_module_patched("socket")),
+}
 
 
 def patch_makefile() -> None:
-    """Gives every gevent socket our `makefile`, TLS ones too; sockets of the standard library from `patch_all()` on."""
+    """Give every gevent socket our `makefile`, TLS ones too; sockets of the standard library from `patch_all()` on.
+
+    What our `makefile` refuses, such as a blocking `ssl.SSLSocket` that is older than `patch_all()`, keeps the file it had.
+    """
     for kind, replacement in _REPLACEMENTS.items():
         if kind.makefile is not replacement:
             _originals[kind] = kind.makefile
@@ -74,7 +93,7 @@ def unpatch_makefile() -> None:
 
 def is_makefile_patched() -> bool:
     """Whether gevent's sockets have our `makefile`."""
-    return gevent.socket.socket.makefile is makefile
+    return gevent.socket.socket.makefile is _REPLACEMENTS[gevent.socket.socket]
 
 
 def main(arguments: list[str]) -> int:

@@ -149,13 +149,13 @@ class PumpedStream(SecurableStream):
         self.enqueue(data, count)
         self.accepted = count
 
-    def send_before_wait(self) -> None:
+    def _send_before_wait(self) -> None:
         """Sends what was written, as far as that needs no waiting."""
         if self._connection is not None:
             self._connection.send()
 
     def _flush_buffer(self) -> None:
-        self.send_before_wait()
+        self._send_before_wait()
 
     def _send_all(self) -> None:
         if self._connection is not None:

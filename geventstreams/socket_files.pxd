@@ -1,3 +1,4 @@
+cimport geventstreams._attributes as _attributes
 cimport geventstreams._bytes as _bytes
 cimport geventstreams.arguments as arguments
 from geventstreams.file_conduit cimport FileConduit
@@ -14,6 +15,11 @@ cdef Py_ssize_t WOULD_WAIT
 
 cdef class SocketFile(FileConduit):
     cpdef bytes readline(self, object size=*)
+    cdef bint _has_own_reads(self) except? False
+    cdef bytes _gather_line(self, size)
+    cdef object _next_line(self)
+    cdef list _gather_lines(self, Py_ssize_t most)
+    cpdef Py_ssize_t write(self, data) except -1
     cdef object _read(self, Py_ssize_t wanted)
     cdef object _read_large(self, Py_ssize_t wanted)
     cdef object _read_into(self, target, Py_ssize_t wanted)

@@ -12,12 +12,13 @@ from collections.abc import Iterable
 from types import TracebackType
 from typing import Any
 
+import geventstreams._attributes as _attributes
 import geventstreams._bytes as _bytes
 import geventstreams.arguments as arguments
 from geventstreams.file_conduit import FileConduit
 from geventstreams.limits import WOULD_WAIT
 from geventstreams.process import NO_PASS, PROCESS
-from geventstreams.raw_files import RawSocketFile, file_octets
+from geventstreams.raw_files import RawSocketFile, file_octets, gather_line
 
 ALL = -1
 """The size that means no limit."""
@@ -147,6 +148,8 @@ class SocketFile(FileConduit):
 
     def readline(self, size: int | None = ALL) -> bytes:
         """The next line with its newline; without one after `size` octets, or at the end of the input."""
+        if self._is_writable and self._has_own_reads():
+            return self._gather_line(size)
         if size is ALL and self.input.permit:
             length = self.input.line_length()
             if length:
@@ -157,6 +160,24 @@ class SocketFile(FileConduit):
             return self.input.take(self._line(wanted))
         finally:
             self._leave_input()
+
+    def _has_own_reads(self) -> bool:
+        return _attributes.override(self, "read") is not None or _attributes.override(self, "peek") is not None
+
+    def _gather_line(self, size: int | None) -> bytes:
+        """Read a line by the `read` and `peek` that were set on this object, as the standard library's pair of two directions does."""
+        line = bytearray()
+        try:
+            gather_line(self, size, line)
+        except BaseException:
+            self.input.put_back(bytes(line))
+            raise
+        return bytes(line)
+
+    def _next_line(self) -> Any:
+        """The next line for an iteration. Only the standard library's pair of two directions asks the object itself for a `readline`."""
+        readline = _attributes.override(self, "readline") if self._is_writable else None
+        return SocketFile.readline(self) if readline is None else readline()
 
     def _line(self, wanted: int) -> int:
         """Waits for a line: its length, at most `wanted` where that is not negative."""
@@ -173,6 +194,8 @@ class SocketFile(FileConduit):
     def readlines(self, hint: int | None = -1) -> list[bytes]:
         """All lines up to the end; no more once they are together longer than `hint`, where that is positive."""
         most = -1 if hint is None else arguments.whole("hint", hint)
+        if self._is_writable and (self._has_own_reads() or _attributes.override(self, "readline") is not None):
+            return self._gather_lines(most)
         lines: list[bytes] = []
         total = 0
         self._enter_input()
@@ -189,12 +212,23 @@ class SocketFile(FileConduit):
             self._leave_input()
         return lines
 
+    def _gather_lines(self, most: int) -> list[Any]:
+        """Read lines by iteration, for which methods that were set on this object count."""
+        lines: list[Any] = []
+        total = 0
+        for line in self:
+            lines.append(line)
+            total += len(line)
+            if 0 < most < total:
+                break
+        return lines
+
     def __iter__(self) -> SocketFile:
         self._refuse()
         return self
 
     def __next__(self) -> bytes:
-        line = self.readline()
+        line: bytes = self._next_line()
         if not line:
             raise StopIteration
         return line
@@ -253,8 +287,12 @@ class SocketFile(FileConduit):
     def writelines(self, lines: Iterable[Any]) -> None:
         """Writes one after the other; each is a write of its own."""
         self._refuse()
+        write = _attributes.override(self, "write")
         for line in lines:
-            self.write(line)
+            if write is None:
+                SocketFile.write(self, line)
+            else:
+                write(line)
 
     def flush(self) -> None:
         """Waits until all that was written is with the system; nothing on a file that is only read."""
@@ -297,6 +335,7 @@ class SocketFile(FileConduit):
             raise self._unsupported("detach: a file of two directions has no one raw file")
         self.flush()
         raw = self.raw
+        raw.keep(False)
         self._raw = None
         self.input.permit = self.output.permit = NO_PASS
         return raw

@@ -161,8 +161,8 @@ def hold_of(hub: Hub) -> HubHold:
 def _separate_loops() -> None:
     """Called in a forked child, which has only the thread that forked: nothing runs the other threads' loops any more.
 
-    A loop of libuv shares its epoll descriptor with the parent's until it is told of the fork, which a plain `os.fork` does not do: stopping
-    a watcher here would stop it there. libev sees the fork by itself.
+    A loop of libuv shares its epoll descriptor with the parent's until it is told of the fork, which a plain `os.fork` does not do:
+    stopping a watcher here would stop it there. libev sees the fork by itself.
     """
     for hub, hold in list(_holds.items()):
         if hold.thread != _system.thread_id():
@@ -653,11 +653,15 @@ class SocketTransport(Transport):
     def __del__(self) -> None:
         if self._descriptor < 0:
             return
-        if self._process != PROCESS.number or self._hold.may_use_loop():
-            self.close()
-        else:
-            # The descriptor is closed when no watcher of the other thread's loop has it any more.
-            self._hold.run_there(partial(_close_both, self._input, self._output, self._part_quietly()))
+        try:
+            if self._process != PROCESS.number or self._hold.may_use_loop():
+                self.close()
+            else:
+                # The descriptor is closed when no watcher of the other thread's loop has it any more.
+                self._hold.run_there(partial(_close_both, self._input, self._output, self._part_quietly()))
+        except (AttributeError, TypeError):
+            if sys is not None and not sys.is_finalizing():  # at the end of the program the modules are emptied
+                raise
 
     def _part_quietly(self) -> int:
         descriptor, self._descriptor = self._descriptor, -1

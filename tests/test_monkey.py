@@ -167,3 +167,45 @@ def test_the_status_is_the_scripts(tmp_path: Path) -> None:
     done = run(*MONKEY, path)
     assert done.status == 1
     assert done.errors.endswith("RuntimeError: its own\n")
+
+
+def test_what_our_makefile_refuses_keeps_the_file_it_had() -> None:
+    """A blocking `SSLSocket` older than `patch_all()`, and an object with less than our file needs, work as without the patch."""
+    done = program(
+        """
+        import socket, ssl
+        old, other = socket.socketpair()
+        secure = ssl.create_default_context().wrap_socket(old, server_hostname="x", do_handshake_on_connect=False)
+        from gevent import monkey
+        monkey.patch_all()
+        from geventstreams import makefile, monkey as ours
+        ours.patch_makefile()
+
+        class Least:
+            makefile = socket.socket.makefile
+            _io_refs = 0
+
+            def __init__(self, inner):
+                self.inner = inner
+
+            def recv_into(self, space):
+                return self.inner.recv_into(space)
+
+            def _decref_socketios(self):
+                self._io_refs -= 1
+
+        near, far = socket.socketpair()
+        far.sendall(b"line\\n")
+        with near, far, Least(near).makefile("rb") as file:
+            print(type(file).__name__, file.readline())
+        print(type(secure.makefile("rb")).__name__)
+        try:
+            makefile(secure, "rb")
+        except TypeError as error:
+            print(type(error).__mro__[1].__name__)
+        secure.close()
+        other.close()
+        """
+    )
+    assert (done.errors, done.status) == ("", 0)
+    assert done.output.decode().splitlines() == ["BufferedReader b'line\\n'", "BufferedReader", "TypeError"]

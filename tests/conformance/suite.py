@@ -1,8 +1,8 @@
 """Runs test classes of the standard library and tells the outcome of each test; started under gevent's monkey-patching.
 
 `python -m geventstreams.monkey suite.py SECONDS NAME...` prints a line of JSON when a test begins and when it ends: its
-name, its outcome, what it said. NAME is a module of the interpreter's own `test` package, or `module.Class`, or a test
-in one; a test after a minus is left out. A test that takes longer than SECONDS fails.
+name, its outcome, what it said. NAME is a module of the interpreter's own `test` package, or (with its whole name) of
+`gevent.tests`, or `module.Class`, or a test in one; a test after a minus is left out. A test that takes longer than SECONDS fails.
 """
 
 import json
@@ -85,10 +85,15 @@ def without(suite: unittest.TestSuite, left_out: set[str]) -> unittest.TestSuite
     )
 
 
+def full_name(name: str) -> str:
+    """The name that `unittest` loads: gevent's own tests are in `gevent.tests`, all others in `test`."""
+    return name if name.startswith("gevent.") else f"test.{name}"
+
+
 def main() -> None:
     """The command line."""
     limit, names = float(sys.argv[1]), [name for name in sys.argv[2:] if not name.startswith("-")]
-    left_out = {f"test.{name[1:]}" for name in sys.argv[2:] if name.startswith("-")}
+    left_out = {full_name(name[1:]) for name in sys.argv[2:] if name.startswith("-")}
     channel = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)  # what the tests print is no outcome
 
@@ -100,7 +105,7 @@ def main() -> None:
     support.use_resources = ["network"] if names == ["test_socketserver"] else []
     with tempfile.TemporaryDirectory() as directory:
         os.chdir(directory)
-        suite = unittest.defaultTestLoader.loadTestsFromNames([f"test.{name}" for name in names])
+        suite = unittest.defaultTestLoader.loadTestsFromNames([full_name(name) for name in names])
         without(suite, left_out).run(Reporter(limit, report))
     channel.close()
     os._exit(0)  # threads that the tests left behind are no reason to stay

@@ -1,0 +1,39 @@
+# The C twins of _attributes.py.
+
+cdef extern from *:
+    """
+    // CPython 3.11 calls methods fast where there is no dictionary or an empty one, but not where one may be made later: it keeps the
+    // empty one, which costs 64 bytes. Later versions call fast in that case, too.
+    static inline void geventstreams_forget_empty(PyObject *file) {
+    #if PY_VERSION_HEX < 0x030B0000 || PY_VERSION_HEX >= 0x030C0000
+        PyObject **attributes = _PyObject_GetDictPtr(file);
+        if (attributes != NULL && *attributes != NULL && PyDict_CheckExact(*attributes) && PyDict_GET_SIZE(*attributes) == 0)
+            Py_CLEAR(*attributes);
+    #else
+        (void)file;
+    #endif
+    }
+    static inline PyObject *geventstreams_override(PyObject *file, PyObject *name) {
+        PyObject **attributes = _PyObject_GetDictPtr(file);
+        PyObject *found = NULL;
+        if (attributes != NULL && *attributes != NULL && PyDict_CheckExact(*attributes)) {
+            found = PyDict_GetItemWithError(*attributes, name);
+            if (found == NULL && PyErr_Occurred())
+                return NULL;
+        }
+        if (found == NULL)
+            found = Py_None;
+        Py_INCREF(found);
+        return found;
+    }
+    """
+    void geventstreams_forget_empty(object file) noexcept
+    object geventstreams_override(object file, object name)
+
+
+cdef inline void forget_empty(object file) noexcept:
+    geventstreams_forget_empty(file)
+
+
+cdef inline object override(object file, str name):
+    return geventstreams_override(file, name)

@@ -1,0 +1,32 @@
+"""What happens at the end of the program: the output of files and streams that are open is sent, as far as the system takes it at once.
+
+Destructors cannot do this. A collector may run that of a socket before that of the file that holds its output, and does so wherever
+a module has functions. So the living objects are looked for once, at the end, which costs nothing before.
+"""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import gc
+from collections.abc import Callable, Iterator
+from typing import Any
+
+
+def send_at_exit(kind: type, send: Callable[[Any], object]) -> None:
+    """Have `send` called at the end of the program for each object of this class or a subclass. It must not wait."""
+    atexit.register(_send_all, kind, send)
+
+
+def _send_all(kind: type, send: Callable[[Any], object]) -> None:
+    kinds = set(_with_subclasses(kind))
+    for thing in [thing for thing in gc.get_objects() if type(thing) in kinds]:
+        with contextlib.suppress(Exception):  # one that fails keeps no other from being sent, and nobody is there to be told
+            send(thing)
+
+
+def _with_subclasses(kind: type) -> Iterator[type]:
+    yield kind
+    children: list[type] = kind.__subclasses__()
+    for child in children:
+        yield from _with_subclasses(child)
