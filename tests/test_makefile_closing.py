@@ -67,7 +67,11 @@ def test_a_dropped_file_gives_its_reference_back_at_once(
         wait_until(lambda: not open_descriptor(number))
     finally:
         gc.enable()
-    assert far.recv(2) == (b"x" if "w" in mode else b"")
+    try:
+        rest = far.recv(2)
+    except BrokenPipeError:  # OpenSSL 3.5 answers the missing close_notify by an alert, which has no reader
+        rest = b""
+    assert rest == (b"x" if "w" in mode else b"")
 
 
 def test_a_socket_outlives_its_files_and_the_reverse(ends: Ends) -> None:

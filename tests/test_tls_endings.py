@@ -160,7 +160,7 @@ def test_a_flipped_bit_ends_reading(tls: TLSKit, side: str, at: int) -> None:
     for call in (stream.readline, stream.read, lambda: stream.read(1), stream.read_line):
         with pytest.raises(TLSError) as caught:
             call()
-        assert caught.value.reason == "DECRYPTION_FAILED_OR_BAD_RECORD_MAC"
+        assert caught.value.reason in ("DECRYPTION_FAILED_OR_BAD_RECORD_MAC", "RECORD_LAYER_FAILURE")  # OpenSSL 3.5 tells the latter
         assert caught.value.stream is stream
         assert "127.0.0.1" in str(caught.value)
 
@@ -196,7 +196,7 @@ def test_after_a_broken_record_nothing_is_sent(tls: TLSKit, side: str) -> None:
     with pytest.raises(TLSError):
         stream.read(1)
     stream.write(b"x")
-    with pytest.raises(TLSError, match="bad record mac"):
+    with pytest.raises(TLSError, match=r"bad record mac|record layer failure"):
         stream.flush()
     stream.close()
     assert not open_descriptor(number)
