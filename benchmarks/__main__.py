@@ -1,7 +1,7 @@
 """Runs the bench: `python -m benchmarks [--quick] [--only ROW ...] [--peers NAME,...] [--json FILE] [--svg FILE]`.
 
 Exit status: 0 when all that was asked for ran, whether goals are met or not; 1 when a contender failed; 2 for wrong
-arguments, 130 when it is interrupted.
+arguments, or where nothing compiled is found and PURE_PYTHON=1 does not ask for plain Python; 130 when it is interrupted.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from benchmarks import machine, report
+from benchmarks import machine, report, which_build
 from benchmarks.available import lacking, why_not
 from benchmarks.contenders import OWN, PEERS
 from benchmarks.harness import Bench, ChildFailed
@@ -102,8 +102,7 @@ def build() -> str:
     why = lacking("geventstreams:compiled")
     if why is not None:
         return f"geventstreams: {why}"
-    compiled = importlib.import_module("geventstreams").compiled
-    return f"geventstreams runs {'compiled' if compiled else 'in plain Python, not compiled'}"
+    return which_build.described()
 
 
 def about(bench: Bench, arguments: Sequence[str]) -> dict[str, Any]:
@@ -160,7 +159,11 @@ def main(arguments: Sequence[str]) -> int:
         tell()
         return 0
     try:
+        which_build.take_compiled()
         return run(options, arguments)
+    except which_build.NotCompiled as refusal:
+        print(f"python -m benchmarks: {refusal}", file=sys.stderr)
+        return 2
     except KeyboardInterrupt:
         return 130
 

@@ -26,6 +26,9 @@ from benchmarks.contenders import PEERS
 from benchmarks.model import Entry
 
 HERE = Path(__file__).parent
+ELSEWHERE = os.sep
+"""Where Python processes start: it looks for modules there first, and in a checkout it would find what is not compiled."""
+
 ANSWER_LIMIT = 60.0
 END_LIMIT = 5.0
 
@@ -36,7 +39,7 @@ class ChildFailed(Exception):
 
 def surroundings() -> dict[str, str]:
     """The environment of the processes: they find the bench and the same packages, wherever it is started."""
-    return {**os.environ, "PYTHONPATH": os.pathsep.join([str(HERE.parent), *filter(None, sys.path)])}
+    return {**os.environ, "PYTHONPATH": os.pathsep.join([*(os.path.abspath(place) for place in sys.path if place), str(HERE.parent)])}
 
 
 class Child:
@@ -46,7 +49,7 @@ class Child:
         self.what = what
         self._complaints = tempfile.TemporaryFile()  # noqa: SIM115 - closed with the child
         self.process = subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._complaints, env=surroundings()
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._complaints, env=surroundings(), cwd=ELSEWHERE
         )
         self._pending = b""
 
@@ -182,7 +185,7 @@ class Bench:
         if not self._certificate:
             target = str(self._folder / "server.pem")
             command = [sys.executable, "-m", "benchmarks.certificates", target]
-            done = subprocess.run(command, env=surroundings(), capture_output=True, text=True, check=False)
+            done = subprocess.run(command, env=surroundings(), cwd=ELSEWHERE, capture_output=True, text=True, check=False)
             if done.returncode:
                 raise ChildFailed(f"certificates.py: {done.stderr.strip().splitlines()[-1]}")
             self._certificate = target
@@ -192,7 +195,7 @@ class Bench:
         """Milliseconds of CPU time in which a fresh interpreter imports these modules; from the second time on out of kept byte code."""
         program = f"import time; t = time.process_time(); import {modules}; print((time.process_time() - t) * 1000)"
         kept = {**surroundings(), "PYTHONDONTWRITEBYTECODE": "", "PYTHONPYCACHEPREFIX": str(self._folder / "bytecode")}
-        done = subprocess.run([sys.executable, "-c", program], env=kept, capture_output=True, text=True, check=False)
+        done = subprocess.run([sys.executable, "-c", program], env=kept, cwd=ELSEWHERE, capture_output=True, text=True, check=False)
         if done.returncode:
             raise ChildFailed(done.stderr.strip().splitlines()[-1])
         return float(done.stdout)

@@ -71,6 +71,8 @@ if TYPE_CHECKING:
         wait_for_input_streams_returning_first,
     )
 
+__version__ = "1.0.0"
+
 compiled: bool = runs_compiled(conduit)
 """Whether the hot modules run compiled."""
 

@@ -8,7 +8,8 @@ import sys
 from collections.abc import Sequence
 from importlib import metadata
 
-from geventstreams import compiled
+from geventstreams import __version__, compiled
+from geventstreams._build import why_plain
 from geventstreams.cli import bench, connect, demo, descriptors, outlets, relay, serve
 from geventstreams.cli.options import Parser
 from geventstreams.cli.statuses import EXPLANATION, CommandError, Status, explained
@@ -25,11 +26,8 @@ EXAMPLES = f"""examples:
 
 def version() -> str:
     """What runs here."""
-    try:
-        number = metadata.version("geventstreams")
-    except metadata.PackageNotFoundError:
-        number = "(not installed, run from its source)"
-    return f"geventstreams {number}, {'compiled' if compiled else 'plain Python'}, gevent {metadata.version('gevent')}"
+    build = "compiled" if compiled else f"plain Python ({why_plain()})"
+    return f"geventstreams {__version__}, {build}, gevent {metadata.version('gevent')}"
 
 
 def parser() -> argparse.ArgumentParser:

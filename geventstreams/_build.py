@@ -53,6 +53,21 @@ def prefer_plain_modules() -> None:
         sys.meta_path.insert(0, PlainFinder(names))
 
 
+def why_plain() -> str:
+    """Why the hot modules do not run compiled, and how to get them compiled; for people."""
+    if built_modules():
+        return "because PURE_PYTHON is set; unset it for the compiled modules"
+    try:
+        with open(os.path.join(_DIRECTORY, "_not_compiled.txt"), encoding="utf-8") as file:  # setup.py writes it
+            reason = f"because {file.read().strip()}"
+    except OSError:
+        return "because this source tree is not built; for the compiled modules: pip install --editable ."
+    return (
+        f"{reason}; for the compiled modules, with a C compiler (Debian: gcc, libc6-dev, python3-dev): "
+        "pip install --force-reinstall --no-deps --no-cache-dir geventstreams"
+    )
+
+
 def runs_compiled(module: ModuleType) -> bool:
     """Whether this module, already imported, runs from its built file."""
     return str(module.__file__).endswith(tuple(EXTENSION_SUFFIXES))

@@ -1,6 +1,8 @@
 """The bench runs, tells what it could not measure, and refuses what it does not know; nothing here is about speed."""
 
 import json
+import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -8,6 +10,10 @@ from xml.etree import ElementTree
 
 import pytest
 from servers import require
+
+import geventstreams
+from benchmarks import which_build
+from benchmarks.__main__ import main
 
 CHECKOUT = Path(__file__).resolve().parent.parent
 LIMIT = 60
@@ -22,7 +28,8 @@ def bench(*arguments: str, first: str = "") -> "subprocess.CompletedProcess[str]
     """Runs `python -m benchmarks` in the checkout, or a program that does so after some first lines of its own."""
     program = f"{first}\nimport sys\nfrom benchmarks.__main__ import main\nsys.exit(main(sys.argv[1:]))"
     command = [sys.executable, *(["-c", program] if first else ["-m", "benchmarks"]), *arguments]
-    return subprocess.run(command, cwd=CHECKOUT, capture_output=True, text=True, timeout=LIMIT, check=False)
+    kept = os.environ if geventstreams.compiled else os.environ | {"PURE_PYTHON": "1"}  # else it refuses to measure plain Python
+    return subprocess.run(command, cwd=CHECKOUT, capture_output=True, text=True, timeout=LIMIT, check=False, env=kept)
 
 
 @pytest.fixture(scope="module")
@@ -125,3 +132,56 @@ def test_failing_contender_is_named_and_fails_the_run() -> None:
     told = {line.split()[0]: line.strip() for line in done.stdout.splitlines() if line.startswith("    ")}
     assert told["floor"].endswith("failed: floor.c: no C compiler (no-such-compiler) here")
     assert told["gevent"].endswith("failed: load.c: no C compiler (no-such-compiler) here")
+
+
+# Which build is measured.
+
+
+def package(folder: Path, source: str = "a = 1", built: bool = False) -> Path:
+    """A folder with a small package of our name in it."""
+    place = folder / which_build.PACKAGE
+    place.mkdir(parents=True)
+    (place / "__init__.py").write_text(source)
+    if built:
+        (place / f"conduit{which_build.EXTENSION_SUFFIXES[0]}").touch()
+    return folder
+
+
+def test_the_compiled_package_is_measured_where_a_checkout_hides_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In a checkout without built modules the children find the installed compiled package first, and nothing else beside it."""
+    monkeypatch.delenv("PURE_PYTHON", raising=False)
+    plain, built = package(tmp_path / "checkout"), package(tmp_path / "installed", built=True)
+    monkeypatch.setattr(sys, "path", [str(plain), str(built)])
+    which_build.take_compiled()
+    assert which_build.packages()[0] == (built / which_build.PACKAGE).resolve()
+    assert which_build.described() == "geventstreams runs compiled"
+    assert sys.path[1:] == [str(plain), str(built)]
+    assert os.listdir(sys.path[0]) == [which_build.PACKAGE]
+    shutil.rmtree(sys.path[0])
+
+
+def test_plain_python_is_measured_only_if_asked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where nothing is built, or only from other sources, the bench refuses and says what to do; PURE_PYTHON=1 measures plain Python."""
+    monkeypatch.delenv("PURE_PYTHON", raising=False)
+    plain, other = package(tmp_path / "checkout"), package(tmp_path / "installed", "a = 2", built=True)
+    monkeypatch.setattr(sys, "path", [str(plain)])
+    with pytest.raises(which_build.NotCompiled, match=r"is not compiled in .*pip install --editable.*PURE_PYTHON=1"):
+        which_build.take_compiled()
+    monkeypatch.setattr(sys, "path", [str(plain), str(other)])
+    with pytest.raises(which_build.NotCompiled, match="has other sources than"):
+        which_build.take_compiled()
+    monkeypatch.setenv("PURE_PYTHON", "1")
+    which_build.take_compiled()
+    assert sys.path == [str(plain), str(other)]
+    assert which_build.described() == "geventstreams runs in plain Python, not compiled"
+
+
+def test_the_refusal_is_one_line(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """`python -m benchmarks` tells why it does not measure, with status 2."""
+
+    def refuse() -> None:
+        raise which_build.NotCompiled("not compiled")
+
+    monkeypatch.setattr(which_build, "take_compiled", refuse)
+    assert main(["--quick"]) == 2
+    assert capsys.readouterr().err == "python -m benchmarks: not compiled\n"

@@ -1,5 +1,6 @@
 """The command line as a whole: what it refuses and how, its help, its exit statuses, `demo` and `bench`."""
 
+import argparse
 import os
 import pty
 import re
@@ -11,11 +12,14 @@ import sys
 from pathlib import Path
 
 import pytest
-from command_line import GEVENTSTREAMS, LIMIT, geventstreams, run, started
+from command_line import GEVENTSTREAMS, LIMIT, Outcome, geventstreams, run, started
 from cryptography.hazmat.primitives.serialization import BestAvailableEncryption, Encoding, PrivateFormat, load_pem_private_key
 from servers import free_port, require
 from servers.processes import wait_until
 
+from geventstreams import __version__, _build
+from geventstreams.__main__ import parser
+from geventstreams.cli import bench, notices
 from geventstreams.cli.statuses import EXPLANATION, Status
 
 CHECKOUT = Path(__file__).resolve().parent.parent
@@ -196,7 +200,42 @@ def test_every_exit_status_is_explained() -> None:
 def test_version_says_what_runs() -> None:
     """`--version` tells the package's version, its build, and gevent's version."""
     told = geventstreams("--version")
-    assert re.fullmatch(r"geventstreams .*, (compiled|plain Python), gevent \d.*\n", told.output.decode())
+    version = re.escape(__version__)
+    assert re.fullmatch(rf"geventstreams {version}, (compiled|plain Python \(.*\)), gevent \d.*\n", told.output.decode())
+
+
+def test_version_says_why_plain_python_runs() -> None:
+    """Where plain Python runs because PURE_PYTHON is set or nothing is built, `--version` says so, and how to get the other."""
+    told = geventstreams("--version", PURE_PYTHON="1").output.decode()
+    if _build.built_modules():
+        assert "plain Python (because PURE_PYTHON is set; unset it for the compiled modules)" in told
+    else:
+        assert re.search(r"plain Python \(because .*; for the compiled modules.*: pip install", told)
+
+
+def test_a_reason_of_the_build_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What setup.py wrote about a wheel without built modules is said, with the command that replaces a cached wheel."""
+    (tmp_path / "_not_compiled.txt").write_text("there was no C compiler (cc) when it was built\n")
+    monkeypatch.setattr(_build, "_DIRECTORY", str(tmp_path))
+    why = _build.why_plain()
+    assert why.startswith("because there was no C compiler (cc) when it was built; ")
+    assert "--no-cache-dir" in why
+
+
+def test_plain_python_that_nobody_asked_for_is_told_once(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """A notice of one line says that plain Python runs, and why; none with --quiet, in a worker, or if PURE_PYTHON asks for it."""
+    monkeypatch.delenv("PURE_PYTHON", raising=False)
+    monkeypatch.setattr(notices, "compiled", False)
+    notices.tell_build(argparse.Namespace(quiet=False))
+    assert re.fullmatch(r"geventstreams runs as plain Python, several times slower, because .*\n", capsys.readouterr().err)
+    notices.tell_build(argparse.Namespace(quiet=True))
+    notices.tell_build(argparse.Namespace(quiet=False, worker=(3,)))
+    monkeypatch.setenv("PURE_PYTHON", "1")
+    notices.tell_build(argparse.Namespace(quiet=False, worker=None))
+    monkeypatch.delenv("PURE_PYTHON")
+    monkeypatch.setattr(notices, "compiled", True)
+    notices.tell_build(argparse.Namespace(quiet=False))
+    assert capsys.readouterr().err == ""
 
 
 # The demo.
@@ -344,6 +383,17 @@ def test_demo_shows_progress_on_a_terminal_only_after_a_second() -> None:
     assert bar_of(*words, "--seconds", 0.3) == ""
 
 
+def test_without_tqdm_commands_work_without_a_bar() -> None:
+    """Where the extra `cli` is not installed, a command runs as ever, and draws no bar."""
+    hidden = "import sys; sys.modules['tqdm'] = None; from geventstreams.__main__ import main; sys.exit(main(sys.argv[1:]))"
+    done = run(sys.executable, "-c", hidden, "demo", "--plain", "--connections", 5, "--seconds", 0.2)
+    assert done.status == 0
+    assert "lost octets: 0" in done.output.decode()
+    stderr_is_a_terminal = "import sys; sys.modules['tqdm'] = None; sys.stderr.isatty = lambda: True; "
+    bar = "from geventstreams.cli.progress import Progress; p = Progress('x'); p.add(1, 'note'); p.__exit__(None, None, None)"
+    assert run(sys.executable, "-c", stderr_is_a_terminal + bar) == Outcome(0, b"", "")
+
+
 # The bench.
 
 
@@ -365,3 +415,13 @@ def test_bench_without_the_suite_says_where_it_is(tmp_path: Path) -> None:
     (tmp_path / "benchmarks" / "__init__.py").touch()
     line = geventstreams("bench", folder=tmp_path).refused(Status.FAILED)
     assert "not installed with the package" in line
+    assert "pip install --editable" in geventstreams("bench", "--help", folder=tmp_path).refused(Status.FAILED)
+
+
+def test_bench_is_listed_only_where_it_can_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The help names `bench` where the suite can be imported or lies in the current folder, and nowhere else."""
+    monkeypatch.setattr(bench, "_importable", lambda: False)
+    monkeypatch.chdir(tmp_path)
+    assert not re.search(r"^ +bench ", parser().format_help(), re.MULTILINE)
+    (tmp_path / "benchmarks").symlink_to(CHECKOUT / "benchmarks")
+    assert re.search(r"^ +bench ", parser().format_help(), re.MULTILINE)

@@ -1,5 +1,6 @@
 """What is built and installed: sdist, wheel, both builds of the hot modules, and what happens without a compiler."""
 
+import ast
 import os
 import re
 import shutil
@@ -14,6 +15,8 @@ from pathlib import Path
 import pytest
 from servers.base import Server
 from servers.programs import MODULES, PACKAGES
+
+import geventstreams
 
 CHECKOUT = Path(__file__).resolve().parent.parent
 BUILT = EXTENSION_SUFFIXES[0]
@@ -32,7 +35,7 @@ for name in {HOT}:
 # The smallest package with two hot modules, one calling the other in C; setup.py and _build.py are the real ones.
 SMALL_PACKAGE = {
     "__init__.py": "from geventstreams import _build\n_build.prefer_plain_modules()\n"
-    "from geventstreams import _first, _second\ncompiled = _build.runs_compiled(_second)\n",
+    "from geventstreams import _first, _second\n__version__ = '1.0.0'\ncompiled = _build.runs_compiled(_second)\n",
     "_first.py": "def twice(n):\n    return n * 2\n",
     "_first.pxd": "cpdef long twice(long n)\n",
     "_second.py": "import geventstreams._first as _first\ndef four(n):\n    return _first.twice(_first.twice(n))\n",
@@ -117,6 +120,23 @@ def test_hot_modules_are_found() -> None:
     assert HOT
 
 
+def test_modules_that_need_optimisation_are_hot() -> None:
+    """What setup.py has in its list of modules for -O2 is there, and is compiled."""
+    tree = ast.parse((CHECKOUT / "setup.py").read_text(encoding="utf-8"))
+    values = {node.targets[0].id: node.value for node in tree.body if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name)}
+    listed = ast.literal_eval(values["READ_OUT_OF_THE_BUFFER"])
+    assert listed
+    assert listed <= set(HOT)
+
+
+def test_the_version_is_written_once() -> None:
+    """The metadata's version is read from `geventstreams.__version__`, and CHANGES.md tells what is in it."""
+    project = (CHECKOUT / "pyproject.toml").read_text(encoding="utf-8")
+    assert 'version = { attr = "geventstreams.__version__" }' in project
+    assert not re.search(r'^version = "', project, re.MULTILINE)
+    assert f"\n## {geventstreams.__version__} (" in (CHECKOUT / "CHANGES.md").read_text(encoding="utf-8")
+
+
 def test_ci_installs_the_packages_of_all_programs() -> None:
     """The list that `.ci/run` installs from has the packages of all programs that tests may ask for."""
     text = re.sub(r"#.*", "", (CHECKOUT / ".ci" / "packages.txt").read_text(encoding="utf-8"))
@@ -191,7 +211,26 @@ def test_pure_python_when_installing_builds_nothing(small_sources: Path, tmp_pat
     """With `PURE_PYTHON=1` no compiler is called, and the wheel is one for every platform."""
     pip = [sys.executable, "-m", "pip", "wheel", "--no-deps", "--wheel-dir", tmp_path / "dist"]
     run(*pip, small_sources, cwd=tmp_path, PURE_PYTHON="1", CC="/bin/false")
-    assert [path.name.partition("-py3-")[2] for path in (tmp_path / "dist").iterdir()] == ["none-any.whl"]
+    (wheel,) = (tmp_path / "dist").iterdir()
+    assert wheel.name.endswith("-py3-none-any.whl")
+    assert zipfile.ZipFile(wheel).read("geventstreams/_not_compiled.txt") == b"PURE_PYTHON was set when it was built\n"
+
+
+@pytest.mark.long
+@pytest.mark.parametrize(
+    ("compiler", "reason"),
+    [("/bin/false", "the C compiler (/bin/false) failed"), ("/nowhere/cc", "there was no C compiler (/nowhere/cc)")],
+)
+def test_a_wheel_without_built_modules_is_for_every_machine(small_sources: Path, tmp_path: Path, compiler: str, reason: str) -> None:
+    """Without a working compiler the wheel is tagged py3-none-any, as it holds nothing compiled, and holds the reason."""
+    pip = [sys.executable, "-m", "pip", "wheel", "--no-deps", "--wheel-dir", tmp_path / "dist"]
+    run(*pip, small_sources, cwd=tmp_path, CC=compiler)
+    (wheel,) = (tmp_path / "dist").iterdir()
+    assert wheel.name.endswith("-py3-none-any.whl")
+    archive = zipfile.ZipFile(wheel)
+    assert archive.read("geventstreams/_not_compiled.txt").decode() == f"{reason} when it was built\n"
+    assert not [name for name in archive.namelist() if name.endswith(".so")]
+    assert b"Root-Is-Purelib: true" in archive.read(next(name for name in archive.namelist() if name.endswith("/WHEEL")))
 
 
 @pytest.mark.long

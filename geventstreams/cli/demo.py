@@ -14,7 +14,7 @@ from typing import Any
 
 from gevent.pool import Pool
 
-from geventstreams.cli import certificates, options
+from geventstreams.cli import certificates, notices, options
 from geventstreams.cli.progress import Progress
 from geventstreams.cli.signals import interruptible
 from geventstreams.cli.statuses import EXPLANATION, CommandError, Status
@@ -67,6 +67,7 @@ def add_parser(commands: options.Commands) -> None:
 def run(given: argparse.Namespace) -> int:
     """Both halves, and the table."""
     logging.basicConfig(level=logging.CRITICAL)  # what the server would tell is counted here
+    notices.tell_build(given)
     with interruptible():
         return show(given)
 

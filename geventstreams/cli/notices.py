@@ -7,6 +7,9 @@ import os
 import sys
 from collections.abc import Iterable
 
+from geventstreams import compiled
+from geventstreams._build import plain_wanted, why_plain
+
 
 def announce(given: argparse.Namespace, line: str) -> None:
     """A line on standard output: where a server listens. Of a worker it says that it is ready, and nobody else reads it."""
@@ -17,7 +20,7 @@ def announce(given: argparse.Namespace, line: str) -> None:
 def tell(given: argparse.Namespace, line: str) -> None:
     """A notice on standard error."""
     if not given.quiet:
-        _say(line if given.worker is None else f"worker {os.getpid()} {line}")
+        _say(line if getattr(given, "worker", None) is None else f"worker {os.getpid()} {line}")
 
 
 def warn(line: str) -> None:
@@ -28,6 +31,12 @@ def warn(line: str) -> None:
 def _say(line: str) -> None:
     if sys.stderr is not None:
         print(line, file=sys.stderr, flush=True)
+
+
+def tell_build(given: argparse.Namespace) -> None:
+    """A notice where plain Python runs although nobody asked for it: it is several times slower."""
+    if not (compiled or plain_wanted()) and getattr(given, "worker", None) is None:
+        tell(given, f"geventstreams runs as plain Python, several times slower, {why_plain()}")
 
 
 def listed(things: Iterable[str]) -> str:

@@ -1,12 +1,20 @@
-"""How far something has come: a bar on standard error, if that is a terminal, once it takes longer than a second."""
+"""How far something has come: a bar on standard error, if that is a terminal, once it takes longer than a second.
+
+The bar is tqdm's, which the extra `cli` installs.
+"""
 
 from __future__ import annotations
 
 import os
 import sys
 from types import TracebackType
+from typing import TYPE_CHECKING
 
-from tqdm import tqdm
+try:
+    from tqdm import tqdm
+except ImportError:  # the extra `cli` is not installed: commands work without a bar
+    if not TYPE_CHECKING:
+        tqdm = None
 
 PATIENCE = 1.0
 """Seconds that pass before anything is shown."""
@@ -16,11 +24,11 @@ USUAL_SIZE = os.terminal_size((80, 24))
 
 
 class Progress:
-    """Counts octets, or anything else; a context manager. Without a terminal it does nothing."""
+    """Counts octets, or anything else; a context manager. Without a terminal, or without tqdm, it does nothing."""
 
     def __init__(self, what: str, *, total: float | None = None, unit: str = "B", shown: bool = True, layout: str | None = None) -> None:
         self._bar: tqdm[None] | None = None
-        if shown and sys.stderr is not None and sys.stderr.isatty():
+        if shown and tqdm is not None and sys.stderr is not None and sys.stderr.isatty():
             # Its monitor is a thread, and wakes bars that nobody updates: not needed here.
             tqdm.monitor_interval = 0
             known = all(os.get_terminal_size(sys.stderr.fileno()))

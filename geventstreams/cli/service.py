@@ -69,6 +69,7 @@ def run(given: argparse.Namespace, what: str, serve: Handler, context: ssl.SSLCo
     """Serves until a signal comes, then drains; `what` is the line that says what it does, up to the address."""
     logging.basicConfig(level=logging.CRITICAL if given.quiet else logging.WARNING, format="geventstreams: %(message)s")
     balancers = options.balancers(given)
+    notices.tell_build(given)
     groups = listeners.groups(given)
     if given.workers and given.worker is None:
         return supervision.run(given, what, groups)
