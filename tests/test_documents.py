@@ -18,7 +18,7 @@ from geventstreams.__main__ import parsed
 from geventstreams.cli.statuses import EXPLANATION, Status
 
 CHECKOUT = Path(__file__).resolve().parent.parent
-PAGES = [CHECKOUT / "README.md", *sorted((CHECKOUT / "docs").glob("*.md"))]
+PAGES = [*(CHECKOUT / name for name in ("README.md", "CONTRIBUTING.md", "SECURITY.md")), *sorted((CHECKOUT / "docs").glob("*.md"))]
 FENCE = re.compile(r"^(?P<continues><!-- continues -->\n+)?```python\n(?P<code>.*?)^```$", re.MULTILINE | re.DOTALL)
 PRINTED = re.compile(r"^\s*print\(.*\)  # (.*)$", re.MULTILINE)
 
@@ -115,11 +115,32 @@ def test_command_line_page_names_every_option_and_status() -> None:
         assert statuses[int(number)].split(";")[0].split(" (")[0] == meaning.split(";")[0].split(" (")[0]
 
 
+def repository() -> str:
+    """The address of the project's repository, which pyproject.toml has."""
+    found = re.search(r'^Source = "(.*)"$', (CHECKOUT / "pyproject.toml").read_text(encoding="utf-8"), re.MULTILINE)
+    assert found is not None
+    return found[1]
+
+
+def links_of(page: Path) -> list[str]:
+    """What a page links to, without anchors."""
+    return re.findall(r"\]\(([^)#]+)(?:#[^)]*)?\)", page.read_text(encoding="utf-8"))
+
+
 def test_links_between_pages_lead_somewhere() -> None:
-    """What the documents link to within the project is there."""
+    """What the documents link to within the project is there, by its path or by its address in the repository."""
+    hosted = repository()
+    raw = hosted.replace("//github.com/", "//raw.githubusercontent.com/")
     for page in PAGES:
-        for target in re.findall(r"\]\(([^)#]+)(?:#[^)]*)?\)", page.read_text(encoding="utf-8")):
-            assert "://" in target or (page.parent / target).exists(), f"{page.name}: {target}"
+        for target in links_of(page):
+            within = re.sub(rf"^({re.escape(hosted)}/(blob|tree)/main|{re.escape(raw)}/main)/", f"{CHECKOUT}/", target)
+            assert "://" in within or (page.parent / within).exists(), f"{page.name}: {target}"
+            assert not target.startswith(hosted) or within != target or target.startswith(f"{hosted}/security/"), f"{page.name}: {target}"
+
+
+def test_links_of_the_package_index_page_are_absolute() -> None:
+    """README.md is the page of the package index, too, where a path leads nowhere."""
+    assert not [target for target in links_of(CHECKOUT / "README.md") if "://" not in target]
 
 
 def test_every_public_error_is_explained() -> None:
