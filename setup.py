@@ -31,11 +31,12 @@ PACKAGE = "geventstreams"
 REASON = "_not_compiled.txt"
 TWINS = {"_attributes", "_bytes", "_greenlets", "_system"}
 
-# gcc -O1 takes 33 s of CPU for all hot modules, -O2 55 s, -O3 65 s, and most of what is measured does not notice: echo
-# and callbacks within 1 % of -O3, TLS within 1.5 %, in paired runs of the bench's loops and in instructions. Only what is
-# read out of the buffer, 20 to 60 ns a call, is slower at -O1: readline and read_line 3 %, read_byte 5 %, read_char 9 %.
-# With these modules at -O2 (4 s of CPU more) those are as fast as at -O3. Cython's shared utility module saves nothing.
-READ_OUT_OF_THE_BUFFER = {"_buffers", "binary_file", "buffered", "lisp"}
+# gcc takes 33 s of CPU for all hot modules at -O1, 55 s at -O2, 65 s at -O3, and 39 s like this. What is measured, in paired
+# runs of the bench's loops against -O3 everywhere: at -O1 echo, TLS, callbacks, makefile, refills, writing and accepting are
+# within 2 %, and so are instructions; but calls that take 20 to 60 ns out of the buffer are slower (readline, read_line
+# 3 %, read_sequence 3 %, read_byte 5 %, read_char 9 %), and waiting for one of 300 streams 3 %. With these levels every row
+# is within 2 %. Cython's shared utility module saves nothing.
+OPTIMISED = {"_buffers": "-O2", "binary_file": "-O2", "buffered": "-O2", "lisp": "-O3", "waiting": "-O2"}
 
 DIRECTIVES = {
     "language_level": 3,
@@ -58,7 +59,7 @@ def optimisation(module):
     """The compiler's options for a hot module."""
     if os.name != "posix":
         return []
-    return ["-O2" if module in READ_OUT_OF_THE_BUFFER else "-O1", "-g0"]
+    return [OPTIMISED.get(module, "-O1"), "-g0"]
 
 
 def why_plain():
