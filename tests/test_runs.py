@@ -35,9 +35,17 @@ def pytest_output(folder: Path, program: str, *options: str) -> list[str]:
     (folder / "test_it.py").write_text(program)
     environment = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST_")}
     environment["PYTHONPATH"] = os.pathsep.join(filter(None, [str(TESTS), os.environ.get("PYTHONPATH")]))
-    command = [sys.executable, "-m", "pytest", "-p", "conftest", "-p", "no:cacheprovider", "-W", "error", "-o", "timeout=60"]
-    done = subprocess.run([*command, "--rootdir", folder, *options, folder / "test_it.py"], cwd=folder, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-                          text=True, timeout=100, check=False)  # fmt: skip
+    words = ["-p", "conftest", "-p", "no:cacheprovider", "-W", "error", "-o", "timeout=60", "--rootdir", folder, *options]
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", *words, folder / "test_it.py"],
+        cwd=folder,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        timeout=100,
+        check=False,
+    )
     assert done.returncode == 1, done.stdout
     return done.stdout.splitlines()
 

@@ -149,9 +149,9 @@ def settle(stream: Any) -> None:
 
 
 def stuffed(stream: Any) -> tuple[bytes, WriteTimeout]:
-    """Writes until the peer, which does not read, lets no more pass: what was accepted, and the last write's error.
+    """Writes until the peer, which does not read, lets no more pass: what was accepted, and the last error.
 
-    It leaves the write timeout at LIMIT.
+    It leaves the write timeout at LIMIT. A timeout alone is not enough: on a busy machine it may fire while there is still room.
     """
     stream.write_timeout = LIMIT
     accepted = b""
@@ -162,8 +162,22 @@ def stuffed(stream: Any) -> tuple[bytes, WriteTimeout]:
         if said != MESSAGE:
             assert isinstance(said, WriteTimeout), f"write gave {said!r:.200}"
             same((said.accepted, stream.accepted), (MESSAGE, MESSAGE), "accepted, in the error and of the stream")
-            return accepted, said
+            stuck = _error_of_a_flush_that_sends_nothing(stream)
+            if stuck is not None:
+                return accepted, stuck
     raise AssertionError(f"{len(accepted)} octets are on the way to a peer that does not read, and no end of it")
+
+
+def _error_of_a_flush_that_sends_nothing(stream: Any) -> WriteTimeout | None:
+    """Flushes until a flush makes no progress: its error; None where all was sent after all."""
+    while True:
+        before = stream.unsent
+        said = outcome(stream.flush)
+        if said is None:
+            return None
+        assert isinstance(said, WriteTimeout), f"flush gave {said!r:.200}"
+        if stream.unsent == before:
+            return said
 
 
 def octets(count: int, seed: int = 7) -> bytes:
