@@ -25,7 +25,7 @@ import pytest
 pytest_plugins = ["servers.fixtures", "pairs", "tls_kit", "server_kit", "calling", "faults.recording"]
 
 CHECKOUT = Path(__file__).resolve().parent.parent
-FAILED = pytest.StashKey[bool]()
+ENDED_EARLY = pytest.StashKey[bool]()
 
 
 def tested_package() -> Path:
@@ -106,13 +106,13 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) ->
     if report.passed and 0 < limit < call.duration:
         report.outcome = "failed"
         report.longrepr = f"took {call.duration:.1f} s, more than its limit of {limit} s"
-    if report.failed:
-        item.stash[FAILED] = True
+    if not report.passed:
+        item.stash[ENDED_EARLY] = True
     return report
 
 
 def collect_quietly() -> None:
-    """Free what only the traceback of a failed test holds, without a ResourceWarning for each of its open streams."""
+    """Free what only the traceback of a failed or skipped test holds, without a ResourceWarning for each of its open streams."""
     for name in ("last_exc", "last_type", "last_value", "last_traceback"):
         vars(sys).pop(name, None)
     with warnings.catch_warnings():
@@ -122,8 +122,8 @@ def collect_quietly() -> None:
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)
 def pytest_runtest_teardown(item: pytest.Item) -> Generator[None, Any, Any]:
-    """What a failed test leaves open is a consequence of its failure: no error of its teardown, nor of a later test."""
-    if item.stash.get(FAILED, False):
+    """What a failed or skipped test leaves open is a consequence of that: no error of its teardown, nor of a later test."""
+    if item.stash.get(ENDED_EARLY, False):
         collect_quietly()
     return (yield)
 
@@ -131,7 +131,7 @@ def pytest_runtest_teardown(item: pytest.Item) -> Generator[None, Any, Any]:
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, Any, Any]:
     result = yield
-    if item.stash.get(FAILED, False):
+    if item.stash.get(ENDED_EARLY, False):
         collect_quietly()
     return result
 

@@ -13,6 +13,7 @@ import gevent.socket
 import pytest
 from calling import Calls, end_server, in_greenlet, received, rest_of, rounds, settled
 from network import HOST, black_hole, nothing_left, until, unused_port
+from servers import require_name
 
 from geventstreams import (
     TCPEOF,
@@ -166,6 +167,7 @@ def test_two_clients_by_address_and_by_name(party, reports):
             socket.close()
 
     server = party.server(thank, connect_cb=far.connect)
+    require_name("localhost")
     for host in (HOST, "localhost"):
         client = party.client(server.port, close, near.event, host=host, data="ha")
         client.write("i ")

@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 from command_line import GEVENTSTREAMS, LIMIT, geventstreams, run, started
 from scripted_peers import everything, peer
-from servers import Certificates, Nginx, free_port
+from servers import Certificates, Nginx, free_port, require_name
 from servers.processes import wait_until
 
 from geventstreams.cli.statuses import Status
@@ -95,6 +95,7 @@ def test_half_close_can_be_left_out() -> None:
 
 def test_host_may_be_a_name() -> None:
     """`localhost` is looked up, and -6 refuses what has IPv4 addresses only."""
+    require_name("localhost")
     with peer(lambda connection: connection.sendall(b"welcome")) as port:
         assert geventstreams("connect", "localhost", port, "-4").output == b"welcome"
     geventstreams("connect", "127.0.0.1", port, "-6").refused(Status.NO_CONNECTION)

@@ -15,7 +15,7 @@ from pathlib import Path
 import gevent
 import pytest
 from command_line import LIMIT, Serving, geventstreams, run, serving, started
-from servers import Certificate, Certificates, curl, nc, openssl, s_client, socat
+from servers import Certificate, Certificates, curl, nc, openssl, require_address, require_name, s_client, socat
 from servers.processes import is_running, wait_until
 
 from geventstreams import SocketStream
@@ -475,6 +475,10 @@ def test_same_port_can_be_served_again_at_once() -> None:
 def test_address_may_be_written_in_any_way(listen: str) -> None:
     """`--listen` takes an IPv6 address in brackets, a name, all addresses (of both kinds), and a port alone."""
     hosts = {"[::1]:0": ["::1"], ":0": ["127.0.0.1", "::1"]}.get(listen, ["127.0.0.1"])
+    if listen.startswith("localhost"):
+        require_name("localhost")
+    for host in hosts:
+        require_address(host)
     with serving("time", listen=listen) as server:
         for host in hosts:
             with socket.create_connection((host, server.port), LIMIT) as client:
@@ -546,7 +550,7 @@ def test_tls_answers_curl_and_connect(certificates: Certificates, tmp_path: Path
     with serving(f"file:{path}", *tls_words(certificates.server)) as server:
         fetched = run(curl(), "--silent", "--cacert", certificates.ca, f"https://localhost:{server.port}/")
         assert (fetched.status, fetched.output) == (0, content)
-        done = geventstreams("connect", "localhost", server.port, "--tls", "--ca", certificates.ca)
+        done = geventstreams("connect", "127.0.0.1", server.port, "--tls", "--ca", certificates.ca)
         assert (done.status, done.errors) == (0, "")
         assert done.output.endswith(content)
 
@@ -555,7 +559,7 @@ def test_tls_asks_clients_for_certificates(certificates: Certificates) -> None:
     """With --client-ca a client with a good certificate is served, one without or with another is refused."""
     words = ["time", *tls_words(certificates.server), "--client-ca", certificates.ca]
     with serving(*words) as server:
-        connect = ["connect", "localhost", server.port, "--tls", "--ca", certificates.ca]
+        connect = ["connect", "127.0.0.1", server.port, "--tls", "--ca", certificates.ca]
         good = geventstreams(*connect, "--cert", certificates.client.chain, "--key", certificates.client.key)
         assert (good.status, good.errors) == (0, "")
         assert good.output
@@ -577,6 +581,6 @@ def test_plain_text_to_a_tls_port_is_refused_quietly(certificates: Certificates)
         with connected(server.port) as client:
             client.sendall(b"GET / HTTP/1.0\r\n\r\n")
             assert b"202" not in ends(client)
-        done = geventstreams("connect", "localhost", server.port, "--tls", "--ca", certificates.ca)
+        done = geventstreams("connect", "127.0.0.1", server.port, "--tls", "--ca", certificates.ca)
         assert done.output
         assert "Traceback" not in server.end().errors

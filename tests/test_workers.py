@@ -627,7 +627,7 @@ def test_a_port_without_permission_is_one_line(workers: list[str]) -> None:
     command = [find_program("setpriv"), "--bounding-set=-net_bind_service", "--inh-caps=-net_bind_service", "--"]
     if int(Path("/proc/sys/net/ipv4/ip_unprivileged_port_start").read_text(encoding="ascii")) < 2:
         # Every port is free for all here. In a network of its own, which begins with the system's settings, it is not.
-        own = [find_program("unshare", "util-linux"), "--map-root-user", "--net"]
+        own = [find_program("unshare"), "--map-root-user", "--net"]
         if run(*own, "true").status:
             address = "192.0.2.1:80"  # nor may we have one: then an address that is not ours at all
             line = geventstreams("serve", "echo", *workers, "--listen", address).refused(Status.CANNOT_LISTEN)

@@ -15,7 +15,21 @@ from .mariadb import MariaDB
 from .nginx import Nginx
 from .openssl import SServer, s_client
 from .postgres import PostgreSQL
-from .programs import PACKAGES, ProgramMissing, ServerError, c_compiler, curl, find_program, nc, openssl, require, socat
+from .programs import (
+    PACKAGES,
+    MachineLacks,
+    ProgramMissing,
+    ServerError,
+    c_compiler,
+    curl,
+    find_program,
+    nc,
+    openssl,
+    require,
+    require_address,
+    require_name,
+    socat,
+)
 from .redis import Redis
 from .smtp import Exim
 
@@ -26,6 +40,7 @@ __all__ = [
     "Dovecot",
     "Exim",
     "HAProxy",
+    "MachineLacks",
     "MariaDB",
     "Nginx",
     "PostgreSQL",
@@ -43,6 +58,8 @@ __all__ = [
     "nc",
     "openssl",
     "require",
+    "require_address",
+    "require_name",
     "s_client",
     "socat",
 ]

@@ -23,7 +23,7 @@ from .mail import Dovecot
 from .mariadb import MariaDB
 from .nginx import Nginx
 from .postgres import PostgreSQL
-from .programs import ProgramMissing
+from .programs import MachineLacks, ProgramMissing
 from .redis import Redis
 from .smtp import Exim
 
@@ -109,17 +109,17 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_setup(item: pytest.Item) -> Generator[None, Any, Any]:
-    """Skip a test whose fixtures ask for a program that is missing."""
-    return (yield from _skip_without_programs(item))
+    """Skip a test whose fixtures ask for what this machine has not got."""
+    return (yield from _skip_what_cannot_run(item))
 
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_call(item: pytest.Item) -> Generator[None, Any, Any]:
-    """Skip a test that asks for a program that is missing."""
-    return (yield from _skip_without_programs(item))
+    """Skip a test that asks for what this machine has not got."""
+    return (yield from _skip_what_cannot_run(item))
 
 
-def _skip_without_programs(item: pytest.Item) -> Generator[None, Any, Any]:
+def _skip_what_cannot_run(item: pytest.Item) -> Generator[None, Any, Any]:
     try:
         return (yield)
     except ProgramMissing as missing:
@@ -127,6 +127,8 @@ def _skip_without_programs(item: pytest.Item) -> Generator[None, Any, Any]:
             raise
         item.user_properties.append((_MISSING, missing.packages))
         pytest.skip(str(missing))
+    except MachineLacks as lacks:
+        pytest.skip(str(lacks))
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:

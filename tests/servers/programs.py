@@ -1,13 +1,15 @@
 """Where the programs are that tests start, and which Debian packages have them: servers, clients, a C compiler.
 
 Rule for the next editor: PACKAGES is the one place that knows packages. A test asks for a program that it does not start itself by
-`require`; servers/fixtures.py makes a skip of `ProgramMissing`, or a failure where GEVENTSTREAMS_REQUIRE_PROGRAMS is set.
+`require`; servers/fixtures.py makes a skip of `MachineLacks`, or a failure of a program that is missing where
+GEVENTSTREAMS_REQUIRE_PROGRAMS is set.
 """
 
 import importlib.util
 import os
 import shlex
 import shutil
+import socket
 from pathlib import Path
 
 PACKAGES = {
@@ -29,6 +31,7 @@ PACKAGES = {
     "setpriv": "util-linux",
     "socat": "socat",
     "systemd-socket-activate": "systemd",
+    "unshare": "util-linux",
 }
 """Debian packages to install for each program."""
 
@@ -42,7 +45,11 @@ class ServerError(Exception):
     """A server that a test needs does not come up, or does not go away; with its log."""
 
 
-class ProgramMissing(ServerError):
+class MachineLacks(Exception):
+    """This machine has not got what a test needs."""
+
+
+class ProgramMissing(MachineLacks):
     """A program that a test needs is not installed; `packages` has the names of the Debian packages."""
 
     def __init__(self, program: str, packages: str) -> None:
@@ -74,6 +81,23 @@ def require(*needed: str) -> None:
                 found = None
             if found is None:
                 raise ProgramMissing(f"the module {name}", MODULES[name])
+
+
+def require_name(host: str) -> None:
+    """Raise `MachineLacks` if the name cannot be looked up: in a bare container not even `localhost` can."""
+    try:
+        socket.getaddrinfo(host, None)
+    except socket.gaierror as error:
+        raise MachineLacks(f"the name {host} cannot be looked up here: {error.strerror}") from None
+
+
+def require_address(host: str) -> None:
+    """Raise `MachineLacks` if this machine has no such address: `::1` where there is no IPv6."""
+    try:
+        with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
+            probe.bind((host, 0))
+    except OSError as error:
+        raise MachineLacks(f"this machine has no address {host}: {error.strerror}") from None
 
 
 def c_compiler() -> list[str]:
