@@ -21,6 +21,8 @@ if os.environ.get("GEVENTSTREAMS_BARE"):
 
 import gevent
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 pytest_plugins = ["servers.fixtures", "pairs", "tls_kit", "server_kit", "calling", "faults.recording"]
 
@@ -94,6 +96,19 @@ def tested_build() -> str:
 
 def pytest_report_header(config: pytest.Config) -> list[str]:
     return [tested_build(), f"geventstreams from {tested_package()}"]
+
+
+@settings(max_examples=1, database=None)
+@given(st.none())
+def draw_once(_: None) -> None:
+    """Have Hypothesis make its source of random numbers, of which it asks the collector who refers to it."""
+
+
+def pytest_collection_finish() -> None:
+    """Hide from the garbage collector what imports and the collection made: hundreds of tests collect garbage, and count what is left."""
+    draw_once()
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.hookimpl(wrapper=True)
