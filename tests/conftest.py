@@ -27,6 +27,17 @@ from hypothesis import strategies as st
 pytest_plugins = ["servers.fixtures", "pairs", "tls_kit", "server_kit", "calling", "faults.recording"]
 
 CHECKOUT = Path(__file__).resolve().parent.parent
+TOGETHER = {
+    "conformance/test_conformance.py",
+    "faults/test_cases.py",
+    "legacy/test_clients.py",
+    "test_benchmarks.py",
+    "test_package.py",
+    "test_real_servers.py",
+    "test_tls_peers.py",
+}
+"""Files whose tests share what is expensive to make: servers, builds, whole runs of other programs."""
+
 ENDED_EARLY = pytest.StashKey[bool]()
 
 
@@ -58,11 +69,19 @@ def foreign_sources(package: Path) -> Iterator[str]:
             yield f"{name} of {package} differs from the one in {CHECKOUT}"
 
 
-@pytest.hookimpl(tryfirst=True)
-def pytest_cmdline_main(config: pytest.Config) -> None:
-    """Under pytest-xdist, tests of one group (`xdist_group`) run in one process: they share what is expensive to make."""
-    if getattr(config.option, "numprocesses", None) and config.option.dist == "no":
-        config.option.dist = "loadgroup"
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """`-n`: the tests of a file in TOGETHER run in one process, each other test where there is room."""
+    if config.getoption("dist") != "load":
+        return None  # chosen on the command line
+    scheduling = importlib.import_module("xdist.scheduler.loadscope").LoadScopeScheduling
+
+    class Together(scheduling):  # type: ignore[misc,valid-type]
+        def _split_scope(self, nodeid: str) -> str:
+            file = nodeid.partition("::")[0]
+            return file if file.removeprefix("tests/") in TOGETHER else nodeid
+
+    return Together(config, log)
 
 
 @pytest.hookimpl(optionalhook=True)

@@ -21,8 +21,6 @@ LIMIT = 60
 ROWS = ("read-exactly", "echo")
 PEERS = ("floor", "gevent-makefile", "stdlib")
 
-pytestmark = pytest.mark.xdist_group("benchmarks")
-
 
 def bench(*arguments: str, first: str = "") -> "subprocess.CompletedProcess[str]":
     """Runs `python -m benchmarks` in the checkout, or a program that does so after some first lines of its own."""

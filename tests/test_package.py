@@ -20,7 +20,6 @@ import geventstreams
 
 CHECKOUT = Path(__file__).resolve().parent.parent
 BUILT = EXTENSION_SUFFIXES[0]
-pytestmark = pytest.mark.xdist_group("package")  # one build of the distributions for all
 TWINS = {"_attributes", "_bytes", "_greenlets", "_system"}  # their .pxd holds the same functions once more, in C; the .py is not built
 HOT = sorted({path.stem for path in (CHECKOUT / "geventstreams").glob("*.pxd")} - TWINS)
 NOT_SOURCES = shutil.ignore_patterns(

@@ -57,7 +57,7 @@ SUITES = {
 
 Outcomes = dict[str, tuple[str, str]]
 
-pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("conformance"), pytest.mark.timeout(2 * ALL)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(2 * ALL)]
 
 
 def run(whose: str, names: list[str]) -> Outcomes:

@@ -11,8 +11,6 @@ from faults.cases import CASES, KINDS, Proof
 from faults.recording import UNKNOWN
 from faults.table import TESTS, Run, cell, files, read_runs, table
 
-pytestmark = pytest.mark.xdist_group("cases")
-
 
 @pytest.fixture(scope="module")
 def collected(tmp_path_factory: pytest.TempPathFactory) -> Run:

@@ -37,7 +37,7 @@ NEEDS = {
 }
 """The programs that clients talk to; the other clients talk to servers in Python."""
 
-pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("legacy clients")]
+pytestmark = pytest.mark.slow
 
 
 class Runs:

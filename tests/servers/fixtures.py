@@ -29,7 +29,6 @@ from .smtp import Exim
 
 REQUIRED = "GEVENTSTREAMS_REQUIRE_PROGRAMS"
 _MISSING = "missing packages"
-_SHARED = {"nginx", "redis_server", "mariadb", "postgres", "smtp_server", "mail_server", "ftp_server"}
 
 
 @pytest.fixture(scope="session")
@@ -96,15 +95,6 @@ def haproxy() -> Iterator[Callable[..., HAProxy]]:
             return running.enter_context(HAProxy(configuration, **ports))
 
         yield start
-
-
-@pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Keep the tests of each shared server in one process of pytest-xdist, so that it starts once."""
-    for item in items:
-        shared = _SHARED.intersection(getattr(item, "fixturenames", ()))
-        if shared:
-            item.add_marker(pytest.mark.xdist_group(" ".join(sorted(shared))))
 
 
 @pytest.hookimpl(wrapper=True)
