@@ -39,6 +39,7 @@ def written(tmp_path_factory: pytest.TempPathFactory) -> "tuple[subprocess.Compl
     return bench("--quick", "--only", *ROWS, "--peers", ",".join(PEERS), *files), folder
 
 
+@pytest.mark.slow
 def test_table(written: "tuple[subprocess.CompletedProcess[str], Path]") -> None:
     """A quick run of two rows prints a table with each row, each contender, and each goal with its verdict."""
     done, _ = written
@@ -51,6 +52,7 @@ def test_table(written: "tuple[subprocess.CompletedProcess[str], Path]") -> None
     assert len(verdicts) == 5
 
 
+@pytest.mark.slow
 def test_json(written: "tuple[subprocess.CompletedProcess[str], Path]") -> None:
     """The JSON file holds every contender's samples in both rows, a verdict for every goal with peers, and versions."""
     _, folder = written
@@ -71,6 +73,7 @@ def test_json(written: "tuple[subprocess.CompletedProcess[str], Path]") -> None:
     assert all(verdicts[peer] in {"met", "NOT MET"} for peer in ("floor", "gevent-makefile"))
 
 
+@pytest.mark.slow
 def test_svg(written: "tuple[subprocess.CompletedProcess[str], Path]") -> None:
     """The plot is a well-formed SVG whose text names the contenders and the command that made it."""
     _, folder = written

@@ -175,6 +175,7 @@ def examples_in(text: str) -> list[list[str]]:
     return found
 
 
+@pytest.mark.slow
 def test_every_help_text_has_examples_that_can_be_parsed(tmp_path: Path) -> None:
     """All commands have examples in their help, and the parser accepts each; the files they name are there."""
     for name in ("own-ca.pem", "answer.txt", "chain.pem", "key.pem"):
@@ -375,6 +376,7 @@ def bar_of(*words: object) -> str:
     return shown.decode()
 
 
+@pytest.mark.slow
 def test_demo_shows_progress_on_a_terminal_only_after_a_second() -> None:
     """The bar is on standard error, if that is a terminal, after more than a second, and without --quiet."""
     words = ["demo", "--plain", "--connections", 5]

@@ -34,6 +34,7 @@ def set_reset(connection: socket.socket) -> None:
 # What it is for.
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("words", [[], ["--tls"]], ids=["plain", "tls"])
 def test_fetches_100_megabytes_from_nginx(nginx: Nginx, certificates: Certificates, tmp_path: Path, words: list[str]) -> None:
     """A request written by hand brings 100 MB from a real web server into a file, plain and over TLS, unharmed."""
@@ -355,6 +356,7 @@ def shown_while_fetching(nginx: Nginx, name: str, *words: str) -> bytes:
     return shown
 
 
+@pytest.mark.slow
 def test_progress_is_shown_on_a_terminal_for_long_transfers_only(nginx: Nginx) -> None:
     """After a second of a transfer a terminal on standard error shows octets and rate; never with --quiet."""
     nginx.add_file("slowly", 200_000)

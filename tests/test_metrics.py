@@ -109,7 +109,9 @@ def fetched(address: str) -> str:
     return f"{text}\n"
 
 
-@pytest.mark.parametrize("options", [[], ["--workers", "3"]], ids=["one process", "workers"])
+@pytest.mark.parametrize(
+    "options", [[], pytest.param(["--workers", "3"], marks=pytest.mark.slow)], ids=["one process", "workers"]
+)
 def test_curl_fetches_the_page(options: list[str]) -> None:
     """curl fetches the figures of `serve --metrics`; with workers those of all, also of one that has died since."""
     with serving("echo", "--metrics", f"{HOST}:0", *options) as server:

@@ -297,7 +297,7 @@ def run_of_one_test(folder: Path, program: str, *options: str, **environment: st
     return done.returncode, done.stdout
 
 
-@pytest.mark.parametrize("options", [[], ["-n", "1"]], ids=["one process", "pytest-xdist"])
+@pytest.mark.parametrize("options", [[], pytest.param(["-n", "1"], marks=pytest.mark.slow)], ids=["one process", "pytest-xdist"])
 def test_run_names_its_servers(tmp_path: Path, options: list[str]) -> None:
     """A run of pytest ends with the versions of the servers it started."""
     require("redis-server")
@@ -306,7 +306,7 @@ def test_run_names_its_servers(tmp_path: Path, options: list[str]) -> None:
     assert "real servers: Redis " in output
 
 
-@pytest.mark.parametrize("options", [[], ["-n", "1"]], ids=["one process", "pytest-xdist"])
+@pytest.mark.parametrize("options", [[], pytest.param(["-n", "1"], marks=pytest.mark.slow)], ids=["one process", "pytest-xdist"])
 def test_a_missing_program_skips_a_test_unless_it_is_required(tmp_path: Path, options: list[str]) -> None:
     """Without the program the test is skipped, and the last lines say what to install; where programs are required, it fails."""
     status, output = run_of_one_test(tmp_path, "no-redis-here", *options, **{REQUIRED: ""})

@@ -50,7 +50,7 @@ def pytest_output(folder: Path, program: str, *options: str) -> list[str]:
     return done.stdout.splitlines()
 
 
-@pytest.mark.parametrize("options", [[], ["-n", "1"]], ids=["one process", "pytest-xdist"])
+@pytest.mark.parametrize("options", [[], pytest.param(["-n", "1"], marks=pytest.mark.slow)], ids=["one process", "pytest-xdist"])
 def test_a_failing_run_ends_with_the_reasons(tmp_path: Path, options: list[str]) -> None:
     """What failed tests left open is not told: the last lines are what failed and why, and tests that pass stay passed."""
     *_, first, second, last = pytest_output(tmp_path, FAILING, "-ra", *options)

@@ -62,6 +62,7 @@ def test_the_checks_pass_over_hindrances(make: Make) -> None:
     check_io_stream(over(make))
 
 
+@pytest.mark.slow
 def test_the_checks_pass_one_octet_at_a_time() -> None:
     """A stream whose input comes octet by octet passes what is said about input."""
     check_input_stream(over(PiecemealTransport))

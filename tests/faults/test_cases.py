@@ -24,6 +24,7 @@ def collected(tmp_path_factory: pytest.TempPathFactory) -> Run:
     return run
 
 
+@pytest.mark.slow
 def test_every_test_of_a_case_exists(collected: Run) -> None:
     """No case points to a test that is not there, and every test over an unnamed kind has its kind in the list."""
     proofs = [proof for case in CASES for proof in case.proofs]
@@ -31,6 +32,7 @@ def test_every_test_of_a_case_exists(collected: Run) -> None:
     assert [proof.test for proof in proofs if UNKNOWN in collected.tests[proof.test] and not proof.over] == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.id)
 def test_every_case_runs_over_its_kinds(collected: Run, case) -> None:
     """The tests of a case run over each kind of connection that the case is about."""

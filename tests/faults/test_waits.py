@@ -64,6 +64,7 @@ def descriptors_for(count: int) -> Iterator[None]:
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", LOCAL)
 def test_four_thousand_streams(pairs: Pairs, kind: str) -> None:
     """4,000 streams with descriptors above 1,023: those that are ready are answered, in order, by a list and by a set, again and again."""
