@@ -34,6 +34,7 @@ from geventstreams import (
     tcp_connect,
     tcp_server,
 )
+from geventstreams.testing.claims import ATTEMPTS
 
 pytestmark = pytest.mark.usefixtures("reports")
 
@@ -239,18 +240,27 @@ def test_a_read_timeout_closes_in_time(party, calls):
     assert calls.names == ["event"]
 
 
-def test_a_read_timeout_counts_from_receipt_to_receipt(party, calls):
+def test_a_read_timeout_counts_from_receipt_to_receipt(party):
     """A peer that drips every T/4 is not timed out; when it stops, T passes once more."""
-    client, peer = party.joined(calls.read, calls.event, read_timeout=T)
-    for _ in range(8):
-        peer.sendall(b"x")
-        gevent.sleep(T / 4)
-    assert not client.closed
-    stopped = time.monotonic()
-    settled(calls)
-    assert 0.7 * T <= time.monotonic() - stopped < LATEST
-    assert calls.octets == b"x" * 8
-    assert calls.kinds == [TCPTimeout]
+    for _ in range(ATTEMPTS):
+        calls = Calls()
+        client, peer = party.joined(calls.read, calls.event, read_timeout=T)
+        longest = 0.0
+        for _ in range(8):
+            sent = time.monotonic()
+            peer.sendall(b"x")
+            gevent.sleep(T / 4)
+            longest = max(longest, time.monotonic() - sent)
+        still_open = not client.closed
+        settled(calls)
+        passed = time.monotonic() - sent
+        if longest < T:  # else this machine was late, and so was the peer
+            assert still_open
+            assert T <= passed < LATEST
+            assert calls.octets == b"x" * 8
+            assert calls.kinds == [TCPTimeout]
+            return
+    pytest.fail(f"this machine is too busy: {ATTEMPTS} times a sleep of {T / 4:.2f} s took up to {longest:.2f} s")
 
 
 def test_a_read_timeout_can_be_changed_at_any_time(party, calls):

@@ -9,6 +9,7 @@ import socket
 import tempfile
 
 import gevent
+import gevent.event
 import gevent.socket
 import pytest
 from calling import Calls, end_server, in_greenlet, received, rest_of, rounds, settled
@@ -345,12 +346,12 @@ def test_a_client_writes_before_and_reads_by_sequence(way):
 def test_callbacks_of_a_connection_never_overlap(party, calls, reports):
     """While a callback waits, no other one of its connection is called, and the others' are."""
     running, most = [0], [0]
+    release = gevent.event.Event()
 
     def read(socket, data):
         running[0] += 1
         most[0] = max(most[0], running[0])
-        until(lambda: b"x" in calls.octets)
-        gevent.sleep(0.02)
+        release.wait()
         running[0] -= 1
         calls.read(socket, data)
 
@@ -358,8 +359,11 @@ def test_callbacks_of_a_connection_never_overlap(party, calls, reports):
     _other, other_peer = party.joined(calls.read)
     peer.sendall(b"1")
     until(lambda: running[0])
-    other_peer.sendall(b"x")
     peer.sendall(b"2")
+    other_peer.sendall(b"x")
+    until(lambda: calls.octets == b"x")
+    rounds()
+    release.set()
     until(lambda: calls.octets == b"x12")
     assert most == [1]
 
