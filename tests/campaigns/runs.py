@@ -13,8 +13,8 @@ from campaigns import system_calls
 from campaigns.characters import ENCODINGS, read_characters
 from campaigns.ends import Ends
 from campaigns.forks import fork_often
-from campaigns.hubs import outlive_hubs
 from campaigns.hooks import call_hooks
+from campaigns.hubs import outlive_hubs
 from campaigns.leaks import connect_and_close
 from campaigns.machine import make_up
 from campaigns.proxy_headers import read_headers

@@ -19,8 +19,8 @@ from servers import Certificates
 from campaigns import system_calls, tally
 from campaigns.characters import read_characters
 from campaigns.forks import fork_often
-from campaigns.hubs import outlive_hubs
 from campaigns.hooks import call_hooks
+from campaigns.hubs import outlive_hubs
 from campaigns.leaks import connect_and_close
 from campaigns.machine import make_up
 from campaigns.proxy_headers import read_headers
