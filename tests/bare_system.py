@@ -1,4 +1,4 @@
-"""Takes away what only Linux has, so that tests run as they would on macOS. Import it before gevent and the package.
+"""Takes away what only Linux has, so that tests run as they would on macOS. Call `take_away` before gevent and the package are imported.
 
 It is what GEVENTSTREAMS_BARE=1 in the environment asks `conftest` for; for a compiled build the hot modules are to be built with
 CFLAGS=-DGEVENTSTREAMS_BARE as well. It simulates what is missing, not how another kernel behaves.
@@ -24,6 +24,3 @@ def take_away() -> None:
         if hasattr(module, "__all__"):
             module.__all__[:] = [name for name in module.__all__ if name not in names]
     socket.SO_ACCEPTCONN = REFUSED  # type: ignore[misc]
-
-
-take_away()

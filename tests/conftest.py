@@ -17,7 +17,9 @@ from pathlib import Path
 from typing import Any
 
 if os.environ.get("GEVENTSTREAMS_BARE"):
-    import bare_system  # noqa: F401 - before anything has taken what it takes away
+    import bare_system
+
+    bare_system.take_away()  # before anything has taken what it takes away
 
 import gevent
 import pytest
@@ -86,8 +88,8 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_auto_num_workers() -> int:
-    """`-n auto`: as many processes as this one may use processors, hyper-threads included."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    """`-n auto`: two processes for each processor that this one may use, since most tests wait for the most part."""
+    return 2 * (len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)
 
 
 def pytest_configure(config: pytest.Config) -> None:

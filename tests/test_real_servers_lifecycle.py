@@ -253,6 +253,7 @@ def run_python(*arguments: str, cwd: Path, **changed: str) -> subprocess.Complet
     return subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True, timeout=100, check=False)
 
 
+@pytest.mark.slow
 def test_works_in_patched_programs(tmp_path: Path) -> None:
     """Servers start, are held, killed and stopped also under gevent's monkey-patching."""
     require("redis-server", "postgres")
@@ -273,6 +274,7 @@ os._exit(3)
 """
 
 
+@pytest.mark.slow
 def test_cut_off_run_takes_its_servers_with_it(tmp_path: Path) -> None:
     """When a test run is cut off without a chance to stop anything, its servers end by themselves."""
     require("exim4", "nginx", "postgres", "redis-server")

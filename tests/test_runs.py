@@ -59,6 +59,7 @@ def test_a_failing_run_ends_with_the_reasons(tmp_path: Path, options: list[str])
     assert "2 failed, 1 passed in " in last
 
 
+@pytest.mark.slow
 def test_what_a_passing_test_leaves_open_fails_the_run(tmp_path: Path) -> None:
     """A socket that a test forgets is a failure as before."""
     assert any("unclosed <socket.socket" in line for line in pytest_output(tmp_path, WARNING))

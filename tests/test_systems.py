@@ -149,6 +149,7 @@ def test_a_borrowed_socket_without_its_flag(made, monkeypatch, blocking: bool) -
 
 WORK = """
 import bare_system
+bare_system.take_away()
 import os, socket, ssl, sys, gevent, geventstreams, geventstreams._system as system
 assert not (system._NONBLOCK or system._POLLRDHUP), "taken away too late"
 assert not hasattr(socket, "SO_DOMAIN")

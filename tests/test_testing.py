@@ -128,6 +128,7 @@ FAULTS = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("check", "stream", "name"), FAULTS, ids=[fault[2] for fault in FAULTS])
 def test_planted_faults_are_found(
     check: Callable[[Any], None], stream: type[Any], name: str, monkeypatch: pytest.MonkeyPatch

@@ -38,6 +38,9 @@ T = 0.05
 SMALL = 8192
 """The size of the system's buffers, so that a part of the output is with the system and the rest is not."""
 
+ENDED = getattr(select, "POLLRDHUP", select.POLLHUP)
+"""What tells that the peer has ended its half, where the system has it."""
+
 REST = 300_000
 """Bytes that no buffer of the system takes at once."""
 
@@ -63,7 +66,7 @@ def in_hub(function: Callable[[], Any]) -> Any:
 def events_of(plain: Any) -> int:
     """What the system has to say of a socket: POLLRDHUP for an end, POLLHUP as well for a reset."""
     poll = select.poll()
-    poll.register(plain.fileno(), select.POLLIN | select.POLLRDHUP)
+    poll.register(plain.fileno(), select.POLLIN | ENDED)
     return dict(poll.poll(0)).get(plain.fileno(), 0)
 
 
@@ -243,7 +246,7 @@ def test_a_callback_that_raises_does_not_cut_its_output(party: Party, calls: Cal
 
     reports.expect(KeyError, OSError)
     client, peer = party.joined(calls.read, calls.event, receive=4096, connect_cb=fail, linger_timeout=T)
-    wait_until(lambda: events_of(peer) & (select.POLLHUP | select.POLLRDHUP))
+    wait_until(lambda: events_of(peer) & (select.POLLHUP | ENDED))
     assert events_of(peer) & select.POLLHUP
     assert client.closed
 
@@ -265,7 +268,7 @@ def test_a_file_that_is_closed_with_its_socket_resets(ends: Ends, kind: str, how
     else:
         started(file.close).kill()
     assert near.fileno() == -1
-    wait_until(lambda: events_of(far) & (select.POLLHUP | select.POLLRDHUP))
+    wait_until(lambda: events_of(far) & (select.POLLHUP | ENDED))
     assert events_of(far) & select.POLLHUP  # gevent's own TLS socket tells no reset from an end
 
 

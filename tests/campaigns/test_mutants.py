@@ -355,6 +355,7 @@ class ReadsOnInTheChild(TransportOver):
             raise gevent.GreenletExit from None
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("flaw", [TakesInTheChild, SendsInTheChild, ReadsOnInTheChild])
 def test_forks_find_a_flaw(kit: Kit, flaw: Any) -> None:
     """A byte that the child takes or sends, and a wait there that is no StreamError, are found."""
@@ -384,6 +385,7 @@ class FindsTheEnd(LispStream):
             return b""
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("make", [TriesAgain, FindsTheEnd])
 def test_hubs_that_die_find_a_careless_stream(kit: Kit, make: Any) -> None:
     """A call that spins in a hub that has died, and one that hides it, are found."""
