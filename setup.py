@@ -2,8 +2,8 @@
 
 Everything else about the package stands in pyproject.toml. Rules for the next editor:
 
-* A module is hot when a .pxd lies beside its .py, so there is no list to keep; but for TWINS, whose .pxd holds C twins
-  of the functions for the hot modules, while the .py itself serves the plain ones.
+* A module is hot when a .pxd lies beside its .py, so there is no list to keep; but for the folder TWINS, whose .pxd hold C
+  twins of the functions for the hot modules, while the .py themselves serve the plain ones.
 * The hot modules call each other in C. A part of them built and the rest plain cannot be imported: all or none.
 * A compiler that is missing or fails is a warning. An error that Cython itself finds is ours, and ends the build.
 * A wheel without built modules says why in REASON, which `geventstreams --version` prints, and is tagged `py3-none-any`.
@@ -29,14 +29,16 @@ except ImportError:  # built without isolation, in an environment that lacks one
 
 PACKAGE = "geventstreams"
 REASON = "_not_compiled.txt"
-TWINS = {"_attributes", "_bytes", "_greenlets", "_system"}
+TWINS = "_native"
 
 # gcc takes 33 s of CPU for all hot modules at -O1, 55 s at -O2, 65 s at -O3, and 39 s like this. What is measured, in paired
 # runs of the bench's loops against -O3 everywhere: at -O1 echo, TLS, callbacks, makefile, refills, writing and accepting are
 # within 2 %, and so are instructions; but calls that take 20 to 60 ns out of the buffer are slower (readline, read_line
 # 3 %, read_sequence 3 %, read_byte 5 %, read_char 9 %), and waiting for one of 300 streams 3 %. With these levels every row
 # is within 2 %. Cython's shared utility module saves nothing.
-OPTIMISED = {"_buffers": "-O2", "binary_file": "-O2", "buffered": "-O2", "lisp": "-O3", "waiting": "-O2"}
+OPTIMISED = {
+    "_core.binary_file": "-O2", "_core.buffers": "-O2", "_streams.buffered": "-O2", "_streams.lisp": "-O3", "waiting": "-O2",
+}
 
 DIRECTIVES = {
     "language_level": 3,
@@ -155,16 +157,16 @@ def hot_modules():
     """The extensions to build."""
     if why_plain() is not None:
         return []
-    declarations = sorted(Path(PACKAGE).glob("*.pxd"))
-    sources = [path.with_suffix(".py") for path in declarations if path.stem not in TWINS]
+    declarations = sorted(Path(PACKAGE).rglob("*.pxd"))
+    sources = [path.with_suffix(".py") for path in declarations if path.parent.name != TWINS]
     return [
         Extension(
-            f"{PACKAGE}.{source.stem}",
+            ".".join(source.with_suffix("").parts),
             [str(source)],
             depends=[str(path) for path in declarations],
             include_dirs=[str(Path(greenlet.__file__).parent.parent)],
             define_macros=[("CYTHON_CLINE_IN_TRACEBACK", "0")],  # the lines of the .py are in tracebacks all the same
-            extra_compile_args=optimisation(source.stem),
+            extra_compile_args=optimisation(".".join(source.with_suffix("").parts[1:])),
         )
         for source in sources
     ]

@@ -17,10 +17,12 @@ from geventstreams._build import prefer_plain_modules, runs_compiled
 
 prefer_plain_modules()
 
-from geventstreams import conduit
-from geventstreams.buffered import BufferedStream
-from geventstreams.connect import open_tcp_stream, open_unix_stream
-from geventstreams.elements import ElementType
+from geventstreams._core.transport import SocketTransport, Transport
+from geventstreams._net.connect import open_tcp_stream, open_unix_stream
+from geventstreams._streams import engine
+from geventstreams._streams.buffered import BufferedStream
+from geventstreams._streams.elements import ElementType
+from geventstreams._streams.socket_stream import SocketStream
 from geventstreams.errors import (
     ConnectError,
     ConnectTimeout,
@@ -40,14 +42,24 @@ from geventstreams.errors import (
     UnsuitableSocket,
     WriteTimeout,
 )
-from geventstreams.stream import SocketStream
-from geventstreams.transport import SocketTransport, Transport
 
 if TYPE_CHECKING:
-    from geventstreams.async_servers import AsyncServer
-    from geventstreams.async_sockets import AsyncSocket
-    from geventstreams.async_streams import AsyncInputStream, AsyncIOStream, AsyncOutputStream, AsyncStream
+    from geventstreams._files.makefile import makefile
     from geventstreams.callbacks import (
+        TCPEOF,
+        AsyncInputStream,
+        AsyncIOStream,
+        AsyncOutputStream,
+        AsyncServer,
+        AsyncSocket,
+        AsyncStream,
+        DNSError,
+        TCPError,
+        TCPEvent,
+        TCPRefused,
+        TCPReset,
+        TCPTimeout,
+        TCPTLSError,
         close_socket,
         close_tcp_server,
         pipe_connect,
@@ -58,11 +70,7 @@ if TYPE_CHECKING:
         tcp_server,
         write_socket_data,
     )
-    from geventstreams.draining import DrainReport
-    from geventstreams.events import TCPEOF, DNSError, TCPError, TCPEvent, TCPRefused, TCPReset, TCPTimeout, TCPTLSError
-    from geventstreams.legacy import makefile
-    from geventstreams.server import SocketStreamServer
-    from geventstreams.start_up import server_terminate, start_up_server
+    from geventstreams.server import DrainReport, SocketStreamServer, server_terminate, start_up_server
     from geventstreams.waiting import (
         WaitSet,
         noticed_socket_stream,
@@ -73,43 +81,28 @@ if TYPE_CHECKING:
 
 __version__ = "1.0.0"
 
-compiled: bool = runs_compiled(conduit)
+compiled: bool = runs_compiled(engine)
 """Whether the hot modules run compiled."""
 
-_MODULES_ON_DEMAND = {
-    "async_servers": {"AsyncServer"},
-    "async_sockets": {"AsyncSocket"},
-    "async_streams": {"AsyncIOStream", "AsyncInputStream", "AsyncOutputStream", "AsyncStream"},
+_ON_DEMAND = {
+    "_files.makefile": {"makefile"},
     "callbacks": {
-        "close_socket",
-        "close_tcp_server",
-        "pipe_connect",
-        "pipe_server",
-        "set_socket_timeouts",
-        "socket_data",
-        "tcp_connect",
-        "tcp_server",
-        "write_socket_data",
+        "AsyncIOStream", "AsyncInputStream", "AsyncOutputStream", "AsyncServer", "AsyncSocket", "AsyncStream", "DNSError", "TCPEOF",
+        "TCPError", "TCPEvent", "TCPRefused", "TCPReset", "TCPTLSError", "TCPTimeout", "close_socket", "close_tcp_server", "pipe_connect",
+        "pipe_server", "set_socket_timeouts", "socket_data", "tcp_connect", "tcp_server", "write_socket_data",
     },
-    "draining": {"DrainReport"},
-    "events": {"DNSError", "TCPEOF", "TCPError", "TCPEvent", "TCPRefused", "TCPReset", "TCPTLSError", "TCPTimeout"},
-    "legacy": {"makefile"},
-    "server": {"SocketStreamServer"},
-    "start_up": {"server_terminate", "start_up_server"},
+    "server": {"DrainReport", "SocketStreamServer", "server_terminate", "start_up_server"},
     "waiting": {
-        "WaitSet",
-        "noticed_socket_stream",
-        "process_wait",
-        "wait_for_input_streams",
-        "wait_for_input_streams_returning_first",
+        "WaitSet", "noticed_socket_stream", "process_wait", "wait_for_input_streams", "wait_for_input_streams_returning_first",
     },
-}
+}  # fmt: skip
+"""The modules that are loaded where one of their names is first asked for."""
 
 
 def __getattr__(name: str) -> Any:
-    if name in _MODULES_ON_DEMAND:
+    if name in _ON_DEMAND:
         return importlib.import_module(f"{__name__}.{name}")
-    for module, names in _MODULES_ON_DEMAND.items():
+    for module, names in _ON_DEMAND.items():
         if name in names:
             value = getattr(importlib.import_module(f"{__name__}.{module}"), name)
             globals()[name] = value
@@ -118,7 +111,7 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__, *_MODULES_ON_DEMAND})
+    return sorted({*globals(), *__all__, *(module for module in _ON_DEMAND if not module.startswith("_"))})
 
 
 __all__ = [

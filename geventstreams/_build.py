@@ -18,19 +18,20 @@ _DIRECTORY = os.path.dirname(__file__)
 class PlainFinder:
     """Finds the `.py` files of the modules that it is given, and nothing else."""
 
-    def __init__(self, names: frozenset[str]) -> None:
-        self._names = names
-        self._sources = FileFinder(_DIRECTORY, (SourceFileLoader, SOURCE_SUFFIXES))
+    def __init__(self, folders: dict[str, str]) -> None:
+        self._finders = {name: FileFinder(folder, (SourceFileLoader, SOURCE_SUFFIXES)) for name, folder in folders.items()}
 
     def find_spec(
         self, fullname: str, path: Sequence[str] | None = None, target: ModuleType | None = None
     ) -> ModuleSpec | None:
         """The `.py` of a module that also exists built; `None` leaves every other name to the usual finders."""
-        return self._sources.find_spec(fullname, target) if fullname in self._names else None
+        finder = self._finders.get(fullname)
+        return None if finder is None else finder.find_spec(fullname, target)
 
     def invalidate_caches(self) -> None:
         """Part of Python's protocol for finders: forgets what it remembered of the directory."""
-        self._sources.invalidate_caches()
+        for finder in self._finders.values():
+            finder.invalidate_caches()
 
 
 def plain_wanted() -> bool:
@@ -38,19 +39,26 @@ def plain_wanted() -> bool:
     return os.environ.get("PURE_PYTHON", "") not in {"", "0"}
 
 
-def built_modules() -> frozenset[str]:
-    """The full names of the modules of this package that exist built."""
-    return frozenset(
-        f"{_PACKAGE}.{entry.partition('.')[0]}"
-        for entry in os.listdir(_DIRECTORY)
-        if entry.endswith(tuple(EXTENSION_SUFFIXES))
-    )
+def built_modules() -> dict[str, str]:
+    """The full names of the modules of this package that exist built, each with its folder."""
+    built = {}
+    for folder, _, entries in os.walk(_DIRECTORY):
+        package = ".".join([_PACKAGE, *os.path.relpath(folder, _DIRECTORY).split(os.sep)]).removesuffix("..")
+        for entry in entries:
+            if entry.endswith(tuple(EXTENSION_SUFFIXES)):
+                built[f"{package}.{entry.partition('.')[0]}"] = folder
+    return built
 
 
 def prefer_plain_modules() -> None:
     """Honours `PURE_PYTHON` for the imports to come: call it before the first hot module is imported."""
     if plain_wanted() and (names := built_modules()):
         sys.meta_path.insert(0, PlainFinder(names))
+
+
+def runs_compiled(module: ModuleType) -> bool:
+    """Whether this module, already imported, runs from its built file."""
+    return str(module.__file__).endswith(tuple(EXTENSION_SUFFIXES))
 
 
 def why_plain() -> str:
@@ -66,8 +74,3 @@ def why_plain() -> str:
         f"{reason}; for the compiled modules, with a C compiler (Debian: gcc, libc6-dev, python3-dev): "
         "pip install --force-reinstall --no-deps --no-cache-dir geventstreams"
     )
-
-
-def runs_compiled(module: ModuleType) -> bool:
-    """Whether this module, already imported, runs from its built file."""
-    return str(module.__file__).endswith(tuple(EXTENSION_SUFFIXES))

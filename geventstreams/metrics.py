@@ -11,8 +11,8 @@ from typing import Any, NamedTuple
 
 import gevent
 
-from geventstreams.server import SocketStreamServer
-from geventstreams.transport import address_name
+from geventstreams._core.transport import address_name
+from geventstreams.server.server import SocketStreamServer
 
 try:
     import prometheus_client

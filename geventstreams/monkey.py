@@ -20,8 +20,8 @@ from typing import Any
 import gevent.monkey
 import gevent.socket
 
-from geventstreams import legacy
-from geventstreams.borrowed import CannotBorrow
+from geventstreams._files import makefile as legacy
+from geventstreams._files.transports import CannotBorrow
 
 USAGE = """\
 usage: python -m geventstreams.monkey [OPTION ...] SCRIPT [ARGUMENT ...]

@@ -11,13 +11,13 @@ from collections.abc import Iterable
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
-import geventstreams._system as _system
+import geventstreams._native.syscalls as _system
+from geventstreams._core.transport import address_name
+from geventstreams._streams.socket_stream import SocketStream
 from geventstreams.errors import HandshakeTimeout, ReadTimeout, StreamError, in_seconds
-from geventstreams.stream import SocketStream
-from geventstreams.transport import address_name
 
 if TYPE_CHECKING:
-    from geventstreams.proxy_headers import Proxy
+    from geventstreams._net.proxy_headers import Proxy
 
 
 class ProxyError(StreamError):
@@ -27,7 +27,7 @@ class ProxyError(StreamError):
 def require() -> ModuleType:
     """The module that knows headers. Loaded when first asked for; ImportError, with what to do, where its library is not there."""
     try:
-        return importlib.import_module("geventstreams.proxy_headers")
+        return importlib.import_module("geventstreams._net.proxy_headers")
     except ImportError as missing:
         raise ImportError("PROXY protocol needs the libraries proxy-protocol and crc32c: pip install 'geventstreams[proxy]'") from missing
 

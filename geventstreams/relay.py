@@ -12,15 +12,15 @@ from typing import Any, NamedTuple
 import gevent
 from gevent import get_hub
 
-from geventstreams import arguments
-from geventstreams.addresses import host_name
-from geventstreams.connect import open_tcp_stream
+from geventstreams._constants import BLOCK
+from geventstreams._core import arguments
+from geventstreams._core.host_names import server_name
+from geventstreams._core.transport import Wakeup, address_name
+from geventstreams._net.addresses import host_name
+from geventstreams._net.connect import open_tcp_stream
+from geventstreams._streams.socket_stream import SocketStream
 from geventstreams.errors import ReadTimeout, StreamError, without_name
-from geventstreams.host_names import server_name
-from geventstreams.limits import BLOCK
 from geventstreams.proxy_protocol import proxy_header, require
-from geventstreams.stream import SocketStream
-from geventstreams.transport import Wakeup, address_name
 
 
 def relay(one: SocketStream, other: SocketStream) -> None:

@@ -1,9 +1,9 @@
 import cython
 
-cimport geventstreams._system as _system
-from geventstreams.conduit cimport Conduit
-from geventstreams.process cimport Process
-from geventstreams.transport cimport HubHold
+cimport geventstreams._native.syscalls as _system
+from geventstreams._streams.engine cimport Conduit
+from geventstreams._core.fork cimport Process
+from geventstreams._core.transport cimport HubHold
 
 cdef Process PROCESS
 cdef double NEVER

@@ -15,15 +15,15 @@ from typing import Any
 from gevent import get_hub, getcurrent
 from gevent.hub import Hub
 
-import geventstreams._system as _system
-from geventstreams import arguments
-from geventstreams.conduit import Conduit
+import geventstreams._native.syscalls as _system
+from geventstreams._constants import NEVER
+from geventstreams._core import arguments
+from geventstreams._core.fairness import let_ready_run
+from geventstreams._core.fork import PROCESS, inherited
+from geventstreams._core.transport import Wakeup, hold_of
+from geventstreams._core.wait_reason import under_the_name
+from geventstreams._streams.engine import Conduit
 from geventstreams.errors import StreamClosed, StreamError
-from geventstreams.limits import NEVER
-from geventstreams.process import PROCESS, inherited
-from geventstreams.reasons import under_the_name
-from geventstreams.transport import Wakeup, hold_of
-from geventstreams.yielding import let_ready_run
 
 ROUND = 0.05
 """Seconds after which a condition is tested again even if nothing happened."""

@@ -17,11 +17,11 @@ from gevent import subprocess
 from gevent.event import AsyncResult
 from gevent.pool import Group
 
-import geventstreams._system as _system
-from geventstreams.accepting import listening_socket
-from geventstreams.addresses import Query
+import geventstreams._native.syscalls as _system
+from geventstreams._net.addresses import Query
+from geventstreams._net.listening import listening_socket
 from geventstreams.errors import in_seconds
-from geventstreams.start_up import bound
+from geventstreams.server.start_up import bound
 
 FIRST_PAUSE = 0.1
 LONGEST_PAUSE = 10.0

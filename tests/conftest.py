@@ -53,9 +53,9 @@ def tested_package() -> Path:
 
 def stale_builds(package: Path) -> Iterator[str]:
     """What is wrong with the modules built inside a checkout: each must be younger than its source and every `.pxd`."""
-    declarations = sorted(package.glob("*.pxd"))
-    for build in sorted(package.glob(f"*{EXTENSION_SUFFIXES[0]}")):
-        sources = [package / f"{build.name.partition('.')[0]}.py", *declarations]
+    declarations = sorted(package.rglob("*.pxd"))
+    for build in sorted(package.rglob(f"*{EXTENSION_SUFFIXES[0]}")):
+        sources = [build.with_name(f"{build.name.partition('.')[0]}.py"), *declarations]
         newer = [path.name for path in sources if not path.exists() or path.stat().st_mtime > build.stat().st_mtime]
         if newer:
             yield f"{build.name} is older than {', '.join(newer)}"

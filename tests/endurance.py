@@ -25,7 +25,7 @@ from command_line import GEVENTSTREAMS, LIMIT
 from network import HOST, descriptors, until
 from servers import Certificates
 
-from geventstreams.connect import open_tcp_stream
+from geventstreams._net.connect import open_tcp_stream
 from geventstreams.errors import ReadTimeout, StreamReset, StreamTruncated
 
 CONNECTIONS = 200

@@ -15,11 +15,11 @@ from typing import Any
 import gevent.socket
 import pytest
 
-from geventstreams.buffered import BufferedStream
-from geventstreams.lisp import LispStream
-from geventstreams.stream import SocketStream
+from geventstreams._core.transport import SocketTransport
+from geventstreams._streams.buffered import BufferedStream
+from geventstreams._streams.lisp import LispStream
+from geventstreams._streams.socket_stream import SocketStream
 from geventstreams.testing import memory_pair
-from geventstreams.transport import SocketTransport
 
 KINDS = ("tcp", "unix", "memory")
 SOCKET_KINDS = ("tcp", "unix")

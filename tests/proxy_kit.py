@@ -9,7 +9,7 @@ import struct
 
 from crc32c import crc32c
 
-from geventstreams.proxy_headers import Proxy
+from geventstreams._net.proxy_headers import Proxy
 
 MAGIC = b"\r\n\r\n\0\r\nQUIT\n"
 FOUR = socket.inet_aton("192.0.2.1") + socket.inet_aton("198.51.100.2") + struct.pack("!HH", 1234, 443)

@@ -8,7 +8,7 @@ import pytest
 from gevent.pool import Pool
 from network import HOST
 
-from geventstreams.server import SocketStreamServer
+from geventstreams.server.server import SocketStreamServer
 
 SPAWNS: dict[str, Callable[[], Any]] = {
     "default": lambda: "default",

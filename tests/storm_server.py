@@ -11,7 +11,7 @@ import sys
 
 import gevent
 
-from geventstreams.server import SocketStreamServer
+from geventstreams.server.server import SocketStreamServer
 
 
 def echo(stream, _address):

@@ -14,7 +14,7 @@ import numpy
 import pytest
 from pairs import Pairs, wait_until
 
-from geventstreams.buffered import BufferedStream
+from geventstreams._streams.buffered import BufferedStream
 from geventstreams.errors import (
     IncompleteRead,
     LineTooLong,

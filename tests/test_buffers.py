@@ -7,8 +7,8 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from geventstreams._buffers import InputBuffer, OutputBuffer
-from geventstreams.limits import BLOCK, SMALL
+from geventstreams._constants import BLOCK, SMALL
+from geventstreams._core.buffers import InputBuffer, OutputBuffer
 
 FEW = st.integers(0, 30)
 MANY = st.sampled_from([100, SMALL - 1, SMALL, SMALL + 1, BLOCK - 1, BLOCK, BLOCK + 1, 2 * BLOCK + 1, 5 * BLOCK])

@@ -27,7 +27,7 @@ from geventstreams import (
     TLSVerificationError,
     tcp_connect,
 )
-from geventstreams.connect import open_tcp_stream
+from geventstreams._net.connect import open_tcp_stream
 
 pytestmark = pytest.mark.usefixtures("reports")
 

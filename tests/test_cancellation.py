@@ -18,7 +18,7 @@ from pairs import Pairs, wait_until
 from vocabulary import TAKES, many
 
 import geventstreams
-from geventstreams.lisp import LispStream
+from geventstreams._streams.lisp import LispStream
 from geventstreams.testing import PiecemealTransport, TransportOver, memory_pair
 from geventstreams.testing.claims import beside, octets, outcome, settle, started
 
@@ -189,7 +189,7 @@ def may_strike(frame: FrameType | None) -> bool:
     name = str(frame.f_globals.get("__name__")) if frame else ""
     if geventstreams.compiled:
         return name.partition(".")[0] in ("gevent", "greenlet", "geventstreams")
-    return name.partition(".")[0] in ("gevent", "greenlet") or name == "geventstreams._system"
+    return name.partition(".")[0] in ("gevent", "greenlet") or name == "geventstreams._native.syscalls"
 
 
 class StruckTransport(TransportOver):
@@ -230,7 +230,7 @@ def test_a_handler_that_raises_right_after_a_receipt_costs_nothing(size: int) ->
 def test_signal_handlers_that_raise_cost_no_octet(pairs: Pairs, socket_kind: str) -> None:
     """A handler that raises in the midst of reads: every octet is there, once and in order, in the next reads."""
     near, far = pairs.sockets(socket_kind)
-    stream = pairs.keep(geventstreams.stream.SocketStream(near, element_type=bytes))
+    stream = pairs.keep(geventstreams._streams.socket_stream.SocketStream(near, element_type=bytes))
     data = octets(many(3_000_000))
     struck = 0
 
@@ -327,7 +327,7 @@ def test_a_handler_that_raises_behind_a_write_doubles_nothing(pairs: Pairs, sock
 def test_signals_that_do_not_raise_do_nothing(pairs: Pairs, socket_kind: str) -> None:
     """Fifty and more signals during reads, writes and waits: no call ends by them, and nothing is lost."""
     near, far = pairs.sockets(socket_kind)
-    stream = pairs.keep(geventstreams.stream.SocketStream(near))
+    stream = pairs.keep(geventstreams._streams.socket_stream.SocketStream(near))
     data = octets(many(2_000_000))
     seen: list[int] = []
     got = bytearray()

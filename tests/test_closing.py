@@ -15,9 +15,9 @@ import gevent
 import pytest
 from pairs import Pairs, descriptors, open_descriptor, reset, wait_until
 
+from geventstreams._streams.lisp import LispStream
+from geventstreams._streams.socket_stream import SocketStream
 from geventstreams.errors import StreamClosed, StreamError, StreamReset, WriteTimeout
-from geventstreams.lisp import LispStream
-from geventstreams.stream import SocketStream
 from geventstreams.testing import TransportOver, memory_pair
 from geventstreams.testing.claims import ATTEMPTS, beside, octets, outcome, started, stuffed
 

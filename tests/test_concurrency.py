@@ -16,9 +16,9 @@ from forking import CHILDREN, child
 from pairs import Pairs, wait_until
 
 from geventstreams import WaitSet, noticed_socket_stream, process_wait, wait_for_input_streams
+from geventstreams._streams.lisp import LispStream
+from geventstreams._streams.socket_stream import SocketStream
 from geventstreams.errors import StreamBusy, StreamClosed, StreamError, WriteTimeout
-from geventstreams.lisp import LispStream
-from geventstreams.stream import SocketStream
 from geventstreams.testing import HostileTransport, memory_pair
 from geventstreams.testing.claims import ATTEMPTS, beside, octets, outcome, settle, started, stuffed
 
@@ -479,7 +479,7 @@ def test_a_forked_child_sends_and_shuts_nothing(pairs: Pairs, fork: str, end: st
 
 ALIVE_AT_EXIT = """
 import gevent, socket, sys
-from geventstreams.stream import SocketStream
+from geventstreams._streams.socket_stream import SocketStream
 streams = [SocketStream(one, read_timeout=50) for _ in range(2) for one in socket.socketpair()]
 reader = gevent.spawn(streams[0].readline)
 writer = gevent.spawn(streams[2].write, bytes(10**8))

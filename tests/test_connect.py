@@ -18,10 +18,10 @@ from gevent.event import Event
 from network import HOST, black_hole, descriptors, greenlets, listener, nothing_left, until, unused_port
 from servers import require_address, require_name
 
-from geventstreams.connect import open_tcp_stream, open_unix_stream
+from geventstreams._net.connect import open_tcp_stream, open_unix_stream
+from geventstreams._net.happy_eyeballs import ATTEMPT_DELAY, Attempt, alternating
+from geventstreams._streams.socket_stream import SocketStream
 from geventstreams.errors import ConnectError, ConnectTimeout, StreamError
-from geventstreams.race import ATTEMPT_DELAY, Attempt, alternating
-from geventstreams.stream import SocketStream
 
 LIMIT = 0.15
 LATEST = 2.5 * LIMIT + 0.05
@@ -286,7 +286,7 @@ def test_a_slow_first_address_may_still_win(names, monkeypatch):
             begun.append(self)
             super().__init__(*arguments)
 
-    monkeypatch.setattr("geventstreams.race.Attempt", Noted)
+    monkeypatch.setattr("geventstreams._net.happy_eyeballs.Attempt", Noted)
     with listener("127.0.0.2", backlog=0) as slow, contextlib.ExitStack() as fillers:
         port = slow.getsockname()[1]
         for _ in range(8):
@@ -400,7 +400,7 @@ def connecting_to_two(monkeypatch, stack):
     stack.enter_context(black_hole("127.0.0.2", port))
     found = [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (address, port)) for address in (host, "127.0.0.2")]
     monkeypatch.setattr(gevent.socket, "getaddrinfo", lambda *_args: found)
-    monkeypatch.setattr("geventstreams.race.ATTEMPT_DELAY", 0.001)
+    monkeypatch.setattr("geventstreams._net.happy_eyeballs.ATTEMPT_DELAY", 0.001)
     return "two.test", port, 2
 
 
@@ -513,7 +513,7 @@ def test_errorp_gives_two_values(server, port):
 def test_wrong_arguments_are_refused_before_anything_happens(kind, name, arguments, monkeypatch):
     """A wrong argument is named with its value, and nothing was looked up or opened."""
     monkeypatch.setattr(gevent.socket, "getaddrinfo", lambda *_args: pytest.fail("looked up"))
-    monkeypatch.setattr("geventstreams.race.Attempt", lambda *_args: pytest.fail("opened"))
+    monkeypatch.setattr("geventstreams._net.happy_eyeballs.Attempt", lambda *_args: pytest.fail("opened"))
     value = next(iter(arguments.values()))
     with pytest.raises(kind) as caught:
         open_tcp_stream(**{"host": "somewhere.test", "service": 80, **arguments})

@@ -13,10 +13,10 @@ from gevent.event import Event
 from network import HOST, descriptors, greenlets, until
 from server_kit import SPAWNS
 
-from geventstreams.connect import open_tcp_stream
-from geventstreams.draining import DrainReport
+from geventstreams._net.connect import open_tcp_stream
 from geventstreams.errors import ConnectError, StreamReset
-from geventstreams.server import SocketStreamServer
+from geventstreams.server.draining import DrainReport
+from geventstreams.server.server import SocketStreamServer
 from geventstreams.waiting import WaitSet, noticed_socket_stream, process_wait, wait_for_input_streams
 
 

@@ -7,7 +7,7 @@ from random import Random
 
 import pytest
 
-from geventstreams.elements import (
+from geventstreams._streams.elements import (
     ElementType,
     element_type,
     elements_of,

@@ -13,6 +13,7 @@ from network import HOST, black_hole, unused_port
 from pairs import Pairs, reset
 
 from geventstreams import errors, open_tcp_stream, open_unix_stream
+from geventstreams._streams.lisp import LispStream
 from geventstreams.errors import (
     ConnectError,
     ConnectTimeout,
@@ -32,7 +33,6 @@ from geventstreams.errors import (
     in_seconds,
     without_name,
 )
-from geventstreams.lisp import LispStream
 from geventstreams.testing import memory_pair
 from geventstreams.testing.claims import outcome
 

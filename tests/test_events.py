@@ -9,6 +9,7 @@ import socket
 import pytest
 
 from geventstreams import TCPEOF, DNSError, TCPError, TCPEvent, TCPRefused, TCPReset, TCPTimeout, TCPTLSError
+from geventstreams.callbacks.events import end_of_file, event_for
 from geventstreams.errors import (
     ConnectError,
     ConnectTimeout,
@@ -20,7 +21,6 @@ from geventstreams.errors import (
     TLSError,
     WriteTimeout,
 )
-from geventstreams.events import end_of_file, event_for
 
 
 def refused(*codes):

@@ -9,9 +9,9 @@ import pytest
 from memory import peak_memory
 from pairs import Pairs
 
+from geventstreams._streams.lisp import LispStream
+from geventstreams._streams.socket_stream import SocketStream
 from geventstreams.errors import IncompleteRead, LineTooLong, ReadTimeout, WriteTimeout
-from geventstreams.lisp import LispStream
-from geventstreams.stream import SocketStream
 from geventstreams.testing import PiecemealTransport, memory_pair
 from geventstreams.testing.claims import octets, outcome, settle, started
 

@@ -18,8 +18,8 @@ from pairs import Pairs
 
 import geventstreams
 from geventstreams import makefile
-from geventstreams.files import TextFile
-from geventstreams.socket_files import SocketFile
+from geventstreams._files.buffered_file import SocketFile
+from geventstreams._files.text_file import TextFile
 
 __all__ = ["ends"]  # a fixture
 
@@ -222,7 +222,7 @@ def test_names_modes_and_representations(ends: Ends) -> None:
     number = near.fileno()
     file = makefile(near, "rb")
     assert (file.name, file.mode, file.raw.name, file.raw.mode) == (number, "rb", number, "rb")
-    assert repr(file) == f"<geventstreams.socket_files.SocketFile name={number}>"
+    assert repr(file) == f"<geventstreams._files.buffered_file.SocketFile name={number}>"
     text = makefile(near, "rw", encoding="latin-1")
     assert (text.name, text.mode, text.encoding, text.errors) == (number, "rw", "latin-1", "strict")
     name, _, rest = repr(text).partition(" ")
@@ -236,7 +236,7 @@ def test_names_modes_and_representations(ends: Ends) -> None:
     assert raw._sock is near
     file.close()
     assert (file.name, file.mode, file.closed) == (-1, "rb", True)
-    assert repr(file) == "<geventstreams.socket_files.SocketFile name=-1>"
+    assert repr(file) == "<geventstreams._files.buffered_file.SocketFile name=-1>"
 
 
 def test_a_detached_binary_file_hands_out_its_raw_one(ends: Ends) -> None:
@@ -249,7 +249,7 @@ def test_a_detached_binary_file_hands_out_its_raw_one(ends: Ends) -> None:
     for name in ("flush", "write", "closed", "raw", "name"):
         with pytest.raises(ValueError, match="detached"):
             getattr(file, name)(*[b"x"][: name == "write"])
-    assert repr(file) == "<geventstreams.socket_files.SocketFile>"
+    assert repr(file) == "<geventstreams._files.buffered_file.SocketFile>"
     file.close()
     del file
     raw.write(b"more")

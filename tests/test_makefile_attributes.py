@@ -9,7 +9,7 @@ from makefile_kit import Ends, blocking_file, ends
 from pairs import Pairs
 
 from geventstreams import SocketStream, makefile
-from geventstreams.buffered import BufferedStream
+from geventstreams._streams.buffered import BufferedStream
 
 __all__ = ["ends"]  # a fixture
 

@@ -19,7 +19,7 @@ from makefile_kit import KINDS, TIMEOUT, Ends, ends
 from pairs import open_descriptor, reset, wait_until
 
 from geventstreams import makefile
-from geventstreams.limits import BLOCK
+from geventstreams._constants import BLOCK
 
 __all__ = ["ends"]  # a fixture
 

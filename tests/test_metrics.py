@@ -14,10 +14,10 @@ from prometheus_client.parser import text_string_to_metric_families
 from servers import curl
 
 from geventstreams import metrics
+from geventstreams._net.connect import open_tcp_stream
 from geventstreams.cli.statuses import Status
-from geventstreams.connect import open_tcp_stream
 from geventstreams.metrics import ServerCollector, ServerRecorder
-from geventstreams.server import SocketStreamServer
+from geventstreams.server.server import SocketStreamServer
 
 TYPES = {
     "geventstreams_connections_accepted": "counter",

@@ -34,7 +34,7 @@ def test_an_unknown_name() -> None:
         _ = geventstreams.wait_for_nothing
 
 
-@pytest.mark.parametrize("module", ["server", "callbacks", "waiting", "legacy"])
+@pytest.mark.parametrize("module", ["server", "callbacks", "waiting"])
 def test_modules_are_attributes(module: str) -> None:
     """`import geventstreams` is enough for `geventstreams.server` and the others that are loaded on demand."""
     program = f"import geventstreams, sys; assert geventstreams.{module} is sys.modules['geventstreams.{module}']"
@@ -44,6 +44,7 @@ def test_modules_are_attributes(module: str) -> None:
 
 def test_a_program_loads_what_it_uses() -> None:
     """A client does not wait for servers, callbacks, logging and JSON to be loaded; each comes with its first name."""
-    costly = {"geventstreams.server", "geventstreams.callbacks", "geventstreams.legacy", "gevent.pool", "logging", "json", "ipaddress"}
+    ours = {"geventstreams.server", "geventstreams.callbacks", "geventstreams._files.makefile"}
+    costly = ours | {"gevent.pool", "logging", "json", "ipaddress"}
     assert not costly & loaded_by("from geventstreams import SocketStream, open_tcp_stream")
     assert "geventstreams.server" in loaded_by("from geventstreams import SocketStreamServer")

@@ -20,12 +20,12 @@ from network import HOST, descriptors, until
 from proxy_kit import BAD, BALANCED, CLIENT, FOUR, GOOD, tlv, with_checksum
 from servers import HAProxy, curl, free_port
 
-from geventstreams import proxy_headers
+from geventstreams._net import proxy_headers
+from geventstreams._net.connect import open_tcp_stream, open_unix_stream
 from geventstreams.cli.statuses import Status
-from geventstreams.connect import open_tcp_stream, open_unix_stream
 from geventstreams.errors import HandshakeTimeout, StreamError
 from geventstreams.proxy_protocol import Balancers, ProxyError, proxy_header, read_proxy
-from geventstreams.server import SocketStreamServer
+from geventstreams.server.server import SocketStreamServer
 
 
 @pytest.mark.parametrize("pieces", ["whole", "octet by octet"])
@@ -311,7 +311,7 @@ def test_wrong_kinds_of_balancers_are_refused(told, who) -> None:
 def test_without_the_library_it_says_what_to_install(told, monkeypatch) -> None:
     """Where the optional libraries are missing, asking for the PROXY protocol is an ImportError that names the extra."""
     monkeypatch.setitem(sys.modules, "proxyprotocol", None)
-    monkeypatch.delitem(sys.modules, "geventstreams.proxy_headers")
+    monkeypatch.delitem(sys.modules, "geventstreams._net.proxy_headers")
     with pytest.raises(ImportError, match=r"geventstreams\[proxy\]"):
         SocketStreamServer((HOST, 0), told, proxy_protocol=True)
 

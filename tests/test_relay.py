@@ -22,12 +22,12 @@ from pairs import reset, wait_until
 from servers import curl
 from vocabulary import many
 
+from geventstreams._net.connect import open_tcp_stream
+from geventstreams._streams.socket_stream import SocketStream
 from geventstreams.cli.statuses import Status, guarded
-from geventstreams.connect import open_tcp_stream
 from geventstreams.errors import ReadTimeout, StreamError, StreamReset, StreamTruncated
 from geventstreams.relay import RelayHandler, Upstream, relay
-from geventstreams.server import SocketStreamServer
-from geventstreams.stream import SocketStream
+from geventstreams.server.server import SocketStreamServer
 
 MIB = 1 << 20
 

@@ -21,11 +21,11 @@ from gevent.pool import Pool
 from network import HOST, descriptors, greenlets, listener, nothing_left, until
 from server_kit import SPAWNS
 
-from geventstreams.connect import open_tcp_stream, open_unix_stream
+from geventstreams._core.transport import address_name
+from geventstreams._net.connect import open_tcp_stream, open_unix_stream
+from geventstreams._streams.socket_stream import SocketStream
 from geventstreams.errors import ConnectError, StreamClosed, StreamError, StreamReset
-from geventstreams.server import SocketStreamServer
-from geventstreams.stream import SocketStream
-from geventstreams.transport import address_name
+from geventstreams.server.server import SocketStreamServer
 from geventstreams.waiting import WaitSet, wait_for_input_streams
 
 

@@ -16,11 +16,11 @@ from gevent.event import Event
 from network import HOST, descriptors, greenlets, listener, nothing_left, until
 from servers import require_address, require_name
 
-from geventstreams.callbacks import tcp_server
-from geventstreams.connect import open_tcp_stream
+from geventstreams._net.connect import open_tcp_stream
+from geventstreams.callbacks.api import tcp_server
 from geventstreams.errors import ConnectError, StreamError, StreamReset
-from geventstreams.server import SocketStreamServer
-from geventstreams.start_up import server_terminate, start_up_server
+from geventstreams.server.server import SocketStreamServer
+from geventstreams.server.start_up import server_terminate, start_up_server
 
 
 @pytest.fixture

@@ -17,9 +17,9 @@ import pytest
 from gevent import get_hub
 from network import HOST, descriptors, until
 
-from geventstreams.connect import open_tcp_stream
+from geventstreams._net.connect import open_tcp_stream
 from geventstreams.errors import ConnectError, StreamError, StreamReset
-from geventstreams.server import SocketStreamServer
+from geventstreams.server.server import SocketStreamServer
 from geventstreams.waiting import wait_for_input_streams
 
 PROGRAM = Path(__file__).with_name("storm_server.py")

@@ -17,10 +17,10 @@ import numpy
 import pytest
 from pairs import Pairs, open_descriptor, wait_until
 
-from geventstreams.elements import ElementType
+from geventstreams._streams.elements import ElementType
+from geventstreams._streams.lisp import LispStream
+from geventstreams._streams.socket_stream import SocketStream
 from geventstreams.errors import EndOfFile, LineTooLong, StreamClosed, StreamError, StreamReset
-from geventstreams.lisp import LispStream
-from geventstreams.stream import SocketStream
 from geventstreams.testing import PiecemealTransport, memory_pair
 from geventstreams.testing.claims import outcome, started
 

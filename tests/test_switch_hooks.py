@@ -12,7 +12,7 @@ from greenlet import greenlet
 from pairs import Pairs
 
 from geventstreams import WaitSet, makefile, noticed_socket_stream, process_wait, wait_for_input_streams
-from geventstreams.callbacks import tcp_connect, tcp_server
+from geventstreams.callbacks.api import tcp_connect, tcp_server
 
 log: list[str] = []
 

@@ -15,8 +15,8 @@ from bare_system import REFUSED
 from network import until
 
 from geventstreams import SocketStream, SocketStreamServer, UnsuitableSocket, tcp_server
-from geventstreams import _system as system
-from geventstreams.accepting import is_listening
+from geventstreams._native import syscalls as system
+from geventstreams._net.listening import is_listening
 
 FAMILIES = {"IPv4": socket.AF_INET, "IPv6": socket.AF_INET6, "Unix": socket.AF_UNIX}
 
@@ -150,7 +150,7 @@ def test_a_borrowed_socket_without_its_flag(made, monkeypatch, blocking: bool) -
 WORK = """
 import bare_system
 bare_system.take_away()
-import os, socket, ssl, sys, gevent, geventstreams, geventstreams._system as system
+import os, socket, ssl, sys, gevent, geventstreams, geventstreams._native.syscalls as system
 assert not (system._NONBLOCK or system._POLLRDHUP), "taken away too late"
 assert not hasattr(socket, "SO_DOMAIN")
 server = geventstreams.SocketStreamServer(("127.0.0.1", 0), lambda stream, address: stream.write(stream.read()))

@@ -10,10 +10,11 @@ import gevent
 import pytest
 from pairs import Pairs
 
-from geventstreams.buffered import BufferedStream
+from geventstreams._constants import ENDED, WOULD_WAIT
+from geventstreams._core.transport import Transport
+from geventstreams._streams.buffered import BufferedStream
+from geventstreams._streams.lisp import LispStream
 from geventstreams.errors import ReadTimeout, StreamReset, WriteTimeout
-from geventstreams.limits import ENDED, WOULD_WAIT
-from geventstreams.lisp import LispStream
 from geventstreams.testing import (
     FailingTransport,
     HostileTransport,
@@ -27,7 +28,6 @@ from geventstreams.testing import (
 )
 from geventstreams.testing.checks import BOTH, INPUT, OUTPUT
 from geventstreams.testing.claims import outcome, started
-from geventstreams.transport import Transport
 
 Make = Callable[[Transport], Transport]
 

@@ -24,7 +24,7 @@ from geventstreams import (
     wait_for_input_streams,
     wait_for_input_streams_returning_first,
 )
-from geventstreams.callbacks import tcp_connect, tcp_server
+from geventstreams.callbacks.api import tcp_connect, tcp_server
 
 LONG = 20
 

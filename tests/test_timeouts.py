@@ -14,8 +14,8 @@ import pytest
 from pairs import Pairs, wait_until
 from servers import c_compiler
 
+from geventstreams._streams.lisp import LispStream
 from geventstreams.errors import EndOfFile, ReadTimeout, StreamError, WriteTimeout
-from geventstreams.lisp import LispStream
 from geventstreams.testing import HostileTransport, StallingTransport, TransportOver, memory_pair
 from geventstreams.testing.claims import ATTEMPTS, beside, fires_in_time, octets, outcome, raises, same, send, started
 
@@ -388,7 +388,7 @@ STEPPED = """
 import ctypes, socket, sys, time
 import gevent
 from geventstreams.errors import ReadTimeout, WriteTimeout
-from geventstreams.stream import SocketStream
+from geventstreams._streams.socket_stream import SocketStream
 from geventstreams.testing.claims import stuffed
 
 step = ctypes.c_longlong.in_dll(ctypes.CDLL(sys.argv[1]), "step_of_the_wall_clock")

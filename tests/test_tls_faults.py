@@ -24,8 +24,8 @@ from vocabulary import many
 
 import geventstreams
 from geventstreams import LineTooLong, SocketStream, StreamClosed, StreamError, TLSError
+from geventstreams._core.fairness import go_round
 from geventstreams.testing.claims import settle, started
-from geventstreams.yielding import go_round
 
 SEED = 20_40
 KIB = 1024

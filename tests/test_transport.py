@@ -14,10 +14,10 @@ import pytest
 from gevent.exceptions import BlockingSwitchOutError
 from pairs import Pairs, descriptors, open_descriptor, reset, wait_until
 
+from geventstreams._constants import ENDED, NEVER, WOULD_WAIT
+from geventstreams._core.transport import NoTransport, SocketTransport, Wakeup
 from geventstreams.errors import StreamError
-from geventstreams.limits import ENDED, NEVER, WOULD_WAIT
 from geventstreams.testing.claims import ATTEMPTS, outcome, started
-from geventstreams.transport import NoTransport, SocketTransport, Wakeup
 
 with gevent.get_hub().loop.timer(1) as _timer:  # libuv keeps what is not closed in a list, though its memory is gone
     TIMER = type(_timer)

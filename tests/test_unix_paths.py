@@ -14,7 +14,7 @@ import pytest
 from network import descriptors, until
 
 from geventstreams import SocketStreamServer, open_unix_stream, pipe_connect, pipe_server, tcp_connect, tcp_server
-from geventstreams.unix_paths import LONGEST, unix_path
+from geventstreams._net.unix_paths import LONGEST, unix_path
 
 FORMS = {"str": str, "bytes": os.fsencode, "Path": pathlib.Path}
 

@@ -25,10 +25,10 @@ from geventstreams import (
     WriteTimeout,
     makefile,
 )
-from geventstreams.limits import WOULD_WAIT
+from geventstreams._constants import WOULD_WAIT
+from geventstreams._streams.tls_upgrade import SecurableStream
 from geventstreams.relay import relay
-from geventstreams.securable import SecurableStream
-from geventstreams.server import SocketStreamServer
+from geventstreams.server.server import SocketStreamServer
 from geventstreams.testing import StallingTransport, memory_pair
 from geventstreams.testing.claims import outcome, started, stuffed
 

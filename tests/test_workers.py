@@ -21,10 +21,10 @@ from servers import find_program, free_port
 from servers.processes import is_running
 
 from geventstreams import workers
-from geventstreams.addresses import Query
+from geventstreams._net.addresses import Query
+from geventstreams._net.connect import open_tcp_stream
 from geventstreams.cli.statuses import Status
 from geventstreams.cli.supervision import command
-from geventstreams.connect import open_tcp_stream
 from geventstreams.errors import StreamError
 from geventstreams.workers import Supervisor, descriptors_given, shared_listeners
 

@@ -15,16 +15,16 @@ from contextlib import suppress
 import gevent
 from gevent.event import Event
 
+from geventstreams._constants import NEVER
+from geventstreams._core.transport import address_name
+from geventstreams._net.connect import open_tcp_stream
+from geventstreams._streams.socket_stream import SocketStream
 from geventstreams.cli import options, starttls, tls
 from geventstreams.cli.progress import Progress
 from geventstreams.cli.signals import interruptible
 from geventstreams.cli.standard import StandardInput, StandardOutput
 from geventstreams.cli.statuses import EXPLANATION, Status, guarded
-from geventstreams.connect import open_tcp_stream
 from geventstreams.errors import StreamReset
-from geventstreams.limits import NEVER
-from geventstreams.stream import SocketStream
-from geventstreams.transport import address_name
 
 TICK = 0.001
 """The shortest time, in seconds, that every event loop can wait for."""

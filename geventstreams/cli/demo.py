@@ -14,14 +14,14 @@ from typing import Any
 
 from gevent.pool import Pool
 
+from geventstreams._net.connect import open_tcp_stream
+from geventstreams._streams.socket_stream import SocketStream
 from geventstreams.cli import certificates, notices, options
 from geventstreams.cli.progress import Progress
 from geventstreams.cli.signals import interruptible
 from geventstreams.cli.statuses import EXPLANATION, CommandError, Status
-from geventstreams.connect import open_tcp_stream
 from geventstreams.errors import StreamError
-from geventstreams.server import SocketStreamServer
-from geventstreams.stream import SocketStream
+from geventstreams.server.server import SocketStreamServer
 from geventstreams.waiting import wait_for_input_streams
 
 PATIENCE = 5.0

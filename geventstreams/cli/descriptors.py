@@ -5,7 +5,7 @@ from __future__ import annotations
 import fcntl
 import os
 
-from geventstreams.accepting import is_listening
+from geventstreams._net.listening import is_listening
 
 FIRST_FREE = 3
 

@@ -16,14 +16,14 @@ import gevent
 from gevent import subprocess
 from gevent.lock import Semaphore
 
-import geventstreams._system as _system
+import geventstreams._native.syscalls as _system
+from geventstreams._constants import BLOCK
+from geventstreams._core.transport import address_name
+from geventstreams._streams.socket_stream import SocketStream
 from geventstreams.cli.options import check_regular, regular_file
 from geventstreams.cli.statuses import guarded
 from geventstreams.cli.threads import Threads
 from geventstreams.errors import ReadTimeout, StreamReset
-from geventstreams.limits import BLOCK
-from geventstreams.stream import SocketStream
-from geventstreams.transport import address_name
 
 Handler = Callable[[SocketStream, Any], None]
 

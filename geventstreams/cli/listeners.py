@@ -9,13 +9,13 @@ from typing import Any
 
 import gevent.socket
 
-from geventstreams.accepting import is_listening
-from geventstreams.addresses import Query, family_of, host_name
+from geventstreams._net.addresses import Query, family_of, host_name
+from geventstreams._net.listening import is_listening
 from geventstreams.cli.options import Descriptor
 from geventstreams.cli.statuses import CommandError, Status, said
 from geventstreams.errors import StreamError
-from geventstreams.server import SocketStreamServer
-from geventstreams.start_up import bound
+from geventstreams.server.server import SocketStreamServer
+from geventstreams.server.start_up import bound
 from geventstreams.workers import descriptors_given, shared_listeners
 
 LOCAL = ("127.0.0.1", 0)

@@ -11,9 +11,9 @@ import stat
 from collections.abc import Callable
 from typing import Any, NamedTuple, NoReturn
 
-from geventstreams import arguments
+from geventstreams._core import arguments
+from geventstreams._core.host_names import server_name
 from geventstreams.cli.statuses import Status, available, one_line
-from geventstreams.host_names import server_name
 from geventstreams.proxy_protocol import require
 
 Commands = Any

@@ -13,14 +13,14 @@ from typing import Any
 
 import gevent
 
+from geventstreams._core.transport import address_name
+from geventstreams._streams.socket_stream import SocketStream
 from geventstreams.cli import listeners, notices, options, signals, supervision, watching
 from geventstreams.cli.handlers import Handler
 from geventstreams.cli.statuses import CommandError, Status, said
-from geventstreams.draining import DrainReport
 from geventstreams.errors import StreamError
-from geventstreams.server import SocketStreamServer
-from geventstreams.stream import SocketStream
-from geventstreams.transport import address_name
+from geventstreams.server.draining import DrainReport
+from geventstreams.server.server import SocketStreamServer
 
 DRAINING = """SIGINT (Ctrl-C) and SIGTERM drain: the port is closed at once, idle connections are ended in order, busy ones have
 --drain seconds to become idle. A second signal ends everything at once. SIGHUP replaces workers one by one."""

@@ -14,9 +14,9 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any, TypeVar
 
+from geventstreams._constants import BLOCK
 from geventstreams.cli.statuses import CommandError, Status, said
 from geventstreams.cli.threads import Threads
-from geventstreams.limits import BLOCK
 
 T = TypeVar("T")
 

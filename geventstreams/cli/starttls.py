@@ -10,9 +10,9 @@ from collections.abc import Callable
 
 import gevent
 
-from geventstreams import arguments
+from geventstreams._core import arguments
+from geventstreams._streams.socket_stream import SocketStream
 from geventstreams.cli.statuses import CommandError, Status, one_line
-from geventstreams.stream import SocketStream
 
 MOST_BYTES = 2**16
 """Bytes of all that a server says before TLS, at most."""

@@ -10,9 +10,9 @@ from typing import Any
 
 import gevent
 
+from geventstreams._core.transport import address_name
 from geventstreams.cli import notices, signals, watching
 from geventstreams.cli.statuses import CommandError, Status
-from geventstreams.transport import address_name
 from geventstreams.workers import Supervisor
 
 

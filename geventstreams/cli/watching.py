@@ -17,10 +17,10 @@ from typing import Any
 import gevent
 from gevent.pywsgi import WSGIServer
 
+from geventstreams._core.transport import address_name
 from geventstreams.cli import listeners, notices
 from geventstreams.cli.statuses import available, guarded, said
-from geventstreams.server import SocketStreamServer
-from geventstreams.transport import address_name
+from geventstreams.server.server import SocketStreamServer
 from geventstreams.workers import Worker
 
 DIRECTORY = "PROMETHEUS_MULTIPROC_DIR"

@@ -17,9 +17,9 @@ from typing import Any
 import gevent
 from gevent import get_hub
 
+from geventstreams._constants import BLOCK, ENDED, WOULD_WAIT
+from geventstreams._core.transport import Transport, Wakeup
 from geventstreams.errors import StreamError
-from geventstreams.limits import BLOCK, ENDED, WOULD_WAIT
-from geventstreams.transport import Transport, Wakeup
 
 
 class _Pipe:

@@ -13,11 +13,11 @@ from pairs import Pairs
 from servers import Certificates
 from tls_kit import NAME, VERSIONS, TLSKit
 
-from geventstreams.lisp import LispStream
+from geventstreams._core.tls_context import Session
+from geventstreams._core.tls_transport import DONE, NEEDS_INPUT, TLSTransport
+from geventstreams._core.transport import SocketTransport, Transport
+from geventstreams._streams.lisp import LispStream
 from geventstreams.testing import memory_pair
-from geventstreams.tls import DONE, NEEDS_INPUT, TLSTransport
-from geventstreams.tls_contexts import Session
-from geventstreams.transport import SocketTransport, Transport
 
 KINDS = ("memory", "tcp", "unix", *VERSIONS)
 

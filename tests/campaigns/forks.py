@@ -14,8 +14,8 @@ from pairs import wait_until
 
 from campaigns.ends import KINDS, Ends, Over, itself
 from campaigns.tally import Tally, ended_well
+from geventstreams._streams.lisp import LispStream
 from geventstreams.errors import StreamError
-from geventstreams.lisp import LispStream
 from geventstreams.testing.claims import outcome
 
 SIZES = (1, 30, 500, 3000)

@@ -7,8 +7,8 @@ from random import Random
 
 import gevent
 
+from geventstreams._core.transport import Transport
 from geventstreams.testing import HostileTransport
-from geventstreams.transport import Transport
 
 
 class Struck(Exception):

@@ -11,7 +11,7 @@ import gevent
 
 from campaigns.ends import KINDS, Ends, Over, itself
 from campaigns.tally import Tally, ended_well
-from geventstreams.lisp import LispStream
+from geventstreams._streams.lisp import LispStream
 from geventstreams.testing.claims import outcome
 
 

@@ -15,8 +15,8 @@ import gevent
 
 from campaigns.ends import KINDS, Ends
 from campaigns.tally import LIMIT, Tally
+from geventstreams._streams.lisp import LispStream
 from geventstreams.errors import StreamError
-from geventstreams.lisp import LispStream
 from geventstreams.testing.claims import outcome
 
 CALLS: dict[str, Callable[[Any, int], Any]] = {

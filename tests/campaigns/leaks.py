@@ -20,9 +20,9 @@ from tls_kit import NAME, VERSIONS
 
 from campaigns.ends import Ends
 from campaigns.tally import Tally
-from geventstreams.connect import open_tcp_stream
-from geventstreams.server import SocketStreamServer
-from geventstreams.stream import SocketStream
+from geventstreams._net.connect import open_tcp_stream
+from geventstreams._streams.socket_stream import SocketStream
+from geventstreams.server.server import SocketStreamServer
 
 GROWTH = 5 * 2**20
 """Octets by which memory may be more afterwards."""

@@ -23,8 +23,8 @@ from vocabulary import EXACT, PURE
 from campaigns.ends import Ends
 from campaigns.tally import Tally, ended_well
 from campaigns.writing import PUSHES, PUTS, SEVERAL
+from geventstreams._streams.socket_stream import SocketStream
 from geventstreams.errors import ReadTimeout, StreamClosed, StreamError
-from geventstreams.stream import SocketStream
 from geventstreams.testing.claims import outcome, raises, started
 
 KINDS = ("tcp", "unix", "TLSv1.2", "TLSv1.3")

@@ -14,8 +14,8 @@ from proxy_kit import FOUR, GOOD, MAGIC, SIX, tlv, with_checksum
 
 from campaigns.ends import Ends
 from campaigns.tally import Tally
+from geventstreams._streams.socket_stream import SocketStream
 from geventstreams.proxy_protocol import ProxyError, read_proxy
-from geventstreams.stream import SocketStream
 
 HEADERS = [header for header, _ in GOOD.values() if len(header) < 1000]
 HEADERS += [with_checksum(0x21, SIX, tlv(2, b"name")), with_checksum(0x11, FOUR, b"")]

@@ -16,10 +16,10 @@ from vocabulary import EXACT, PARTIAL, PURE, TAKES
 from campaigns.ends import Ends, Over, itself
 from campaigns.hindrances import FAULTS, StrikingTransport, Struck
 from campaigns.tally import Tally, ended_well
+from geventstreams._core.transport import Transport
+from geventstreams._streams.lisp import LispStream
 from geventstreams.errors import ReadTimeout
-from geventstreams.lisp import LispStream
 from geventstreams.testing.claims import outcome
-from geventstreams.transport import Transport
 
 SIZES = (0, 1, 1, 2, 3, 3, 5, 8, 13, 20, 40, 60, 90, 200)
 RARE_SIZES = (1000, 8191, 8192, 20_000, 70_000)

@@ -30,12 +30,12 @@ from campaigns.tally import tallied
 from campaigns.threads import outlive_threads, share_files, wait_elsewhere
 from campaigns.tls_records import change_records
 from campaigns.writing import write
+from geventstreams._constants import ENDED, WOULD_WAIT
+from geventstreams._files.makefile import makefile
+from geventstreams._streams.lisp import LispStream
+from geventstreams._streams.socket_stream import SocketStream
 from geventstreams.errors import StreamError
-from geventstreams.legacy import makefile
-from geventstreams.limits import ENDED, WOULD_WAIT
-from geventstreams.lisp import LispStream
 from geventstreams.proxy_protocol import ProxyError, read_proxy
-from geventstreams.stream import SocketStream
 from geventstreams.testing import TransportOver
 
 SEED = 3

@@ -20,8 +20,8 @@ from pairs import open_descriptor
 from campaigns.ends import Ends
 from campaigns.tally import LIMIT, Tally
 from geventstreams import WaitSet, makefile, wait_for_input_streams
+from geventstreams._streams.socket_stream import SocketStream
 from geventstreams.errors import StreamError
-from geventstreams.stream import SocketStream
 from geventstreams.testing.claims import outcome
 
 READERS = 4

@@ -16,11 +16,11 @@ from tls_kit import NAME
 
 from campaigns.ends import Ends
 from campaigns.tally import Tally, ended_well
+from geventstreams._core.transport import Transport
+from geventstreams._streams.tls_upgrade import SecurableStream
 from geventstreams.errors import StreamError
-from geventstreams.securable import SecurableStream
 from geventstreams.testing import memory_pair
 from geventstreams.testing.claims import outcome
-from geventstreams.transport import Transport
 
 PATIENCE = 20
 """Rounds of the hub without an octet after which both sides wait for the other."""

@@ -16,10 +16,10 @@ import gevent
 from campaigns.ends import Ends, Over, itself
 from campaigns.hindrances import FAULTS, StrikingTransport, Struck
 from campaigns.tally import LIMIT, Tally, ended_well
+from geventstreams._core.transport import Transport
+from geventstreams._streams.lisp import LispStream
 from geventstreams.errors import WriteTimeout
-from geventstreams.lisp import LispStream
 from geventstreams.testing.claims import outcome
-from geventstreams.transport import Transport
 
 SIZES = (0, 1, 1, 2, 3, 5, 8, 20, 60, 90, 200, 700)
 RARE_SIZES = (5000, 60_000, 65_536, 66_000, 150_000)

@@ -11,9 +11,9 @@ from typing import Any
 
 import gevent
 
-from geventstreams.buffered import BufferedStream
-from geventstreams.limits import ENDED, WOULD_WAIT
-from geventstreams.transport import Transport
+from geventstreams._constants import ENDED, WOULD_WAIT
+from geventstreams._core.transport import Transport
+from geventstreams._streams.buffered import BufferedStream
 
 
 def believed(count: Any, size: int) -> int:

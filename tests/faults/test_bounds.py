@@ -14,8 +14,8 @@ from pairs import Pairs
 from servers.certificates import Certificates
 from tls_kit import VERSIONS, TLSKit
 
+from geventstreams._streams.socket_stream import SocketStream
 from geventstreams.errors import LineTooLong
-from geventstreams.stream import SocketStream
 from geventstreams.testing.claims import raises
 
 KIB = 1024

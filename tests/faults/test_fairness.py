@@ -12,12 +12,12 @@ import pytest
 from gevent import get_hub
 from pairs import wait_until
 
-import geventstreams.conduit as conduit
+import geventstreams._streams.engine as conduit
 from geventstreams import StreamBusy, StreamClosed, makefile
-from geventstreams.lisp import LispStream
+from geventstreams._core.fairness import go_round
+from geventstreams._streams.lisp import LispStream
 from geventstreams.testing import TransportOver, memory_pair
 from geventstreams.testing.claims import ATTEMPTS
-from geventstreams.yielding import go_round
 
 SLICE = 0.005
 """Seconds after which a stream lets others run."""

@@ -30,8 +30,8 @@ from geventstreams import (
     WriteTimeout,
     wait_for_input_streams,
 )
+from geventstreams._core.fairness import go_round
 from geventstreams.testing.claims import octets, outcome, same
-from geventstreams.yielding import go_round
 
 BIG = octets(2**20, 1)
 PLENTY = b"0123456789\n" * 20_000

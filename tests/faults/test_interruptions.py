@@ -11,8 +11,8 @@ from pairs import Pairs
 from tls_kit import VERSIONS
 from vocabulary import PURE, TAKES
 
+from geventstreams._core.fairness import go_round
 from geventstreams.testing.claims import octets, same
-from geventstreams.yielding import go_round
 
 NETWORK = ("tcp", *VERSIONS)
 LINES = octets(50_000).replace(b"\x00", b"\n").replace(b"\x80", b"\n")

@@ -12,8 +12,8 @@ from pairs import Pairs
 from servers.certificates import Certificates
 from tls_kit import VERSIONS, TLSKit
 
+from geventstreams._streams.socket_stream import SocketStream
 from geventstreams.errors import StreamClosed
-from geventstreams.stream import SocketStream
 from geventstreams.testing.claims import outcome, started
 
 MESSAGE = bytes(400_000)

@@ -1,0 +1,6 @@
+cimport geventstreams._native.memory as _bytes
+
+cpdef Py_ssize_t size(str name, value) except -2
+cpdef Py_ssize_t natural(str name, value) except -1
+cpdef object octets(str name, value)
+cpdef object octet_space(str name, value)

@@ -1,0 +1,114 @@
+"""Arguments, checked before anything is touched: each refusal names the argument and the value."""
+
+from __future__ import annotations
+
+import operator
+from typing import Any
+
+import geventstreams._native.memory as _bytes
+from geventstreams._constants import NEVER
+
+
+def seconds(name: str, value: float | None) -> float:
+    """A limit in seconds as a float; None and infinity mean none."""
+    if value is None:
+        return NEVER
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        raise TypeError(f"{name} must be None or a number of seconds, not {type(value).__name__} {value!r}")
+    if not value > 0:
+        raise ValueError(f"{name} must be positive or None, not {value!r}")
+    return float(value)
+
+
+def given_seconds(limit: float) -> float | None:
+    """The reverse: None where there is no limit."""
+    return None if limit == NEVER else limit
+
+
+def count_limit(name: str, value: float | None) -> float:
+    """A limit in octets; None and infinity mean none."""
+    if value is None or value == NEVER:
+        return NEVER
+    return positive(name, value)
+
+
+def positive(name: str, value: Any) -> int:
+    """A whole number above zero."""
+    number = whole(name, value)
+    if number <= 0:
+        raise ValueError(f"{name} must be positive, not {value!r}")
+    return number
+
+
+def size(name: str, value: Any) -> int:
+    """A number of octets, where None and -1 mean as many as there are."""
+    if value is None:
+        return -1
+    number = value if type(value) is int else whole(name, value)
+    if number < -1:
+        raise ValueError(f"{name} must be -1, None, or not negative, not {value!r}")
+    return number
+
+
+def natural(name: str, value: Any) -> int:
+    """A whole number, zero included."""
+    number = value if type(value) is int else whole(name, value)
+    if number < 0:
+        raise ValueError(f"{name} must not be negative, not {value!r}")
+    return number
+
+
+def whole(name: str, value: Any) -> int:
+    """A whole number of any sign."""
+    try:
+        return operator.index(value)
+    except TypeError:
+        raise TypeError(f"{name} must be an integer, not {type(value).__name__} {value!r}") from None
+
+
+def bounds(start: Any, end: Any, length: int) -> tuple[int, int]:
+    """`start` and `end` of a sequence of `length` elements, end None meaning its end."""
+    first = whole("start", start)
+    last = length if end is None else whole("end", end)
+    if not 0 <= first <= length:
+        raise IndexError(f"start must be within 0..{length}, not {start!r}")
+    if not first <= last <= length:
+        raise IndexError(f"end must be within {first}..{length}, not {end!r}")
+    return first, last
+
+
+def chosen(name: str, value: Any, choices: tuple[Any, ...]) -> Any:
+    """One of the choices."""
+    if not any(value is choice or value == choice for choice in choices):
+        raise ValueError(f"{name} must be one of {', '.join(map(repr, choices))}, not {value!r}")
+    return value
+
+
+def octets(name: str, value: Any) -> memoryview:
+    """A contiguous view of one-octet items of any bytes-like object."""
+    if isinstance(value, str):
+        raise TypeError(f"{name} must be bytes-like, not str {value!r}: write_string and write_sequence take characters")
+    try:
+        view = memoryview(value)
+    except TypeError:
+        raise TypeError(f"{name} must be bytes-like, not {type(value).__name__}") from None
+    if _bytes.is_plain(view, False):
+        return view
+    if not view.c_contiguous:
+        return memoryview(view.tobytes())
+    return view.cast("B")
+
+
+def octet_space(name: str, value: Any) -> memoryview:
+    """The same of a writable object, whose memory it is."""
+    try:
+        view = memoryview(value)
+    except TypeError:
+        raise TypeError(f"{name} must be a writable bytes-like object, not {type(value).__name__}") from None
+    if _bytes.is_plain(view, True):
+        return view
+    if view.readonly:
+        raise TypeError(f"{name} must be writable, not a read-only {type(value).__name__}")
+    if not view.c_contiguous:
+        raise ValueError(f"{name} must be contiguous memory")
+    return view.cast("B")

@@ -1,0 +1,72 @@
+cimport cython
+
+cimport geventstreams._native.memory as _bytes
+
+cdef Py_ssize_t BLOCK
+cdef Py_ssize_t SMALL
+cdef Py_ssize_t _LARGE
+cdef Py_ssize_t _KEPT
+cdef Py_ssize_t _MANY
+cdef Py_ssize_t CALLS
+cdef long NO_PASS
+cdef list _pool
+
+
+cdef class OctetQueue:
+    cdef public bytearray store
+    cdef public object view
+    cdef public Py_ssize_t start
+    cdef public Py_ssize_t end
+    cdef public Py_ssize_t capacity
+    cdef public bint leased
+    cdef public long permit
+    cdef public Py_ssize_t calls
+
+    cdef int _lease(self) except -1
+    cdef int _release(self) except -1
+    cdef void _resettle(self, Py_ssize_t capacity) except *
+    cpdef void reserve(self, Py_ssize_t count) except *
+    cdef void _front_of_lease(self) except *
+    cdef void _grow(self, Py_ssize_t capacity) except *
+    cpdef int append(self, object data, Py_ssize_t start, Py_ssize_t count) except -1
+
+
+cdef class InputBuffer(OctetQueue):
+    cdef public Py_ssize_t searched
+    cdef public long long taken
+    cdef public list counts
+
+    cpdef object space(self)
+    cpdef Py_ssize_t absorb(self) except -1
+    cpdef void feed(self, object data) except *
+    cpdef int settle(self) except -1
+    @cython.locals(calls=Py_ssize_t)
+    cpdef int count_call(self) except -1
+    @cython.locals(calls=Py_ssize_t)
+    cdef int _advance(self, Py_ssize_t count) except -1
+    cpdef bytes take(self, Py_ssize_t count)
+    cpdef str take_latin1(self, Py_ssize_t count)
+    cpdef int take_octet(self) except -2
+    cpdef Py_ssize_t take_into(self, object target, Py_ssize_t at, Py_ssize_t stop) except -1
+    cpdef bytes peek(self, Py_ssize_t count)
+    cpdef int octet(self, Py_ssize_t index) except -2
+    cpdef void skip(self, Py_ssize_t count) except *
+    cpdef Py_ssize_t line_length(self) except -1
+    cpdef Py_ssize_t find(self, bytes wanted, Py_ssize_t start, Py_ssize_t stop) except -2
+    cpdef void put_back(self, object data) except *
+    cpdef void clear(self) except *
+
+
+cdef class OutputBuffer(OctetQueue):
+    cdef public long long sent
+    cdef public long long boundary
+    cdef public long long first_end
+    cdef public list ends
+
+    cpdef Py_ssize_t room(self) except? -1
+    @cython.locals(calls=Py_ssize_t)
+    cpdef int put(self, object data, Py_ssize_t start, Py_ssize_t count) except -1
+    cpdef void put_rest(self, object data, Py_ssize_t start, Py_ssize_t count) except *
+    cpdef int strike(self, Py_ssize_t count) except -1
+    cpdef void clear(self) except *
+    cpdef void drop_unbegun(self) except *

@@ -1,0 +1,127 @@
+"""What is said about TLS when a stream is made or protected: checked, and turned into contexts and SSL objects.
+
+Rules for the next editor: a context that was given is used as it is and never changed. Whatever can be refused without calling the
+caller's code is refused by `prepare`, before anything was touched or sent.
+"""
+
+from __future__ import annotations
+
+import ssl
+from collections.abc import Callable
+from typing import Any
+
+from geventstreams._core import arguments
+from geventstreams._core.host_names import server_name
+from geventstreams.errors import TLSError, TLSVerificationError
+
+SIDES = ("client", "server", "both")
+VERSIONS = {"tls-v1.2": ssl.TLSVersion.TLSv1_2, "tls-v1.3": ssl.TLSVersion.TLSv1_3}
+
+
+class Session:
+    """An SSL object with the two memories that it reads its ciphertext from and writes its ciphertext to."""
+
+    def __init__(self, context: Any, side: str, host: str | None) -> None:
+        if side == "client" and host is None and context.check_hostname:
+            # An SSL object would check no name at all then.
+            raise ValueError(f"tlsext_host_name must be given, since {context!r} checks the name in the certificate")
+        self.side = side
+        self.incoming = ssl.MemoryBIO()
+        self.outgoing = ssl.MemoryBIO()
+        try:
+            self.object = context.wrap_bio(self.incoming, self.outgoing, side == "server", host if side == "client" else None)
+        except ssl.SSLError as error:
+            raise TLSError(f"ssl_ctx {context!r} cannot be the {side}'s: {error.strerror or error}", reason=error.reason,
+                           library=error.library) from None
+        except (ValueError, TypeError) as error:
+            if side == "server":  # no name was given; CPython 3.14 misses one in a client's context
+                raise TLSError(f"ssl_ctx {context!r} cannot be the server's: {error}") from None
+            raise ValueError(f"tlsext_host_name {host!r} cannot be used: {error}") from None
+
+
+class TLSTerms:
+    """The TLS arguments of a stream, checked."""
+
+    def __init__(self, ssl_ctx: Any, ssl_side: str, ctx_configure_callback: Callable[[Any], object] | None,
+                 ssl_configure_callback: Callable[[Any], object] | None, handshake_timeout: float | None,
+                 tlsext_host_name: str | None, allow_truncation: bool) -> None:
+        self.side: str = arguments.chosen("ssl_side", ssl_side, SIDES)
+        self.handshake_limit = arguments.seconds("handshake_timeout", handshake_timeout)
+        self.given = _given(ssl_ctx)
+        self.allow_truncation = bool(allow_truncation)
+        self._kind = ssl_ctx
+        self._configure_context = _callback("ctx_configure_callback", ctx_configure_callback)
+        self._configure_object = _callback("ssl_configure_callback", ssl_configure_callback)
+        self._host = None if tlsext_host_name is None else server_name("tlsext_host_name", tlsext_host_name)
+        self._session: Session | None = None
+
+    def prepare(self, side: str) -> None:
+        """Makes the session of a side as far as that needs none of the caller's code; refuses what can be no session of it."""
+        if side == "both" or (self.given is None and self._configure_context is not None):
+            return
+        if self.given is None and side == "server" and self._configure_object is None:
+            raise ValueError("the server side of TLS needs a certificate: load it in ctx_configure_callback, or give a context as ssl_ctx")
+        self._make_session(side)
+
+    def begin(self, side: str) -> Session:
+        """The session of a side, configured by the caller, ready for its handshake."""
+        if self._session is None or self._session.side != side:
+            self._make_session(side)
+        session, self._session = self._session, None
+        assert session is not None  # made just now
+        if self._configure_object is not None:
+            self._configure_object(session.object)
+        return session
+
+    def context(self, side: str) -> Any:
+        """The context for a side: the one that was given, or one that is made and configured now."""
+        if self.given is not None:
+            return self.given
+        context = _made(self._kind, side)
+        if self._configure_context is not None:
+            self._configure_context(context)
+        return context
+
+    def _make_session(self, side: str) -> None:
+        self._session = Session(self.context(side), side, self._host)
+
+
+def _given(value: Any) -> Any:
+    """The context that was given as `ssl_ctx`; None where one is to be made."""
+    if value is True or (isinstance(value, str) and value in VERSIONS):
+        return None
+    if isinstance(value, str):
+        raise ValueError(f"ssl_ctx must be a context, True, or one of {', '.join(map(repr, VERSIONS))}, not {value!r}")
+    if not callable(getattr(value, "wrap_bio", None)):
+        raise TypeError(f"ssl_ctx must be an ssl.SSLContext, True, or the name of a version, not {type(value).__name__} {value!r}")
+    return value
+
+
+def _made(kind: Any, side: str) -> ssl.SSLContext:
+    """A secure context for a side: TLS 1.2 at least, or exactly the version named; the client's checks certificate and name."""
+    context = ssl.create_default_context(ssl.Purpose.SERVER_AUTH if side == "client" else ssl.Purpose.CLIENT_AUTH)
+    context.minimum_version = VERSIONS.get(kind, ssl.TLSVersion.TLSv1_2)
+    if kind in VERSIONS:
+        context.maximum_version = VERSIONS[kind]
+    context.options |= ssl.OP_NO_RENEGOTIATION
+    return context
+
+
+def _callback(name: str, value: Any) -> Any:
+    if value is not None and not callable(value):
+        raise TypeError(f"{name} must be callable or None, not {type(value).__name__} {value!r}")
+    return value
+
+
+def refusal_of(error: ssl.SSLError, peer: str) -> TLSError:
+    """Our error for one of OpenSSL's."""
+    said = (error.reason or error.strerror or str(error)).replace("_", " ").lower()
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return TLSVerificationError(f"the certificate of {peer} was not accepted: {error.verify_message}", reason=error.reason,
+                                    library=error.library, verify_code=error.verify_code, verify_message=error.verify_message)
+    if error.reason in _WITHOUT_CERTIFICATE:
+        said += " (has our context a certificate?)"
+    return TLSError(f"TLS with {peer}: {said}", reason=error.reason, library=error.library)
+
+
+_WITHOUT_CERTIFICATE = ("NO_SHARED_CIPHER", "NO_CERTIFICATE_SET", "NO_SUITABLE_SIGNATURE_ALGORITHM")

@@ -1,0 +1,169 @@
+"""Unbuffered files on a socket that others own: nothing is read ahead, and what an interrupted call had gathered is kept.
+
+Rules for the next editor: `readinto` is the only method that takes bytes from the socket or from what was gathered. A call of
+several receives puts back what it has when an exception ends it, so the next call of any kind starts there.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import operator
+import socket as sockets
+from typing import Any
+
+import geventstreams._core.arguments as arguments
+import geventstreams._native.syscalls as _system
+from geventstreams._constants import WOULD_WAIT
+from geventstreams._files.transports import FileTransport
+
+
+class RawSocketFile(sockets.SocketIO):
+    """The standard library's raw file, but that a timeout does not end it; it waits by its transport.
+
+    It counts once in the socket's `_io_refs` and gives that back once, when it is closed or dropped; no other class
+    touches them.
+    """
+
+    def __init__(self, socket: Any, mode: Any, transport: FileTransport) -> None:
+        self._transport = transport
+        self._gathered = bytearray()
+        self._kept = False
+        super().__init__(socket, mode)
+        socket._io_refs += 1
+
+    @property
+    def _sock(self) -> Any:
+        """The socket, which other people's code looks for under this name."""
+        return self._transport.socket
+
+    @_sock.setter
+    def _sock(self, socket: Any) -> None:
+        """Called by the base class; the transport has the socket, and a file refers to it once."""
+
+    def readinto(self, buffer: Any) -> int | None:
+        """Receive once into `buffer`. Return the number of bytes, 0 at the end of the input, None where the socket may not wait.
+
+        What an interrupted call had gathered comes first, without a receive.
+        """
+        if not self.readable():
+            raise io.UnsupportedOperation("not readable")
+        space = arguments.octet_space("buffer", buffer)
+        if not len(space):
+            return 0
+        if self._gathered:
+            count = min(len(space), len(self._gathered))
+            space[:count] = self._gathered[:count]
+            del self._gathered[:count]
+            return count
+        counts: list[int] = []
+        while (count := self._transport.recv_into(space, 0, counts)) == WOULD_WAIT:
+            if not self._transport.await_input():
+                return None
+        return count
+
+    def readall(self) -> bytes | None:  # type: ignore[override]  # typeshed: never None
+        """Read up to the end of the input. None where nothing is there and the socket may not wait."""
+        gathered = bytearray()
+        try:
+            while octets := self.read(io.DEFAULT_BUFFER_SIZE):
+                gathered += octets
+        except BaseException:
+            self._put_back(gathered)
+            raise
+        return None if octets is None and not gathered else bytes(gathered)
+
+    def readline(self, size: int | None = -1, /) -> bytes:
+        """Read a line with its newline; without one after `size` bytes, or at the end of the input."""
+        line = bytearray()
+        try:
+            gather_line(self, size, line)
+        except BaseException:
+            self._put_back(line)
+            raise
+        return bytes(line)
+
+    def readlines(self, hint: int | None = -1, /) -> list[bytes]:
+        """Read all lines up to the end; no more once they are together longer than `hint`, where that is positive."""
+        most = -1 if hint is None else operator.index(hint)
+        lines: list[bytes] = []
+        total = 0
+        try:
+            for line in self:
+                lines.append(line)
+                total += len(line)
+                if 0 < most < total:
+                    break
+        except BaseException:
+            self._put_back(b"".join(lines))
+            raise
+        return lines
+
+    def _put_back(self, octets: bytes | bytearray) -> None:
+        self._gathered[:0] = octets
+
+    def write(self, data: Any) -> int | None:
+        """One send: how many octets of `data` it took, None where the socket may not wait."""
+        if not self.writable():
+            raise io.UnsupportedOperation("not writable")
+        octets = file_octets(data)
+        while (count := self._transport.send(octets, 0, len(octets))) == WOULD_WAIT:
+            if not self._transport.await_output():
+                return None
+        return count
+
+    def give_up(self) -> None:
+        """Close with output left unsent. Where that closes the socket too, the connection is reset, so that the peer cannot take a part
+        for the whole."""
+        socket = self._transport.socket
+        if not self.closed and getattr(socket, "_closed", False) and socket._io_refs <= 1:
+            with contextlib.suppress(OSError):  # the owner took the descriptor away
+                _system.reset_on_close(socket.fileno())
+        self.close()
+
+    def close(self) -> None:
+        """Lets go of the socket, and wakes whoever waits here."""
+        if not self.closed:
+            socket = self._transport.socket
+            self._transport.close()
+            io.RawIOBase.close(self)
+            self._gathered.clear()
+            socket._decref_socketios()
+
+    def keep(self, kept: bool) -> None:
+        """Say whether a buffered file over this one closes it, after it has sent its output."""
+        self._kept = kept
+
+    def __del__(self) -> None:
+        # A collector may run this before the destructor of the buffered file over it.
+        if not getattr(self, "_kept", True):
+            with contextlib.suppress(Exception):  # as the destructor of any file of io
+                self.close()
+
+
+def gather_line(file: Any, size: int | None, line: bytearray) -> None:
+    """Append the next line of `file` to `line` by its `peek`, if it has one, and its `read`, as `io.IOBase.readline` does."""
+    limit = -1 if size is None else operator.index(size)
+    peek = getattr(file, "peek", None)
+    while limit < 0 or len(line) < limit:
+        wanted = 1
+        if peek is not None and (ahead := _octets_of(peek(1), "peek")):
+            room = len(ahead) if limit < 0 else min(len(ahead), limit - len(line))
+            wanted = ahead.find(b"\n", 0, room) + 1 or room
+        octets = _octets_of(file.read(wanted), "read")
+        line += octets
+        if not octets or octets.endswith(b"\n"):
+            return
+
+
+def _octets_of(octets: Any, method: str) -> bytes:
+    if not isinstance(octets, bytes):
+        raise OSError(f"{method}() must return bytes, not {type(octets).__name__} {octets!r}")
+    return octets
+
+
+def file_octets(data: Any) -> memoryview:
+    """The octets of what is written to a file."""
+    if isinstance(data, str):
+        raise TypeError(f"data must be bytes-like, not str {data!r}")
+    return arguments.octets("data", data)

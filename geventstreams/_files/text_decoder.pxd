@@ -1,0 +1,25 @@
+cimport geventstreams._native.syscalls as _system
+from geventstreams._core.fair_lock cimport Turn
+
+cdef double NEVER
+cdef object ALL
+
+
+cdef class TextInput:
+    cdef object _file
+    cdef Turn _turn
+    cdef bint _needs_turn
+    cdef str _text
+    cdef Py_ssize_t _at
+    cdef bint _any_newline
+    cdef str _newline
+    cdef object _decoder
+    cdef bytes _undecoded
+    cdef object _error
+
+    cdef void _enter(self) except *
+    cdef str _take(self, Py_ssize_t wanted, bint line)
+    cdef void _put_back(self, list pieces) except *
+    cdef Py_ssize_t _line_end(self) except -1
+    cdef bint _more(self) except? False
+    cdef str _decode(self, bytes octets)

@@ -1,0 +1,185 @@
+"""Text that is read from a binary file: decoded once, and kept until a call returns it, so that no exception loses any.
+
+Rules for the next editor: what is decoded and not yet returned is in `_text` from `_at` on whenever anything may wait
+or raise. A call that may wait has the turn for all it does.
+"""
+
+from __future__ import annotations
+
+import codecs
+import io
+import operator
+import re
+from typing import Any
+
+from gevent import get_hub
+
+import geventstreams._native.syscalls as _system
+from geventstreams._constants import NEVER
+from geventstreams._core.fair_lock import turn_between
+
+ALL = -1
+"""The size that means no limit."""
+
+CHUNK = 65536
+"""Octets that are decoded at once, where so many are buffered."""
+
+_ANY_NEWLINE = re.compile("\r\n|\r|\n")
+
+
+class TextInput:
+    """The reading half of a text file over `file`, with the newlines that `io.TextIOWrapper` calls `newline`.
+
+    Octets that are no text raise UnicodeDecodeError once, after the text before them; the next call goes on behind
+    them.
+    """
+
+    def __init__(self, file: Any, encoding: str, errors: str, newline: str | None) -> None:
+        self._file = file
+        between_threads = getattr(file, "between_threads", False)
+        self._needs_turn = between_threads and not _system.compiled()
+        self._turn = turn_between(between_threads)
+        self._text = ""
+        self._at = 0
+        self._any_newline = newline == ""
+        self._newline = newline or "\n"
+        self._decoder: Any = codecs.getincrementaldecoder(encoding)(errors)
+        if not newline:
+            self._decoder = io.IncrementalNewlineDecoder(self._decoder, translate=newline is None)
+        self._undecoded = b""
+        self._error: UnicodeDecodeError | None = None
+
+    @property
+    def newlines(self) -> Any:
+        """The newlines seen so far, where all kinds are understood."""
+        return getattr(self._decoder, "newlines", None)
+
+    def read(self, size: int | None) -> str:
+        """`size` characters, fewer only at the end of the input; all up to there for -1 or None."""
+        wanted = -1 if size is None else operator.index(size)
+        self._enter()
+        try:
+            return self._take(wanted, False)
+        finally:
+            self._turn.give()
+
+    def readline(self, size: int = ALL) -> str:
+        """The next line with its newline; without one after `size` characters, or at the end of the input."""
+        if size is ALL and self._turn.holder is None and not self._needs_turn and not self._file.closed:
+            end = self._line_end()
+            if end:
+                start = self._at
+                self._at = end
+                return self._text[start:end]
+        wanted = operator.index(size)
+        self._enter()
+        try:
+            return self._take(wanted, True)
+        finally:
+            self._turn.give()
+
+    def readlines(self, hint: int | None) -> list[str]:
+        """All lines up to the end; no more once they are together longer than `hint`, where that is positive."""
+        most = -1 if hint is None else operator.index(hint)
+        lines: list[str] = []
+        total = 0
+        self._enter()
+        try:
+            while line := self._take(-1, True):
+                lines.append(line)
+                total += len(line)
+                if 0 < most < total:
+                    break
+        except BaseException:
+            self._put_back(lines)
+            raise
+        finally:
+            self._turn.give()
+        return lines
+
+    def _enter(self) -> None:
+        """Waits for the turn to read."""
+        if self._file.closed:
+            raise ValueError("I/O operation on closed file.")
+        self._turn.take(get_hub(), NEVER)
+
+    def _take(self, wanted: int, line: bool) -> str:
+        """Up to `wanted` characters (negative: no limit), not beyond the end of a line where one is asked for; waits
+        for them."""
+        pieces: list[str] = []
+        more = True
+        try:
+            while True:
+                end = self._line_end() if line else 0
+                complete = end > 0 or not more
+                if not end:
+                    end = len(self._text)
+                if 0 <= wanted <= end - self._at:
+                    end = self._at + wanted
+                    complete = True
+                elif not complete and line and self._newline == "\r\n" and self._text.endswith("\r", self._at):
+                    end -= 1
+                pieces.append(self._text[self._at : end])
+                if wanted >= 0:
+                    wanted -= end - self._at
+                self._at = end
+                if complete:
+                    return "".join(pieces)
+                more = self._more()
+        except BaseException:
+            self._put_back(pieces)
+            raise
+
+    def _put_back(self, pieces: list[str]) -> None:
+        self._text = "".join(pieces) + self._text[self._at :]
+        self._at = 0
+
+    def _line_end(self) -> int:
+        """Where in `_text` the next line ends, behind its newline; 0 where that is not there."""
+        if self._any_newline:
+            hit = _ANY_NEWLINE.search(self._text, self._at)
+            return hit.end() if hit else 0
+        at = self._text.find(self._newline, self._at)
+        return at + len(self._newline) if at >= 0 else 0
+
+    # Decoding.
+
+    def _more(self) -> bool:
+        """Waits for one more piece of text: False at the end of the input."""
+        if self._error is not None:
+            error, self._error = self._error, None
+            raise error
+        octets = self._undecoded or self._file.read1(CHUNK)
+        self._undecoded = b""
+        self._text = self._text[self._at :] + self._decode(octets)
+        self._at = 0
+        return bool(octets)
+
+    def _decode(self, octets: bytes) -> str:
+        before = self._decoder.getstate()
+        try:
+            return self._decoder.decode(octets, not octets)  # type: ignore[no-any-return]  # any codec
+        except UnicodeDecodeError as error:
+            if not octets:
+                self._decoder.setstate((b"", before[1]))
+                raise
+            self._decoder.setstate(before)
+            return self._decode_stepwise(octets, error)
+
+    def _decode_stepwise(self, octets: bytes, error: UnicodeDecodeError) -> str:
+        """The text before octets that are none; these are put aside as an error, raised here where there is no text
+        before them."""
+        text = ""
+        for at in range(len(octets)):
+            before = self._decoder.getstate()
+            try:
+                text += self._decoder.decode(octets[at : at + 1])
+            except UnicodeDecodeError as refused:
+                self._decoder.setstate((b"", before[1]))
+                self._undecoded = refused.object[refused.end :] + octets[at + 1 :]
+                error = refused
+                break
+        if not text:
+            raise error
+        self._error = error
+        return text

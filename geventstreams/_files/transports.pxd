@@ -1,0 +1,43 @@
+cimport geventstreams._native.syscalls as _system
+from geventstreams._core.fork cimport Process
+from geventstreams._core.transport cimport Transport, Wakeup
+
+cdef Process PROCESS
+cdef double NEVER
+cdef Py_ssize_t WOULD_WAIT
+
+
+cdef class FileTransport(Transport):
+    cdef readonly object socket
+    cdef readonly bint direct
+    cdef readonly bint closed
+    cdef readonly bint begun
+    cdef readonly bint between_threads
+
+    cpdef bint await_input(self) except? False
+    cpdef bint await_output(self) except? False
+
+
+cdef class BorrowedTransport(FileTransport):
+    cdef int _descriptor
+    cdef object _handle
+    cdef Wakeup _input
+    cdef Wakeup _output
+    cdef list _awaited
+
+    cdef bint _waited(self, Wakeup wakeup, double limit) except? False
+    cdef bint _waited_between_threads(self, Wakeup wakeup, double limit) except? False
+    cdef Wakeup _in_place_of(self, Wakeup wakeup, int events)
+    cdef list _wakeups(self)
+    cpdef double limit(self) except? -1
+    cdef int _current(self) except -1
+    cdef void _follow(self, int descriptor) except *
+
+
+cdef class BorrowedTLSTransport(BorrowedTransport):
+    cdef bint _input_needs_room
+    cdef bint _output_needs_octets
+
+
+cdef class AnySocketTransport(FileTransport):
+    cdef object _open(self)

@@ -1,0 +1,198 @@
+# The C twins of _system.py.
+
+cimport geventstreams._native.memory as _bytes
+from cpython.buffer cimport Py_buffer
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
+from libc.errno cimport EAGAIN, EINTR, errno
+from libc.string cimport memset, strerror
+
+
+cdef extern from "sys/socket.h" nogil:
+    ssize_t c_recv "recv"(int descriptor, void *space, size_t size, int flags)
+    ssize_t c_send "send"(int descriptor, const void *octets, size_t size, int flags)
+    struct iovec:
+        void *iov_base
+        size_t iov_len
+    struct msghdr:
+        iovec *msg_iov
+        size_t msg_iovlen
+    ssize_t c_sendmsg "sendmsg"(int descriptor, const msghdr *message, int flags)
+    int c_shutdown "shutdown"(int descriptor, int how)
+    const int MSG_DONTWAIT
+    const int SHUT_WR
+
+cdef extern from "Python.h":
+    Py_buffer *PyMemoryView_GET_BUFFER(object view) noexcept
+
+cdef extern from *:
+    """
+    #include <arpa/inet.h>
+    #include <errno.h>
+    #include <netinet/in.h>
+    #include <poll.h>
+    #include <sys/ioctl.h>
+    #include <sys/socket.h>
+    #include <time.h>
+    #ifdef __linux__
+    #include <linux/sockios.h>
+    #endif
+    #ifdef GEVENTSTREAMS_BARE  /* a build for tests, without what not every system has */
+    #undef MSG_NOSIGNAL
+    #undef POLLRDHUP
+    #undef SIOCOUTQNSD
+    #endif
+    #ifndef MSG_NOSIGNAL
+    #define MSG_NOSIGNAL 0
+    #endif
+    #ifndef POLLRDHUP
+    #define POLLRDHUP 0
+    #endif
+    static double geventstreams_monotonic(void) {
+        struct timespec now;
+        clock_gettime(CLOCK_MONOTONIC, &now);
+        return (double)now.tv_sec + (double)now.tv_nsec * 1e-9;
+    }
+    static inline int geventstreams_polled(int descriptor) {
+        struct pollfd asked = {descriptor, POLLIN | POLLRDHUP, 0};
+        int count;
+        do {
+            count = poll(&asked, 1, 0);
+        } while (count < 0 && errno == EINTR);
+        return count;
+    }
+    static inline int geventstreams_unread(int descriptor) {
+        int count = 0;
+        return ioctl(descriptor, FIONREAD, &count) ? -1 : count;
+    }
+    static inline int geventstreams_not_yet_sent(int descriptor) {
+        int count = 0;
+    #ifdef SIOCOUTQNSD
+        if (ioctl(descriptor, SIOCOUTQNSD, &count)) return 0;
+    #endif
+        return count;
+    }
+    static inline PyObject *geventstreams_ipv4_name(int descriptor) {
+        struct sockaddr_in name;
+        socklen_t size = sizeof(name);
+        char host[INET_ADDRSTRLEN];
+        if (getsockname(descriptor, (struct sockaddr *)&name, &size) || !inet_ntop(AF_INET, &name.sin_addr, host, sizeof(host)))
+            return PyErr_SetFromErrno(PyExc_OSError);
+        return Py_BuildValue("(si)", host, ntohs(name.sin_port));
+    }
+    static int geventstreams_refers(PyObject *reference, PyObject *thing) {
+    #if PY_VERSION_HEX >= 0x030D0000
+        PyObject *found = NULL;
+        int same = PyWeakref_GetRef(reference, &found) == 1 && found == thing;
+        Py_XDECREF(found);
+        return same;
+    #else
+        return PyWeakref_GetObject(reference) == thing;
+    #endif
+    }
+    """
+    const int MSG_NOSIGNAL
+    bint geventstreams_refers(object reference, object thing) noexcept
+    double geventstreams_monotonic() noexcept nogil
+    unsigned long PyThread_get_thread_ident() noexcept
+    int geventstreams_polled(int descriptor) noexcept nogil
+    int geventstreams_unread(int descriptor) noexcept nogil
+    int geventstreams_not_yet_sent(int descriptor) noexcept nogil
+    object geventstreams_ipv4_name(int descriptor)
+
+
+cdef inline bint compiled() noexcept:
+    return True
+
+
+cdef inline object borrow(int descriptor):
+    # The C twins need the number only.
+    return None
+
+
+cdef inline double monotonic() noexcept:
+    return geventstreams_monotonic()
+
+
+cdef inline unsigned long thread_id() noexcept:
+    return PyThread_get_thread_ident()
+
+
+cdef inline bint refers(object reference, object thing) noexcept:
+    return geventstreams_refers(reference, thing)
+
+
+cdef inline Py_ssize_t failed(int code) except? -2:
+    if code == EAGAIN:
+        return -1
+    raise OSError(code, strerror(code).decode("utf-8", "replace"))
+
+
+cdef inline Py_ssize_t receive(int descriptor, object borrowed, object space, Py_ssize_t start, list counts) except? -2:
+    cdef char *place = _bytes.address(space) + start
+    cdef Py_ssize_t size = PyMemoryView_GET_BUFFER(space).len - start
+    cdef Py_ssize_t count = c_recv(descriptor, place, size, MSG_DONTWAIT)
+    while count < 0 and errno == EINTR:
+        count = c_recv(descriptor, place, size, MSG_DONTWAIT)
+    if count > 0:
+        counts.append(count)
+    elif count < 0:
+        return failed(errno)
+    return count
+
+
+cdef inline Py_ssize_t send(int descriptor, object borrowed, object octets, Py_ssize_t start, Py_ssize_t stop) except? -2:
+    cdef char *source = _bytes.address(octets) + start
+    cdef Py_ssize_t count = c_send(descriptor, source, stop - start, MSG_DONTWAIT | MSG_NOSIGNAL)
+    while count < 0 and errno == EINTR:
+        count = c_send(descriptor, source, stop - start, MSG_DONTWAIT | MSG_NOSIGNAL)
+    if count < 0:
+        return failed(errno)
+    return count
+
+
+cdef inline Py_ssize_t send_pieces(int descriptor, object borrowed, list pieces, Py_ssize_t start) except? -2:
+    cdef iovec vectors[16]
+    cdef msghdr message
+    cdef Py_ssize_t count, index
+    count = min(len(pieces), 16)
+    for index in range(count):
+        vectors[index].iov_base = PyBytes_AS_STRING(pieces[index]) + start
+        vectors[index].iov_len = PyBytes_GET_SIZE(pieces[index]) - start
+        start = 0
+    memset(&message, 0, sizeof(message))
+    message.msg_iov = vectors
+    message.msg_iovlen = count
+    count = c_sendmsg(descriptor, &message, MSG_DONTWAIT | MSG_NOSIGNAL)
+    while count < 0 and errno == EINTR:
+        count = c_sendmsg(descriptor, &message, MSG_DONTWAIT | MSG_NOSIGNAL)
+    if count < 0:
+        return failed(errno)
+    return count
+
+
+cdef inline Py_ssize_t unread(int descriptor) except? -2:
+    cdef int count = geventstreams_unread(descriptor)
+    if count < 0:
+        return failed(errno)
+    return count
+
+
+cdef inline Py_ssize_t readable(int descriptor) except? -2:
+    cdef int count = geventstreams_polled(descriptor)
+    if count < 0:
+        return failed(errno)
+    return unread(descriptor) if count else -1
+
+
+cdef inline Py_ssize_t not_yet_sent(int descriptor) noexcept:
+    return geventstreams_not_yet_sent(descriptor)
+
+
+cdef inline Py_ssize_t end_output(int descriptor) except? -2:
+    if c_shutdown(descriptor, SHUT_WR):
+        return failed(errno)
+    return 0
+
+
+cdef inline object ipv4_name(int descriptor):
+    return geventstreams_ipv4_name(descriptor)

@@ -1,0 +1,115 @@
+cimport cython
+
+cimport geventstreams._native.memory as _bytes
+cimport geventstreams._native.greenlets as _greenlets
+cimport geventstreams._native.syscalls as _system
+from geventstreams._core.buffers cimport InputBuffer, OutputBuffer
+from geventstreams._core.binary_file cimport BinaryFile
+from geventstreams._core.fork cimport Process
+from geventstreams._core.transport cimport Transport
+from geventstreams._core.fair_lock cimport Turn
+
+
+cdef double NEVER
+cdef Py_ssize_t BLOCK
+cdef Py_ssize_t WOULD_WAIT
+
+
+cdef double SLICE
+
+
+cdef Py_ssize_t CALLS
+cdef Py_ssize_t FLUSH
+cdef Py_ssize_t WORTH
+cdef int WANTED
+cdef int TOLD
+cdef long NO_PASS
+cdef long long NO_TAIL
+cdef Process PROCESS
+
+
+cdef class Conduit(BinaryFile):
+    cdef object __weakref__
+    cdef readonly InputBuffer input
+    cdef readonly OutputBuffer output
+    cdef readonly bint timed_out
+    cdef readonly Py_ssize_t accepted
+    cdef readonly long long octets_in
+    cdef readonly long long octets_out
+    cdef readonly bint _alive
+    cdef double _read_limit
+    cdef double _write_limit
+    cdef double _linger_limit
+    cdef Transport _transport
+    cdef Turn _turn
+    cdef object _hub
+    cdef unsigned long _thread
+    cdef long _birth_pass
+    cdef tuple _end
+    cdef tuple _reset
+    cdef object _reader
+    cdef object _rest
+    cdef Py_ssize_t _rest_at
+    cdef bint _broken
+    cdef bint _tls_failed
+    cdef tuple _failure
+    cdef bint _output_ended
+    cdef int _output_end
+    cdef bint _closed
+    cdef object _closer
+    cdef BackgroundSender _background
+    cdef list _listeners
+    cdef long long _tail
+    cdef Py_ssize_t _streak
+    cdef double _since
+    cdef bint _filled_here
+    cdef bint _flushed_here
+
+    cdef void _renew_passes(self) except *
+    cdef void _refuse_input(self) except *
+    cdef void _refuse_output(self) except *
+    cdef void _refuse_write(self) except *
+    cdef void _refuse_thread(self) except *
+    cdef bint _bring(self) except? False
+    cpdef bint _fill_buffer(self) except? False
+    cdef Py_ssize_t _receive(self, target, Py_ssize_t at) except? -2
+    @cython.locals(left=double, started=double)
+    cdef Py_ssize_t _receive_waiting(self, target, Py_ssize_t at) except? -2
+    cdef bint _wait_input(self, double limit) except? False
+    cdef Py_ssize_t _receive_now(self, target, Py_ssize_t at) except? -2
+    cdef void _raise_end(self) except *
+    cdef void _renew_input(self) except *
+    cdef void _renew_output(self) except *
+    cdef bint _is_overdue(self) except? False
+    cdef bint _let_others_run(self) except? False
+    cpdef bint readable_now(self) except? False
+    cpdef void watch_input(self, listener) except *
+    cpdef void unwatch_input(self, listener) except *
+    cpdef void arm_input(self) except *
+    cdef bint at_rest(self) noexcept
+    cdef bint _look(self) except? False
+    cdef int _put(self, data, Py_ssize_t count) except -1
+    cdef int _remember(self, data, Py_ssize_t count) except -1
+    cdef void _put_waiting(self, data, Py_ssize_t count) except *
+    cdef void _send_message(self, data, Py_ssize_t count) except *
+    cdef void _adopt_rest(self) except *
+    cdef void _take_turn(self) except *
+    @cython.locals(left=double, started=double)
+    cdef void _send_or_wait(self, double limit) except *
+    cdef void _refuse_if_ended(self) except *
+    cdef bint _send_now(self) except? False
+    cdef void _raise_failure(self) except *
+    cdef bint _tell_end_now(self) except? False
+    cdef void _flush(self) except *
+    cpdef void _flush_buffer(self) except *
+    cdef void _send_before_wait(self) except *
+    cpdef bint send_in_background(self) except? False
+    cdef void _stop_background(self) except *
+    cdef bint _is_here(self) noexcept
+    cdef void _drop(self) except *
+
+
+cdef class BackgroundSender:
+    cdef object _conduit
+    cdef object _wakeup
+    cdef object _listener

@@ -1,0 +1,839 @@
+"""Two buffers joined to a transport: what fills the one, drains the other, and closes all three.
+
+Rules for the next editor: every wait of a stream is in this file, and between two waits each octet is in a buffer: received means in
+`input`, accepted means in `output` or named by `_rest`, sent means struck off. So any exception may end any wait. `input.permit` and
+`output.permit` equal the process's pass while that half may be used at once; a call compares one, and asks why only when they differ.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import io
+import sys
+import warnings
+import weakref
+from typing import Any
+
+from gevent import get_hub
+
+import geventstreams._native.greenlets as _greenlets
+import geventstreams._native.memory as _bytes
+import geventstreams._native.syscalls as _system
+from geventstreams._constants import BLOCK, CALLS, NEVER, NO_TAIL, TOLD, WANTED, WOULD_WAIT
+from geventstreams._core import arguments
+from geventstreams._core.at_exit import send_at_exit
+from geventstreams._core.binary_file import BinaryFile
+from geventstreams._core.buffers import NO_INPUT, NO_OUTPUT, InputBuffer, OutputBuffer
+from geventstreams._core.fair_lock import Turn
+from geventstreams._core.fairness import go_round, let_ready_run
+from geventstreams._core.fork import NO_PASS, PROCESS
+from geventstreams._core.linger import linger
+from geventstreams._core.transport import OTHER_THREAD, Transport, Wakeup, hold_of
+from geventstreams.errors import (
+    BROKEN,
+    ReadTimeout,
+    StreamBusy,
+    StreamClosed,
+    StreamError,
+    StreamReset,
+    StreamTruncated,
+    TLSError,
+    WriteTimeout,
+    from_system,
+    in_seconds,
+    noted,
+    renewed,
+)
+
+ORDERLY = ("end of file",)
+"""The end state of an input whose peer said that it had sent everything; other ends are errors that were `noted`."""
+
+FLUSH = 8
+WORTH = 256
+"""A flush counts as so many calls, and as one more for so many bytes."""
+
+SLICE = 0.005
+"""Seconds for which a half that never has to wait keeps the hub to itself."""
+
+
+class Conduit(BinaryFile):
+    """What every stream stands on: it moves octets, keeps the limits, and knows how each half ended."""
+
+    def __cinit__(self) -> None:  # compiled code only: one whose __init__() was not called has no permits, and says so
+        self.input = NO_INPUT
+        self.output = NO_OUTPUT
+
+    def __init__(self, transport: Transport, readable: bool, writable: bool, read_timeout: float | None, write_timeout: float | None,
+                 linger_timeout: float | None) -> None:
+        BinaryFile.__init__(self, readable, writable)
+        self._read_limit = arguments.seconds("read_timeout", read_timeout)
+        self._write_limit = arguments.seconds("write_timeout", write_timeout)
+        self._linger_limit = arguments.seconds("linger_timeout", linger_timeout)
+        self.input = InputBuffer()
+        self.output = OutputBuffer()
+        self.timed_out = False
+        self.accepted = 0
+        self.octets_in = 0
+        self.octets_out = 0
+        self._transport = transport
+        self._turn = Turn()
+        self._hub = get_hub()
+        self._thread = _system.thread_id()
+        self._birth_pass = PROCESS.number
+        self._end: tuple[Any, ...] | None = None
+        self._reset: tuple[Any, ...] | None = None
+        self._reader: Any = None
+        self._rest: Any = None
+        self._rest_at = 0
+        self._broken = False
+        self._tls_failed = False
+        self._failure: tuple[Any, ...] | None = None
+        self._output_ended = False
+        self._output_end = 0
+        self._closed = False
+        self._closer: Any = None
+        self._background: BackgroundSender | None = None
+        self._listeners: list[Any] | None = None
+        self._tail = NO_TAIL
+        self._streak = 0
+        self._since = 0.0
+        self._filled_here = type(self)._fill_buffer is _FILL
+        self._flushed_here = type(self)._flush_buffer is _FLUSH
+        self._renew_passes()
+        self._alive = True
+
+    # Who may do what.
+
+    def _renew_passes(self) -> None:
+        usable = not self._closed and self._birth_pass == PROCESS.number and self._transport.ready
+        self.input.permit = PROCESS.number if usable and self._is_readable and self._reader is None else NO_PASS
+        self.output.permit = PROCESS.number if usable and self._is_writable and not self._output_ended else NO_PASS
+
+    def _refuse(self) -> None:
+        """Raises what keeps any call from this stream: it was never made, is closed, or is another process's."""
+        if not self._birth_pass:  # in compiled code a number that was never set is 0
+            raise ValueError("uninitialized stream: its __init__() was not called, or did not succeed")
+        if self._birth_pass != PROCESS.number:
+            raise StreamError("this stream belongs to the parent of a forked process", stream=self)
+        if self._closed:
+            raise StreamClosed(f"the stream to {self._transport.peer} is closed", stream=self)
+
+    def refuse_in_child(self) -> None:
+        """Raise StreamError where this stream is another process's."""
+        if self._birth_pass != PROCESS.number:
+            self._refuse()
+
+    def _refuse_input(self) -> None:
+        """Raises what keeps a call from taking input, if anything does."""
+        self._refuse()
+        if not self._is_readable:
+            raise io.UnsupportedOperation("not readable: the direction of this stream is output")
+        if self._reader is not None:
+            raise StreamBusy(f"{self._reader!r} is reading from {self._transport.peer}", stream=self)
+        if not self._transport.ready:
+            raise self._transport.refusal(self)
+        if self.input.calls <= 0:
+            self._renew_input()
+
+    def _refuse_output(self) -> None:
+        """Raises what keeps a call from writing, if anything does."""
+        self._refuse()
+        if not self._is_writable:
+            raise io.UnsupportedOperation("not writable: the direction of this stream is input")
+        if self._output_ended:
+            raise StreamClosed(f"the output to {self._transport.peer} was ended", stream=self)
+        if not self._transport.ready:
+            raise self._transport.refusal(self)
+        if self.output.calls <= 0:
+            self._renew_output()
+
+    def _refuse_thread(self) -> None:
+        if self._thread != _system.thread_id():
+            raise StreamError(OTHER_THREAD, stream=self)
+
+    def refuse_thread(self) -> None:
+        """Raises StreamError where this stream is another thread's."""
+        self._refuse_thread()
+
+    def _is_left(self) -> bool:
+        """Whether it is another thread's, which has ended: nothing runs its hub, and all that can be done is to close it."""
+        return self._thread != _system.thread_id() and hold_of(self._hub).ended
+
+    # Input.
+
+    def _bring(self) -> bool:
+        """Calls `_fill_buffer`, the class's own where it has one."""
+        return Conduit._fill_buffer(self) if self._filled_here else self._fill_buffer()
+
+    def _fill_buffer(self) -> bool:
+        """Waits until more octets are in the input buffer: False at the end of the input, ReadTimeout when the limit passes first."""
+        if self.input.counts and self.input.absorb():
+            return True
+        return self._receive(None, 0) > 0
+
+    def _receive(self, target: memoryview | None, at: int) -> int:
+        """The same, into the input buffer or straight into `target[at:]`: a count, or 0 at the end."""
+        if self.input.permit != PROCESS.number:
+            self._refuse_input()
+        if self._end is not None:
+            return 0
+        if self._thread != _system.thread_id():
+            self._refuse_thread()
+        self._reader = _greenlets.current()
+        self.input.permit = NO_PASS
+        try:
+            return self._receive_waiting(target, at)
+        finally:
+            self._reader = None
+            self.input.permit = NO_PASS if self._closed else self._birth_pass
+
+    def _receive_waiting(self, target: memoryview | None, at: int) -> int:  # noqa: PLR0912  # one loop, each exit once
+        if not self._transport.emptied:
+            if self._let_others_run() and self._closed:
+                raise StreamClosed(f"the stream to {self._transport.peer} was closed", stream=self)
+            if self._end is not None:
+                return 0
+            count = self._receive_now(target, at)
+            if count != WOULD_WAIT:
+                return count
+        held = self.input.end - self.input.start
+        left = self._read_limit
+        started = _system.monotonic() if left != NEVER else NEVER
+        while True:
+            if self.input.store is not None:
+                self.input.settle()
+            if self.output.end or self._transport.unsent:
+                self._send_before_wait()
+            received = self._transport.received
+            fired = self._wait_input(left)
+            self._streak = 0
+            if self._closed:
+                raise StreamClosed(f"the stream to {self._transport.peer} was closed", stream=self)
+            if self.input.end - self.input.start > held:
+                return self.input.end - self.input.start - held
+            if self._end is not None:
+                return 0
+            count = self._receive_now(target, at)
+            if count != WOULD_WAIT:
+                return count
+            if fired and left != NEVER:
+                left, started = self._left(self._read_limit, started, received)
+            if not fired or left <= 0:
+                self.timed_out = True
+                raise ReadTimeout(f"nothing arrived from {self._transport.peer} for {in_seconds(self._read_limit)}", stream=self)
+
+    def _wait_input(self, limit: float) -> bool:
+        try:
+            return self._transport.wait_input(limit)
+        except StreamError as error:
+            raise from_system(error, "waiting for", self._transport.peer, self)  # noqa: B904  # the very error, with the stream in it
+
+    def _left(self, limit: float, started: float, received: int) -> tuple[float, float]:
+        """What is left of a limit after a wait that brought nothing for us, and when that limit began."""
+        now = _system.monotonic()
+        if received != self._transport.received:
+            started = now
+        return started + limit - now, started
+
+    def _receive_now(self, target: memoryview | None, at: int) -> int:
+        """Receives what is there: a count, 0 at the end, or WOULD_WAIT."""
+        try:
+            if target is None:
+                space = self.input.space()
+                count = self._transport.recv_into(space, self.input.end, self.input.counts)
+            else:
+                count = self._transport.recv_into(target, at, self.input.counts)
+        except OSError as error:
+            return self._input_failed(error)
+        if count > 0:
+            if target is None:
+                self.input.absorb()
+            else:
+                _bytes.take_last(self.input.counts)
+            self.octets_in += count
+            self.timed_out = False
+        elif count == 0:
+            self._end = ORDERLY if self._reset is None else self._reset
+        if self._listeners is not None and count >= 0:
+            self._tell_listeners()
+        return count
+
+    def _input_failed(self, error: OSError) -> int:
+        """An error that ends the input becomes its end, told when what arrived is taken; any other is raised."""
+        if isinstance(error, (StreamReset, StreamTruncated, TLSError)) or error.errno in BROKEN:
+            self._end = noted(from_system(error, "reading from", self._transport.peer, self))
+            return 0
+        raise from_system(error, "reading from", self._transport.peer, self)
+
+    def _raise_end(self) -> None:
+        """Raises the end of the input, unless it was an orderly one."""
+        if self._end is not None and self._end is not ORDERLY:
+            raise renewed(self._end, self)
+
+    def _renew_input(self) -> None:
+        """Called before input is taken once calls that did not wait were so many that the clock has to be looked at."""
+        self.input.calls = CALLS
+        self._renew_passes()
+        if self._is_overdue():
+            self._reader = _greenlets.current()
+            self.input.permit = NO_PASS
+            try:
+                go_round(self._hub)
+            finally:
+                self._reader = None
+                self._renew_passes()
+            self._refuse_input()
+
+    def _renew_output(self) -> None:
+        """The same before output is accepted."""
+        self.output.calls = CALLS
+        self._renew_passes()
+        if self._is_overdue():
+            go_round(self._hub)
+            self._refuse_output()
+
+    def _is_overdue(self) -> bool:
+        """Whether others have waited for SLICE seconds, as far as this stream knows; the first time that it is asked, that time begins."""
+        now = _system.monotonic()
+        if self._streak < 2:
+            self._streak = 2
+            self._since = now
+        if now - self._since <= SLICE or self._thread != _system.thread_id() or _greenlets.current() is self._hub:
+            return False
+        self._streak = 0
+        return True
+
+    def _let_others_run(self) -> bool:
+        """A half that never had to wait for SLICE seconds lets the hub go round once; whether it did. The first call after a wait is
+        free: nearly always there is no second."""
+        if self._streak == 0:
+            self._streak = 1
+            return False
+        if not self._is_overdue():
+            return False
+        go_round(self._hub)
+        return True
+
+    # What others may ask while a greenlet reads.
+
+    def readable_now(self) -> bool:
+        """Whether a read would not wait: octets, the end, an error. Takes nothing."""
+        if self._birth_pass != PROCESS.number:
+            self._refuse()
+        if self.input.end > self.input.start or self._end is not None or self._closed:
+            return True
+        return self._transport.readable() != WOULD_WAIT
+
+    def at_rest(self) -> bool:
+        """Whether it is open and holds nothing to send."""
+        return not (self._closed or self.output.end or self._transport.unsent)
+
+    def _look(self) -> bool:
+        """Whether octets can be read without waiting; an end that lies there is noticed."""
+        if self.input.end > self.input.start:
+            self.input.calls -= 1
+            if self.input.calls > 0:
+                return True
+            self.input.calls = CALLS
+            self._renew_passes()
+        elif self._end is not None:
+            return False
+        else:
+            self._refuse_thread()
+        if self._reader is None and self._is_overdue():  # a loop that only asks must not keep others from running
+            go_round(self._hub)
+            self._refuse()
+            return self._look()
+        if self.input.end > self.input.start:
+            return True
+        if self._reader is not None:
+            return self._transport.readable() > 0
+        return self._receive_now(None, 0) > 0
+
+    def watch_input(self, listener: Any) -> None:
+        """Calls `listener()` when `readable_now` may have become true, once the input is armed."""
+        self._transport.input_wakeup().listen(listener)
+        if self._listeners is None:
+            self._listeners = []
+        self._listeners.append(listener)
+
+    def unwatch_input(self, listener: Any) -> None:
+        """The reverse of `watch_input`; of a listener that does not watch it is nothing."""
+        if self._listeners is None:
+            return
+        self._listeners = [other for other in self._listeners if other is not listener] or None
+        self._transport.input_wakeup().unlisten(listener)
+
+    def arm_input(self) -> None:
+        """Makes the next octets, end or error that the system has for this stream known to the listeners."""
+        self._transport.input_wakeup().arm()
+
+    def is_idle(self) -> bool:
+        """Whether a greenlet waits for input here (in a read, or in a wait for several streams), none is there, and nothing is unsent."""
+        return self._is_awaited() and not self.unsent and not self.readable_now()
+
+    def _is_awaited(self) -> bool:
+        if self._reader is not None:
+            return True
+        # Those who listen for a greenlet know whether it waits now; they may listen on afterwards.
+        asked = (getattr(listener, "is_awaited", None) for listener in self._listeners or ())
+        return any(ask is not None and ask() for ask in asked)
+
+    def end_reads(self) -> None:
+        """Lets reads see the end of file once what is buffered is taken, as if the peer had ended its output; whoever waits is woken."""
+        if self._end is None:
+            self._end = ORDERLY
+            self._transport.wake()
+            self._tell_listeners()
+
+    def _tell_listeners(self) -> None:
+        for listener in list(self._listeners or ()):
+            listener()
+
+    # Output.
+
+    @property
+    def unsent(self) -> int:
+        """Octets accepted and not yet with the system."""
+        rest = len(self._rest) - self._rest_at if self._rest is not None else 0
+        return len(self.output) + rest + self._transport.unsent
+
+    def _put(self, data: Any, count: int) -> None:
+        """Accepts a message of `count` octets whole, or raises with nothing accepted."""
+        if self.output.permit != PROCESS.number:
+            self._refuse_write()
+        if self._turn.holder is None and count <= BLOCK - (self.output.end - self.output.start) and self._failure is None:
+            self.accepted = 0
+            self.output.put(data, 0, count)
+            self.accepted = count  # at once: a signal handler that raises behind this call leaves the caller nothing else to ask
+            self._remember(data, count)
+        else:
+            self._put_waiting(data, count)
+
+    def _remember(self, data: Any, count: int) -> None:
+        """Keeps the last octets of the output in mind, for whoever asks whether a line has begun."""
+        if count >= 4 or self._tail == NO_TAIL:
+            self._tail = _bytes.tail(data, count) if count else self._tail
+        elif count:
+            self._tail = (self._tail << 8 * count | _bytes.tail(data, count)) & 0xFFFFFFFF
+
+    def _put_waiting(self, data: Any, count: int) -> None:
+        accepted = 0
+        try:
+            self._take_turn()
+            try:
+                if self.output.permit != PROCESS.number:
+                    self._refuse_output()
+                self._raise_failure()
+                while self.output.end - self.output.start > BLOCK:
+                    self._send_or_wait(self._write_limit)
+                accepted = count
+                self._send_message(data, count)
+                self.accepted = count
+            finally:
+                self._turn.give()
+        except BaseException as error:
+            self.accepted = accepted
+            if isinstance(error, WriteTimeout):
+                error.accepted = accepted
+            if isinstance(error, StreamError):
+                self._complete(error)
+            raise
+
+    def _refuse_write(self) -> None:
+        """Raises what keeps a call from writing; nothing is accepted."""
+        self.accepted = 0
+        self._refuse_output()
+
+    def _send_message(self, data: Any, count: int) -> None:
+        """Sends what is older, then this message straight from the caller's memory, but for what fits into the buffer."""
+        self._rest = data if isinstance(data, memoryview) else memoryview(data)
+        self._rest_at = 0
+        self._remember(data, count)
+        try:
+            while self.output.end and count > self.output.room():
+                self._send_or_wait(self._write_limit)
+            while self._rest is not None and count - self._rest_at > BLOCK:
+                self._send_or_wait(self._write_limit)
+            self._adopt_rest()
+        except BaseException:
+            self._adopt_rest()
+            raise
+
+    def _adopt_rest(self) -> None:
+        """Copies what is left of the message being sent from the caller's memory into the output buffer."""
+        rest, self._rest = self._rest, None
+        if rest is None or len(rest) == self._rest_at:
+            return
+        if self._rest_at:
+            self.output.put_rest(rest, self._rest_at, len(rest) - self._rest_at)
+        else:
+            self.output.put(rest, 0, len(rest))
+
+    def _take_turn(self) -> None:
+        self._refuse_thread()
+        taken = self._turn.take(self._hub, self._write_limit)
+        if self._closed or self._birth_pass != PROCESS.number:
+            if taken:
+                self._turn.give()
+            self._refuse()
+        if not taken:
+            raise self._write_timeout(self._write_limit)
+
+    def _send_or_wait(self, limit: float) -> None:
+        """Gets on with the output by some octets, waiting for room where there is none."""
+        self._refuse_thread()
+        if self._let_others_run():
+            self._refuse_if_ended()
+        if self._send_now():
+            return
+        self._streak = 0
+        held = self.unsent
+        started = _system.monotonic() if limit != NEVER else NEVER
+        left = limit
+        while True:
+            fired = self._transport.wait_output(left)
+            self._refuse_if_ended()
+            if self._send_now() or self.unsent < held:  # a reader or the hub may have sent in our place
+                self._turn.progressed()
+                return
+            if fired and limit != NEVER:
+                left = started + limit - _system.monotonic()
+            if not fired or left <= 0:
+                raise self._write_timeout(limit)
+
+    def _refuse_if_ended(self) -> None:
+        """After a wait: only the greenlet that closes the stream may go on sending once it is closed."""
+        if self.output.permit != PROCESS.number and self._closer is not _greenlets.current():
+            self._refuse()
+
+    def _complete(self, error: StreamError) -> None:
+        """Add to an error that ends a call what the caller may want to know."""
+        error.unsent = self.unsent
+        if error.stream is None:
+            error.stream = self
+
+    def _write_timeout(self, limit: float) -> WriteTimeout:
+        return WriteTimeout(f"{self._transport.peer} took nothing for {in_seconds(limit)}", stream=self, unsent=self.unsent)
+
+    def _send_now(self) -> bool:
+        """Sends what the system takes now: whether it took anything, or nothing is left."""
+        transport = self._transport
+        before = transport.unsent
+        try:
+            if before and transport.flush() == WOULD_WAIT:
+                return transport.unsent < before
+            if self.output.end:
+                count = transport.send(self.output.view, self.output.start, self.output.end)  # type: ignore[arg-type]  # not empty
+                if count > 0:
+                    self.output.strike(count)
+                    self.octets_out += count
+            elif self._rest is not None:
+                count = transport.send(self._rest, self._rest_at, len(self._rest))
+                if count > 0:
+                    self._rest_at += count
+                    self.octets_out += count
+            else:
+                return True
+        except OSError as error:
+            raise self._output_failed(error) from None
+        return count > 0 or transport.unsent < before
+
+    def _output_failed(self, error: OSError) -> StreamError:
+        known = from_system(error, "writing to", self._transport.peer, self)
+        known.unsent = self.unsent
+        if isinstance(known, (StreamReset, TLSError)):
+            self._broken = True
+            self._tls_failed = isinstance(known, TLSError)
+            if known.errno == errno.ECONNRESET and self._reset is None:
+                self._reset = noted(known)
+        return known
+
+    def _raise_failure(self) -> None:
+        """Raises, once, the error that ended the sending in the background."""
+        if self._failure is not None:
+            failure, self._failure = self._failure, None
+            raise renewed(failure, self, self.unsent)
+
+    def _flush(self) -> None:
+        """Calls `_flush_buffer`, the class's own where it has one."""
+        if self._flushed_here:
+            Conduit._flush_buffer(self)
+        else:
+            self._flush_buffer()
+
+    def _flush_buffer(self) -> None:
+        """Waits until all that was accepted is with the system."""
+        if self._turn.holder is None and self._failure is None:
+            if not (self.output.end or self._transport.unsent):
+                return
+            if self._thread != _system.thread_id():
+                self._refuse_thread()
+            self.output.calls -= FLUSH + (self.output.end - self.output.start) // WORTH
+            if self._send_now() and not (self.output.end or self._transport.unsent):
+                return
+        self._take_turn()
+        try:
+            self._raise_failure()
+            while self.output.end or self._transport.unsent:
+                self._send_or_wait(self._write_limit)
+        except StreamError as error:
+            self._complete(error)
+            raise
+        finally:
+            self._turn.give()
+
+    def send_before_wait(self) -> None:
+        """What every wait for input does first, so that a forgotten flush is no deadlock; an error is kept for the writers."""
+        self._send_before_wait()
+
+    def _send_before_wait(self) -> None:
+        if Conduit.send_in_background(self) and self._background is None:
+            self._background = BackgroundSender(self, self._transport.output_wakeup())
+
+    def send_in_background(self) -> bool:
+        """Sends what the system takes now, keeping an error for the next writer: whether there is more to send when room comes."""
+        if self._failure is None and not self._broken and self._birth_pass == PROCESS.number:
+            try:
+                while self.output.end or self._transport.unsent:
+                    if not self._send_now():
+                        return True
+                if self._output_end == WANTED and not self._tell_end_now():
+                    return True
+            except StreamError as error:
+                self._failure = noted(error)
+        self._stop_background()
+        return False
+
+    def _stop_background(self) -> None:
+        if self._background is not None:
+            self._background.stop()
+            self._background = None
+
+    # Another transport.
+
+    def _plug(self, transport: Transport) -> Transport:
+        """Puts another transport under the buffers, which stay as they are; the one it replaces."""
+        self._stop_background()
+        old, self._transport = self._transport, transport
+        for listener in self._listeners or ():
+            old.input_wakeup().unlisten(listener)
+            transport.input_wakeup().listen(listener)
+            listener()
+        return old
+
+    def _forget_ends(self) -> None:
+        self._end = self._reset = self._failure = None
+        self._broken = self._output_ended = self.timed_out = False
+        self._output_end = 0
+        self._renew_passes()
+
+    def _refuse_while_waiting(self) -> None:
+        """Raises StreamBusy where a greenlet waits in this stream."""
+        holder = self._reader if self._reader is not None else self._turn.holder
+        if holder is not None:
+            raise StreamBusy(f"a greenlet waits in the stream to {self._transport.peer}", stream=self)
+
+    # Ending and closing.
+
+    def _end_output(self) -> None:
+        """Flush and tell the peer that nothing more comes. A call that is ended by an exception is finished by the next one."""
+        if self._output_end == TOLD:
+            return
+        self._refuse_thread()
+        if not self._output_ended:
+            if self.output.permit != PROCESS.number:
+                self._refuse_output()
+            self._flush()
+            self._output_ended = True
+            self._renew_passes()
+        self._output_end = max(self._output_end, WANTED)  # another greenlet may have come first while this one flushed
+        self._take_turn()
+        try:
+            self._tell_end(self._write_limit)
+        finally:
+            self._turn.give()
+
+    def _tell_end(self, limit: float) -> None:
+        """Wait until the peer was told that nothing more comes."""
+        while not self._tell_end_now():
+            if not self._transport.wait_output(limit):
+                raise self._write_timeout(limit)
+            self._refuse_if_ended()
+
+    def _tell_end_now(self) -> bool:
+        """Tell the peer that nothing more comes, as far as that needs no waiting. Return whether it was told, now or before."""
+        if self._output_end != TOLD:
+            try:
+                if self._transport.end_output() == WOULD_WAIT:
+                    return False
+            except OSError as error:
+                raise self._output_failed(error) from None
+            self._output_end = TOLD
+        return True
+
+    def _end_input(self, drop: bool) -> None:
+        """Takes no more from the system; what is buffered can be read, unless it is dropped."""
+        if not self._is_readable:
+            raise io.UnsupportedOperation("not readable: the direction of this stream is output")
+        self._refuse_thread()
+        if drop:
+            self.input.clear()
+        if self._end is None:
+            self._end = noted(StreamClosed(f"the input from {self._transport.peer} was shut down"))
+            try:
+                self._transport.end_input()
+            except OSError as error:
+                if error.errno not in BROKEN:
+                    raise from_system(error, "shutting down the input from", self._transport.peer, self) from None
+            self._transport.wake()
+
+    def _drop_output(self) -> None:
+        """Drops what is buffered, but for the rest of a begun message."""
+        if not self._is_writable:
+            raise io.UnsupportedOperation("not writable: the direction of this stream is input")
+        self.output.drop_unbegun()
+
+    @property
+    def closed(self) -> bool:
+        """True from the first moment of closing."""
+        return self._closed
+
+    def close(self, abort: bool = False) -> None:
+        """Flushes, tells the peer, lingers while that can save what was sent, and closes the descriptor whatever happens.
+
+        The flush is limited by `write_timeout`, or by `linger_timeout` where that is None; one that fails is raised afterwards, once,
+        with `.unsent`. A close that ends with output unsent, for whatever reason, resets the connection, so that the peer cannot take
+        a part for the whole (a Unix socket can only end). Whoever waits in the stream gets StreamClosed. With `abort` nothing is sent
+        and the peer sees a reset. A second call returns at once; with `abort` it ends the first. In another thread, once the stream's
+        own has ended, only what needs no waiting is sent.
+        """
+        if self._closed:
+            if abort and self._closer is not None:
+                self._closer = None
+                self._transport.close(True)
+            return
+        if self._birth_pass != PROCESS.number:
+            self._closed = True
+            self._transport.forsake()
+            return
+        if not self._is_left():
+            self._refuse_thread()
+        self._closed = True
+        self._renew_passes()
+        self._close_all(abort)
+
+    def _close_all(self, abort: bool) -> None:
+        try:
+            self._stop_background()
+            if abort:
+                self._rest = None  # nobody wants it: a copy of many megabytes would only keep those who wait from waking
+            self._adopt_rest()
+            crowded = self._reader is not None or self._turn.holder is not None
+            self._turn.refuse()
+            self._transport.wake()
+            self._tell_listeners()
+            if not abort:
+                self._closer = _greenlets.current()
+                if self._closer is not self._hub and self._thread == _system.thread_id():
+                    self._close_orderly(crowded)
+                else:
+                    self._close_at_once()
+        except StreamError as error:
+            self._complete(error)
+            raise
+        finally:
+            self._closer = None
+            self._transport.close(abort or self._leaves_a_part())
+            self.input.clear()
+            self.output.clear()
+
+    def _leaves_a_part(self) -> bool:
+        """Whether output is left over that the peer would miss without knowing. Where TLS has failed, the alert tells it."""
+        return self.unsent > 0 and not self._tls_failed
+
+    def _close_orderly(self, crowded: bool) -> None:
+        if crowded:
+            let_ready_run(self._hub)  # those who were woken leave before we wait in their place
+        limit = self._write_limit if self._write_limit != NEVER else self._linger_limit
+        self._raise_failure()
+        if self._is_writable and not self._broken:
+            while self.output.end or self._transport.unsent:
+                self._send_or_wait(limit)
+            with contextlib.suppress(StreamReset):  # all was sent: a peer that is gone takes nothing from us
+                self._tell_end(limit)
+        linger(self._transport, self._linger_limit)
+
+    def _close_at_once(self) -> None:
+        """Send what needs no waiting, and the end behind it: where nothing can wait, as in the hub."""
+        self._send_before_closing()
+        if self._is_writable and not (self._broken or self.unsent):
+            with contextlib.suppress(StreamError):
+                self._tell_end_now()
+
+    def _send_before_closing(self) -> None:
+        if not self._broken:
+            with contextlib.suppress(StreamError):
+                while (self.output.end or self._transport.unsent) and self._send_now():
+                    pass
+
+    def _send_at_exit(self) -> None:
+        """Send, at the end of the program, what the system takes now."""
+        if getattr(self, "_alive", False) and not self._closed and self._is_here() and self._turn.holder is None:
+            self._send_before_wait()
+
+    def _is_here(self) -> bool:
+        """Whether this is the process and the thread of the stream."""
+        return self._birth_pass == PROCESS.number and self._thread == _system.thread_id()
+
+    def __del__(self) -> None:
+        if not getattr(self, "_alive", False) or self._closed:
+            return
+        try:
+            warnings.warn(f"unclosed stream {self!r}", ResourceWarning, source=self, stacklevel=2)
+            self._drop()
+        except (AttributeError, TypeError):
+            if sys is not None and not sys.is_finalizing():  # at the end of the program the modules are emptied
+                raise
+
+    def _drop(self) -> None:
+        """Send what the system takes now, and close. What is left is lost with the stream, which was not closed."""
+        self._closed = True
+        if self._birth_pass != PROCESS.number:
+            self._transport.forsake()
+        elif self._thread == _system.thread_id() or self._is_left():
+            self._stop_background()
+            self._send_before_closing()
+            self._transport.close(self._leaves_a_part())
+        elif self._leaves_a_part():
+            self._transport.reset_at_end()
+
+
+send_at_exit(Conduit, lambda stream: stream._send_at_exit())
+_FILL = vars(Conduit)["_fill_buffer"]
+_FLUSH = vars(Conduit)["_flush_buffer"]
+
+
+class BackgroundSender:
+    """Sends what a stream holds as room comes, from the hub, without keeping the stream alive."""
+
+    def __init__(self, conduit: Conduit, wakeup: Wakeup) -> None:
+        self._conduit = weakref.ref(conduit)
+        self._wakeup = wakeup
+        self._listener: Any = self.on_room
+        wakeup.arm()
+        wakeup.listen(self._listener)
+
+    def on_room(self) -> None:
+        """Called by the hub."""
+        conduit = self._conduit()
+        if conduit is None or not conduit.send_in_background():
+            self.stop()
+        else:
+            self._wakeup.arm()
+
+    def stop(self) -> None:
+        """Ends the sending; what is left stays in the stream."""
+        self._wakeup.unlisten(self._listener)
+        self._listener = None

@@ -1,0 +1,26 @@
+cimport geventstreams._native.memory as _bytes
+cimport geventstreams._core.arguments as arguments
+from geventstreams._streams.buffered cimport BufferedStream
+from geventstreams._core.fork cimport Process
+
+cdef long long NO_TAIL
+cdef Process PROCESS
+cdef object START
+
+
+cdef class LispStream(BufferedStream):
+    cdef object _element_type
+    cdef object _encoding
+    cdef bint _is_latin
+    cdef bint _is_binary
+    cdef bint _is_signed
+    cdef object _last_char
+    cdef bytes _last_octets
+    cdef long long _last_taken
+
+    cdef bint _more(self) except? False
+
+
+cdef object _octet_places(seq)
+cdef object _octet_items(seq)
+cdef int _refuse_wide_items(seq) except -1

@@ -1,0 +1,13 @@
+cimport geventstreams._native.syscalls as _system
+cimport geventstreams._core.arguments as arguments
+from geventstreams._streams.lisp cimport LispStream
+
+cdef double NEVER
+cdef int TOLD
+cdef long NO_PASS
+cdef Py_ssize_t WOULD_WAIT
+
+
+cdef class SecurableStream(LispStream):
+    cdef object _tls
+    cdef object _terms

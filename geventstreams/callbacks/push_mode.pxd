@@ -1,0 +1,42 @@
+cimport geventstreams._native.syscalls as _system
+from geventstreams._core.fork cimport Process
+from geventstreams._streams.tls_upgrade cimport SecurableStream
+from geventstreams._core.transport cimport Transport
+
+cdef Process PROCESS
+cdef long NO_PASS
+cdef Py_ssize_t BLOCK
+cdef Py_ssize_t SMALL
+cdef Py_ssize_t ENDED
+cdef Py_ssize_t WOULD_WAIT
+cdef Py_ssize_t MOST_SENDS
+
+
+cdef class Connection:
+    cdef object __weakref__
+
+    cdef int wrote(self) except -1
+    cdef int taken(self) except -1
+    cdef int send(self) except -1
+
+
+cdef class PumpedStream(SecurableStream):
+    cdef Connection _connection
+    cdef object _later
+    cdef Py_ssize_t _later_count
+    cdef bint _kept_back
+    cdef bint _over
+
+    # No cpdef for what is called often: a stream is of a Python class, so each call would look for a method of that.
+    cdef bint is_of_this_process(self) noexcept
+    cdef bint lost(self) noexcept
+    cdef Py_ssize_t receive(self) except -2
+    cdef int settle(self) except -1
+    cdef int keep_back(self, bint full) except -1
+    cdef Py_ssize_t held(self) except -2
+    cdef int enqueue(self, data, Py_ssize_t count) except -1
+    cdef int _keep_for_later(self, data, Py_ssize_t count) except -1
+    cdef int push(self) except -1
+    cdef int _has_output(self) except -1
+    cdef void take_over(self, SecurableStream other) except *
+    cdef void take_queue_over(self, PumpedStream other) except *

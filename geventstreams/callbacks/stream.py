@@ -1,0 +1,252 @@
+"""Streams whose reads never wait: they give what a connection of the callback half has received, and say when there is nothing yet.
+
+Rules for the next editor: "nothing yet" is None (b"" where no end has to be told from it), and takes nothing. All else is as the
+vocabularies of streams that wait have it, so a method here only decides what to do before the end of the input; never copy what is in
+the buffer to find out whether it is enough.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import geventstreams._core.arguments as arguments
+from geventstreams._core.fork import PROCESS
+from geventstreams._files.text_file import SharedFile, file_over, halves
+from geventstreams._streams.elements import ElementType
+from geventstreams.callbacks.push_mode import Connection, NotYet, PumpedStream
+from geventstreams.errors import EndOfFile, StreamClosed, line_too_long
+
+ALL = -1
+"""The size that means no limit."""
+
+START = 0
+
+
+class AsyncStream(PumpedStream):
+    """A view of a socket of the callback half, as a stream that never waits. cl-async's `async-stream`.
+
+    Octets come by the connection; reading takes what is there. Where nothing is, and the input has not ended, a call gives None (`b""`,
+    `""` or the start index where its result is a number or a piece of any length). What is written is sent in the same turn of the hub.
+    `socket` is the `AsyncSocket`, whose draining ends; a socket has one stream: a second one is a StreamError.
+    """
+
+    _reads = True
+    _writes = True
+
+    def __init__(self, socket: Any = None, *, element_type: Any = ElementType.UNSIGNED_BYTE_8, encoding: str = "latin-1",
+                 line_limit: float | None = 2**20, linger_timeout: float | None = 2.0) -> None:
+        if not isinstance(socket, Connection):
+            raise TypeError(f"socket must be an AsyncSocket, not {type(socket).__name__} {socket!r}")
+        former, transport = socket.claim()
+        PumpedStream.__init__(self, socket, transport, element_type, encoding=encoding, line_limit=line_limit,
+                              linger_timeout=linger_timeout, readable=type(self)._reads, writable=type(self)._writes)
+        if former is not None:
+            self.take_over(former)
+            self.take_queue_over(former)
+        socket.accept(self)
+
+    @property
+    def socket(self) -> Any:
+        """The `AsyncSocket`; None when its connection is over."""
+        return self._connection
+
+    # The Python vocabulary.
+
+    def read(self, size: int | None = -1) -> bytes | None:  # type: ignore[override]  # None: nothing yet
+        """Up to `size` octets of what is there, all of it for -1; None where nothing is yet, b"" at the end."""
+        if self.input.permit != PROCESS.number:
+            self._refuse_input()
+        wanted = arguments.size("size", size)
+        held = self.input.end - self.input.start
+        if held or not wanted:
+            return self.input.take(held if wanted < 0 else wanted)
+        if self._end is None:
+            return None
+        self._raise_end()
+        return b""
+
+    def read1(self, size: int | None = -1) -> bytes | None:  # type: ignore[override]  # None: nothing yet
+        """The same as `read`."""
+        return self.read(size)
+
+    def peek(self, size: int = 0) -> bytes:
+        """What is there, left in place: at most `size` octets where that is positive, b"" where nothing is."""
+        if self.input.permit != PROCESS.number:
+            self._refuse_input()
+        wanted = arguments.size("size", size)
+        held = self.input.end - self.input.start
+        if not held:
+            self._raise_end()
+        return self.input.peek(wanted if wanted > 0 else held)
+
+    def readinto(self, buffer: Any) -> int | None:  # type: ignore[override]  # None: nothing yet
+        """Copies what is there into `buffer`: how many octets; None where nothing is yet, 0 at the end."""
+        count = PumpedStream.readinto(self, buffer)
+        if count or self._end is not None or not memoryview(buffer):
+            return count
+        return None
+
+    def readinto1(self, buffer: Any) -> int | None:  # type: ignore[override]  # None: nothing yet
+        """The same as `readinto`."""
+        return self.readinto(buffer)
+
+    def readline(self, size: int | None = ALL) -> bytes | None:  # type: ignore[override]  # None: nothing yet
+        """The next line with its newline, if it is whole (or `size` octets of it are there); None where it is not yet; at the end of the
+        input the rest, then b"". LineTooLong as ever."""
+        if self.input.permit != PROCESS.number:
+            self._refuse_input()
+        if size is ALL or size is None:
+            length = self.input.line_length()
+            if length and length <= self._line_limit:
+                return self.input.take(length)
+            if self._end is None and self.input.end - self.input.start <= self._line_limit and not length:
+                return None
+        try:
+            return PumpedStream.readline(self, size)
+        except NotYet:
+            return None
+
+    def read_exactly(self, n: int) -> bytes | None:  # type: ignore[override]  # None: nothing yet
+        """`n` octets, or None where fewer are there yet; IncompleteRead at the end."""
+        try:
+            return PumpedStream.read_exactly(self, n)
+        except NotYet:
+            return None
+
+    def read_until(self, separator: bytes, limit: float | None = None) -> bytes | None:  # type: ignore[override]  # None: nothing yet
+        """Up to and with `separator`, or None where it is not there yet; LineTooLong past the limit, IncompleteRead at the end."""
+        try:
+            return PumpedStream.read_until(self, separator, limit)
+        except NotYet:
+            return None
+
+    def discard_line(self) -> bool:  # type: ignore[override]  # False: call again when more has come
+        """Drops the rest of the line: True when its newline was there, or the input ended; False: call again when more has come."""
+        try:
+            PumpedStream.discard_line(self)
+        except NotYet:
+            return False
+        return True
+
+    def read_available(self) -> bytes:
+        """What is there, possibly b""; EndOfFile when the input has ended and everything was taken."""
+        if self.input.permit != PROCESS.number:
+            self._refuse_input()
+        held = self.input.end - self.input.start
+        if not held and self._end is not None:
+            self._raise_end()
+            raise EndOfFile(f"end of file from {self._transport.peer}", stream=self)
+        return self.input.take(held)
+
+    # The Lisp vocabulary.
+
+    def _at_end(self, eof_error: bool, eof_value: Any) -> Any:
+        return None if self._end is None else PumpedStream._at_end(self, eof_error, eof_value)
+
+    def read_sequence(self, seq: Any, start: int = START, end: int | None = None) -> int:
+        """Copies what is there to `seq[start:end]`, as far as it fits: the index of the first element not updated, which is `start` where
+        nothing is, before the end and at it."""
+        if self.input.permit != PROCESS.number:
+            self._refuse_input()
+        if type(seq) is bytearray and start is START and end is None:
+            return self.input.take_into(seq, 0, len(seq))
+        if type(seq) is bytearray and type(start) is int and (end is None or type(end) is int):
+            last = len(seq) if end is None else end
+            if 0 <= start <= last <= len(seq):
+                return start + self.input.take_into(seq, start, last)
+        return PumpedStream.read_sequence(self, seq, start, end)
+
+    def read_string(self, n: int) -> str:
+        """Up to `n` characters of what is there, "" where nothing is."""
+        if len(self.input) or self.input.permit != PROCESS.number:
+            return PumpedStream.read_string(self, n)
+        arguments.natural("n", n)
+        return ""
+
+    def read_line(self, eof_error: bool = True, eof_value: Any = "") -> Any:
+        """The next line without its newline, and False; None where it is not whole yet; at the end of the input the rest, and True."""
+        if self.input.permit != PROCESS.number:
+            self._refuse_input()
+        if self._end is None and not self._newline_behind(0):
+            if len(self.input) > self._line_limit:
+                raise line_too_long(self._line_limit, self._transport.peer, self)
+            return None
+        return PumpedStream.read_line(self, eof_error, eof_value)
+
+    # Writing.
+
+    def finish_output(self) -> None:
+        """Waits until all that was written is with the system."""
+        if self.output.permit != PROCESS.number:
+            self._refuse_output()
+        self._send_all()
+
+    def force_output(self) -> None:
+        """Sends what was written now, as far as the system takes it; the rest follows as room comes."""
+        if self.output.permit != PROCESS.number:
+            self._refuse_output()
+        self._refuse_thread()
+        self._send_before_wait()
+
+    # State.
+
+    @property
+    def read_timeout(self) -> float | None:
+        """Seconds between receipts after which the connection is closed; None is no limit."""
+        return arguments.given_seconds(self._read_limit)
+
+    @read_timeout.setter
+    def read_timeout(self, value: float | None) -> None:
+        self._set_timeouts(value, self.write_timeout)
+
+    @property
+    def write_timeout(self) -> float | None:
+        """Seconds without progress while sending after which the connection is closed; None is no limit."""
+        return arguments.given_seconds(self._write_limit)
+
+    @write_timeout.setter
+    def write_timeout(self, value: float | None) -> None:
+        self._set_timeouts(self.read_timeout, value)
+
+    def _set_timeouts(self, read: float | None, write: float | None) -> None:
+        if self._connection is None:
+            raise StreamClosed(f"the connection to {self._transport.peer} is closed", stream=self)
+        self._connection.set_timeouts(read, write)
+
+    def close(self, abort: bool = False) -> None:
+        """Closes the socket: what was written arrives, then the end; with `abort` the peer sees a reset. Does not wait."""
+        if self._connection is not None:
+            self._connection.close(abort)
+        elif not self._closed:
+            self.part(False)
+
+    def makefile(self, mode: str = "r", buffering: int | None = None, *, encoding: str | None = None, errors: str | None = None,
+                 newline: str | None = None) -> Any:
+        """A file over this stream, as `socket.makefile` has it: its close leaves the stream open. A text file for reading needs input that
+        is there, since no text file knows "not yet"."""
+        self._refuse()
+        halves(mode)
+        return file_over(SharedFile(self), mode, encoding, errors, newline)
+
+    def __reduce__(self) -> Any:
+        raise TypeError(f"cannot pickle a {type(self).__name__}: its socket belongs to this process")
+
+
+class AsyncInputStream(AsyncStream):
+    """One that can only be read."""
+
+    _writes = False
+
+
+class AsyncOutputStream(AsyncStream):
+    """One that can only be written; if its socket drains, it goes on draining."""
+
+    _reads = False
+
+
+class AsyncIOStream(AsyncInputStream, AsyncOutputStream):
+    """One for both: what `tcp_connect(..., stream=True)` gives."""
+
+    _reads = True
+    _writes = True
+
