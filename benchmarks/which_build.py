@@ -40,7 +40,7 @@ def packages() -> list[Path]:
 
 def is_built(package: Path) -> bool:
     """Return whether this package has compiled modules for this Python."""
-    return any(path.name.endswith(tuple(EXTENSION_SUFFIXES)) for path in package.iterdir())
+    return any(path.name.endswith(tuple(EXTENSION_SUFFIXES)) for path in package.rglob("*.so"))
 
 
 def same_sources(one: Path, other: Path) -> bool:

@@ -100,9 +100,19 @@ def pytest_configure(config: pytest.Config) -> None:
     if problems:
         mend = "install the checkout again" if installed else "run `python setup.py build_ext --inplace` again"
         raise pytest.UsageError(f"stale geventstreams; {mend}, or delete the build: " + "; ".join(problems))
+    sys.path.append(str(CHECKOUT))  # for the benchmarks; the installed package comes first
     if not installed:  # programs that tests start have to find the same package
         inherited = os.environ.get("PYTHONPATH")
         os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(CHECKOUT), inherited]))
+
+
+@pytest.fixture(scope="session", autouse=True)
+def elsewhere(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Programs that tests start by `-c` and `-m` find what is in their directory first: it must not be the package's sources."""
+    before = Path.cwd()
+    os.chdir(tmp_path_factory.mktemp("elsewhere"))
+    yield
+    os.chdir(before)
 
 
 def tested_build() -> str:

@@ -144,7 +144,7 @@ def package(folder: Path, source: str = "a = 1", built: bool = False) -> Path:
     place.mkdir(parents=True)
     (place / "__init__.py").write_text(source)
     if built:
-        (place / f"conduit{which_build.EXTENSION_SUFFIXES[0]}").touch()
+        (place / f"waiting{which_build.EXTENSION_SUFFIXES[0]}").touch()
     return folder
 
 

@@ -7,6 +7,7 @@ import itertools
 import os
 import socket as stdlib_socket
 import struct
+import threading
 import time
 import weakref
 
@@ -362,15 +363,27 @@ class TestManyAtOnce:
 
 
 class TestNothingIsLeft:
-    def test_loop_is_not_kept_alive(self, inputs):
+    def test_loop_is_not_kept_alive(self):
         """After a wait `gevent.wait()` returns as if the wait had not been made."""
-        wait_for_input_streams(inputs, timeout=0.001)
-        with WaitSet(inputs) as members:
-            members.wait(0.001)
-            gevent.sleep(0.002)  # libuv closes handles one round later, and gevent's own report of an idle loop stumbles over these
-            started = time.monotonic()
-            gevent.wait(timeout=5)
-            assert time.monotonic() - started < 2
+        took = []
+
+        def wait():
+            inputs = [SocketStream(end) for end in gevent.socket.socketpair()]
+            wait_for_input_streams(inputs, timeout=0.001)
+            with WaitSet(inputs) as members:
+                members.wait(0.001)
+                gevent.sleep(0.002)  # libuv closes handles one round later, and gevent's own report of an idle loop stumbles over these
+                started = time.monotonic()
+                gevent.wait(timeout=5)
+                took.append(time.monotonic() - started)
+            for stream in inputs:
+                stream.abort()
+            gevent.get_hub().destroy(destroy_loop=True)
+
+        thread = threading.Thread(target=wait)  # in a hub of its own: nothing that another test has left keeps that one's loop alive
+        thread.start()
+        thread.join(20)
+        assert took[0] < 2
 
     def test_streams_are_not_kept_alive(self):
         """A remembered list keeps no stream and no descriptor alive, and finds no new stream under an old address."""
