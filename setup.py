@@ -31,14 +31,11 @@ PACKAGE = "geventstreams"
 REASON = "_not_compiled.txt"
 TWINS = "_native"
 
-# gcc takes 33 s of CPU for all hot modules at -O1, 55 s at -O2, 65 s at -O3, and 39 s like this. What is measured, in paired
-# runs of the bench's loops against -O3 everywhere: at -O1 echo, TLS, callbacks, makefile, refills, writing and accepting are
-# within 2 %, and so are instructions; but calls that take 20 to 60 ns out of the buffer are slower (readline, read_line
-# 3 %, read_sequence 3 %, read_byte 5 %, read_char 9 %), and waiting for one of 300 streams 3 %. With these levels every row
-# is within 2 %. Cython's shared utility module saves nothing.
-OPTIMISED = {
-    "_core.binary_file": "-O2", "_core.buffers": "-O2", "_streams.buffered": "-O2", "_streams.lisp": "-O3", "waiting": "-O2",
-}
+# gcc takes 33 s of CPU for all hot modules at -O1, 55 s at -O2, 65 s at -O3. At -O1 paired runs of the bench's loops were
+# slower than at -O3: readline, read_line, read_sequence and waiting by 3 %, read_byte by 5 %, read_char by 9 %. At -O2, with the
+# character reads of `lisp` at -O3, no difference is left that can be told from noise.
+LEVEL = "-O2"
+OPTIMISED = {"_streams.lisp": "-O3"}
 
 DIRECTIVES = {
     "language_level": 3,
@@ -61,7 +58,7 @@ def optimisation(module):
     """The compiler's options for a hot module."""
     if os.name != "posix":
         return []
-    return [OPTIMISED.get(module, "-O1"), "-g0"]
+    return [OPTIMISED.get(module, LEVEL), "-g0"]
 
 
 def why_plain():
@@ -131,7 +128,6 @@ class BuildHotModules(build_ext):
             reason = Path(self.build_lib, PACKAGE, REASON)
             reason.write_text(f"{self._what_was_missing()} when it was built\n", encoding="utf-8")
         self.warn(f"{PACKAGE} is not compiled, the plain Python files run instead: {error}")
-
 
     def _what_was_missing(self):
         command = shlex.split(os.environ.get("CC") or sysconfig.get_config_var("CC") or "cc")[0]
