@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 from servers.base import Server
-from servers.programs import MODULES, PACKAGES
+from servers.programs import PACKAGES
 
 import geventstreams
 
@@ -142,7 +142,7 @@ def test_the_version_is_written_once() -> None:
 def test_ci_installs_the_packages_of_all_programs() -> None:
     """The list that `.ci/run` installs from has the packages of all programs that tests may ask for."""
     text = re.sub(r"#.*", "", (CHECKOUT / ".ci" / "packages.txt").read_text(encoding="utf-8"))
-    needed = {package for packages in [*PACKAGES.values(), *MODULES.values()] for package in packages.split()}
+    needed = {package for packages in PACKAGES.values() for package in packages.split()}
     assert {server.program for server in Server.__subclasses__()} <= set(PACKAGES)
     assert needed
     assert needed <= set(text.split())

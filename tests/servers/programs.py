@@ -10,6 +10,7 @@ import os
 import shlex
 import shutil
 import socket
+import sys
 from pathlib import Path
 
 PACKAGES = {
@@ -35,7 +36,7 @@ PACKAGES = {
 }
 """Debian packages to install for each program."""
 
-MODULES = {"test.test_socket": "libpython3-testsuite"}
+MODULES = {"test.test_socket": f"libpython{sys.version_info[0]}.{sys.version_info[1]}-testsuite"}
 """The same for modules that Debian packages apart from Python."""
 
 _SYSTEM_FOLDERS = ("/usr/local/sbin", "/usr/sbin", "/sbin", "/usr/local/bin", "/usr/bin", "/bin")
