@@ -106,6 +106,16 @@ def pytest_configure(config: pytest.Config) -> None:
         os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(CHECKOUT), inherited]))
 
 
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """What runs for minutes runs only where `-m` names it, whatever other marks it has."""
+    for mark in ("long", "soak"):
+        if mark not in config.option.markexpr:
+            dropped = {item for item in items if item.get_closest_marker(mark)}
+            items[:] = [item for item in items if item not in dropped]
+            config.hook.pytest_deselected(items=list(dropped))
+
+
 @pytest.fixture(scope="session", autouse=True)
 def elsewhere(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """Programs that tests start by `-c` and `-m` find what is in their directory first: it must not be the package's sources."""

@@ -29,11 +29,14 @@ def test_that_leaves_a_socket():
     socket.socket()
 """
 
+SERVICES = {"CI", "BUILD_NUMBER"}
+"""Variables of services that run tests. pytest shortens no line where one of them is set."""
+
 
 def pytest_output(folder: Path, program: str, *options: str) -> list[str]:
     """The lines that pytest prints for a file of tests, with the settings of this project's."""
     (folder / "test_it.py").write_text(program)
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST_")}
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST_") and name not in SERVICES}
     environment["PYTHONPATH"] = os.pathsep.join(filter(None, [str(TESTS), os.environ.get("PYTHONPATH")]))
     words = ["-p", "conftest", "-p", "no:cacheprovider", "-W", "error", "-o", "timeout=60", "--rootdir", folder, *options]
     done = subprocess.run(
@@ -50,7 +53,8 @@ def pytest_output(folder: Path, program: str, *options: str) -> list[str]:
     return done.stdout.splitlines()
 
 
-@pytest.mark.parametrize("options", [[], pytest.param(["-n", "1"], marks=pytest.mark.slow)], ids=["one process", "pytest-xdist"])
+@pytest.mark.slow
+@pytest.mark.parametrize("options", [[], ["-n", "1"]], ids=["one process", "pytest-xdist"])
 def test_a_failing_run_ends_with_the_reasons(tmp_path: Path, options: list[str]) -> None:
     """What failed tests left open is not told: the last lines are what failed and why, and tests that pass stay passed."""
     *_, first, second, last = pytest_output(tmp_path, FAILING, "-ra", *options)

@@ -462,6 +462,7 @@ compiled_only = pytest.mark.skipif(not geventstreams.compiled, reason="the plain
 
 
 @compiled_only
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # of a handler that strikes within a destructor
 @pytest.mark.parametrize("size", [pytest.param(1, marks=pytest.mark.slow), 100, 30_000])
 def test_signal_handlers_that_raise_cost_no_input(tls: TLSKit, side: str, size: int) -> None:
     """Compiled: a handler that raises at any moment of a read, within OpenSSL too, costs no octet and doubles none."""

@@ -59,7 +59,9 @@ class ProgramMissing(MachineLacks):
 
 
 def find_program(program: str) -> str:
-    """Return the path of `program`, a key of `PACKAGES`; raise `ProgramMissing` if it is not there."""
+    """Return the path of `program`, a key of `PACKAGES` or a path; raise `ProgramMissing` if it is not there."""
+    if os.path.isabs(program):  # this very Python, for the servers that are written in it
+        return program
     packages = PACKAGES[program]
     # PostgreSQL keeps a folder for each version, none of them on the path; the newest comes first.
     versions = sorted(Path("/usr/lib/postgresql").glob("*/bin"), key=lambda folder: -float(folder.parent.name))
