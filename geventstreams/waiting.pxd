@@ -1,54 +1,54 @@
 import cython
 
 cimport geventstreams._native.syscalls as _system
-from geventstreams._streams.engine cimport Conduit
-from geventstreams._core.fork cimport Process
+from geventstreams._streams.engine cimport StreamEngine
+from geventstreams._core.fork cimport ForkGeneration
 from geventstreams._core.transport cimport HubHold
 
-cdef Process PROCESS
+cdef ForkGeneration FORK
 cdef double NEVER
 cdef double ROUND
 cdef Py_ssize_t ONE_POLL
 
 
-cdef class Bell:
-    cdef object _board
+cdef class ReadinessCallback:
+    cdef object _ready_set
     cdef readonly object stream
-    cdef public bint rung
+    cdef public bint signalled
 
 
-cdef class Board:
+cdef class ReadySet:
     cdef object __weakref__
     cdef readonly object hub
     cdef readonly long process
     cdef readonly HubHold hold
-    cdef public list noted
+    cdef public list signals
     cdef list _waiters
     cdef Py_ssize_t _active
-    cdef bint _hangs_on
+    cdef bint _stays_armed
 
-    cpdef list bells(self)
+    cpdef list readiness_callbacks(self)
     cpdef void begin(self) except *
     cpdef void end(self) except *
-    cpdef void take_down(self) except *
-    @cython.locals(bell=Bell)
+    cpdef void remove_callbacks(self) except *
+    @cython.locals(callback=ReadinessCallback)
     cpdef list quiet(self)
-    cpdef Bell hang(self, stream)
-    cpdef void note(self, Bell bell) except *
-    @cython.locals(bell=Bell, asked=Py_ssize_t)
+    cpdef ReadinessCallback add_callback(self, stream)
+    cpdef void signal(self, ReadinessCallback callback) except *
+    @cython.locals(callback=ReadinessCallback, asked=Py_ssize_t)
     cpdef list ask(self)
-    cpdef bint wait_for_bell(self, double limit) except? False
+    cpdef bint wait_for_signal(self, double limit) except? False
     cpdef void wake(self) except *
 
 
-cdef class Roster(Board):
+cdef class RememberedList(ReadySet):
     cdef public bint remembered
-    cdef list _bells
+    cdef list _readiness_callbacks
 
     cpdef bint is_in_use(self)
-    @cython.locals(index=Py_ssize_t, bell=Bell)
+    @cython.locals(index=Py_ssize_t, callback=ReadinessCallback)
     cpdef bint lists(self, list streams) except? False
 
 
-@cython.locals(conduit=Conduit, of_conduits=bint)
+@cython.locals(conduit=StreamEngine, of_conduits=bint)
 cdef void _begin(list streams) except *

@@ -1,8 +1,8 @@
 """Waiting for the first of many streams to have input, and for anything else that such input may change.
 
-Rules for the next editor: a stream tells a `Bell` when its input may have become readable; a `Board` keeps the bells that rang and asks
-only their streams, so a wait costs what is ready, not what is watched. Bells know their board weakly and boards that outlive a call know
-their streams weakly, so nothing here keeps a stream alive. No input is ever taken here.
+Rules for the next editor: a stream calls a `ReadinessCallback` when its input may have become readable; a `ReadySet` keeps those that were
+called and asks only their streams, so a wait costs what is ready, not what is watched. A callback refers to its ready set weakly, and sets
+that outlive a call refer to their streams weakly, so nothing here keeps a stream alive. No input is ever taken here.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ import geventstreams._native.syscalls as _system
 from geventstreams._constants import NEVER
 from geventstreams._core import arguments
 from geventstreams._core.fairness import let_ready_run
-from geventstreams._core.fork import PROCESS, inherited
+from geventstreams._core.fork import FORK, inherited
 from geventstreams._core.transport import Wakeup, hold_of
-from geventstreams._core.wait_reason import under_the_name
-from geventstreams._streams.engine import Conduit
+from geventstreams._core.wait_reason import run_in_named_frame
+from geventstreams._streams.engine import StreamEngine
 from geventstreams.errors import StreamClosed, StreamError
 
 ROUND = 0.05
@@ -35,113 +35,113 @@ REMEMBERED = 8
 """Lists of streams that a hub remembers from one wait to the next."""
 
 
-class Bell:
-    """What a stream rings when its input may have become readable."""
+class ReadinessCallback:
+    """What a stream calls when its input may have become readable."""
 
-    def __init__(self, board: Board, stream: Any) -> None:
-        self._board = weakref.ref(board)
+    def __init__(self, ready_set: ReadySet, stream: Any) -> None:
+        self._ready_set = weakref.ref(ready_set)
         self.stream = weakref.ref(stream)
-        self.rung = True
+        self.signalled = True
 
     def __call__(self) -> None:
-        if not self.rung:
-            self.rung = True
-            board = self._board()
-            if board is not None:
-                board.note(self)
+        if not self.signalled:
+            self.signalled = True
+            ready_set = self._ready_set()
+            if ready_set is not None:
+                ready_set.signal(self)
 
     def is_awaited(self) -> bool:
         """Whether a greenlet waits for it now."""
-        board = self._board()
-        return board is not None and board.has_waiters()
+        ready_set = self._ready_set()
+        return ready_set is not None and ready_set.has_waiters()
 
 
-class Board:
-    """The bells of some streams, and which of them rang since their stream was last asked."""
+class ReadySet:
+    """The readiness callbacks of some streams, and which of them were signalled since their stream was last asked."""
 
     def __init__(self, hub: Hub) -> None:
         self.hub = hub
-        self.process = PROCESS.number
+        self.process = FORK.generation
         self.hold = hold_of(hub)
-        self.noted: list[Bell] = []
+        self.signals: list[ReadinessCallback] = []
         self._waiters: list[Wakeup] = []
         self._active = 0
-        self._hangs_on = self.hold.stays_armed
+        self._stays_armed = self.hold.stays_armed
 
-    def bells(self) -> list[Bell]:
-        """All of its bells."""
+    def readiness_callbacks(self) -> list[ReadinessCallback]:
+        """Return all of its callbacks."""
         return []
 
-    def hang(self, stream: Any) -> Bell:
-        """A new bell on a stream; it counts as rung until the stream was asked."""
-        bell = Bell(self, stream)
-        if self._hangs_on or self._active:
-            stream.watch_input(bell)
-        self.note(bell)
-        return bell
+    def add_callback(self, stream: Any) -> ReadinessCallback:
+        """Return a new callback of a stream; it counts as signalled until the stream was asked."""
+        callback = ReadinessCallback(self, stream)
+        if self._stays_armed or self._active:
+            stream.watch_input(callback)
+        self.signal(callback)
+        return callback
 
     def begin(self) -> None:
-        """Somebody will wait here. Where a loop cannot leave watchers armed without running for them, bells hang only until `end`."""
+        """Begin a wait. Where a loop cannot leave watchers armed without running for them, callbacks are set only until `end`."""
         self._active += 1
-        if self._active == 1 and not self._hangs_on:
-            for bell in self.bells():
-                stream = bell.stream()
+        if self._active == 1 and not self._stays_armed:
+            for callback in self.readiness_callbacks():
+                stream = callback.stream()
                 if stream is not None:
-                    stream.watch_input(bell)
+                    stream.watch_input(callback)
 
     def end(self) -> None:
-        """The reverse of `begin`; a bell that does not hang counts as rung."""
+        """End a wait; a callback that is not set any more counts as signalled."""
         self._active -= 1
-        if not self._active and not self._hangs_on:
-            self.take_down()
-            for bell in self.bells():
-                if not bell.rung:
-                    bell.rung = True
-                    self.noted.append(bell)
+        if not self._active and not self._stays_armed:
+            self.remove_callbacks()
+            for callback in self.readiness_callbacks():
+                if not callback.signalled:
+                    callback.signalled = True
+                    self.signals.append(callback)
 
-    def take_down(self) -> None:
-        """Takes the bells off the streams."""
-        for bell in self.bells():
-            stream = bell.stream()
+    def remove_callbacks(self) -> None:
+        """Take the callbacks off the streams."""
+        for callback in self.readiness_callbacks():
+            stream = callback.stream()
             if stream is not None:
-                stream.unwatch_input(bell)
+                stream.unwatch_input(callback)
 
     def quiet(self) -> list[Any]:
-        """The streams whose bells did not ring."""
-        return [bell.stream() for bell in self.bells() if not bell.rung]
+        """Return the streams whose callbacks were not signalled."""
+        return [callback.stream() for callback in self.readiness_callbacks() if not callback.signalled]
 
-    def note(self, bell: Bell) -> None:
-        """A bell rang: its stream is worth asking, and whoever waits here may do so."""
-        self.noted.append(bell)
+    def signal(self, callback: ReadinessCallback) -> None:
+        """Note that a callback was called, and wake the greenlets that wait here: its stream is worth asking."""
+        self.signals.append(callback)
         for waiter in self._waiters:
             waiter.fire()
 
     def ask(self) -> list[Any]:
-        """The streams among those that rang whose read would not wait. The others' inputs are armed, to ring again."""
+        """Return the streams among those signalled whose read would not wait. The inputs of the others are armed again."""
         ready: list[Any] = []
-        still: list[Bell] = []
-        noted, self.noted = self.noted, []
+        still: list[ReadinessCallback] = []
+        signals, self.signals = self.signals, []
         asked = 0
         try:
-            for bell in noted:
-                stream = bell.stream()
+            for callback in signals:
+                stream = callback.stream()
                 if stream is not None and stream.readable_now():
                     ready.append(stream)
-                    still.append(bell)
+                    still.append(callback)
                 elif stream is not None:
                     stream.arm_input()
-                    bell.rung = False
+                    callback.signalled = False
                     # It may have become readable between the question and the arming: then the event comes.
                 asked += 1
         finally:
-            if asked < len(noted):
-                still.extend(noted[asked:])  # a stream that refused to be asked is asked again the next time
-            still.extend(self.noted)
-            self.noted = still
+            if asked < len(signals):
+                still.extend(signals[asked:])  # a stream that refused to be asked is asked again the next time
+            still.extend(self.signals)
+            self.signals = still
         return ready
 
-    def wait_for_bell(self, limit: float) -> bool:
-        """Waits until a bell rings, at most `limit` seconds: whether one did."""
+    def wait_for_signal(self, limit: float) -> bool:
+        """Wait until a callback is called, at most `limit` seconds. Return whether one was."""
         waiter = Wakeup(self.hub)
         self._waiters.append(waiter)
         try:
@@ -159,64 +159,64 @@ class Board:
             waiter.fire()
 
 
-class Roster(Board):
-    """The board of a list of streams that is waited for again and again. It knows the streams weakly."""
+class RememberedList(ReadySet):
+    """The ready_set of a list of streams that is waited for again and again. It knows the streams weakly."""
 
     def __init__(self, hub: Hub, streams: list[Any]) -> None:
-        Board.__init__(self, hub)
+        ReadySet.__init__(self, hub)
         self.remembered = True
-        self._bells = [self.hang(stream) for stream in streams]
+        self._readiness_callbacks = [self.add_callback(stream) for stream in streams]
 
     def is_in_use(self) -> bool:
-        """Whether somebody waits with it: then its bells have to stay where they are."""
+        """Whether somebody waits with it: then its readiness_callbacks have to stay where they are."""
         return self._active > 0
 
     def end(self) -> None:
-        Board.end(self)
-        if self._hangs_on and not self.remembered:
-            self.take_down()
+        ReadySet.end(self)
+        if self._stays_armed and not self.remembered:
+            self.remove_callbacks()
 
-    def bells(self) -> list[Bell]:
-        return self._bells
+    def readiness_callbacks(self) -> list[ReadinessCallback]:
+        return self._readiness_callbacks
 
     def lists(self, streams: list[Any]) -> bool:
         """Whether these are its streams, in this order."""
-        if len(streams) != len(self._bells) or self.process != PROCESS.number:
+        if len(streams) != len(self._readiness_callbacks) or self.process != FORK.generation:
             return False
         for index in range(len(streams)):
-            bell: Bell = self._bells[index]
-            if not _system.refers(bell.stream, streams[index]):
+            callback: ReadinessCallback = self._readiness_callbacks[index]
+            if not _system.refers(callback.stream, streams[index]):
                 return False
         return True
 
 
-_rosters: weakref.WeakKeyDictionary[Hub, list[Roster]] = weakref.WeakKeyDictionary()
+_rosters: weakref.WeakKeyDictionary[Hub, list[RememberedList]] = weakref.WeakKeyDictionary()
 
 
-def _roster_of(given: list[Any]) -> Roster:
-    """The remembered roster of these streams, or a new one, which is then remembered in place of an older one that nobody waits with.
+def _remembered_list_of(given: list[Any]) -> RememberedList:
+    """The remembered remembered of these streams, or a new one, which is then remembered in place of an older one that nobody waits with.
 
-    Whatever is closed or cannot be waited for is refused before a bell is hung or an octet sent.
+    Whatever is closed or cannot be waited for is refused before a callback is hung or an octet sent.
     """
     hub = get_hub()
     rosters = _rosters.setdefault(hub, [])
-    for roster in rosters:
-        if roster.lists(given):
-            return roster
+    for remembered in rosters:
+        if remembered.lists(given):
+            return remembered
     streams = list({id(stream): stream for stream in given}.values())
     _refuse_strangers(streams)
     _refuse_foreign(streams)
     _refuse_closed(streams)
-    roster = Roster(hub, streams)
+    remembered = RememberedList(hub, streams)
     unused = [other for other in rosters if not other.is_in_use()] if len(rosters) >= REMEMBERED else []
     if unused:
         rosters.remove(unused[0])
-        unused[0].take_down()
+        unused[0].remove_callbacks()
     if len(rosters) < REMEMBERED:
-        rosters.append(roster)
+        rosters.append(remembered)
     else:
-        roster.remembered = False
-    return roster
+        remembered.remembered = False
+    return remembered
 
 
 def wait_for_input_streams(streams: Iterable[Any], wait_function: Callable[[], Any] | None = None, wait_reason: str | None = None,
@@ -232,7 +232,7 @@ def wait_for_input_streams(streams: Iterable[Any], wait_function: Callable[[], A
     limit = _limit(timeout)
     wanted = streams if type(streams) is list else list(streams)
     if wait_reason is not None:
-        return list(under_the_name(wait_reason, _wait_for, wanted, wait_function, limit))
+        return list(run_in_named_frame(wait_reason, _wait_for, wanted, wait_function, limit))
     return _wait_for(wanted, wait_function, limit)
 
 
@@ -278,9 +278,9 @@ def _begin(streams: list[Any]) -> None:
     for stream in streams:
         if type(stream) is not kind:  # thousands are of one class, nearly always: it is looked at once
             kind = type(stream)
-            of_conduits = issubclass(kind, Conduit)
+            of_conduits = issubclass(kind, StreamEngine)
         if of_conduits:
-            conduit: Conduit = stream
+            conduit: StreamEngine = stream
             if conduit.at_rest():
                 continue
         restless.append(stream)
@@ -293,39 +293,39 @@ def _wait_for(streams: list[Any], wait_function: Callable[[], Any] | None, limit
     until = _system.monotonic() + limit if limit not in (0.0, NEVER) else limit
     if not streams:
         return _wait_for_nothing(wait_function, until)
-    roster = _roster_of(streams)
+    remembered = _remembered_list_of(streams)
     _begin(streams)
-    roster.begin()
+    remembered.begin()
     try:
-        ready = roster.ask()
+        ready = remembered.ask()
         if ready or not limit:
-            ready += _ready_in_the_system(roster.quiet())
+            ready += _ready_in_the_system(remembered.quiet())
         while not ready:
-            if (wait_function is not None and wait_function()) or not _wait_a_round(roster, wait_function is not None, until):
-                ready = roster.ask()
+            if (wait_function is not None and wait_function()) or not _wait_a_round(remembered, wait_function is not None, until):
+                ready = remembered.ask()
                 break
-            ready = roster.ask()
+            ready = remembered.ask()
             if len(ready) >= ONE_POLL:
-                ready += _ready_in_the_system(roster.quiet())
+                ready += _ready_in_the_system(remembered.quiet())
     finally:
-        roster.end()
+        remembered.end()
     return _in_order(ready, streams)
 
 
-def _wait_a_round(board: Board, often: bool, until: float) -> bool:
-    """Waits for a bell, at most until then, and if it must be often, at most for a ROUND: False where the time is up."""
+def _wait_a_round(ready_set: ReadySet, often: bool, until: float) -> bool:
+    """Waits for a callback, at most until then, and if it must be often, at most for a ROUND: False where the time is up."""
     left = until - _system.monotonic() if until not in (0.0, NEVER) else until
     if left <= 0:
         return False
-    board.wait_for_bell(min(left, ROUND) if often else left)
+    ready_set.wait_for_signal(min(left, ROUND) if often else left)
     return True
 
 
 def _wait_for_nothing(wait_function: Callable[[], Any] | None, until: float) -> list[Any]:
-    board = Board(get_hub())
+    ready_set = ReadySet(get_hub())
     if wait_function is None and until == NEVER:
         return []
-    while not (wait_function is not None and wait_function()) and _wait_a_round(board, wait_function is not None, until):
+    while not (wait_function is not None and wait_function()) and _wait_a_round(ready_set, wait_function is not None, until):
         pass
     return []
 
@@ -350,12 +350,12 @@ def _in_order(ready: list[Any], streams: list[Any]) -> list[Any]:
     return ordered
 
 
-class WaitSet(Board):
+class WaitSet(ReadySet):
     """Streams that are waited for together, again and again. Iterable, with `len()` and `in`; a context manager that closes itself."""
 
     def __init__(self, streams: Iterable[Any] = ()) -> None:
-        Board.__init__(self, get_hub())
-        self._members: dict[Any, Bell] = {}
+        ReadySet.__init__(self, get_hub())
+        self._members: dict[Any, ReadinessCallback] = {}
         self._closed = False
         members = list(streams)
         _refuse_strangers(members)
@@ -364,7 +364,7 @@ class WaitSet(Board):
         for stream in members:
             self.add(stream)
 
-    def bells(self) -> list[Bell]:
+    def readiness_callbacks(self) -> list[ReadinessCallback]:
         return list(self._members.values())
 
     def add(self, stream: Any) -> None:
@@ -374,16 +374,16 @@ class WaitSet(Board):
         _refuse_foreign([stream])
         _refuse_closed([stream])
         if stream not in self._members:
-            self._members[stream] = self.hang(stream)
+            self._members[stream] = self.add_callback(stream)
 
     def discard(self, stream: Any) -> None:
         """Lets a stream go, also while a greenlet waits; one that is not in is no error."""
         if not self.hold.may_use_loop():
             raise self._of_another_thread()
-        bell = self._members.pop(stream, None)
-        if bell is not None:
-            stream.unwatch_input(bell)
-            self.noted = [other for other in self.noted if other is not bell]
+        callback = self._members.pop(stream, None)
+        if callback is not None:
+            stream.unwatch_input(callback)
+            self.signals = [other for other in self.signals if other is not callback]
 
     def wait(self, timeout: float | None = None) -> list[Any]:
         """The members that are ready, waiting until one is; `[]` when `timeout` seconds have passed, 0 does not wait.
@@ -406,7 +406,7 @@ class WaitSet(Board):
         return ready
 
     def _wait(self, until: float) -> list[Any]:
-        if self.noted and self.ask():
+        if self.signals and self.ask():
             let_ready_run(self.hub)  # the loop looks at the others too, however long some stay ready
         while not (ready := self.ask()):
             if self._closed or not _wait_a_round(self, False, until):
@@ -416,7 +416,7 @@ class WaitSet(Board):
     def _refuse(self) -> None:
         if self._closed:
             raise StreamClosed("this WaitSet is closed")
-        if self.process != PROCESS.number:
+        if self.process != FORK.generation:
             raise inherited("WaitSet")
         if not self.hold.is_here():
             raise self._of_another_thread()
@@ -451,15 +451,15 @@ class WaitSet(Board):
         self.close()
 
     def __del__(self) -> None:
-        for stream, bell in getattr(self, "_members", {}).items():
-            stream.unwatch_input(bell)
+        for stream, callback in getattr(self, "_members", {}).items():
+            stream.unwatch_input(callback)
 
 
 class _Notice:
     """The streams whose input is noticed by the conditions that greenlets of one hub wait for."""
 
     def __init__(self) -> None:
-        self.process = PROCESS.number
+        self.process = FORK.generation
         self.streams: list[Any] = []
         self.waiters: list[Wakeup] = []
 
@@ -496,7 +496,7 @@ _notices: weakref.WeakKeyDictionary[Hub, _Notice] = weakref.WeakKeyDictionary()
 def _notice_of(hub: Hub) -> _Notice:
     """The one notice of a hub in this process: what greenlets of a forked child's parent noticed is nothing to the child's own."""
     notice = _notices.get(hub)
-    if notice is None or notice.process != PROCESS.number:
+    if notice is None or notice.process != FORK.generation:
         notice = _notices[hub] = _Notice()
     return notice
 
@@ -534,7 +534,7 @@ def process_wait(wait_reason: str, function: Callable[..., Any], *args: Any, tim
         raise TypeError(f"function must be callable, not {type(function).__name__} {function!r}")
     if function(*args):
         return True
-    return bool(limit) and under_the_name(wait_reason, _process_wait, function, args, _system.monotonic() + limit)
+    return bool(limit) and run_in_named_frame(wait_reason, _process_wait, function, args, _system.monotonic() + limit)
 
 
 def _process_wait(function: Callable[..., Any], args: tuple[Any, ...], until: float) -> bool:

@@ -1,4 +1,4 @@
-"""Connected streams for the tests of the core, over TCP, Unix sockets and memory, and what those tests share.
+"""OwnedFd streams for the tests of the core, over TCP, Unix sockets and memory, and what those tests share.
 
 Rule for the next editor: whatever is made here is closed after the test, so a test may leave it in any state.
 """

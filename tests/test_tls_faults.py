@@ -24,7 +24,7 @@ from vocabulary import many
 
 import geventstreams
 from geventstreams import LineTooLong, SocketStream, StreamClosed, StreamError, TLSError
-from geventstreams._core.fairness import go_round
+from geventstreams._core.fairness import yield_to_hub
 from geventstreams.testing.claims import settle, started
 
 SEED = 20_40
@@ -116,7 +116,7 @@ def test_interrupted_writes_lose_nothing(tls: TLSKit, side: str, seed: int) -> N
         flushes = random.random() < 0.3
         writer = started(stream.flush) if flushes else started(stream.write, message)
         for _ in range(random.choice((0, 0, 1, 5, 20))):
-            go_round(hub)
+            yield_to_hub(hub)
         writer.kill(random.choice(ENDINGS)())
         ended = not isinstance(writer.value, BaseException)  # it may do so while its end is on its way
         interrupted += not ended

@@ -26,7 +26,7 @@ from geventstreams import (
     makefile,
 )
 from geventstreams._constants import WOULD_WAIT
-from geventstreams._streams.tls_upgrade import SecurableStream
+from geventstreams._streams.tls_upgrade import UpgradableStream
 from geventstreams.relay import relay
 from geventstreams.server.server import SocketStreamServer
 from geventstreams.testing import StallingTransport, memory_pair
@@ -316,7 +316,7 @@ def stalled(secured: Callable[[Any, Any], None] | None = None) -> tuple[Any, Any
     """A stream all of whose output is with a transport that has no room for more now; its peer; and the transport."""
     near, far = memory_pair()
     transport = Reluctant(near)
-    stream, peer = SecurableStream(transport, write_timeout=T), SecurableStream(far)
+    stream, peer = UpgradableStream(transport, write_timeout=T), UpgradableStream(far)
     if secured is not None:
         secured(stream, peer)
     stream.sendall(b"all of it")

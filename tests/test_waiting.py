@@ -358,8 +358,8 @@ class TestManyAtOnce:
         del waiting, greenlet  # a killed one holds the frames that it was in
         gc.collect()
         ours = {stream for stream, _ in pairs}
-        bells = [bell for bell in gc.get_objects() if type(bell).__name__ == "Bell" and bell.stream() in ours]
-        assert 0 < len(bells) <= 8 * 3
+        readiness_callbacks = [bell for bell in gc.get_objects() if type(bell).__name__ == "ReadinessCallback" and bell.stream() in ours]
+        assert 0 < len(readiness_callbacks) <= 8 * 3
 
 
 class TestNothingIsLeft:

@@ -8,11 +8,11 @@ cdef Py_ssize_t _LARGE
 cdef Py_ssize_t _KEPT
 cdef Py_ssize_t _MANY
 cdef Py_ssize_t CALLS
-cdef long NO_PASS
+cdef long NO_PERMIT
 cdef list _pool
 
 
-cdef class OctetQueue:
+cdef class ByteQueue:
     cdef public bytearray store
     cdef public object view
     cdef public Py_ssize_t start
@@ -31,7 +31,7 @@ cdef class OctetQueue:
     cpdef int append(self, object data, Py_ssize_t start, Py_ssize_t count) except -1
 
 
-cdef class InputBuffer(OctetQueue):
+cdef class InputBuffer(ByteQueue):
     cdef public Py_ssize_t searched
     cdef public long long taken
     cdef public list counts
@@ -57,7 +57,7 @@ cdef class InputBuffer(OctetQueue):
     cpdef void clear(self) except *
 
 
-cdef class OutputBuffer(OctetQueue):
+cdef class OutputBuffer(ByteQueue):
     cdef public long long sent
     cdef public long long boundary
     cdef public long long first_end

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import geventstreams._native.memory as _bytes
 from geventstreams._constants import BLOCK, CALLS, SMALL
-from geventstreams._core.fork import NO_PASS
+from geventstreams._core.fork import NO_PERMIT
 
 _LARGE = 16 * BLOCK
 _KEPT = 64
@@ -20,7 +20,7 @@ _pool: list[memoryview | None] = [None] * _KEPT
 """Blocks that nobody uses, on top of entries for blocks not made yet: a short list would be reallocated by every pop and append."""
 
 
-class OctetQueue:
+class ByteQueue:
     """A contiguous queue of octets in memory that is leased, owned, or absent. `store[start:end]` is what it holds."""
 
     def __init__(self) -> None:
@@ -30,7 +30,7 @@ class OctetQueue:
         self.end = 0
         self.capacity = 0
         self.leased = False
-        self.permit = NO_PASS
+        self.permit = NO_PERMIT
         self.calls = CALLS
 
     def __len__(self) -> int:
@@ -113,11 +113,11 @@ class OctetQueue:
             self.end += count
 
 
-class InputBuffer(OctetQueue):
+class InputBuffer(ByteQueue):
     """What arrived and was not yet taken. `taken` counts what was; `counts` is where a transport notes what it received."""
 
     def __init__(self) -> None:
-        OctetQueue.__init__(self)
+        ByteQueue.__init__(self)
         self.searched = 0
         self.taken = 0
         self.counts: list[int] = []
@@ -167,7 +167,7 @@ class InputBuffer(OctetQueue):
         """One more call was served."""
         self.calls = calls = self.calls - 1
         if calls <= 0:
-            self.permit = NO_PASS
+            self.permit = NO_PERMIT
 
     def _advance(self, count: int) -> None:
         self.start += count
@@ -175,7 +175,7 @@ class InputBuffer(OctetQueue):
         self.searched = 0
         self.calls = calls = self.calls - 1
         if calls <= 0:
-            self.permit = NO_PASS
+            self.permit = NO_PERMIT
         if self.start == self.end and not self.counts:
             self._release()
 
@@ -275,11 +275,11 @@ class InputBuffer(OctetQueue):
         self._advance(self.end - self.start)
 
 
-class OutputBuffer(OctetQueue):
+class OutputBuffer(ByteQueue):
     """What was accepted and not yet sent, and where its messages end. Positions count octets from the first one ever accepted."""
 
     def __init__(self) -> None:
-        OctetQueue.__init__(self)
+        ByteQueue.__init__(self)
         self.sent = 0
         self.boundary = 0
         self.first_end = 0
@@ -293,7 +293,7 @@ class OutputBuffer(OctetQueue):
         """Accepts `data[start:start+count]` as one message; one of no octets leaves no trace."""
         self.calls = calls = self.calls - 1
         if calls <= 0:
-            self.permit = NO_PASS
+            self.permit = NO_PERMIT
         if count and self.start == self.end:
             self.boundary = self.sent
             self.append(data, start, count)

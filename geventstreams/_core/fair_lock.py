@@ -2,7 +2,7 @@
 
 Rule for the next editor: greenlets of several threads may queue in one turn, that of a file of `makefile`. So what looks at `holder` and
 the queue and then changes them is one step: `_seize`, `_withdraw`, `give`, `refuse`. Compiled, no other thread runs within a step, because
-nothing in it runs Python code; plain, a `SharedTurn` takes care of that. A ticket is fired in its own hub's thread, and so never before
+nothing in it runs Python code; plain, a `SharedFairLock` takes care of that. A waiter is fired in its own hub's thread, and so never before
 its greenlet waits there.
 """
 
@@ -21,7 +21,7 @@ from geventstreams._core.transport import Wakeup
 _RLock = _system.original(_thread, "RLock")
 
 
-class Turn:
+class FairLock:
     """A lock whose waiters queue. It is held from `take` to `give`; `refuse` sends all who wait away."""
 
     def __init__(self) -> None:
@@ -29,46 +29,46 @@ class Turn:
         self._queue: deque[Wakeup] | None = None
         self._progress = 0.0
 
-    def take(self, hub: Hub, limit: float) -> bool:
+    def acquire(self, hub: Hub, limit: float) -> bool:
         """Waits for the turn: False when it was refused, or when the holders made no progress for `limit` seconds."""
         if self._seize(None):
             return True
-        ticket = Wakeup(hub)
+        waiter = Wakeup(hub)
         try:
-            if self._seize(ticket):
+            if self._seize(waiter):
                 return True
-            self._wait(ticket, limit)
+            self._wait(waiter, limit)
         except BaseException:
-            if self._withdraw(ticket):
-                self.give()
+            if self._withdraw(waiter):
+                self.release()
             raise
         finally:
-            ticket.close()
-        return self._withdraw(ticket)
+            waiter.close()
+        return self._withdraw(waiter)
 
-    def _seize(self, ticket: Wakeup | None) -> bool:
-        """Take the turn if nobody holds it, else put the ticket into the queue: whether it was taken."""
+    def _seize(self, waiter: Wakeup | None) -> bool:
+        """Take the turn if nobody holds it, else put the waiter into the queue: whether it was taken."""
         if self.holder is None:
-            self.holder = self if ticket is None else ticket
+            self.holder = self if waiter is None else waiter
             return True
-        if ticket is not None:
+        if waiter is not None:
             if self._queue is None:
                 self._queue = deque()
-            self._queue.append(ticket)
+            self._queue.append(waiter)
         return False
 
-    def _withdraw(self, ticket: Wakeup) -> bool:
-        """End the waiting of a ticket: whether it has the turn."""
-        if self.holder is ticket:
+    def _withdraw(self, waiter: Wakeup) -> bool:
+        """End the waiting of a waiter: whether it has the turn."""
+        if self.holder is waiter:
             return True
-        if self._queue and ticket in self._queue:
-            self._queue.remove(ticket)
+        if self._queue and waiter in self._queue:
+            self._queue.remove(waiter)
         return False
 
-    def _wait(self, ticket: Wakeup, limit: float) -> None:
+    def _wait(self, waiter: Wakeup, limit: float) -> None:
         since = _system.monotonic()
         left = limit
-        while not ticket.wait(left) and limit != NEVER:
+        while not waiter.wait(left) and limit != NEVER:
             left = max(since, self._progress) + limit - _system.monotonic()
             if left <= 0:
                 return
@@ -78,46 +78,46 @@ class Turn:
         if self._queue:
             self._progress = _system.monotonic()
 
-    def give(self) -> None:
+    def release(self) -> None:
         """Ends the holder's turn: the next in the queue has it from now on, even before it runs."""
         if self._queue:
-            ticket = self._queue.popleft()
-            self.holder = ticket
-            ticket.fire()
+            waiter = self._queue.popleft()
+            self.holder = waiter
+            waiter.fire()
         else:
             self.holder = None
 
-    def refuse(self) -> None:
+    def cancel_waiters(self) -> None:
         """Empties the queue; those who waited find that the turn is not theirs."""
         queue, self._queue = self._queue, None
-        for ticket in queue or ():
-            ticket.fire()
+        for waiter in queue or ():
+            waiter.fire()
 
 
-def turn_between(threads: bool) -> Turn:
+def fair_lock_between(threads: bool) -> FairLock:
     """A turn for the greenlets of one thread, or of several `threads`."""
-    return SharedTurn() if threads and not _system.compiled() else Turn()
+    return SharedFairLock() if threads and not _system.compiled() else FairLock()
 
 
-class SharedTurn(Turn):
+class SharedFairLock(FairLock):
     """A turn for the greenlets of several threads, where these may interrupt each other between any two bytecodes."""
 
     def __init__(self) -> None:
-        Turn.__init__(self)
+        FairLock.__init__(self)
         self._step: Any = _RLock()  # not a plain lock: a signal handler may write to the same file within a step
 
-    def _seize(self, ticket: Wakeup | None) -> bool:
+    def _seize(self, waiter: Wakeup | None) -> bool:
         with self._step:
-            return Turn._seize(self, ticket)
+            return FairLock._seize(self, waiter)
 
-    def _withdraw(self, ticket: Wakeup) -> bool:
+    def _withdraw(self, waiter: Wakeup) -> bool:
         with self._step:
-            return Turn._withdraw(self, ticket)
+            return FairLock._withdraw(self, waiter)
 
-    def give(self) -> None:
+    def release(self) -> None:
         with self._step:
-            Turn.give(self)
+            FairLock.release(self)
 
-    def refuse(self) -> None:
+    def cancel_waiters(self) -> None:
         with self._step:
-            Turn.refuse(self)
+            FairLock.cancel_waiters(self)

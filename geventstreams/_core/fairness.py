@@ -10,11 +10,11 @@ import gevent
 from gevent.hub import Hub
 
 from geventstreams._constants import NEVER
-from geventstreams._core.fork import PROCESS, inherited
+from geventstreams._core.fork import FORK, inherited
 from geventstreams._core.transport import Wakeup
 
 
-def go_round(hub: Hub) -> None:
+def yield_to_hub(hub: Hub) -> None:
     """Waits until the loop has gone round once. Where the hub was destroyed or has died there is nobody to wait for."""
     if hub.loop is None or hub.dead:
         return
@@ -30,11 +30,11 @@ def go_round(hub: Hub) -> None:
 
 def let_ready_run(hub: Hub) -> None:
     """Wait until the greenlets that are ready now have run. StreamError where the hub has died, and in a forked child."""
-    process = PROCESS.number
+    process = FORK.generation
     if hub.dead:
         Wakeup(hub).refuse()
     gevent.sleep(0)
-    if process != PROCESS.number:
+    if process != FORK.generation:
         raise inherited("stream")
 
 

@@ -1,2 +1,2 @@
-cdef class Process:
-    cdef public long number
+cdef class ForkGeneration:
+    cdef public long generation

@@ -7,19 +7,19 @@ import os
 from geventstreams.errors import StreamError
 
 
-class Process:
+class ForkGeneration:
     """This process: its number changes when it is a forked child, and so every stream of the parent loses its passes."""
 
     def __init__(self) -> None:
-        self.number = 1
+        self.generation = 1
 
     def forked(self) -> None:
         """Called in a forked child."""
-        self.number += 1
+        self.generation += 1
 
 
-PROCESS = Process()
-os.register_at_fork(after_in_child=PROCESS.forked)
+FORK = ForkGeneration()
+os.register_at_fork(after_in_child=FORK.forked)
 
 
 def inherited(thing: str) -> StreamError:
@@ -27,5 +27,5 @@ def inherited(thing: str) -> StreamError:
     return StreamError(f"this {thing} belongs to the parent of a forked process")
 
 
-NO_PASS = 0
+NO_PERMIT = 0
 """The number of no process."""

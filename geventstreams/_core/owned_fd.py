@@ -5,12 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 import geventstreams._native.syscalls as _system
-from geventstreams._core.fork import PROCESS, inherited
+from geventstreams._core.fork import FORK, inherited
 
-NOBODYS = -1
+NO_DESCRIPTOR = -1
 
 
-class Connected:
+class OwnedFd:
     """A descriptor about which nothing has to be asked, and which is closed unless somebody takes it.
 
     In a forked child nobody can: the connection is the parent's.
@@ -22,24 +22,24 @@ class Connected:
         self.descriptor = descriptor
         self.family = family
         self.peer_address = peer_address
-        self.process = PROCESS.number
+        self.process = FORK.generation
 
     def take(self) -> int:
         """The descriptor, which is the caller's to close from now on. StreamError in a forked child."""
-        if self.process != PROCESS.number:
+        if self.process != FORK.generation:
             raise inherited("connection")
-        descriptor, self.descriptor = self.descriptor, NOBODYS
+        descriptor, self.descriptor = self.descriptor, NO_DESCRIPTOR
         return descriptor
 
     @property
     def was_taken(self) -> bool:
         """Whether somebody took it, or it was closed."""
-        return self.descriptor == NOBODYS
+        return self.descriptor == NO_DESCRIPTOR
 
     def close(self) -> None:
         """Closes it, unless somebody took it."""
         if not self.was_taken:
-            descriptor, self.descriptor = self.descriptor, NOBODYS
+            descriptor, self.descriptor = self.descriptor, NO_DESCRIPTOR
             _system.close(descriptor)
 
     def __del__(self) -> None:

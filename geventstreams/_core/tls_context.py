@@ -39,7 +39,7 @@ class Session:
             raise ValueError(f"tlsext_host_name {host!r} cannot be used: {error}") from None
 
 
-class TLSTerms:
+class TLSOptions:
     """The TLS arguments of a stream, checked."""
 
     def __init__(self, ssl_ctx: Any, ssl_side: str, ctx_configure_callback: Callable[[Any], object] | None,

@@ -7,7 +7,7 @@ cdef Py_ssize_t _KEPT
 cdef list _pool
 
 
-cdef class Ciphertext:
+cdef class RecordBuffer:
     cdef bytearray store
     cdef readonly object view
     cdef readonly Py_ssize_t start

@@ -1,4 +1,4 @@
-"""Ciphertext on its way between OpenSSL and a transport, in order, and where the records that arrived end.
+"""RecordBuffer on its way between OpenSSL and a transport, in order, and where the records that arrived end.
 
 Rules for the next editor: nothing here waits, decrypts, or knows a socket. What arrives goes into memory that is leased from a pool of wide
 blocks, since few large receipts cost much less than many small ones; it is given back as soon as it is empty, and what must stay over a
@@ -24,7 +24,7 @@ _KEPT = 8
 _pool: list[memoryview] = []
 
 
-class Ciphertext:
+class RecordBuffer:
     """What arrived: a queue of octets in one piece of memory, or in none: `view[start:end]` is what it holds."""
 
     def __init__(self) -> None:

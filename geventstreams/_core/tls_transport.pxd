@@ -1,6 +1,6 @@
 cimport geventstreams._native.memory as _bytes
 from geventstreams._core.buffers cimport InputBuffer
-from geventstreams._core.tls_records cimport Ciphertext, Records
+from geventstreams._core.tls_records cimport RecordBuffer, Records
 from geventstreams._core.transport cimport Transport, Wakeup
 
 cdef Py_ssize_t RECORD
@@ -14,14 +14,14 @@ cdef tuple ORDERLY
 
 
 cdef class TLSTransport(Transport):
-    cdef readonly bint peer_said_goodbye
+    cdef readonly bint received_close_notify
     cdef readonly bint output_ended
     cdef readonly object object
     cdef Transport _inner
     cdef bint _allow_truncation
     cdef object _incoming
     cdef object _outgoing
-    cdef Ciphertext _cipher
+    cdef RecordBuffer _cipher
     cdef InputBuffer _ahead
     cdef Py_ssize_t _pending
     cdef Py_ssize_t _taken
@@ -35,7 +35,7 @@ cdef class TLSTransport(Transport):
     cdef bint _needs_input
     cdef bint _shaken
     cdef bint _closed
-    cdef bint _said_goodbye
+    cdef bint _sent_close_notify
     cdef tuple _end
     cdef tuple _broken
 
@@ -52,4 +52,4 @@ cdef class TLSTransport(Transport):
     cdef void _push(self) except *
     cdef void _answer(self) except *
     cdef bint _has_failed(self)
-    cpdef Py_ssize_t say_goodbye(self) except? -2
+    cpdef Py_ssize_t send_close_notify(self) except? -2

@@ -18,7 +18,7 @@ import geventstreams._native.memory as _bytes
 from geventstreams._constants import ENDED, WOULD_WAIT
 from geventstreams._core.buffers import InputBuffer
 from geventstreams._core.tls_context import Session, refusal_of
-from geventstreams._core.tls_records import RECORD, Ciphertext, Records
+from geventstreams._core.tls_records import RECORD, RecordBuffer, Records
 from geventstreams._core.transport import Transport, Wakeup
 from geventstreams.errors import BROKEN, HandshakeEnded, StreamError, StreamTruncated, TLSError, from_system, noted, renewed
 
@@ -49,14 +49,14 @@ class TLSTransport(Transport):
         Transport.__init__(self)
         self.ready = False
         self.received = inner.received
-        self.peer_said_goodbye = False
+        self.received_close_notify = False
         self.output_ended = False
         self.object: Any = None
         self._inner = inner
         self._allow_truncation = allow_truncation
         self._incoming: Any = None
         self._outgoing: Any = None
-        self._cipher = Ciphertext()
+        self._cipher = RecordBuffer()
         self._ahead = InputBuffer()
         self._pending = 0
         self._taken = 0
@@ -70,7 +70,7 @@ class TLSTransport(Transport):
         self._shaken = False
         self._tells_types = False
         self._closed = False
-        self._said_goodbye = False
+        self._sent_close_notify = False
         self._end: tuple[Any, ...] | None = None
         self._broken: tuple[Any, ...] | None = None
 
@@ -197,7 +197,7 @@ class TLSTransport(Transport):
         try:
             if fresh:
                 if not self.object.read(1, self._first):
-                    self._goodbye_came()
+                    self._on_close_notify()
                     return
                 self._pending = self.object.pending()
                 _bytes.put_octet(space, at, self._first[0])
@@ -210,7 +210,7 @@ class TLSTransport(Transport):
         except ssl.SSLWantReadError:
             pass
         except ssl.SSLZeroReturnError:
-            self._goodbye_came()
+            self._on_close_notify()
         except ssl.SSLError as error:
             self._failed(error)
         except BaseException:
@@ -278,12 +278,12 @@ class TLSTransport(Transport):
             cipher.absorb()
             self.received = self._inner.received
         elif count == ENDED:
-            self._end_without_goodbye()
+            self._end_truncated()
         else:
             cipher.settle()
         return count
 
-    def _end_without_goodbye(self) -> None:
+    def _end_truncated(self) -> None:
         if self._broken is not None and self._broken[0] == errno.ECONNRESET:
             self._end = noted(from_system(OSError(*self._broken), "writing to", self.peer, None))
         elif self._allow_truncation:
@@ -291,9 +291,9 @@ class TLSTransport(Transport):
         else:
             self._end = noted(StreamTruncated(f"{self.peer} ended the connection without TLS's close_notify"))
 
-    def _goodbye_came(self) -> None:
+    def _on_close_notify(self) -> None:
         self._end = ORDERLY
-        self.peer_said_goodbye = True
+        self.received_close_notify = True
 
     def _failed(self, error: ssl.SSLError) -> None:
         """Notes what ended TLS, and sends the alert that OpenSSL has written about it."""
@@ -445,13 +445,13 @@ class TLSTransport(Transport):
 
     # Ending.
 
-    def say_goodbye(self) -> int:
+    def send_close_notify(self) -> int:
         """Sends close_notify, once: 0 when it is with the transport below, or WOULD_WAIT. Reading goes on."""
-        if self.ready and not self._said_goodbye:
+        if self.ready and not self._sent_close_notify:
             # OpenSSL looks for the peer's goodbye in the same call, and plain text in its way would be an error.
             while self._end is None and (self._pending or self._incoming.pending):
                 self._look_ahead()
-            self._said_goodbye = True
+            self._sent_close_notify = True
             try:
                 self.object.unwrap()
             except ssl.SSLError:
@@ -459,7 +459,7 @@ class TLSTransport(Transport):
         return self.flush()
 
     def end_output(self) -> int:
-        if self.say_goodbye() == WOULD_WAIT:
+        if self.send_close_notify() == WOULD_WAIT:
             return WOULD_WAIT
         if not self.output_ended:
             if self._inner.end_output() == WOULD_WAIT:
@@ -467,7 +467,7 @@ class TLSTransport(Transport):
             self.output_ended = True
         return 0
 
-    def part(self) -> tuple[Transport, bytes]:
+    def unwrap(self) -> tuple[Transport, bytes]:
         """Ends TLS after both goodbyes: the transport below, and what it received behind the peer's."""
         self.ready = False
         return self._inner, self._cipher.take_all()
@@ -517,5 +517,5 @@ class TLSTransport(Transport):
     def reset_at_end(self) -> None:
         self._inner.reset_at_end()
 
-    def forsake(self) -> None:
-        self._inner.forsake()
+    def close_in_child(self) -> None:
+        self._inner.close_in_child()

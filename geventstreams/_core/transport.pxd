@@ -1,8 +1,8 @@
 cimport geventstreams._native.greenlets as _greenlets
 cimport geventstreams._native.syscalls as _system
-from geventstreams._core.fork cimport Process
+from geventstreams._core.fork cimport ForkGeneration
 
-cdef Process PROCESS
+cdef ForkGeneration FORK
 cdef double NEVER
 cdef Py_ssize_t BUSY
 

@@ -31,8 +31,8 @@ from gevent.hub import Hub
 import geventstreams._native.greenlets as _greenlets
 import geventstreams._native.syscalls as _system
 from geventstreams._constants import ENDED, NEVER
-from geventstreams._core.fork import PROCESS, inherited
-from geventstreams._core.owned_fd import Connected
+from geventstreams._core.fork import FORK, inherited
+from geventstreams._core.owned_fd import OwnedFd
 from geventstreams.errors import StreamError, UnsuitableSocket
 
 BUSY = 16384
@@ -183,7 +183,7 @@ class Wakeup:
     def __init__(self, hub: Hub, descriptor: int = -1, events: int = 0, hold: HubHold | None = None) -> None:
         self.hub = hub
         self.loop = hub.loop
-        self.process = PROCESS.number
+        self.process = FORK.generation
         if self.loop is None:
             self.refuse()
         self.hold = hold_of(hub) if hold is None else hold
@@ -215,7 +215,7 @@ class Wakeup:
             raise BlockingSwitchOutError("a stream cannot wait in the hub's own greenlet")
         if not self.armed:
             self.arm()
-        elif self.process != PROCESS.number or self.hub.loop is not self.loop or self.hold.ended:
+        elif self.process != FORK.generation or self.hub.loop is not self.loop or self.hold.ended:
             self.refuse()
         self.fired = self.expired = False
         if limit != NEVER:
@@ -229,7 +229,7 @@ class Wakeup:
                 if _greenlets.has_died(self.hub):
                     self.refuse()
                 _greenlets.leave(current, self.hub)
-                if self.process != PROCESS.number:
+                if self.process != FORK.generation:
                     self.refuse()
         finally:
             self.waiter = None
@@ -244,7 +244,7 @@ class Wakeup:
     def refuse(self) -> None:
         """Raise StreamError in a forked child, where the hub was destroyed (its loop may live on) or its greenlet has died, and in
         another thread than the hub's, which must not touch its loop."""
-        if self.process != PROCESS.number:
+        if self.process != FORK.generation:
             raise inherited("stream")
         if self.loop is None or self.hub.loop is not self.loop:
             raise StreamError("the hub of this stream was destroyed")
@@ -255,7 +255,7 @@ class Wakeup:
 
     def _is_out_of_reach(self) -> bool:
         """Return whether the loop is another thread's of the parent process: that thread does not exist here, and its loop is shared."""
-        return self.process != PROCESS.number and self.hub.thread_ident != _system.thread_id()
+        return self.process != FORK.generation and self.hub.thread_ident != _system.thread_id()
 
     def _wait_beside(self, limit: float) -> bool:
         """Waits although another greenlet waits here already."""
@@ -476,7 +476,7 @@ class Transport:
     def reset_at_end(self) -> None:
         """Make the peer see a reset, where there is one, whatever closes this. May be called in any thread."""
 
-    def forsake(self) -> None:
+    def close_in_child(self) -> None:
         """Closes the descriptor of a forked child, and touches nothing that the parent shares."""
         self.close()
 
@@ -487,7 +487,7 @@ class SocketTransport(Transport):
     def __init__(self, socket: Any) -> None:
         Transport.__init__(self)
         self._descriptor = -1
-        self._process = PROCESS.number
+        self._process = FORK.generation
         self._borrowed = None
         self._input: Wakeup | None = None
         self._output: Wakeup | None = None
@@ -495,7 +495,7 @@ class SocketTransport(Transport):
         self._blocking: bool | None = None
         self._hub = get_hub()
         self._hold = hold_of(self._hub)
-        if isinstance(socket, Connected):
+        if isinstance(socket, OwnedFd):
             self._socket = None
             self._family = socket.family
             self._peer_address = socket.peer_address
@@ -511,11 +511,11 @@ class SocketTransport(Transport):
         return address_name(self._peer_address)
 
     def _refuse(self) -> None:
-        if self._process != PROCESS.number:
+        if self._process != FORK.generation:
             raise inherited("stream")
 
     def recv_into(self, space: memoryview, start: int, counts: list[int]) -> int:
-        if self._process != PROCESS.number:
+        if self._process != FORK.generation:
             self._refuse()
         wanted = len(space) - start
         count = _system.receive(self._descriptor, self._borrowed, space, start, counts)
@@ -525,12 +525,12 @@ class SocketTransport(Transport):
         return count
 
     def send(self, octets: memoryview, start: int, stop: int) -> int:
-        if self._process != PROCESS.number:
+        if self._process != FORK.generation:
             self._refuse()
         return _system.send(self._descriptor, self._borrowed, octets, start, stop)
 
     def send_pieces(self, pieces: list[bytes], start: int) -> int:
-        if self._process != PROCESS.number:
+        if self._process != FORK.generation:
             self._refuse()
         return _system.send_pieces(self._descriptor, self._borrowed, pieces, start)
 
@@ -620,10 +620,10 @@ class SocketTransport(Transport):
         if self._blocking is not None and os.get_blocking(self._descriptor) != self._blocking:
             os.set_blocking(self._descriptor, self._blocking)
         self._socket = None
-        self._part()
+        self._detach()
         return socket
 
-    def _part(self) -> int:
+    def _detach(self) -> int:
         """Lets go of everything but the descriptor, which it returns."""
         self.addresses()
         descriptor, self._descriptor = self._descriptor, -1
@@ -642,11 +642,11 @@ class SocketTransport(Transport):
             return
         if abort:
             self.reset_at_end()
-        _system.close(self._part())
+        _system.close(self._detach())
 
     def reset_at_end(self) -> None:
         # The option is the connection's, which in a forked child is the parent's.
-        if self._descriptor >= 0 and self._family != sockets.AF_UNIX and self._process == PROCESS.number:
+        if self._descriptor >= 0 and self._family != sockets.AF_UNIX and self._process == FORK.generation:
             with contextlib.suppress(OSError):  # somebody else closed it: there is nobody to reset
                 _system.reset_on_close(self._descriptor)
 
@@ -654,16 +654,16 @@ class SocketTransport(Transport):
         if self._descriptor < 0:
             return
         try:
-            if self._process != PROCESS.number or self._hold.may_use_loop():
+            if self._process != FORK.generation or self._hold.may_use_loop():
                 self.close()
             else:
                 # The descriptor is closed when no watcher of the other thread's loop has it any more.
-                self._hold.run_there(partial(_close_both, self._input, self._output, self._part_quietly()))
+                self._hold.run_there(partial(_close_both, self._input, self._output, self._detach_quietly()))
         except (AttributeError, TypeError):
             if sys is not None and not sys.is_finalizing():  # at the end of the program the modules are emptied
                 raise
 
-    def _part_quietly(self) -> int:
+    def _detach_quietly(self) -> int:
         descriptor, self._descriptor = self._descriptor, -1
         _system.give_back(self._borrowed)
         if self._socket is not None:

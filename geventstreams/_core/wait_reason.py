@@ -14,7 +14,7 @@ def _call(function: Callable[..., Any], *args: Any) -> Any:
     return function(*args)
 
 
-def under_the_name(reason: str, function: Callable[..., Any], *args: Any) -> Any:
+def run_in_named_frame(reason: str, function: Callable[..., Any], *args: Any) -> Any:
     """`function(*args)`, called from a frame whose name is `reason`."""
     if not isinstance(reason, str):
         raise TypeError(f"wait_reason must be a string, not {type(reason).__name__} {reason!r}")

@@ -1,11 +1,11 @@
 cimport geventstreams._native.attributes as _attributes
 cimport geventstreams._native.memory as _bytes
 cimport geventstreams._core.arguments as arguments
-from geventstreams._files.engine cimport FileConduit
-from geventstreams._core.fork cimport Process
+from geventstreams._files.engine cimport FileEngine
+from geventstreams._core.fork cimport ForkGeneration
 
-cdef Process PROCESS
-cdef long NO_PASS
+cdef ForkGeneration FORK
+cdef long NO_PERMIT
 cdef object ALL
 cdef Py_ssize_t DIRECT
 cdef Py_ssize_t LARGE
@@ -13,7 +13,7 @@ cdef Py_ssize_t LARGEST
 cdef Py_ssize_t WOULD_WAIT
 
 
-cdef class SocketFile(FileConduit):
+cdef class SocketFile(FileEngine):
     cpdef bytes readline(self, object size=*)
     cdef bint _has_own_reads(self) except? False
     cdef bytes _gather_line(self, size)

@@ -16,8 +16,8 @@ import geventstreams._core.arguments as arguments
 import geventstreams._native.attributes as _attributes
 import geventstreams._native.memory as _bytes
 from geventstreams._constants import WOULD_WAIT
-from geventstreams._core.fork import NO_PASS, PROCESS
-from geventstreams._files.engine import FileConduit
+from geventstreams._core.fork import FORK, NO_PERMIT
+from geventstreams._files.engine import FileEngine
 from geventstreams._files.raw_file import RawSocketFile, file_octets, gather_line
 
 ALL = -1
@@ -33,7 +33,7 @@ LARGEST."""
 LARGEST = 64 * 2**20
 
 
-class SocketFile(FileConduit):
+class SocketFile(FileEngine):
     """A buffered binary file: `io.BufferedReader`, `io.BufferedWriter` and `io.BufferedRWPair` in one."""
 
     # Input.
@@ -243,7 +243,7 @@ class SocketFile(FileConduit):
         """
         octets = data if type(data) is bytes else file_octets(data)
         count = len(octets)
-        if self.output.permit == PROCESS.number and count <= self._buffering - len(self.output):
+        if self.output.permit == FORK.generation and count <= self._buffering - len(self.output):
             self.output.put(octets, 0, count)
             return count
         self._enter_output()
@@ -297,7 +297,7 @@ class SocketFile(FileConduit):
     def flush(self) -> None:
         """Waits until all that was written is with the system; nothing on a file that is only read."""
         self._refuse()
-        if not self._is_writable or (self.output.permit == PROCESS.number and not len(self.output)):
+        if not self._is_writable or (self.output.permit == FORK.generation and not len(self.output)):
             return
         self._enter_output()
         try:
@@ -337,7 +337,7 @@ class SocketFile(FileConduit):
         raw = self.raw
         raw.keep(False)
         self._raw = None
-        self.input.permit = self.output.permit = NO_PASS
+        self.input.permit = self.output.permit = NO_PERMIT
         return raw
 
     def __exit__(

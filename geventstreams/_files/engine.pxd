@@ -3,11 +3,11 @@ cimport geventstreams._native.syscalls as _system
 from geventstreams._core.buffers cimport InputBuffer, OutputBuffer
 from geventstreams._core.binary_file cimport BinaryFile
 from geventstreams._files.transports cimport FileTransport
-from geventstreams._core.fork cimport Process
-from geventstreams._core.fair_lock cimport Turn
+from geventstreams._core.fork cimport ForkGeneration
+from geventstreams._core.fair_lock cimport FairLock
 
-cdef Process PROCESS
-cdef long NO_PASS
+cdef ForkGeneration FORK
+cdef long NO_PERMIT
 cdef double NEVER
 cdef double SLICE
 cdef Py_ssize_t CALLS
@@ -16,15 +16,15 @@ cdef Py_ssize_t CALLS
 cdef Py_ssize_t WOULD_WAIT
 
 
-cdef class FileConduit(BinaryFile):
+cdef class FileEngine(BinaryFile):
     cdef object __weakref__
     cdef readonly InputBuffer input
     cdef readonly OutputBuffer output
     cdef object _raw
     cdef FileTransport _transport
     cdef Py_ssize_t _buffering
-    cdef Turn _input_turn
-    cdef Turn _output_turn
+    cdef FairLock _input_lock
+    cdef FairLock _output_lock
     cdef object _reader
     cdef object _writer
     cdef object _closer
@@ -33,7 +33,7 @@ cdef class FileConduit(BinaryFile):
     cdef Py_ssize_t _streak
     cdef double _since
     cdef readonly bint between_threads
-    cdef bint _needs_turn
+    cdef bint _needs_lock
     cdef long _process
     cdef readonly bint _alive
 
@@ -43,7 +43,7 @@ cdef class FileConduit(BinaryFile):
     cdef void _enter_output(self) except *
     cdef void _leave_output(self) except *
     cdef void _drop_inherited(self) except *
-    cdef void _take(self, Turn turn) except *
+    cdef void _take(self, FairLock turn) except *
     cdef void _let_others_run(self) except *
     cdef Py_ssize_t _fill(self, Py_ssize_t lacking) except? -2
     cdef Py_ssize_t _receive(self, target, Py_ssize_t at, Py_ssize_t most) except? -2

@@ -26,9 +26,9 @@ from geventstreams._constants import CALLS, NEVER, WOULD_WAIT
 from geventstreams._core.at_exit import send_at_exit
 from geventstreams._core.binary_file import BinaryFile
 from geventstreams._core.buffers import NO_INPUT, NO_OUTPUT, InputBuffer, OutputBuffer
-from geventstreams._core.fair_lock import Turn, turn_between
-from geventstreams._core.fairness import go_round
-from geventstreams._core.fork import NO_PASS, PROCESS
+from geventstreams._core.fair_lock import FairLock, fair_lock_between
+from geventstreams._core.fairness import yield_to_hub
+from geventstreams._core.fork import FORK, NO_PERMIT
 from geventstreams._files.raw_file import RawSocketFile
 from geventstreams._files.transports import FileTransport
 from geventstreams.errors import BROKEN
@@ -40,7 +40,7 @@ LOST = BROKEN - {errno.ENOTCONN}
 """Error numbers that end the input for good: nobody may take what comes after them for its orderly end."""
 
 
-class FileConduit(BinaryFile):
+class FileEngine(BinaryFile):
     """What every buffered file on a borrowed socket stands on: who may read and write, the waiting, and the closing."""
 
     def __cinit__(self) -> None:  # compiled code only: one whose __init__() was not called has no permits, and says so
@@ -56,9 +56,9 @@ class FileConduit(BinaryFile):
         self._buffering = buffering
         self.between_threads = transport.between_threads
         """Whether greenlets of several threads may use this file at once."""
-        self._needs_turn = transport.between_threads and not _system.compiled()
-        self._input_turn = turn_between(transport.between_threads)
-        self._output_turn = turn_between(transport.between_threads)
+        self._needs_lock = transport.between_threads and not _system.compiled()
+        self._input_lock = fair_lock_between(transport.between_threads)
+        self._output_lock = fair_lock_between(transport.between_threads)
         self._reader: Any = None
         self._writer: Any = None
         self._closer: Any = None
@@ -66,9 +66,9 @@ class FileConduit(BinaryFile):
         self._closed = False
         self._streak = 0
         self._since = 0.0
-        self._process = PROCESS.number
-        self.input.permit = self._is_readable and not self._needs_turn
-        self.output.permit = PROCESS.number if self._is_writable and not self._needs_turn else NO_PASS
+        self._process = FORK.generation
+        self.input.permit = self._is_readable and not self._needs_lock
+        self.output.permit = FORK.generation if self._is_writable and not self._needs_lock else NO_PERMIT
         self._alive = True
         raw.keep(True)
 
@@ -94,7 +94,7 @@ class FileConduit(BinaryFile):
             raise io.UnsupportedOperation("not readable")
         if self._reader is getcurrent():
             raise RuntimeError(f"reentrant call inside {self!r}")
-        self._take(self._input_turn)
+        self._take(self._input_lock)
         self._reader = getcurrent()
         self.input.permit = False
         if self.input.calls <= 0:
@@ -107,8 +107,8 @@ class FileConduit(BinaryFile):
 
     def _leave_input(self) -> None:
         self._reader = None
-        self._input_turn.give()
-        self.input.permit = self._input_turn.holder is None and not self._closed and not self._needs_turn
+        self._input_lock.release()
+        self.input.permit = self._input_lock.holder is None and not self._closed and not self._needs_lock
 
     def _enter_output(self) -> None:
         """Waits for the turn to write."""
@@ -117,10 +117,10 @@ class FileConduit(BinaryFile):
             raise io.UnsupportedOperation("not writable")
         if self._writer is getcurrent():
             raise RuntimeError(f"reentrant call inside {self!r}")
-        self._take(self._output_turn)
+        self._take(self._output_lock)
         self._drop_inherited()
         self._writer = getcurrent()
-        self.output.permit = NO_PASS
+        self.output.permit = NO_PERMIT
         if self.output.calls <= 0:
             self.output.calls = CALLS
             try:
@@ -131,19 +131,19 @@ class FileConduit(BinaryFile):
 
     def _leave_output(self) -> None:
         self._writer = None
-        self._output_turn.give()
-        if self._output_turn.holder is None and not self._closed and not self._needs_turn:
+        self._output_lock.release()
+        if self._output_lock.holder is None and not self._closed and not self._needs_lock:
             self.output.permit = self._process
 
     def _drop_inherited(self) -> None:
         """In a forked child: forget what the parent has written, which the parent sends."""
-        if self._process != PROCESS.number:
-            self._process = PROCESS.number
+        if self._process != FORK.generation:
+            self._process = FORK.generation
             self.output.clear()
 
-    def _take(self, turn: Turn) -> None:
-        if turn.take(get_hub(), NEVER) and (self._closed or self._raw is None):
-            turn.give()
+    def _take(self, turn: FairLock) -> None:
+        if turn.acquire(get_hub(), NEVER) and (self._closed or self._raw is None):
+            turn.release()
         self._refuse()
 
     def _let_others_run(self) -> None:
@@ -154,7 +154,7 @@ class FileConduit(BinaryFile):
         self._streak += 1
         if now - self._since > SLICE and getcurrent() is not get_hub():
             self._streak = 0
-            go_round(get_hub())
+            yield_to_hub(get_hub())
             self._refuse_interrupted()
 
     # Input.
@@ -248,12 +248,12 @@ class FileConduit(BinaryFile):
 
     def _close(self) -> None:
         self._closed = True
-        self.input.permit = self.output.permit = NO_PASS
+        self.input.permit = self.output.permit = NO_PERMIT
         try:
-            self._input_turn.refuse()
-            self._output_turn.refuse()
+            self._input_lock.cancel_waiters()
+            self._output_lock.cancel_waiters()
             self._transport.wake()
-            if len(self.output) or self._output_turn.holder is not None:
+            if len(self.output) or self._output_lock.holder is not None:
                 self._flush_at_close()
         finally:
             _let_go(self.output, self._raw, self._process)  # type: ignore[arg-type]  # there is one
@@ -263,12 +263,12 @@ class FileConduit(BinaryFile):
     def _flush_at_close(self) -> None:
         """Sends the rest, once the greenlet that was woken in the middle of a write has left."""
         self._closer = getcurrent()
-        self._output_turn.take(get_hub(), NEVER)
+        self._output_lock.acquire(get_hub(), NEVER)
         self._drop_inherited()
         try:
             self._flush_buffer()
         finally:
-            self._output_turn.give()
+            self._output_lock.release()
 
     def __del__(self) -> None:
         # Never waits, since a collector may run it anywhere.
@@ -288,15 +288,15 @@ class FileConduit(BinaryFile):
                 self._raw.keep(False)  # type: ignore[union-attr]  # there is one, whose own destructor closes it
             return
         self._closed = True
-        if len(self.output) and not self._transport.closed and self._process == PROCESS.number:
+        if len(self.output) and not self._transport.closed and self._process == FORK.generation:
             _LeftOutput(self.output, self._transport, self._raw).send()  # type: ignore[arg-type]  # there is one
         else:
             self._raw.close()  # type: ignore[union-attr]  # there is one
 
     def _send_at_exit(self) -> None:
         """Send, at the end of the program, what the system takes now."""
-        alive = getattr(self, "_alive", False) and not self._closed and self._raw is not None and self._process == PROCESS.number
-        if alive and self._output_turn.holder is None:
+        alive = getattr(self, "_alive", False) and not self._closed and self._raw is not None and self._process == FORK.generation
+        if alive and self._output_lock.holder is None:
             self._transport.send_at_once(self.output, True)
 
 
@@ -307,7 +307,7 @@ class _LeftOutput:
         self._output = output
         self._transport = transport
         self._raw = raw
-        self._process = PROCESS.number
+        self._process = FORK.generation
 
     def send(self) -> None:
         """Send what the system takes now, and the rest in a greenlet where the thread has a hub that may run; then close the raw file."""
@@ -319,7 +319,7 @@ class _LeftOutput:
 
     def give_up(self) -> None:
         """Close the raw file at the end of the program or of the thread, after a last attempt."""
-        if not self._transport.closed and self._process == PROCESS.number:
+        if not self._transport.closed and self._process == FORK.generation:
             self._send_now(last=True)
         _let_go(self._output, self._raw, self._process)
 
@@ -332,7 +332,7 @@ class _LeftOutput:
 
     def _send_waiting(self) -> None:
         try:
-            while self._transport.await_output() and self._process == PROCESS.number and not self._transport.send_at_once(self._output):
+            while self._transport.await_output() and self._process == FORK.generation and not self._transport.send_at_once(self._output):
                 pass
         except (OSError, ValueError):
             pass
@@ -358,7 +358,7 @@ class _OfThread(monkey.get_original("threading", "local")):  # type: ignore[misc
 
 
 _of_thread = _OfThread()
-send_at_exit(FileConduit, lambda file: file._send_at_exit())
+send_at_exit(FileEngine, lambda file: file._send_at_exit())
 atexit.register(lambda: _of_thread.left.give_up())  # noqa: PLW0108  # of the thread that ends the program
 
 
@@ -372,7 +372,7 @@ def _hub_may_run() -> bool:
 
 def _let_go(output: OutputBuffer, raw: RawSocketFile, process: int) -> None:
     """Close a raw file. Where output is left and the socket is closed with it, the connection is reset; not by a forked child."""
-    if len(output) and process == PROCESS.number:
+    if len(output) and process == FORK.generation:
         raw.give_up()
     else:
         raw.close()

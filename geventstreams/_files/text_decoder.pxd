@@ -1,5 +1,5 @@
 cimport geventstreams._native.syscalls as _system
-from geventstreams._core.fair_lock cimport Turn
+from geventstreams._core.fair_lock cimport FairLock
 
 cdef double NEVER
 cdef object ALL
@@ -7,8 +7,8 @@ cdef object ALL
 
 cdef class TextInput:
     cdef object _file
-    cdef Turn _turn
-    cdef bint _needs_turn
+    cdef FairLock _lock
+    cdef bint _needs_lock
     cdef str _text
     cdef Py_ssize_t _at
     cdef bint _any_newline

@@ -16,7 +16,7 @@ from gevent import get_hub
 
 import geventstreams._native.syscalls as _system
 from geventstreams._constants import NEVER
-from geventstreams._core.fair_lock import turn_between
+from geventstreams._core.fair_lock import fair_lock_between
 
 ALL = -1
 """The size that means no limit."""
@@ -37,8 +37,8 @@ class TextInput:
     def __init__(self, file: Any, encoding: str, errors: str, newline: str | None) -> None:
         self._file = file
         between_threads = getattr(file, "between_threads", False)
-        self._needs_turn = between_threads and not _system.compiled()
-        self._turn = turn_between(between_threads)
+        self._needs_lock = between_threads and not _system.compiled()
+        self._lock = fair_lock_between(between_threads)
         self._text = ""
         self._at = 0
         self._any_newline = newline == ""
@@ -61,11 +61,11 @@ class TextInput:
         try:
             return self._take(wanted, False)
         finally:
-            self._turn.give()
+            self._lock.release()
 
     def readline(self, size: int = ALL) -> str:
         """The next line with its newline; without one after `size` characters, or at the end of the input."""
-        if size is ALL and self._turn.holder is None and not self._needs_turn and not self._file.closed:
+        if size is ALL and self._lock.holder is None and not self._needs_lock and not self._file.closed:
             end = self._line_end()
             if end:
                 start = self._at
@@ -76,7 +76,7 @@ class TextInput:
         try:
             return self._take(wanted, True)
         finally:
-            self._turn.give()
+            self._lock.release()
 
     def readlines(self, hint: int | None) -> list[str]:
         """All lines up to the end; no more once they are together longer than `hint`, where that is positive."""
@@ -94,14 +94,14 @@ class TextInput:
             self._put_back(lines)
             raise
         finally:
-            self._turn.give()
+            self._lock.release()
         return lines
 
     def _enter(self) -> None:
         """Waits for the turn to read."""
         if self._file.closed:
             raise ValueError("I/O operation on closed file.")
-        self._turn.take(get_hub(), NEVER)
+        self._lock.acquire(get_hub(), NEVER)
 
     def _take(self, wanted: int, line: bool) -> str:
         """Up to `wanted` characters (negative: no limit), not beyond the end of a line where one is asked for; waits

@@ -1,8 +1,8 @@
 cimport geventstreams._native.syscalls as _system
-from geventstreams._core.fork cimport Process
+from geventstreams._core.fork cimport ForkGeneration
 from geventstreams._core.transport cimport Transport, Wakeup
 
-cdef Process PROCESS
+cdef ForkGeneration FORK
 cdef double NEVER
 cdef Py_ssize_t WOULD_WAIT
 

@@ -22,7 +22,7 @@ from gevent import get_hub, monkey
 import geventstreams._native.syscalls as _system
 from geventstreams._constants import NEVER, WOULD_WAIT
 from geventstreams._core.buffers import OutputBuffer
-from geventstreams._core.fork import PROCESS
+from geventstreams._core.fork import FORK
 from geventstreams._core.transport import Transport, Wakeup
 
 _READ = 1
@@ -104,12 +104,12 @@ class BorrowedTransport(FileTransport):
         return self._waited(self.output_wakeup(), limit)
 
     def input_wakeup(self) -> Wakeup:
-        if self._input is None or self._input.hub is not get_hub() or self._input.process != PROCESS.number:
+        if self._input is None or self._input.hub is not get_hub() or self._input.process != FORK.generation:
             self._input = self._in_place_of(self._input, _READ)
         return self._input
 
     def output_wakeup(self) -> Wakeup:
-        if self._output is None or self._output.hub is not get_hub() or self._output.process != PROCESS.number:
+        if self._output is None or self._output.hub is not get_hub() or self._output.process != FORK.generation:
             self._output = self._in_place_of(self._output, _WRITE)
         return self._output
 

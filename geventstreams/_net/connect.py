@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Any, Literal, overload
 import geventstreams._native.syscalls as _system
 from geventstreams._core import arguments
 from geventstreams._core.host_names import server_name
-from geventstreams._core.owned_fd import Connected
+from geventstreams._core.owned_fd import OwnedFd
 from geventstreams._core.transport import address_name
 from geventstreams._net.addresses import Address, Query, family_of, host_name, look_up, port_or_name, wait_until
-from geventstreams._net.happy_eyeballs import Preparation, Race
+from geventstreams._net.happy_eyeballs import HappyEyeballs, Preparation
 from geventstreams._net.unix_paths import unix_path
 from geventstreams._streams.elements import ElementType
 from geventstreams._streams.options import StreamOptions
@@ -140,9 +140,9 @@ def open_tcp_stream(
     return _answer(errorp, lambda: options.make(_connected(query, ours, settings, _system.monotonic() + limit)))
 
 
-def _connected(query: Query, ours: Query | None, settings: SocketSettings, deadline: float) -> Connected:
+def _connected(query: Query, ours: Query | None, settings: SocketSettings, deadline: float) -> OwnedFd:
     local = {} if ours is None else dict(reversed(_found(ours, deadline)))  # of each family the first
-    race = Race(address_name((query.host, query.service)), settings.from_addresses(local), deadline)
+    race = HappyEyeballs(address_name((query.host, query.service)), settings.from_addresses(local), deadline)
     return race.run(_found(query, deadline))
 
 
@@ -213,9 +213,9 @@ def open_unix_stream(
     return _answer(errorp, lambda: options.make(_connected_to_path(where, _system.monotonic() + limit)))
 
 
-def _connected_to_path(path: str | bytes, deadline: float) -> Connected:
+def _connected_to_path(path: str | bytes, deadline: float) -> OwnedFd:
     while True:
-        race = Race(repr(path), _leave_as_it_is, deadline)
+        race = HappyEyeballs(repr(path), _leave_as_it_is, deadline)
         try:
             return race.run([(_socket.AF_UNIX, path)])
         except ConnectError as error:

@@ -1,7 +1,7 @@
 """Attempts at several addresses side by side: the first to succeed wins, the others are closed (RFC 8305).
 
 Rules for the next editor: one greenlet does it all, with watchers and without helpers, so any exception may end any
-wait and `Race.run` closes what was begun. Errors are kept without their tracebacks, which would form cycles.
+wait and `HappyEyeballs.run` closes what was begun. Errors are kept without their tracebacks, which would form cycles.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from gevent import get_hub
 import geventstreams._native.syscalls as _system
 from geventstreams._constants import NEVER
 from geventstreams._core.fairness import let_ready_run
-from geventstreams._core.owned_fd import Connected
+from geventstreams._core.owned_fd import OwnedFd
 from geventstreams._core.transport import Wakeup, address_name
 from geventstreams._net.addresses import Address
 from geventstreams.errors import ConnectError, ConnectTimeout
@@ -73,10 +73,10 @@ class Attempt:
             self._wakeup.listen(meeting.fire)
         self._wakeup.arm()
 
-    def outcome(self) -> Connected:
+    def outcome(self) -> OwnedFd:
         """The connected socket."""
         self._stop()
-        return Connected(self.socket.detach(), self.family, self._peer_address)
+        return OwnedFd(self.socket.detach(), self.family, self._peer_address)
 
     def close(self) -> None:
         """Gives the attempt up."""
@@ -89,7 +89,7 @@ class Attempt:
             self._wakeup = None
 
 
-class Race:
+class HappyEyeballs:
     """Attempts that begin one after the other and soon run side by side. `what` is how errors call the goal."""
 
     def __init__(self, what: str, prepare: Preparation, deadline: float) -> None:
@@ -100,7 +100,7 @@ class Race:
         self._errors: list[tuple[Any, OSError]] = []
         self._next_begin = 0.0
 
-    def run(self, addresses: list[Address]) -> Connected:
+    def run(self, addresses: list[Address]) -> OwnedFd:
         """The connected socket of the winner; ConnectTimeout at the deadline, ConnectError when all have failed."""
         waiting = deque(alternating(addresses))
         meeting = Wakeup(get_hub())

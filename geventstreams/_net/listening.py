@@ -16,8 +16,8 @@ import gevent.socket
 from gevent.hub import Hub
 
 import geventstreams._native.syscalls as _system
-from geventstreams._core.fork import PROCESS, inherited
-from geventstreams._core.owned_fd import Connected
+from geventstreams._core.fork import FORK, inherited
+from geventstreams._core.owned_fd import OwnedFd
 from geventstreams._core.transport import Wakeup, address_name
 from geventstreams.errors import StreamError
 
@@ -68,13 +68,13 @@ def is_listening(descriptor: int) -> bool:
         return False
 
 
-class Client(Connected):
+class Client(OwnedFd):
     """A client that was accepted. If nobody serves it, its place is free again when it is closed."""
 
     __slots__ = ("_room",)
 
     def __init__(self, descriptor: int, family: int, address: Any, room: Any = None) -> None:
-        Connected.__init__(self, descriptor, family, address)
+        OwnedFd.__init__(self, descriptor, family, address)
         self._room = room
 
     def take_place(self) -> None:
@@ -83,13 +83,13 @@ class Client(Connected):
 
     def close(self) -> None:
         """Sends it away, unless a stream owns it."""
-        Connected.close(self)
+        OwnedFd.close(self)
         if self._room is not None:
             self._room.release()
             self._room = None
 
 
-class Door(_Socket):  # type: ignore[misc, valid-type]  # the class as it was before anybody patched it
+class AcceptingSocket(_Socket):  # type: ignore[misc, valid-type]  # the class as it was before anybody patched it
     """A socket object for a listening descriptor that others own. It never waits."""
 
     def __init__(self, family: int, type_: int, proto: int, descriptor: int) -> None:
@@ -110,10 +110,10 @@ class Listener:
         self._arrivals = Wakeup(hub, self._descriptor, _READ)  # first: it refuses a hub that cannot call anybody
         self.hold = self._arrivals.hold
         self._loop = hub.loop
-        self._process = PROCESS.number
+        self._process = FORK.generation
         self._arrived: Callable[[], object] | None = arrived
         # The given object may be one that waits by itself: accepting is done by one that never does.
-        self._door = Door(socket.family, socket.type, socket.proto, self._descriptor)
+        self._accepting_socket = AcceptingSocket(socket.family, socket.type, socket.proto, self._descriptor)
         self._watcher = self._loop.io(self._descriptor, _READ)
         self._timer: Any = None
         self._wanted = False
@@ -121,10 +121,10 @@ class Listener:
 
     def accept(self) -> tuple[int, Any] | None:
         """The descriptor and the address of the next client; None where there is none, and in a forked child."""
-        if self._process != PROCESS.number:
+        if self._process != FORK.generation:
             return None
         try:
-            return self._door.accept_descriptor()
+            return self._accepting_socket.accept_descriptor()
         except BlockingIOError:
             return None
 
@@ -144,7 +144,7 @@ class Listener:
                 self._watcher.start(self._on_clients)
 
     def _refuse(self) -> None:
-        if self._process != PROCESS.number:
+        if self._process != FORK.generation:
             raise inherited("listener")
 
     @property
@@ -170,7 +170,7 @@ class Listener:
         if self._resting:
             self._resting = False
             self._stop_timer()
-            if self._wanted and self._process == PROCESS.number:
+            if self._wanted and self._process == FORK.generation:
                 self._watcher.start(self._on_clients)
 
     def _stop_timer(self) -> None:
@@ -180,7 +180,7 @@ class Listener:
             self._timer = None
 
     def _on_clients(self) -> None:
-        if self._process != PROCESS.number:
+        if self._process != FORK.generation:
             self.stop()  # the clients are the parent's, and they stay in the queue: the loop would call without end
             self._arrivals.fire()
         elif self._arrivals.listeners is None:
@@ -191,7 +191,7 @@ class Listener:
             self._loop.run_callback(self._call)
 
     def _call(self) -> None:
-        if self._wanted and not self._resting and self._arrived is not None and self._process == PROCESS.number:
+        if self._wanted and not self._resting and self._arrived is not None and self._process == FORK.generation:
             self._arrived()
 
     # For those who wait for a client.
@@ -220,5 +220,5 @@ class Listener:
             self._arrived = None
             self._stop_timer()
             self._watcher.close()
-            self._door.detach()
+            self._accepting_socket.detach()
             self._arrivals.close()

@@ -11,7 +11,7 @@ import os
 import sys
 from typing import Any
 
-from geventstreams._core.fork import PROCESS
+from geventstreams._core.fork import FORK
 
 LONGEST = 107 if sys.platform.startswith("linux") else 103
 """Bytes that a path may have; the system's field has one more, for the NUL that ends it."""
@@ -57,7 +57,7 @@ class BoundPath:
     """
 
     def __init__(self, path: str | bytes) -> None:
-        self._owner = PROCESS.number
+        self._owner = FORK.generation
         self._path: str | bytes = path
         self._file: tuple[int, int] | None = None
         if not is_abstract(path):
@@ -68,7 +68,7 @@ class BoundPath:
     def remove(self) -> None:
         """Remove the file, once. Whatever is there instead stays."""
         file, self._file = self._file, None
-        if file is None or self._owner != PROCESS.number:
+        if file is None or self._owner != FORK.generation:
             return
         with contextlib.suppress(OSError):
             if _identity(self._path) == file:

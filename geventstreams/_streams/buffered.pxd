@@ -2,11 +2,11 @@ cimport cython
 
 cimport geventstreams._native.attributes as _attributes
 cimport geventstreams._core.arguments as arguments
-from geventstreams._streams.engine cimport Conduit
-from geventstreams._core.fork cimport Process
+from geventstreams._streams.engine cimport StreamEngine
+from geventstreams._core.fork cimport ForkGeneration
 
 
-cdef Process PROCESS
+cdef ForkGeneration FORK
 cdef double NEVER
 cdef Py_ssize_t BLOCK
 cdef Py_ssize_t DIRECT
@@ -14,7 +14,7 @@ cdef Py_ssize_t AT_ONCE
 cdef object ALL
 
 
-cdef class BufferedStream(Conduit):
+cdef class BufferedStream(StreamEngine):
     cdef double _line_limit
     cdef bint _lines_here
     cdef bint _writes_here

@@ -15,9 +15,9 @@ from typing import Any
 import geventstreams._core.arguments as arguments
 import geventstreams._native.attributes as _attributes
 from geventstreams._constants import BLOCK, NEVER
-from geventstreams._core.fork import PROCESS
+from geventstreams._core.fork import FORK
 from geventstreams._core.transport import Transport
-from geventstreams._streams.engine import ORDERLY, Conduit
+from geventstreams._streams.engine import ORDERLY, StreamEngine
 from geventstreams.errors import IncompleteRead, StreamClosed, in_bytes, line_too_long
 
 DIRECT = 8192
@@ -31,7 +31,7 @@ AT_ONCE = 16 * BLOCK
 """Octets after which `read_available` is content."""
 
 
-class BufferedStream(Conduit):
+class BufferedStream(StreamEngine):
     """A binary file over a transport. Octets that arrived are never lost: not by a limit, a kill, or an error of the caller."""
 
     def __init__(self, transport: Transport, *, readable: bool = True, writable: bool = True, read_timeout: float | None = None,
@@ -39,13 +39,13 @@ class BufferedStream(Conduit):
         self._line_limit = arguments.count_limit("line_limit", line_limit)
         self._lines_here = type(self).readline is _READLINE
         self._writes_here = type(self).write is _WRITE
-        Conduit.__init__(self, transport, readable, writable, read_timeout, write_timeout, linger_timeout)
+        StreamEngine.__init__(self, transport, readable, writable, read_timeout, write_timeout, linger_timeout)
 
     # Reading with a bound.
 
     def read(self, size: int | None = -1) -> bytes:
         """Up to `size` octets, waiting until there are so many or the input ends; all up to the end for -1 or None."""
-        if self.input.permit != PROCESS.number:
+        if self.input.permit != FORK.generation:
             self._refuse_input()
         wanted = arguments.size("size", size)
         if wanted < 0:
@@ -68,7 +68,7 @@ class BufferedStream(Conduit):
 
     def read1(self, size: int | None = -1) -> bytes:
         """What is buffered, at most `size` octets; waits for one receipt only where nothing is."""
-        if self.input.permit != PROCESS.number:
+        if self.input.permit != FORK.generation:
             self._refuse_input()
         wanted = arguments.size("size", size)
         if wanted and not len(self.input) and not self._bring():
@@ -77,7 +77,7 @@ class BufferedStream(Conduit):
 
     def peek(self, size: int = 0) -> bytes:
         """What is buffered, left in place: at most `size` octets where that is positive; waits for one receipt only where nothing is."""
-        if self.input.permit != PROCESS.number:
+        if self.input.permit != FORK.generation:
             self._refuse_input()
         wanted = arguments.size("size", size)
         if not len(self.input) and not self._bring():
@@ -86,13 +86,13 @@ class BufferedStream(Conduit):
 
     def readinto(self, buffer: Any) -> int:
         """Fills `buffer`, waiting until it is full or the input ends; the number of octets. An exception puts them all back."""
-        if self.input.permit != PROCESS.number:
+        if self.input.permit != FORK.generation:
             self._refuse_input()
         return self._read_into(arguments.octet_space("buffer", buffer))
 
     def readinto1(self, buffer: Any) -> int:
         """Copies what is buffered into `buffer`; waits for one receipt only where nothing is."""
-        if self.input.permit != PROCESS.number:
+        if self.input.permit != FORK.generation:
             self._refuse_input()
         target = arguments.octet_space("buffer", buffer)
         if self.input.counts:
@@ -157,7 +157,7 @@ class BufferedStream(Conduit):
 
     def read_available(self) -> bytes:
         """What can be had without waiting, possibly nothing; after the end of the input b"" or its error."""
-        if self.input.permit != PROCESS.number:
+        if self.input.permit != FORK.generation:
             self._refuse_input()
         self._refuse_thread()
         self._renew_input()
@@ -171,7 +171,7 @@ class BufferedStream(Conduit):
 
     def read_exactly(self, n: int) -> bytes:
         """`n` octets, or IncompleteRead with what came instead, which stays readable."""
-        if self.input.permit != PROCESS.number:
+        if self.input.permit != FORK.generation:
             self._refuse_input()
         wanted = arguments.natural("n", n)
         while len(self.input) < wanted:
@@ -188,7 +188,7 @@ class BufferedStream(Conduit):
     def read_until(self, separator: bytes, limit: float | None = None) -> bytes:
         """Up to and with `separator`: LineTooLong where that would be more than `limit` octets (None: `line_limit`; math.inf: none),
         IncompleteRead where the input ends before it; nothing is consumed in either."""
-        if self.input.permit != PROCESS.number:
+        if self.input.permit != FORK.generation:
             self._refuse_input()
         wanted = bytes(arguments.octets("separator", separator))
         if not wanted:
@@ -214,7 +214,7 @@ class BufferedStream(Conduit):
 
         LineTooLong where it would be longer than `line_limit`, with nothing consumed.
         """
-        if self.input.permit != PROCESS.number:
+        if self.input.permit != FORK.generation:
             self._refuse_input()
         if size is not ALL and size is not None:
             return self.input.take(self._line(arguments.size("size", size)))
@@ -243,7 +243,7 @@ class BufferedStream(Conduit):
     def readlines(self, hint: int | None = -1) -> list[bytes]:
         """All lines up to the end; no more once they are `hint` octets long together, where that is positive. Nothing is consumed by
         an exception."""
-        if self.input.permit != PROCESS.number:
+        if self.input.permit != FORK.generation:
             self._refuse_input()
         most = arguments.size("hint", hint)
         lines: list[bytes] = []
@@ -261,7 +261,7 @@ class BufferedStream(Conduit):
 
     def discard_line(self) -> None:
         """Drops the rest of the line, its newline too, without storing it; waits for that as a read does."""
-        if self.input.permit != PROCESS.number:
+        if self.input.permit != FORK.generation:
             self._refuse_input()
         while not (length := self.input.line_length()):
             self.input.skip(len(self.input))
@@ -293,7 +293,7 @@ class BufferedStream(Conduit):
             count = len(data)
             self._put(data, count)
         else:
-            if self.output.permit != PROCESS.number:
+            if self.output.permit != FORK.generation:
                 self._refuse_write()
             self.accepted = 0
             view = arguments.octets("data", data)
@@ -310,7 +310,7 @@ class BufferedStream(Conduit):
 
     def writelines(self, lines: Iterable[Any]) -> None:
         """Writes one after the other; each is a write of its own."""
-        if self.output.permit != PROCESS.number:
+        if self.output.permit != FORK.generation:
             self._refuse_output()
         direct = self._writes_here and _attributes.override(self, "write") is None
         for line in lines:
@@ -326,7 +326,7 @@ class BufferedStream(Conduit):
 
     def flush(self) -> None:
         """Waits until all that was written is with the system. WriteTimeout where the peer takes nothing for `write_timeout` seconds."""
-        if self.output.permit != PROCESS.number:
+        if self.output.permit != FORK.generation:
             self._refuse()
             if not self._is_writable:
                 return

@@ -5,9 +5,9 @@ cimport geventstreams._native.greenlets as _greenlets
 cimport geventstreams._native.syscalls as _system
 from geventstreams._core.buffers cimport InputBuffer, OutputBuffer
 from geventstreams._core.binary_file cimport BinaryFile
-from geventstreams._core.fork cimport Process
+from geventstreams._core.fork cimport ForkGeneration
 from geventstreams._core.transport cimport Transport
-from geventstreams._core.fair_lock cimport Turn
+from geventstreams._core.fair_lock cimport FairLock
 
 
 cdef double NEVER
@@ -23,12 +23,12 @@ cdef Py_ssize_t FLUSH
 cdef Py_ssize_t WORTH
 cdef int WANTED
 cdef int TOLD
-cdef long NO_PASS
+cdef long NO_PERMIT
 cdef long long NO_TAIL
-cdef Process PROCESS
+cdef ForkGeneration FORK
 
 
-cdef class Conduit(BinaryFile):
+cdef class StreamEngine(BinaryFile):
     cdef object __weakref__
     cdef readonly InputBuffer input
     cdef readonly OutputBuffer output
@@ -41,10 +41,10 @@ cdef class Conduit(BinaryFile):
     cdef double _write_limit
     cdef double _linger_limit
     cdef Transport _transport
-    cdef Turn _turn
+    cdef FairLock _output_lock
     cdef object _hub
     cdef unsigned long _thread
-    cdef long _birth_pass
+    cdef long _generation
     cdef tuple _end
     cdef tuple _reset
     cdef object _reader
@@ -65,7 +65,7 @@ cdef class Conduit(BinaryFile):
     cdef bint _filled_here
     cdef bint _flushed_here
 
-    cdef void _renew_passes(self) except *
+    cdef void _renew_permits(self) except *
     cdef void _refuse_input(self) except *
     cdef void _refuse_output(self) except *
     cdef void _refuse_write(self) except *
@@ -93,7 +93,7 @@ cdef class Conduit(BinaryFile):
     cdef void _put_waiting(self, data, Py_ssize_t count) except *
     cdef void _send_message(self, data, Py_ssize_t count) except *
     cdef void _adopt_rest(self) except *
-    cdef void _take_turn(self) except *
+    cdef void _acquire_output(self) except *
     @cython.locals(left=double, started=double)
     cdef void _send_or_wait(self, double limit) except *
     cdef void _refuse_if_ended(self) except *
@@ -110,6 +110,6 @@ cdef class Conduit(BinaryFile):
 
 
 cdef class BackgroundSender:
-    cdef object _conduit
+    cdef object _engine
     cdef object _wakeup
     cdef object _listener

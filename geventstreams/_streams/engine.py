@@ -25,9 +25,9 @@ from geventstreams._core import arguments
 from geventstreams._core.at_exit import send_at_exit
 from geventstreams._core.binary_file import BinaryFile
 from geventstreams._core.buffers import NO_INPUT, NO_OUTPUT, InputBuffer, OutputBuffer
-from geventstreams._core.fair_lock import Turn
-from geventstreams._core.fairness import go_round, let_ready_run
-from geventstreams._core.fork import NO_PASS, PROCESS
+from geventstreams._core.fair_lock import FairLock
+from geventstreams._core.fairness import let_ready_run, yield_to_hub
+from geventstreams._core.fork import FORK, NO_PERMIT
 from geventstreams._core.linger import linger
 from geventstreams._core.transport import OTHER_THREAD, Transport, Wakeup, hold_of
 from geventstreams.errors import (
@@ -57,7 +57,7 @@ SLICE = 0.005
 """Seconds for which a half that never has to wait keeps the hub to itself."""
 
 
-class Conduit(BinaryFile):
+class StreamEngine(BinaryFile):
     """What every stream stands on: it moves octets, keeps the limits, and knows how each half ended."""
 
     def __cinit__(self) -> None:  # compiled code only: one whose __init__() was not called has no permits, and says so
@@ -77,10 +77,10 @@ class Conduit(BinaryFile):
         self.octets_in = 0
         self.octets_out = 0
         self._transport = transport
-        self._turn = Turn()
+        self._output_lock = FairLock()
         self._hub = get_hub()
         self._thread = _system.thread_id()
-        self._birth_pass = PROCESS.number
+        self._generation = FORK.generation
         self._end: tuple[Any, ...] | None = None
         self._reset: tuple[Any, ...] | None = None
         self._reader: Any = None
@@ -100,28 +100,28 @@ class Conduit(BinaryFile):
         self._since = 0.0
         self._filled_here = type(self)._fill_buffer is _FILL
         self._flushed_here = type(self)._flush_buffer is _FLUSH
-        self._renew_passes()
+        self._renew_permits()
         self._alive = True
 
     # Who may do what.
 
-    def _renew_passes(self) -> None:
-        usable = not self._closed and self._birth_pass == PROCESS.number and self._transport.ready
-        self.input.permit = PROCESS.number if usable and self._is_readable and self._reader is None else NO_PASS
-        self.output.permit = PROCESS.number if usable and self._is_writable and not self._output_ended else NO_PASS
+    def _renew_permits(self) -> None:
+        usable = not self._closed and self._generation == FORK.generation and self._transport.ready
+        self.input.permit = FORK.generation if usable and self._is_readable and self._reader is None else NO_PERMIT
+        self.output.permit = FORK.generation if usable and self._is_writable and not self._output_ended else NO_PERMIT
 
     def _refuse(self) -> None:
         """Raises what keeps any call from this stream: it was never made, is closed, or is another process's."""
-        if not self._birth_pass:  # in compiled code a number that was never set is 0
+        if not self._generation:  # in compiled code a number that was never set is 0
             raise ValueError("uninitialized stream: its __init__() was not called, or did not succeed")
-        if self._birth_pass != PROCESS.number:
+        if self._generation != FORK.generation:
             raise StreamError("this stream belongs to the parent of a forked process", stream=self)
         if self._closed:
             raise StreamClosed(f"the stream to {self._transport.peer} is closed", stream=self)
 
     def refuse_in_child(self) -> None:
         """Raise StreamError where this stream is another process's."""
-        if self._birth_pass != PROCESS.number:
+        if self._generation != FORK.generation:
             self._refuse()
 
     def _refuse_input(self) -> None:
@@ -164,7 +164,7 @@ class Conduit(BinaryFile):
 
     def _bring(self) -> bool:
         """Calls `_fill_buffer`, the class's own where it has one."""
-        return Conduit._fill_buffer(self) if self._filled_here else self._fill_buffer()
+        return StreamEngine._fill_buffer(self) if self._filled_here else self._fill_buffer()
 
     def _fill_buffer(self) -> bool:
         """Waits until more octets are in the input buffer: False at the end of the input, ReadTimeout when the limit passes first."""
@@ -174,19 +174,19 @@ class Conduit(BinaryFile):
 
     def _receive(self, target: memoryview | None, at: int) -> int:
         """The same, into the input buffer or straight into `target[at:]`: a count, or 0 at the end."""
-        if self.input.permit != PROCESS.number:
+        if self.input.permit != FORK.generation:
             self._refuse_input()
         if self._end is not None:
             return 0
         if self._thread != _system.thread_id():
             self._refuse_thread()
         self._reader = _greenlets.current()
-        self.input.permit = NO_PASS
+        self.input.permit = NO_PERMIT
         try:
             return self._receive_waiting(target, at)
         finally:
             self._reader = None
-            self.input.permit = NO_PASS if self._closed else self._birth_pass
+            self.input.permit = NO_PERMIT if self._closed else self._generation
 
     def _receive_waiting(self, target: memoryview | None, at: int) -> int:  # noqa: PLR0912  # one loop, each exit once
         if not self._transport.emptied:
@@ -274,23 +274,23 @@ class Conduit(BinaryFile):
     def _renew_input(self) -> None:
         """Called before input is taken once calls that did not wait were so many that the clock has to be looked at."""
         self.input.calls = CALLS
-        self._renew_passes()
+        self._renew_permits()
         if self._is_overdue():
             self._reader = _greenlets.current()
-            self.input.permit = NO_PASS
+            self.input.permit = NO_PERMIT
             try:
-                go_round(self._hub)
+                yield_to_hub(self._hub)
             finally:
                 self._reader = None
-                self._renew_passes()
+                self._renew_permits()
             self._refuse_input()
 
     def _renew_output(self) -> None:
         """The same before output is accepted."""
         self.output.calls = CALLS
-        self._renew_passes()
+        self._renew_permits()
         if self._is_overdue():
-            go_round(self._hub)
+            yield_to_hub(self._hub)
             self._refuse_output()
 
     def _is_overdue(self) -> bool:
@@ -312,14 +312,14 @@ class Conduit(BinaryFile):
             return False
         if not self._is_overdue():
             return False
-        go_round(self._hub)
+        yield_to_hub(self._hub)
         return True
 
     # What others may ask while a greenlet reads.
 
     def readable_now(self) -> bool:
         """Whether a read would not wait: octets, the end, an error. Takes nothing."""
-        if self._birth_pass != PROCESS.number:
+        if self._generation != FORK.generation:
             self._refuse()
         if self.input.end > self.input.start or self._end is not None or self._closed:
             return True
@@ -336,13 +336,13 @@ class Conduit(BinaryFile):
             if self.input.calls > 0:
                 return True
             self.input.calls = CALLS
-            self._renew_passes()
+            self._renew_permits()
         elif self._end is not None:
             return False
         else:
             self._refuse_thread()
         if self._reader is None and self._is_overdue():  # a loop that only asks must not keep others from running
-            go_round(self._hub)
+            yield_to_hub(self._hub)
             self._refuse()
             return self._look()
         if self.input.end > self.input.start:
@@ -401,9 +401,9 @@ class Conduit(BinaryFile):
 
     def _put(self, data: Any, count: int) -> None:
         """Accepts a message of `count` octets whole, or raises with nothing accepted."""
-        if self.output.permit != PROCESS.number:
+        if self.output.permit != FORK.generation:
             self._refuse_write()
-        if self._turn.holder is None and count <= BLOCK - (self.output.end - self.output.start) and self._failure is None:
+        if self._output_lock.holder is None and count <= BLOCK - (self.output.end - self.output.start) and self._failure is None:
             self.accepted = 0
             self.output.put(data, 0, count)
             self.accepted = count  # at once: a signal handler that raises behind this call leaves the caller nothing else to ask
@@ -421,9 +421,9 @@ class Conduit(BinaryFile):
     def _put_waiting(self, data: Any, count: int) -> None:
         accepted = 0
         try:
-            self._take_turn()
+            self._acquire_output()
             try:
-                if self.output.permit != PROCESS.number:
+                if self.output.permit != FORK.generation:
                     self._refuse_output()
                 self._raise_failure()
                 while self.output.end - self.output.start > BLOCK:
@@ -432,7 +432,7 @@ class Conduit(BinaryFile):
                 self._send_message(data, count)
                 self.accepted = count
             finally:
-                self._turn.give()
+                self._output_lock.release()
         except BaseException as error:
             self.accepted = accepted
             if isinstance(error, WriteTimeout):
@@ -471,12 +471,12 @@ class Conduit(BinaryFile):
         else:
             self.output.put(rest, 0, len(rest))
 
-    def _take_turn(self) -> None:
+    def _acquire_output(self) -> None:
         self._refuse_thread()
-        taken = self._turn.take(self._hub, self._write_limit)
-        if self._closed or self._birth_pass != PROCESS.number:
+        taken = self._output_lock.acquire(self._hub, self._write_limit)
+        if self._closed or self._generation != FORK.generation:
             if taken:
-                self._turn.give()
+                self._output_lock.release()
             self._refuse()
         if not taken:
             raise self._write_timeout(self._write_limit)
@@ -496,7 +496,7 @@ class Conduit(BinaryFile):
             fired = self._transport.wait_output(left)
             self._refuse_if_ended()
             if self._send_now() or self.unsent < held:  # a reader or the hub may have sent in our place
-                self._turn.progressed()
+                self._output_lock.progressed()
                 return
             if fired and limit != NEVER:
                 left = started + limit - _system.monotonic()
@@ -505,7 +505,7 @@ class Conduit(BinaryFile):
 
     def _refuse_if_ended(self) -> None:
         """After a wait: only the greenlet that closes the stream may go on sending once it is closed."""
-        if self.output.permit != PROCESS.number and self._closer is not _greenlets.current():
+        if self.output.permit != FORK.generation and self._closer is not _greenlets.current():
             self._refuse()
 
     def _complete(self, error: StreamError) -> None:
@@ -559,13 +559,13 @@ class Conduit(BinaryFile):
     def _flush(self) -> None:
         """Calls `_flush_buffer`, the class's own where it has one."""
         if self._flushed_here:
-            Conduit._flush_buffer(self)
+            StreamEngine._flush_buffer(self)
         else:
             self._flush_buffer()
 
     def _flush_buffer(self) -> None:
         """Waits until all that was accepted is with the system."""
-        if self._turn.holder is None and self._failure is None:
+        if self._output_lock.holder is None and self._failure is None:
             if not (self.output.end or self._transport.unsent):
                 return
             if self._thread != _system.thread_id():
@@ -573,7 +573,7 @@ class Conduit(BinaryFile):
             self.output.calls -= FLUSH + (self.output.end - self.output.start) // WORTH
             if self._send_now() and not (self.output.end or self._transport.unsent):
                 return
-        self._take_turn()
+        self._acquire_output()
         try:
             self._raise_failure()
             while self.output.end or self._transport.unsent:
@@ -582,19 +582,19 @@ class Conduit(BinaryFile):
             self._complete(error)
             raise
         finally:
-            self._turn.give()
+            self._output_lock.release()
 
     def send_before_wait(self) -> None:
         """What every wait for input does first, so that a forgotten flush is no deadlock; an error is kept for the writers."""
         self._send_before_wait()
 
     def _send_before_wait(self) -> None:
-        if Conduit.send_in_background(self) and self._background is None:
+        if StreamEngine.send_in_background(self) and self._background is None:
             self._background = BackgroundSender(self, self._transport.output_wakeup())
 
     def send_in_background(self) -> bool:
         """Sends what the system takes now, keeping an error for the next writer: whether there is more to send when room comes."""
-        if self._failure is None and not self._broken and self._birth_pass == PROCESS.number:
+        if self._failure is None and not self._broken and self._generation == FORK.generation:
             try:
                 while self.output.end or self._transport.unsent:
                     if not self._send_now():
@@ -627,11 +627,11 @@ class Conduit(BinaryFile):
         self._end = self._reset = self._failure = None
         self._broken = self._output_ended = self.timed_out = False
         self._output_end = 0
-        self._renew_passes()
+        self._renew_permits()
 
     def _refuse_while_waiting(self) -> None:
         """Raises StreamBusy where a greenlet waits in this stream."""
-        holder = self._reader if self._reader is not None else self._turn.holder
+        holder = self._reader if self._reader is not None else self._output_lock.holder
         if holder is not None:
             raise StreamBusy(f"a greenlet waits in the stream to {self._transport.peer}", stream=self)
 
@@ -643,17 +643,17 @@ class Conduit(BinaryFile):
             return
         self._refuse_thread()
         if not self._output_ended:
-            if self.output.permit != PROCESS.number:
+            if self.output.permit != FORK.generation:
                 self._refuse_output()
             self._flush()
             self._output_ended = True
-            self._renew_passes()
+            self._renew_permits()
         self._output_end = max(self._output_end, WANTED)  # another greenlet may have come first while this one flushed
-        self._take_turn()
+        self._acquire_output()
         try:
             self._tell_end(self._write_limit)
         finally:
-            self._turn.give()
+            self._output_lock.release()
 
     def _tell_end(self, limit: float) -> None:
         """Wait until the peer was told that nothing more comes."""
@@ -714,14 +714,14 @@ class Conduit(BinaryFile):
                 self._closer = None
                 self._transport.close(True)
             return
-        if self._birth_pass != PROCESS.number:
+        if self._generation != FORK.generation:
             self._closed = True
-            self._transport.forsake()
+            self._transport.close_in_child()
             return
         if not self._is_left():
             self._refuse_thread()
         self._closed = True
-        self._renew_passes()
+        self._renew_permits()
         self._close_all(abort)
 
     def _close_all(self, abort: bool) -> None:
@@ -730,8 +730,8 @@ class Conduit(BinaryFile):
             if abort:
                 self._rest = None  # nobody wants it: a copy of many megabytes would only keep those who wait from waking
             self._adopt_rest()
-            crowded = self._reader is not None or self._turn.holder is not None
-            self._turn.refuse()
+            crowded = self._reader is not None or self._output_lock.holder is not None
+            self._output_lock.cancel_waiters()
             self._transport.wake()
             self._tell_listeners()
             if not abort:
@@ -780,12 +780,12 @@ class Conduit(BinaryFile):
 
     def _send_at_exit(self) -> None:
         """Send, at the end of the program, what the system takes now."""
-        if getattr(self, "_alive", False) and not self._closed and self._is_here() and self._turn.holder is None:
+        if getattr(self, "_alive", False) and not self._closed and self._is_here() and self._output_lock.holder is None:
             self._send_before_wait()
 
     def _is_here(self) -> bool:
         """Whether this is the process and the thread of the stream."""
-        return self._birth_pass == PROCESS.number and self._thread == _system.thread_id()
+        return self._generation == FORK.generation and self._thread == _system.thread_id()
 
     def __del__(self) -> None:
         if not getattr(self, "_alive", False) or self._closed:
@@ -800,8 +800,8 @@ class Conduit(BinaryFile):
     def _drop(self) -> None:
         """Send what the system takes now, and close. What is left is lost with the stream, which was not closed."""
         self._closed = True
-        if self._birth_pass != PROCESS.number:
-            self._transport.forsake()
+        if self._generation != FORK.generation:
+            self._transport.close_in_child()
         elif self._thread == _system.thread_id() or self._is_left():
             self._stop_background()
             self._send_before_closing()
@@ -810,16 +810,16 @@ class Conduit(BinaryFile):
             self._transport.reset_at_end()
 
 
-send_at_exit(Conduit, lambda stream: stream._send_at_exit())
-_FILL = vars(Conduit)["_fill_buffer"]
-_FLUSH = vars(Conduit)["_flush_buffer"]
+send_at_exit(StreamEngine, lambda stream: stream._send_at_exit())
+_FILL = vars(StreamEngine)["_fill_buffer"]
+_FLUSH = vars(StreamEngine)["_flush_buffer"]
 
 
 class BackgroundSender:
     """Sends what a stream holds as room comes, from the hub, without keeping the stream alive."""
 
-    def __init__(self, conduit: Conduit, wakeup: Wakeup) -> None:
-        self._conduit = weakref.ref(conduit)
+    def __init__(self, conduit: StreamEngine, wakeup: Wakeup) -> None:
+        self._engine = weakref.ref(conduit)
         self._wakeup = wakeup
         self._listener: Any = self.on_room
         wakeup.arm()
@@ -827,7 +827,7 @@ class BackgroundSender:
 
     def on_room(self) -> None:
         """Called by the hub."""
-        conduit = self._conduit()
+        conduit = self._engine()
         if conduit is None or not conduit.send_in_background():
             self.stop()
         else:

@@ -1,10 +1,10 @@
 cimport geventstreams._native.memory as _bytes
 cimport geventstreams._core.arguments as arguments
 from geventstreams._streams.buffered cimport BufferedStream
-from geventstreams._core.fork cimport Process
+from geventstreams._core.fork cimport ForkGeneration
 
 cdef long long NO_TAIL
-cdef Process PROCESS
+cdef ForkGeneration FORK
 cdef object START
 
 

@@ -13,7 +13,7 @@ from typing import Any
 import geventstreams._core.arguments as arguments
 import geventstreams._native.memory as _bytes
 from geventstreams._constants import NO_TAIL
-from geventstreams._core.fork import PROCESS
+from geventstreams._core.fork import FORK
 from geventstreams._core.transport import Transport
 from geventstreams._streams.buffered import BufferedStream
 from geventstreams._streams.elements import (
@@ -91,7 +91,7 @@ class LispStream(BufferedStream):
 
     def read_char(self, eof_error: bool = True, eof_value: Any = None) -> Any:
         """One character, waiting for it. At the end of file, or when `read_timeout` passes, EndOfFile or `eof_value`."""
-        if self.input.permit != PROCESS.number:
+        if self.input.permit != FORK.generation:
             self._refuse_input()
         octet = self.input.octet(0)
         if octet < 0 or not (self._is_latin or (octet < 128 and self._encoding.transparent)):
@@ -137,7 +137,7 @@ class LispStream(BufferedStream):
 
     def unread_char(self, character: str) -> None:
         """Puts back the character that `read_char` gave last, if nothing was read since. ValueError for any other."""
-        if self.input.permit != PROCESS.number:
+        if self.input.permit != FORK.generation:
             self._refuse_input()
         if self._last_char is None or character != self._last_char or self._last_taken != self.input.taken:
             raise ValueError(f"character must be the one that read_char gave last, not {character!r}")
@@ -150,13 +150,13 @@ class LispStream(BufferedStream):
     def peek_char(self, peek_type: Any = None, eof_error: bool = True, eof_value: Any = None) -> Any:
         """The next character, left in place: of any kind (None), the first that is no white space (True), or the first that is
         `peek_type`; those before it are taken."""
-        if self.input.permit != PROCESS.number:
+        if self.input.permit != FORK.generation:
             self._refuse_input()
         if not (peek_type is None or peek_type is True or (isinstance(peek_type, str) and len(peek_type) == 1)):
             raise TypeError(f"peek_type must be None, True or a character, not {peek_type!r}")
         self.input.count_call()
         while True:
-            if self.input.permit != PROCESS.number:
+            if self.input.permit != FORK.generation:
                 self._refuse_input()
             character, octets = self._next_char(0)
             if not octets:
@@ -167,7 +167,7 @@ class LispStream(BufferedStream):
 
     def read_char_no_hang(self, eof_error: bool = True, eof_value: Any = None) -> Any:
         """A character, or None where it would have to wait for one."""
-        if self.input.permit != PROCESS.number:
+        if self.input.permit != FORK.generation:
             self._refuse_input()
         while True:
             character, octets = self._char_at(0)
@@ -190,7 +190,7 @@ class LispStream(BufferedStream):
 
     def read_string(self, n: int) -> str:
         """Up to `n` characters, waiting until there are so many, the input ends, or `read_timeout` passes."""
-        if self.input.permit != PROCESS.number:
+        if self.input.permit != FORK.generation:
             self._refuse_input()
         wanted = arguments.natural("n", n)
         if not self._is_latin:
@@ -226,7 +226,7 @@ class LispStream(BufferedStream):
 
         LineTooLong and UnicodeDecodeError consume nothing.
         """
-        if self.input.permit != PROCESS.number:
+        if self.input.permit != FORK.generation:
             self._refuse_input()
         if self._is_latin:
             length = self.input.line_length()
@@ -277,7 +277,7 @@ class LispStream(BufferedStream):
 
     def read_byte(self, eof_error: bool = True, eof_value: Any = None) -> Any:
         """One integer of the binary element type. At the end of file, or when `read_timeout` passes, EndOfFile or `eof_value`."""
-        if self.input.permit != PROCESS.number:
+        if self.input.permit != FORK.generation:
             self._refuse_input()
         if not self._is_binary:
             raise TypeError("read_byte needs the element type 'unsigned-byte-8' or 'signed-byte-8', and this stream has 'base-char'")
@@ -297,7 +297,7 @@ class LispStream(BufferedStream):
         A writable buffer of one-octet items takes octets, an array of characters takes characters, a list takes elements of the
         stream's element type. Bounds are checked before any input is taken; an exception puts everything back.
         """
-        if self.input.permit != PROCESS.number:
+        if self.input.permit != FORK.generation:
             self._refuse_input()
         if type(seq) is bytearray and start is START and end is None and len(seq) <= self.input.end - self.input.start:
             return self.input.take_into(seq, 0, len(seq))
@@ -373,7 +373,7 @@ class LispStream(BufferedStream):
     def write_byte(self, n: int) -> int:
         """Writes one integer of the binary element type and returns it."""
         self.accepted = 0
-        if self.output.permit != PROCESS.number:
+        if self.output.permit != FORK.generation:
             self._refuse_output()
         if not self._is_binary:
             raise TypeError("write_byte needs the element type 'unsigned-byte-8' or 'signed-byte-8', and this stream has 'base-char'")
@@ -386,7 +386,7 @@ class LispStream(BufferedStream):
         """Writes `seq[start:end]` (bytes-like, a string, an array, a list of integers or of characters), checked whole before anything is
         accepted, and returns `seq`."""
         self.accepted = 0
-        if self.output.permit != PROCESS.number:
+        if self.output.permit != FORK.generation:
             self._refuse_output()
         whole = end is None and type(start) is int and start == 0
         if whole and (type(seq) is bytes or type(seq) is bytearray or _bytes.is_plain(seq, False)):
@@ -411,7 +411,7 @@ class LispStream(BufferedStream):
 
     def fresh_line(self) -> bool:
         """Writes a newline unless the output is at the start of a line, as its beginning is; whether it wrote one."""
-        if self.output.permit != PROCESS.number:
+        if self.output.permit != FORK.generation:
             self._refuse_output()
         unit = self._encoding.unit
         if self._tail == NO_TAIL or self._tail & (1 << 8 * unit) - 1 == int.from_bytes(self._encoding.newline, "big"):
@@ -431,7 +431,7 @@ class LispStream(BufferedStream):
     def force_output(self) -> None:
         """Starts sending what is buffered and does not wait: what the system does not take now, the hub sends as room comes. An error is
         raised by the next write, flush or close."""
-        if self.output.permit != PROCESS.number:
+        if self.output.permit != FORK.generation:
             self._refuse_output()
         self._refuse_thread()
         self._raise_failure()
@@ -439,19 +439,19 @@ class LispStream(BufferedStream):
 
     def finish_output(self) -> None:
         """Waits until all that was written is with the system."""
-        if self.output.permit != PROCESS.number:
+        if self.output.permit != FORK.generation:
             self._refuse_output()
         self._flush()
 
     def clear_input(self) -> None:
         """Drops what arrived and was not taken; what the system holds stays there."""
-        if self.input.permit != PROCESS.number:
+        if self.input.permit != FORK.generation:
             self._refuse_input()
         self.input.clear()
 
     def clear_output(self) -> None:
         """Drops what was accepted and not sent, but never the rest of a message whose beginning was."""
-        if self.output.permit != PROCESS.number:
+        if self.output.permit != FORK.generation:
             self._refuse_output()
         self._drop_output()
 

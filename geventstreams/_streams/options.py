@@ -9,8 +9,8 @@ from collections.abc import Callable
 from typing import Any
 
 from geventstreams._core import arguments
-from geventstreams._core.owned_fd import Connected
-from geventstreams._core.tls_context import TLSTerms
+from geventstreams._core.owned_fd import OwnedFd
+from geventstreams._core.tls_context import TLSOptions
 from geventstreams._streams.elements import element_type as element_type_of
 from geventstreams._streams.elements import encoding as encoding_of
 from geventstreams._streams.socket_stream import DIRECTIONS, SocketStream
@@ -36,7 +36,7 @@ class StreamOptions:
         arguments.count_limit("line_limit", line_limit)
         arguments.seconds("linger_timeout", linger_timeout)
         self.is_secure = ssl_ctx is not None
-        terms = TLSTerms(
+        terms = TLSOptions(
             ssl_ctx if self.is_secure else True, ssl_side, ctx_configure_callback, ssl_configure_callback,
             handshake_timeout, tlsext_host_name if self.is_secure else None, allow_truncation,
         )
@@ -57,14 +57,14 @@ class StreamOptions:
                 "tlsext_host_name": tlsext_host_name, "allow_truncation": allow_truncation,
             }
 
-    def make(self, connected: Connected) -> SocketStream:
+    def make(self, connected: OwnedFd) -> SocketStream:
         """The stream on a connected socket, its handshake done.
 
         Whatever keeps it from being made, also in the constructor of a subclass, the connection is closed then.
         """
         return self._made(connected, {**self._keywords, **self._tls})
 
-    def make_plain(self, connected: Connected) -> SocketStream:
+    def make_plain(self, connected: OwnedFd) -> SocketStream:
         """The same before its handshake, for those who have something to exchange first; then comes `secure`."""
         return self._made(connected, self._keywords)
 
@@ -73,7 +73,7 @@ class StreamOptions:
         if self.is_secure:
             stream.attach_ssl(**{**self._tls, "handshake_timeout": limit, "prefetched": "handshake"})
 
-    def _made(self, connected: Connected, keywords: dict[str, Any]) -> SocketStream:
+    def _made(self, connected: OwnedFd, keywords: dict[str, Any]) -> SocketStream:
         stream: SocketStream = self._make.__new__(self._make, connected, **keywords)
         try:
             self._make.__init__(stream, connected, **keywords)

@@ -1,6 +1,6 @@
 cimport geventstreams._core.arguments as arguments
-from geventstreams._streams.tls_upgrade cimport SecurableStream
+from geventstreams._streams.tls_upgrade cimport UpgradableStream
 
 
-cdef class SocketStream(SecurableStream):
+cdef class SocketStream(UpgradableStream):
     cdef object _proxy

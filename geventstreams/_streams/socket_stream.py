@@ -9,20 +9,20 @@ from collections.abc import Callable
 from typing import Any
 
 import geventstreams._core.arguments as arguments
-from geventstreams._core.tls_context import TLSTerms
+from geventstreams._core.tls_context import TLSOptions
 from geventstreams._core.transport import NoTransport, SocketTransport
 from geventstreams._files.text_file import SharedFile, file_over, halves
 from geventstreams._streams.elements import ElementType
 from geventstreams._streams.elements import element_type as element_type_of
 from geventstreams._streams.elements import encoding as encoding_of
-from geventstreams._streams.tls_upgrade import SecurableStream
+from geventstreams._streams.tls_upgrade import UpgradableStream
 from geventstreams.errors import StreamError
 
 DIRECTIONS = ("io", "input", "output")
 NO_TLS = ("server", None, None, None, None)
 
 
-class SocketStream(SecurableStream):
+class SocketStream(UpgradableStream):
     """A buffered stream on a connected stream socket, which it owns from construction on. Modelled on LispWorks' `comm:socket-stream`.
 
     `socket` (or `handle`) is a gevent or standard-library socket, a Unix socket, or an integer descriptor. `element_type` decides what
@@ -54,11 +54,11 @@ class SocketStream(SecurableStream):
         arguments.count_limit("line_limit", line_limit)
         terms = None
         if ssl_ctx is not None or (ssl_side, ctx_configure_callback, ssl_configure_callback, handshake_timeout, tlsext_host_name) != NO_TLS:
-            terms = TLSTerms(True if ssl_ctx is None else ssl_ctx, ssl_side, ctx_configure_callback, ssl_configure_callback,
+            terms = TLSOptions(True if ssl_ctx is None else ssl_ctx, ssl_side, ctx_configure_callback, ssl_configure_callback,
                              handshake_timeout, tlsext_host_name, allow_truncation)
         if ssl_ctx is not None and terms is not None:
             terms.prepare(ssl_side)
-        SecurableStream.__init__(self, SocketTransport(handle if socket is None else socket), element_type, encoding=encoding,
+        UpgradableStream.__init__(self, SocketTransport(handle if socket is None else socket), element_type, encoding=encoding,
                                  readable=direction != "output", writable=direction != "input", read_timeout=read_timeout,
                                  write_timeout=write_timeout, line_limit=line_limit, linger_timeout=linger_timeout)
         self._proxy: Any = None
@@ -72,7 +72,7 @@ class SocketStream(SecurableStream):
         """What a balancer's PROXY header said about the connection: `(version, command, source, destination, tlvs)`, or None."""
         return self._proxy
 
-    def introduce(self, proxy: Any) -> None:
+    def _introduce(self, proxy: Any) -> None:
         """Takes note of what the header said: where it names the client, `peer_address` and all errors name that from now on."""
         self._proxy = proxy
         if proxy.source is not None:

@@ -4,10 +4,10 @@ from geventstreams._streams.lisp cimport LispStream
 
 cdef double NEVER
 cdef int TOLD
-cdef long NO_PASS
+cdef long NO_PERMIT
 cdef Py_ssize_t WOULD_WAIT
 
 
-cdef class SecurableStream(LispStream):
+cdef class UpgradableStream(LispStream):
     cdef object _tls
-    cdef object _terms
+    cdef object _tls_options

@@ -16,24 +16,24 @@ from gevent import getcurrent
 import geventstreams._core.arguments as arguments
 import geventstreams._native.syscalls as _system
 from geventstreams._constants import NEVER, TOLD, WOULD_WAIT
-from geventstreams._core.fork import NO_PASS
-from geventstreams._core.tls_context import TLSTerms
+from geventstreams._core.fork import NO_PERMIT
+from geventstreams._core.tls_context import TLSOptions
 from geventstreams._core.tls_transport import DONE, NEEDS_INPUT, TLSTransport
 from geventstreams._core.transport import Transport
 from geventstreams._streams.elements import ElementType
-from geventstreams._streams.engine import Conduit
+from geventstreams._streams.engine import StreamEngine
 from geventstreams._streams.lisp import LispStream
 from geventstreams.errors import HandshakeTimeout, StreamClosed, StreamError, TLSError, in_bytes, in_seconds
 
 PREFETCHED = ("refuse", "handshake")
 
 
-class SecurableStream(LispStream):
+class UpgradableStream(LispStream):
     """A stream of both vocabularies whose octets TLS can protect."""
 
     def __init__(self, transport: Transport, element_type: Any = ElementType.BASE_CHAR, **options: Any) -> None:
         self._tls: TLSTransport | None = None
-        self._terms: TLSTerms | None = None
+        self._tls_options: TLSOptions | None = None
         LispStream.__init__(self, transport, element_type, **options)
 
     # What it is.
@@ -48,9 +48,9 @@ class SecurableStream(LispStream):
     def ssl_ctx(self) -> Any:
         """The context in use, or None without TLS."""
         self._refuse()
-        if self._tls is None or self._terms is None:
+        if self._tls is None or self._tls_options is None:
             return None
-        return self._terms.given if self._tls.object is None else self._tls.object.context
+        return self._tls_options.given if self._tls.object is None else self._tls.object.context
 
     # Attaching.
 
@@ -63,7 +63,7 @@ class SecurableStream(LispStream):
         `prefetched="refuse"` they are a TLSError, with `"handshake"` they are the peer's ciphertext. The arguments are the constructor's;
         bad ones change nothing, any other error closes the stream.
         """
-        terms = TLSTerms(ssl_ctx, ssl_side, ctx_configure_callback, ssl_configure_callback, handshake_timeout, tlsext_host_name,
+        terms = TLSOptions(ssl_ctx, ssl_side, ctx_configure_callback, ssl_configure_callback, handshake_timeout, tlsext_host_name,
                          allow_truncation)
         arguments.chosen("prefetched", prefetched, PREFETCHED)
         self._refuse()
@@ -81,7 +81,7 @@ class SecurableStream(LispStream):
         finally:
             self._vacate()
 
-    def _secure_at_birth(self, terms: TLSTerms) -> None:
+    def _secure_at_birth(self, terms: TLSOptions) -> None:
         self._occupy()
         try:
             self._secure(terms)
@@ -90,21 +90,21 @@ class SecurableStream(LispStream):
 
     def _occupy(self) -> None:
         """Takes both halves, which are free."""
-        self._turn.take(self._hub, NEVER)
+        self._output_lock.acquire(self._hub, NEVER)
         self._reader = getcurrent()
-        self.input.permit = NO_PASS
+        self.input.permit = NO_PERMIT
 
     def _vacate(self) -> None:
         self._reader = None
-        self._renew_passes()
-        self._turn.give()
+        self._renew_permits()
+        self._output_lock.release()
 
     def _send_all(self) -> None:
         self._raise_failure()
         while self.output.end or self._transport.unsent:
             self._send_or_wait(self._write_limit)
 
-    def _secure(self, terms: TLSTerms, prefetched: str = "refuse") -> None:
+    def _secure(self, terms: TLSOptions, prefetched: str = "refuse") -> None:
         """Puts TLS under the buffers and shakes hands. Whatever goes wrong closes the stream before it leaves."""
         try:
             if len(self.input) and prefetched == "refuse":
@@ -112,7 +112,7 @@ class SecurableStream(LispStream):
             tls = TLSTransport(self._transport, terms.allow_truncation)
             tls.feed(self.input.take(len(self.input)))
             self._plug(tls)
-            self._tls, self._terms = tls, terms
+            self._tls, self._tls_options = tls, terms
             if terms.side != "both":
                 self._shake_hands(terms.side, terms.handshake_limit)
         except BaseException as error:
@@ -121,7 +121,7 @@ class SecurableStream(LispStream):
 
     def _shake_hands(self, side: str, limit: float) -> None:
         """Waits for the handshake, at most `limit` seconds in all."""
-        tls, terms = self._tls, self._terms
+        tls, terms = self._tls, self._tls_options
         assert tls is not None and terms is not None  # noqa: PT018 - set together
         until = _system.monotonic() + limit
         tls.begin(terms.begin(side))
@@ -146,7 +146,7 @@ class SecurableStream(LispStream):
             return  # whoever closes it is about to
         self._broken = True
         self._tls_failed = self._tls is not None and isinstance(error, ssl.SSLError)
-        Conduit.close(self, abort=not isinstance(error, ssl.SSLError))
+        StreamEngine.close(self, abort=not isinstance(error, ssl.SSLError))
 
     def handshake(self, timeout: float | None = None, side: str | None = None) -> bool:
         """Shakes hands as `side` on a stream that was made for "both"; True when the handshake is complete, now or before.
@@ -157,7 +157,7 @@ class SecurableStream(LispStream):
         if side is not None:
             arguments.chosen("side", side, ("client", "server"))
         self._refuse()
-        tls, terms = self._tls, self._terms
+        tls, terms = self._tls, self._tls_options
         if tls is None or terms is None:
             raise TLSError(f"the stream to {self._transport.peer} has no TLS to shake hands for: attach_ssl() comes first", stream=self)
         if tls.ready:
@@ -203,41 +203,41 @@ class SecurableStream(LispStream):
             if not self._output_ended:
                 self._send_all()
             if tls.ready:
-                self._exchange_goodbyes(tls, _system.monotonic() + limit)
+                self._exchange_close_notify(tls, _system.monotonic() + limit)
             self._expose(tls)
         finally:
             self._vacate()
 
-    def _exchange_goodbyes(self, tls: TLSTransport, until: float) -> None:
+    def _exchange_close_notify(self, tls: TLSTransport, until: float) -> None:
         self._output_ended = True
-        while tls.say_goodbye() == WOULD_WAIT:
-            self._wait_for_goodbye(tls.wait_output, until)
+        while tls.send_close_notify() == WOULD_WAIT:
+            self._wait_for_close_notify(tls.wait_output, until)
         while self._end is None:
             if self._receive_now(None, 0) == WOULD_WAIT:
                 self.input.settle()
-                self._wait_for_goodbye(tls.wait_input, until)
-        if not tls.peer_said_goodbye:
-            self._part_in_anger("ended the connection without")
+                self._wait_for_close_notify(tls.wait_input, until)
+        if not tls.received_close_notify:
+            self._abort_shutdown("ended the connection without")
 
-    def _wait_for_goodbye(self, wait: Callable[[float], bool], until: float) -> None:
+    def _wait_for_close_notify(self, wait: Callable[[float], bool], until: float) -> None:
         left = until - _system.monotonic()
         if left <= 0:
-            self._part_in_anger("did not answer our")
+            self._abort_shutdown("did not answer our")
         wait(left)
         if self._closed:
             raise StreamClosed(f"the stream to {self._transport.peer} was closed", stream=self)
 
-    def _part_in_anger(self, deed: str) -> None:
+    def _abort_shutdown(self, deed: str) -> None:
         peer = self._transport.peer
-        Conduit.close(self, abort=True)
+        StreamEngine.close(self, abort=True)
         raise TLSError(f"{peer} {deed} goodbye (close_notify)", stream=self)
 
     def _expose(self, tls: TLSTransport) -> None:
         """Puts the plain transport under the buffers again, with what it received behind the goodbye."""
-        inner, behind = tls.part()
+        inner, behind = tls.unwrap()
         self.input.feed(behind)
         self._plug(inner)
-        self._tls = self._terms = None
+        self._tls = self._tls_options = None
         self._end = None
         self._output_ended = tls.output_ended
         self._output_end = TOLD if tls.output_ended else 0

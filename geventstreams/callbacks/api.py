@@ -20,7 +20,7 @@ from geventstreams._streams.elements import ElementType
 from geventstreams._streams.options import StreamOptions
 from geventstreams._streams.socket_stream import SocketStream
 from geventstreams.callbacks.connection import AsyncSocket, octets_of
-from geventstreams.callbacks.options import HIGH_WATER, LOW_WATER, Callback, Conduct, ReadCallback, callback
+from geventstreams.callbacks.options import HIGH_WATER, LOW_WATER, Callback, ConnectionOptions, ReadCallback, callback
 from geventstreams.callbacks.server import AsyncServer, Securer, adopted, listening
 from geventstreams.callbacks.stream import AsyncStream
 from geventstreams.errors import StreamClosed
@@ -66,12 +66,12 @@ def tcp_connect(
         host_name("local_address", local_address)
     if local_port is not None:
         port_or_name("local_port", local_port)
-    conduct = Conduct(
+    connection_options = ConnectionOptions(
         read_cb, event_cb, connect_cb=connect_cb, write_cb=write_cb, stream=stream, dont_drain_read_buffer=dont_drain_read_buffer,
         read_timeout=read_timeout, write_timeout=write_timeout, half_close=half_close, high_water=high_water, low_water=low_water,
         element_type=element_type, encoding=encoding, line_limit=line_limit, linger_timeout=linger_timeout,
     )
-    patience = conduct.patience(timeout)
+    patience = connection_options.patience(timeout)
     _tls_options(ssl_ctx, "client", ctx_configure_callback, ssl_configure_callback, handshake_timeout,
                  certificate_name(tlsext_host_name, name), allow_truncation)
 
@@ -83,7 +83,7 @@ def tcp_connect(
             allow_truncation=allow_truncation,
         )
 
-    return _begun(conduct, opener, address_name((host, port)), data)
+    return _begun(connection_options, opener, address_name((host, port)), data)
 
 
 def pipe_connect(
@@ -94,8 +94,8 @@ def pipe_connect(
 ) -> Any:
     """The same on a Unix socket. cl-async's `pipe-connect`."""
     where = unix_path("path", path)
-    conduct = Conduct(read_cb, event_cb, **options)
-    patience = conduct.patience(timeout)
+    connection_options = ConnectionOptions(read_cb, event_cb, **options)
+    patience = connection_options.patience(timeout)
     _tls_options(ssl_ctx, "client", ctx_configure_callback, ssl_configure_callback, handshake_timeout,
                  certificate_name(tlsext_host_name, ""), allow_truncation)
 
@@ -106,16 +106,16 @@ def pipe_connect(
             handshake_timeout=patience if handshake_timeout is None else handshake_timeout,
         )
 
-    return _begun(conduct, opener, repr(where), data)
+    return _begun(connection_options, opener, repr(where), data)
 
 
-def _begun(conduct: Conduct, opener: Callable[[], SocketStream], peer: str, data: Any) -> Any:
+def _begun(connection_options: ConnectionOptions, opener: Callable[[], SocketStream], peer: str, data: Any) -> Any:
     octets = None if data is None else octets_of("data", data)
-    socket = AsyncSocket(conduct, opener=opener, peer=peer)
+    socket = AsyncSocket(connection_options, opener=opener, peer=peer)
     if octets is not None:
         socket.write(octets)
     socket.start()
-    return socket.stream if conduct.stream else socket
+    return socket.stream if connection_options.stream else socket
 
 
 def tcp_server(
@@ -143,7 +143,7 @@ def tcp_server(
             high_water=high_water, low_water=low_water, element_type=element_type, encoding=encoding, line_limit=line_limit,
             linger_timeout=linger_timeout,
         )
-    conduct = Conduct(
+    connection_options = ConnectionOptions(
         read_cb, event_cb, connect_cb=connect_cb, write_cb=write_cb, stream=stream, dont_drain_read_buffer=dont_drain_read_buffer,
         read_timeout=read_timeout, write_timeout=write_timeout, half_close=half_close, high_water=high_water, low_water=low_water,
         element_type=element_type, encoding=encoding, line_limit=line_limit, linger_timeout=linger_timeout,
@@ -160,7 +160,7 @@ def tcp_server(
         if host is None:
             found.sort()  # AF_INET's first
         socket = listening(found, backlog)
-    return AsyncServer(socket, conduct, securer, nodelay)
+    return AsyncServer(socket, connection_options, securer, nodelay)
 
 
 def pipe_server(
@@ -173,11 +173,11 @@ def pipe_server(
     The path is removed when the server closes, by the process that called this, unless another file has taken its place.
     """
     where = unix_path("path", path)
-    conduct = Conduct(read_cb, event_cb, **options)
+    connection_options = ConnectionOptions(read_cb, event_cb, **options)
     securer = _securer(ssl_ctx, ctx_configure_callback, ssl_configure_callback, handshake_timeout, allow_truncation)
     arguments.positive("backlog", backlog)
     socket = listening([(_socket.AF_UNIX, where)], backlog)
-    return AsyncServer(socket, conduct, securer, nodelay=False, path=BoundPath(where))
+    return AsyncServer(socket, connection_options, securer, nodelay=False, path=BoundPath(where))
 
 
 def _is_path(value: Any) -> bool:

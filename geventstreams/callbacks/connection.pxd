@@ -1,6 +1,6 @@
 cimport geventstreams._native.syscalls as _system
 cimport geventstreams._core.arguments as arguments
-from geventstreams.callbacks.push_mode cimport PumpedStream
+from geventstreams.callbacks.push_mode cimport PushedStream
 from geventstreams.callbacks.sending cimport SendingConnection
 from geventstreams._core.transport cimport Transport, Wakeup
 
@@ -27,7 +27,7 @@ cdef class AsyncSocket(SendingConnection):
     cdef bint _opening
     cdef object _departed
     cdef object _greenlet
-    cdef object _doom
+    cdef object _connect_timer
     cdef Wakeup _wake
     cdef bint _resting
     cdef bint _paused
@@ -44,18 +44,18 @@ cdef class AsyncSocket(SendingConnection):
     cdef int _connect(self) except -1
     cdef void _fail_to_connect(self, error) except *
     cdef void _pump(self) except *
-    cdef bint _wants_input(self, PumpedStream stream) except -1
-    cdef int _bring(self, PumpedStream stream) except -1
-    cdef Py_ssize_t _receive(self, PumpedStream stream) except -2
-    cdef int _deliver(self, PumpedStream stream) except -1
+    cdef bint _wants_input(self, PushedStream stream) except -1
+    cdef int _bring(self, PushedStream stream) except -1
+    cdef Py_ssize_t _receive(self, PushedStream stream) except -2
+    cdef int _deliver(self, PushedStream stream) except -1
     cdef void _let_others_run(self) except *
-    cdef int _await_input(self, PumpedStream stream) except -1
-    cdef void _await_input_in_time(self, PumpedStream stream) except *
+    cdef int _await_input(self, PushedStream stream) except -1
+    cdef void _await_input_in_time(self, PushedStream stream) except *
     cdef void _rest(self) except *
     cdef void _call(self, callback, argument) except *
     cdef void _callback_failed(self) except *
     cdef void _tell_written(self) except *
     cdef void _tell(self, event) except *
-    cdef void _input_ended(self, PumpedStream stream) except *
+    cdef void _input_ended(self, PushedStream stream) except *
     cdef void _close_unasked(self) except *
     cdef void _fail_in_turn(self) except *

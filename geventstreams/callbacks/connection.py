@@ -1,7 +1,7 @@
 """The socket of the callback half: one greenlet brings its octets and calls back, so callbacks never overlap and may wait.
 
 Rules for the next editor: everything that calls back is in `_run` and what it calls. Whoever else has something to tell notes it and calls
-`_stirred`. The final event is the last call: `_told` says that it was made, or that nobody is to be told. In a forked child nobody is
+`_wake_pump`. The final event is the last call: `_told` says that it was made, or that nobody is to be told. In a forked child nobody is
 called back: each wait ends in StreamError there, and `_run` leaves.
 """
 
@@ -19,12 +19,12 @@ from gevent import GreenletExit, getcurrent
 import geventstreams._native.syscalls as _system
 from geventstreams._constants import ENDED, NEVER, WOULD_WAIT
 from geventstreams._core import arguments
-from geventstreams._core.fairness import go_round
+from geventstreams._core.fairness import yield_to_hub
 from geventstreams._core.transport import NoTransport, Transport, Wakeup
-from geventstreams._streams.tls_upgrade import SecurableStream
+from geventstreams._streams.tls_upgrade import UpgradableStream
 from geventstreams.callbacks.events import end_of_file, event_for
-from geventstreams.callbacks.options import Conduct
-from geventstreams.callbacks.push_mode import PumpedStream
+from geventstreams.callbacks.options import ConnectionOptions
+from geventstreams.callbacks.push_mode import PushedStream
 from geventstreams.callbacks.sending import CLOSED, CLOSING, CONNECTING, OPEN, SendingConnection
 from geventstreams.callbacks.stream import AsyncIOStream
 from geventstreams.errors import (
@@ -41,7 +41,7 @@ from geventstreams.errors import (
 SLICE = 0.005
 """Seconds for which a connection that always has input keeps the hub to itself."""
 
-Opener = Callable[[], SecurableStream]
+Opener = Callable[[], UpgradableStream]
 """Makes the connection, waiting: a stream whose transport is then the connection's."""
 
 
@@ -62,26 +62,26 @@ class AsyncSocket(SendingConnection):
     `data` is the application's own object. Bytes come to the read callback or, through the stream, to whoever reads it.
     """
 
-    def __init__(self, conduct: Conduct, transport: Transport | None = None, opener: Opener | None = None, peer: str = "peer",
+    def __init__(self, options: ConnectionOptions, transport: Transport | None = None, opener: Opener | None = None, peer: str = "peer",
                  departed: Callable[[AsyncSocket], object] | None = None) -> None:
-        SendingConnection.__init__(self, Unconnected(peer) if transport is None else transport, conduct.write_limit, conduct.linger_limit)
+        SendingConnection.__init__(self, Unconnected(peer) if transport is None else transport, options.write_limit, options.linger_limit)
         self.data: Any = None
-        self._read_cb = conduct.read_cb
-        self._event_cb = conduct.event_cb
-        self._connect_cb = conduct.connect_cb
-        self._write_cb = conduct.write_cb
-        self._draining = conduct.draining
-        self._half_close = conduct.half_close
-        self._high_water = conduct.high_water
-        self._low_water = conduct.low_water
-        self._read_limit = conduct.read_limit
-        self._gives_stream = conduct.stream
+        self._read_cb = options.read_cb
+        self._event_cb = options.event_cb
+        self._connect_cb = options.connect_cb
+        self._write_cb = options.write_cb
+        self._draining = options.draining
+        self._half_close = options.half_close
+        self._high_water = options.high_water
+        self._low_water = options.low_water
+        self._read_limit = options.read_limit
+        self._gives_stream = options.stream
         self._given = False
         self._opener: Any = opener
         self._opening = False
         self._departed = departed
         self._greenlet: Any = None
-        self._doom: Any = None
+        self._connect_timer: Any = None
         self._wake: Any = None
         self._resting = False
         self._paused = False
@@ -93,8 +93,8 @@ class AsyncSocket(SendingConnection):
         self._silent_since = 0.0
         self._received = 0
         self._busy_since = 0.0
-        AsyncIOStream(self, **conduct.stream_options)
-        self._given = conduct.stream
+        AsyncIOStream(self, **options.stream_options)
+        self._given = options.stream
 
     def start(self) -> None:
         """Begins; called once, by who made it."""
@@ -152,13 +152,13 @@ class AsyncSocket(SendingConnection):
         """Takes no more input, and calls nobody back for any, until `resume`."""
         self._refuse_thread()
         self._paused = True
-        self._stirred()
+        self._wake_pump()
 
     def resume(self) -> None:
         """Ends a pause."""
         self._refuse_thread()
         self._paused = False
-        self._stirred()
+        self._wake_pump()
 
     def set_timeouts(self, read: float | None, write: float | None) -> None:
         """Sets the limits anew: seconds between receipts, seconds without progress while sending; None is no limit."""
@@ -170,7 +170,7 @@ class AsyncSocket(SendingConnection):
         self._read_limit = read_limit
         self._write_limit = write_limit
         self._stream.note_limits(read_limit, write_limit)
-        self._stirred()
+        self._wake_pump()
 
     def set_callbacks(self, read_cb: Any = None, event_cb: Any = None, write_cb: Any = None) -> None:
         """Calls these from now on, in place of those that it called; None leaves one as it is."""
@@ -187,14 +187,14 @@ class AsyncSocket(SendingConnection):
 
     # For its stream.
 
-    def claim(self) -> tuple[PumpedStream | None, Transport]:
+    def claim(self) -> tuple[PushedStream | None, Transport]:
         if self._phase >= CLOSING:
             raise StreamClosed(f"socket {self!r} is closed")
         if self._given:
             raise StreamError(f"socket {self!r} has a stream already: {self._stream!r}", stream=self._stream)
         return self._stream, self._transport
 
-    def accept(self, stream: PumpedStream) -> None:
+    def accept(self, stream: PushedStream) -> None:
         if self._stream is None:  # only the first time
             stream.note_limits(self._read_limit, self._write_limit)  # type: ignore[unreachable]  # None until now, see sending.py
         else:
@@ -211,7 +211,7 @@ class AsyncSocket(SendingConnection):
 
     def end_input(self) -> None:
         self._input_over = True
-        self._stirred()
+        self._wake_pump()
 
     def taken(self) -> None:
         if not self._looking:
@@ -222,25 +222,25 @@ class AsyncSocket(SendingConnection):
         """Whether enough was taken in this turn for the pump to go on."""
         self._looking = False
         if len(self._stream.input) < self._low_water:
-            self._stirred()
+            self._wake_pump()
 
     # What the sending half tells.
 
     def _on_sent(self) -> None:
         if self._write_cb is not None:
             self._written = True
-            self._stirred()
+            self._wake_pump()
 
-    def _stirred(self) -> None:
+    def _wake_pump(self) -> None:
         if self._resting:
             self._wake.fire()
         elif self._phase != CONNECTING:
             self._transport.wake()
 
     def _gone(self) -> None:
-        if self._doom is not None:
-            self._doom.kill(block=False)
-            self._doom = None
+        if self._connect_timer is not None:
+            self._connect_timer.kill(block=False)
+            self._connect_timer = None
         if self._opening:
             self._greenlet.kill(block=False)
         elif self._resting:
@@ -253,11 +253,11 @@ class AsyncSocket(SendingConnection):
         if not self._stream.held():
             self._drop(False)
         elif self._output_limit() != NEVER:
-            self._doom = gevent.spawn_later(self._output_limit(), self._give_up)
+            self._connect_timer = gevent.spawn_later(self._output_limit(), self._give_up)
 
     def _give_up(self) -> None:
         """Closed while connecting, with something to send, and there was no connection in time."""
-        self._doom = None
+        self._connect_timer = None
         self._fail(ConnectTimeout(f"connecting to {self._transport.peer}: no answer in time", stream=self._stream))
         self._drop(False)
 
@@ -280,9 +280,9 @@ class AsyncSocket(SendingConnection):
 
     def _leave(self) -> None:
         if not self._stream.is_of_this_process():
-            self._forsake()
+            self._close_in_child()
         elif self._phase < CLOSING:
-            self._stream.part(True)
+            self._stream.disconnect(True)
             self._begin_closing()
         self._read_cb = self._event_cb = self._connect_cb = self._write_cb = self._opener = None
         self._greenlet = None
@@ -297,7 +297,7 @@ class AsyncSocket(SendingConnection):
             return False
         self._phase = OPEN
         if self._dirty:
-            self._outbox.add(self)
+            self._send_queue.add(self)
         if self._connect_cb is not None:
             self._call(self._connect_cb, self._stream if self._gives_stream else self)
         return True
@@ -326,9 +326,9 @@ class AsyncSocket(SendingConnection):
             made.close(abort=True)
             return False
         self._stream.take_over(made)
-        if self._doom is not None:
-            self._doom.kill(block=False)
-            self._doom = None
+        if self._connect_timer is not None:
+            self._connect_timer.kill(block=False)
+            self._connect_timer = None
         return True
 
     def _fail_to_connect(self, error: OSError) -> None:
@@ -359,12 +359,12 @@ class AsyncSocket(SendingConnection):
             else:
                 self._rest()
 
-    def _wants_input(self, stream: PumpedStream) -> bool:
+    def _wants_input(self, stream: PushedStream) -> bool:
         held = stream.input.end - stream.input.start
         self._full = held > self._high_water or (self._full and held >= self._low_water)
         return not (self._paused or self._full or self._input_over)
 
-    def _bring(self, stream: PumpedStream) -> None:
+    def _bring(self, stream: PushedStream) -> None:
         """Calls back with what the system has; where it has nothing, sends what is left to send, or waits."""
         count = WOULD_WAIT
         if not self._transport.emptied or self._failure is not None:
@@ -380,7 +380,7 @@ class AsyncSocket(SendingConnection):
         else:
             self._await_input(stream)
 
-    def _receive(self, stream: PumpedStream) -> int:
+    def _receive(self, stream: PushedStream) -> int:
         """A count, ENDED, or WOULD_WAIT, the latter also for an error, which is noted."""
         try:
             return stream.receive()
@@ -388,7 +388,7 @@ class AsyncSocket(SendingConnection):
             self._fail(from_system(error, "reading from", self._transport.peer, stream))
             return WOULD_WAIT
 
-    def _deliver(self, stream: PumpedStream) -> None:
+    def _deliver(self, stream: PushedStream) -> None:
         """Calls back with what has arrived."""
         data: Any = stream
         if self._draining:
@@ -413,9 +413,9 @@ class AsyncSocket(SendingConnection):
             self._busy_since = now
         elif now - self._busy_since > SLICE:
             self._busy_since = 0.0
-            go_round(self._hub)
+            yield_to_hub(self._hub)
 
-    def _await_input(self, stream: PumpedStream) -> None:
+    def _await_input(self, stream: PushedStream) -> None:
         """Waits for input or for anything else; notes the end of the read limit."""
         stream.settle()
         self._busy_since = 0.0
@@ -424,7 +424,7 @@ class AsyncSocket(SendingConnection):
         else:
             self._await_input_in_time(stream)
 
-    def _await_input_in_time(self, stream: PumpedStream) -> None:
+    def _await_input_in_time(self, stream: PushedStream) -> None:
         now = _system.monotonic()
         if not self._silent_since or self._received != self._transport.received:
             self._silent_since = now
@@ -466,7 +466,7 @@ class AsyncSocket(SendingConnection):
         self._report()
         if self._phase == OPEN:
             self._told = True
-            self._stream.part(True)
+            self._stream.disconnect(True)
             self._begin_closing()
 
     def _report(self) -> None:
@@ -487,7 +487,7 @@ class AsyncSocket(SendingConnection):
 
     # Ending.
 
-    def _input_ended(self, stream: PumpedStream) -> None:
+    def _input_ended(self, stream: PushedStream) -> None:
         error = stream.failure()
         if error is not None:
             self._fail(error)
@@ -503,7 +503,7 @@ class AsyncSocket(SendingConnection):
 
     def _close_unasked(self) -> None:
         self._told = True
-        self._stream.part(True)
+        self._stream.disconnect(True)
         self._begin_closing()
 
     def _fail_in_turn(self) -> None:
@@ -511,14 +511,14 @@ class AsyncSocket(SendingConnection):
         error = renewed(self._failure, self._stream, self._lost or None)  # type: ignore[arg-type]  # it failed
         self._told = True
         self._stream.end_with(error)
-        self._stream.part(True)
+        self._stream.disconnect(True)
         if isinstance(error, ReadTimeout):
             self._failure = None
             self._begin_closing()
         elif isinstance(error, ssl.SSLError):
             self._phase = CLOSING
             self._end_told = True
-            self._say_goodbye()
+            self._begin_shutdown()
         else:
             self._drop(isinstance(error, TimeoutError))
         self._tell(event_for(error, self))

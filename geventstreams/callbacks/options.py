@@ -18,7 +18,7 @@ ReadCallback = Callable[[Any, Any], object]
 Callback = Callable[[Any], object]
 
 
-class Conduct:
+class ConnectionOptions:
     """What all connections of one client or server have in common."""
 
     def __init__(self, read_cb: ReadCallback | None, event_cb: Callback | None, *, connect_cb: Callback | None = None,

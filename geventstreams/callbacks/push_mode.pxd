@@ -1,10 +1,10 @@
 cimport geventstreams._native.syscalls as _system
-from geventstreams._core.fork cimport Process
-from geventstreams._streams.tls_upgrade cimport SecurableStream
+from geventstreams._core.fork cimport ForkGeneration
+from geventstreams._streams.tls_upgrade cimport UpgradableStream
 from geventstreams._core.transport cimport Transport
 
-cdef Process PROCESS
-cdef long NO_PASS
+cdef ForkGeneration FORK
+cdef long NO_PERMIT
 cdef Py_ssize_t BLOCK
 cdef Py_ssize_t SMALL
 cdef Py_ssize_t ENDED
@@ -20,7 +20,7 @@ cdef class Connection:
     cdef int send(self) except -1
 
 
-cdef class PumpedStream(SecurableStream):
+cdef class PushedStream(UpgradableStream):
     cdef Connection _connection
     cdef object _later
     cdef Py_ssize_t _later_count
@@ -38,5 +38,5 @@ cdef class PumpedStream(SecurableStream):
     cdef int _keep_for_later(self, data, Py_ssize_t count) except -1
     cdef int push(self) except -1
     cdef int _has_output(self) except -1
-    cdef void take_over(self, SecurableStream other) except *
-    cdef void take_queue_over(self, PumpedStream other) except *
+    cdef void take_over(self, UpgradableStream other) except *
+    cdef void take_queue_over(self, PushedStream other) except *

@@ -12,10 +12,10 @@ from collections import deque
 from typing import Any
 
 from geventstreams._constants import BLOCK, ENDED, SMALL, WOULD_WAIT
-from geventstreams._core.fork import NO_PASS, PROCESS
+from geventstreams._core.fork import FORK, NO_PERMIT
 from geventstreams._core.transport import Transport
 from geventstreams._streams.engine import ORDERLY
-from geventstreams._streams.tls_upgrade import SecurableStream
+from geventstreams._streams.tls_upgrade import UpgradableStream
 from geventstreams.errors import StreamClosed, StreamError, noted, renewed
 
 MOST_SENDS = 16
@@ -61,7 +61,7 @@ class Connection:
         """Sets both limits."""
         raise NotImplementedError
 
-    def claim(self) -> tuple[PumpedStream | None, Transport]:
+    def claim(self) -> tuple[PushedStream | None, Transport]:
         """The stream so far, if there is one, and what it stands on; StreamError where somebody was given it, or it is closed."""
         raise NotImplementedError
 
@@ -78,7 +78,7 @@ class Connection:
         raise NotImplementedError
 
 
-class PumpedStream(SecurableStream):
+class PushedStream(UpgradableStream):
     """A stream of both vocabularies over octets that its connection brings and takes away."""
 
     def __init__(self, connection: Connection, transport: Transport, element_type: Any, **options: Any) -> None:
@@ -87,7 +87,7 @@ class PumpedStream(SecurableStream):
         self._later_count = 0
         self._kept_back = False
         self._over = False
-        SecurableStream.__init__(self, transport, element_type, **options)
+        UpgradableStream.__init__(self, transport, element_type, **options)
 
     # What differs from a stream that waits.
 
@@ -112,30 +112,30 @@ class PumpedStream(SecurableStream):
         return self.input.take_into(target, 0, len(target))
 
     def readable_now(self) -> bool:
-        if self._birth_pass != PROCESS.number:
+        if self._generation != FORK.generation:
             self._refuse()
         return self.input.end > self.input.start or self._end is not None or self.closed
 
     def arm_input(self) -> None:
         """Nothing: the pump tells the listeners."""
 
-    def _renew_passes(self) -> None:
-        SecurableStream._renew_passes(self)
+    def _renew_permits(self) -> None:
+        UpgradableStream._renew_permits(self)
         if self._kept_back:
-            self.input.permit = NO_PASS
+            self.input.permit = NO_PERMIT
 
     def _refuse_input(self) -> None:
-        SecurableStream._refuse_input(self)
+        UpgradableStream._refuse_input(self)
         if self._kept_back and self._connection is not None:
             self._connection.taken()
 
     def _refuse_output(self) -> None:
         if self._over:
             raise StreamClosed(f"the connection to {self._transport.peer} is closed", stream=self)
-        SecurableStream._refuse_output(self)
+        UpgradableStream._refuse_output(self)
 
     def _refuse_while_waiting(self) -> None:
-        SecurableStream._refuse_while_waiting(self)
+        UpgradableStream._refuse_while_waiting(self)
         if self._connection is not None:
             self._connection.refuse_elsewhere()
 
@@ -143,7 +143,7 @@ class PumpedStream(SecurableStream):
         return False  # its calls never wait: what one callback is given at a time, the pump bounds
 
     def _put(self, data: Any, count: int) -> None:
-        if self.output.permit != PROCESS.number:
+        if self.output.permit != FORK.generation:
             self._refuse_write()
         self.accepted = 0
         self.enqueue(data, count)
@@ -179,10 +179,10 @@ class PumpedStream(SecurableStream):
         self._later_count = 0
         if self._rest is not None and not self._rest_at:
             self._rest = None
-        SecurableStream._drop_output(self)
+        UpgradableStream._drop_output(self)
 
     def _plug(self, transport: Transport) -> Transport:
-        old = SecurableStream._plug(self, transport)
+        old = UpgradableStream._plug(self, transport)
         if self._connection is not None:
             self._connection.plugged(transport)
         return old
@@ -205,7 +205,7 @@ class PumpedStream(SecurableStream):
 
     def is_of_this_process(self) -> bool:
         """False in a forked child."""
-        return self._birth_pass == PROCESS.number
+        return self._generation == FORK.generation
 
     def lost(self) -> bool:
         """Whether it was closed without its connection: by TLS that could not be attached or detached."""
@@ -227,7 +227,7 @@ class PumpedStream(SecurableStream):
         """Says whether the pump waits for octets to be taken; if so, it is told when that happens."""
         if full != self._kept_back:
             self._kept_back = full
-            self._renew_passes()
+            self._renew_permits()
 
     def end_with(self, error: StreamError) -> None:
         """The input ends here in this error, if it has not ended before."""
@@ -298,9 +298,9 @@ class PumpedStream(SecurableStream):
     def shut_output(self) -> None:
         """Nothing more is accepted."""
         self._output_ended = True
-        self._renew_passes()
+        self._renew_permits()
 
-    def part(self, readable: bool) -> None:
+    def disconnect(self, readable: bool) -> None:
         """The connection is closed for its user: nothing more is accepted, and what arrived stays `readable` or is dropped."""
         self._output_ended = True
         self._over = True
@@ -308,7 +308,7 @@ class PumpedStream(SecurableStream):
         if not readable:
             self._closed = True
             self.input.clear()
-        self._renew_passes()
+        self._renew_permits()
         self._tell_listeners()
 
     def forget(self) -> None:
@@ -325,17 +325,17 @@ class PumpedStream(SecurableStream):
 
     # Taking over.
 
-    def take_over(self, other: SecurableStream) -> None:
+    def take_over(self, other: UpgradableStream) -> None:
         """What another stream stands on is this one's from now on: transport, TLS, and octets that arrived. The other is closed by it."""
         self.input, other.input = other.input, self.input
         self._end, self._reset = other._end, other._reset
-        self._tls, self._terms = other._tls, other._terms
+        self._tls, self._tls_options = other._tls, other._tls_options
         other._closed = True
-        other._renew_passes()
+        other._renew_permits()
         self._plug(other._transport)
-        self._renew_passes()
+        self._renew_permits()
 
-    def take_queue_over(self, other: PumpedStream) -> None:
+    def take_queue_over(self, other: PushedStream) -> None:
         """The same of what another stream of this kind has to send, and of its limits."""
         self.output, other.output = other.output, self.output
         self._rest, self._rest_at, self._later, self._later_count = other._rest, other._rest_at, other._later, other._later_count
@@ -343,4 +343,4 @@ class PumpedStream(SecurableStream):
         self._output_ended = other._output_ended
         self._read_limit, self._write_limit, self._linger_limit = other._read_limit, other._write_limit, other._linger_limit
         other._connection = None
-        self._renew_passes()
+        self._renew_permits()

@@ -1,14 +1,14 @@
 cimport cython
 
 cimport geventstreams._native.syscalls as _system
-from geventstreams.callbacks.push_mode cimport Connection, PumpedStream
+from geventstreams.callbacks.push_mode cimport Connection, PushedStream
 from geventstreams._core.transport cimport HubHold, Transport, Wakeup
 
 cdef double NEVER
 cdef Py_ssize_t WOULD_WAIT
 
 
-cdef class Outbox:
+cdef class SendQueue:
     cdef object __weakref__
     cdef object _loop
     cdef list _full
@@ -23,9 +23,9 @@ cdef class SendingConnection(Connection):
     cdef object _hub
     cdef HubHold _hold
     cdef unsigned long _thread
-    cdef Outbox _outbox
+    cdef SendQueue _send_queue
     cdef Transport _transport
-    cdef PumpedStream _stream
+    cdef PushedStream _stream
     cdef int _phase
     cdef double _write_limit
     cdef double _linger_limit
@@ -38,7 +38,7 @@ cdef class SendingConnection(Connection):
     cdef Wakeup _room
 
     cdef int _on_sent(self) except -1
-    cdef int _stirred(self) except -1
+    cdef int _wake_pump(self) except -1
     cdef void _gone(self) except *
     cdef void _refuse_thread(self) except *
     cdef int _push_and_wait(self) except -1
@@ -50,6 +50,6 @@ cdef class SendingConnection(Connection):
     cdef void _tell_end(self) except *
     cdef void _begin_closing(self) except *
     cdef void _close_unconnected(self) except *
-    cdef void _forsake(self) except *
-    cdef void _say_goodbye(self) except *
+    cdef void _close_in_child(self) except *
+    cdef void _begin_shutdown(self) except *
     cdef void _drop(self, bint abort) except *

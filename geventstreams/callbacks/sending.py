@@ -1,8 +1,8 @@
 """The sending half of a connection that calls back: one packet for what is written in one turn, the rest as room comes, the end behind it.
 
-Rules for the next editor: nobody but a greenlet of `_send_rest` or `_see_off` waits here, and nobody is called back; the receiving half
-learns by `_on_sent`, `_stirred` and `_gone` what happened. A connection goes through its phases in their order and skips some. From CLOSING
-on it is closed for its user; from CLOSED on its descriptor is gone.
+Rules for the next editor: only the greenlets of `_send_rest` and `_finish_shutdown` wait here, and nothing is called back; the receiving
+half learns by `_on_sent`, `_wake_pump` and `_gone` what happened. A connection goes through its phases in their order and skips some.
+From CLOSING on it is closed for its user; from CLOSED on its descriptor is gone.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import geventstreams._native.syscalls as _system
 from geventstreams._constants import NEVER, WOULD_WAIT
 from geventstreams._core.linger import linger
 from geventstreams._core.transport import Transport, Wakeup, hold_of
-from geventstreams.callbacks.push_mode import Connection, PumpedStream
+from geventstreams.callbacks.push_mode import Connection, PushedStream
 from geventstreams.errors import StreamClosed, StreamError, TLSError, WriteTimeout, from_system, in_seconds, noted, renewed
 
 CONNECTING = 0
@@ -27,7 +27,7 @@ CLOSING = 2
 CLOSED = 3
 
 
-class Outbox:
+class SendQueue:
     """The connections of a hub in which something was written in this turn."""
 
     def __init__(self, loop: Any) -> None:
@@ -46,14 +46,14 @@ class Outbox:
             connection.send()
 
 
-_outboxes: weakref.WeakKeyDictionary[Hub, Outbox] = weakref.WeakKeyDictionary()
+_outboxes: weakref.WeakKeyDictionary[Hub, SendQueue] = weakref.WeakKeyDictionary()
 
 
-def outbox_of(hub: Hub) -> Outbox:
+def send_queue_of(hub: Hub) -> SendQueue:
     """The one outbox of a hub."""
     outbox = _outboxes.get(hub)
     if outbox is None:
-        outbox = _outboxes[hub] = Outbox(hub.loop)
+        outbox = _outboxes[hub] = SendQueue(hub.loop)
     return outbox
 
 
@@ -63,11 +63,11 @@ class SendingConnection(Connection):
     def __init__(self, transport: Transport, write_limit: float, linger_limit: float) -> None:
         self._hub = get_hub()
         self._thread = _system.thread_id()
-        self._outbox = outbox_of(self._hub)
+        self._send_queue = send_queue_of(self._hub)
         self._hold = hold_of(self._hub)
         self._hold.tell_end_to(self)
         self._transport = transport
-        self._stream: PumpedStream = None  # type: ignore[assignment]  # `accept` sets it before anybody sees it
+        self._stream: PushedStream = None  # type: ignore[assignment]  # `accept` sets it before anybody sees it
         self._phase = CONNECTING
         self._write_limit = write_limit
         self._linger_limit = linger_limit
@@ -85,7 +85,7 @@ class SendingConnection(Connection):
         """All that was written is with the system."""
         raise NotImplementedError
 
-    def _stirred(self) -> None:
+    def _wake_pump(self) -> None:
         """Something has changed that the receiving half has to look at."""
         raise NotImplementedError
 
@@ -103,7 +103,7 @@ class SendingConnection(Connection):
         if not self._dirty:
             self._dirty = True
             if self._phase != CONNECTING:
-                self._outbox.add(self)
+                self._send_queue.add(self)
 
     def send(self) -> None:
         may_send = self._phase in (OPEN, CLOSING) and self._sender is None and self._failure is None
@@ -159,7 +159,7 @@ class SendingConnection(Connection):
         if self._room is not None:
             self._room.fire()
         if self._phase == CLOSING:
-            self._say_goodbye()
+            self._begin_shutdown()
         elif self._output_over:
             self._tell_end()
         else:
@@ -168,7 +168,7 @@ class SendingConnection(Connection):
     def _sending_failed(self, error: OSError) -> None:
         """Nothing can be sent any more: the receiving half tells, when it has told all that arrived. In a forked child nobody is told."""
         if not self._stream.is_of_this_process():
-            self._forsake()
+            self._close_in_child()
             return
         known = from_system(error, "writing to", self._transport.peer, self._stream)
         self._lost = known.unsent = self._stream.held()
@@ -176,7 +176,7 @@ class SendingConnection(Connection):
         if self._phase == CLOSING:
             self._drop(isinstance(known, WriteTimeout))
         else:
-            self._stirred()
+            self._wake_pump()
 
     def _fail(self, error: StreamError) -> None:
         """Notes the first error that ends the connection."""
@@ -230,7 +230,7 @@ class SendingConnection(Connection):
             self._sending_failed(error)
             return
         self._end_told = True
-        self._stirred()
+        self._wake_pump()
 
     def close(self, force: bool = False) -> None:
         """Closes the connection and returns at once: what was written arrives, then the end; with `force` the peer sees a reset.
@@ -242,13 +242,13 @@ class SendingConnection(Connection):
         if self._phase == CLOSED:
             return
         if not self._stream.is_of_this_process():
-            self._forsake()
+            self._close_in_child()
             return
         if self._hold.ended:
             self.thread_has_ended()
             return
         self._refuse_thread()
-        self._stream.part(False)
+        self._stream.disconnect(False)
         if force:
             self._drop(True)
         elif self._phase != CLOSING:
@@ -257,7 +257,7 @@ class SendingConnection(Connection):
     def _begin_closing(self) -> None:
         """Sends what was written, then the end, then closes; in the background where it has to wait."""
         if not self._stream.is_of_this_process():
-            self._forsake()
+            self._close_in_child()
             return
         connecting = self._phase == CONNECTING
         self._phase = CLOSING
@@ -268,17 +268,17 @@ class SendingConnection(Connection):
             self._drop(False)
         else:
             self._send_the_end()
-        self._stirred()
+        self._wake_pump()
 
     def _close_unconnected(self) -> None:
         raise NotImplementedError
 
-    def _forsake(self) -> None:
+    def _close_in_child(self) -> None:
         """In a forked child: closes the descriptor, and leaves the connection to the parent."""
         self._phase = CLOSED
-        self._transport.forsake()
+        self._transport.close_in_child()
 
-    def _say_goodbye(self) -> None:
+    def _begin_shutdown(self) -> None:
         """The end of the connection, when all is sent."""
         try:
             told = self._end_told or self._transport.end_output() != WOULD_WAIT
@@ -289,9 +289,9 @@ class SendingConnection(Connection):
             self._drop(False)
             return
         self._end_told = told
-        self._sender = gevent.spawn(self._see_off)
+        self._sender = gevent.spawn(self._finish_shutdown)
 
-    def _see_off(self) -> None:
+    def _finish_shutdown(self) -> None:
         """The same, in a greenlet of its own, where it has to wait."""
         try:
             while self._phase != CLOSED and not self._end_told:
@@ -309,7 +309,7 @@ class SendingConnection(Connection):
     def thread_has_ended(self) -> None:
         """Nothing runs this connection any more: it is closed at once."""
         if self._phase != CLOSED:
-            self._stream.part(False)
+            self._stream.disconnect(False)
             self._drop(False)
 
     def _tls_failed(self) -> bool:
@@ -327,7 +327,7 @@ class SendingConnection(Connection):
         # A part must not pass for the whole. Where TLS has failed, the alert tells it.
         self._transport.close(abort or (held > 0 and not self._tls_failed()))
         if not stream.closed:
-            stream.part(True)
+            stream.disconnect(True)
         stream.forget()
         if self._room is not None:
             self._room.fire()

@@ -15,13 +15,13 @@ import gevent.socket
 from gevent import get_hub
 
 import geventstreams._native.syscalls as _system
-from geventstreams._core.owned_fd import Connected
+from geventstreams._core.owned_fd import OwnedFd
 from geventstreams._core.transport import SocketTransport, address_name
 from geventstreams._net.listening import GONE, Listener, is_listening, listening_socket
 from geventstreams._net.unix_paths import BoundPath
-from geventstreams._streams.tls_upgrade import SecurableStream
+from geventstreams._streams.tls_upgrade import UpgradableStream
 from geventstreams.callbacks.connection import AsyncSocket
-from geventstreams.callbacks.options import Conduct
+from geventstreams.callbacks.options import ConnectionOptions
 from geventstreams.errors import StreamError
 
 AT_ONCE = 64
@@ -33,16 +33,18 @@ PAUSE = 0.1
 REPORT = 1.0
 """Seconds between two reports of failed accepting."""
 
-Securer = Callable[[Connected], SecurableStream]
+Securer = Callable[[OwnedFd], UpgradableStream]
 """Makes a client's TLS stream, waiting for its handshake."""
 
 
 class AsyncServer:
     """A listener whose connections call back. `tcp_server` makes it."""
 
-    def __init__(self, socket: Any, conduct: Conduct, securer: Securer | None, nodelay: bool, path: BoundPath | None = None) -> None:
+    def __init__(
+        self, socket: Any, connection_options: ConnectionOptions, securer: Securer | None, nodelay: bool, path: BoundPath | None = None
+    ) -> None:
         self._socket = socket
-        self._conduct = conduct
+        self._connection_options = connection_options
         self._securer = securer
         self._address = socket.getsockname()
         self._path = path
@@ -117,7 +119,7 @@ class AsyncServer:
             self._welcome(*accepted)
 
     def _welcome(self, handle: int, address: Any) -> None:
-        client = Connected(handle, self._socket.family, address)
+        client = OwnedFd(handle, self._socket.family, address)
         try:
             connection = self._made(client)
         except OSError:
@@ -125,12 +127,12 @@ class AsyncServer:
         self._connections[connection] = None
         connection.start()
 
-    def _made(self, client: Connected) -> AsyncSocket:
+    def _made(self, client: OwnedFd) -> AsyncSocket:
         securer = self._securer
         if securer is None:
-            return AsyncSocket(self._conduct, SocketTransport(client), departed=self._departed)
+            return AsyncSocket(self._connection_options, SocketTransport(client), departed=self._departed)
         peer = address_name(client.peer_address)
-        return AsyncSocket(self._conduct, opener=lambda: securer(client), peer=peer, departed=self._departed)
+        return AsyncSocket(self._connection_options, opener=lambda: securer(client), peer=peer, departed=self._departed)
 
     def _departed(self, connection: AsyncSocket) -> None:
         self._connections.pop(connection, None)

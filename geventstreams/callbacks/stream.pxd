@@ -1,11 +1,11 @@
 cimport geventstreams._core.arguments as arguments
-from geventstreams._core.fork cimport Process
-from geventstreams.callbacks.push_mode cimport Connection, PumpedStream
+from geventstreams._core.fork cimport ForkGeneration
+from geventstreams.callbacks.push_mode cimport Connection, PushedStream
 
-cdef Process PROCESS
+cdef ForkGeneration FORK
 cdef object ALL
 cdef object START
 
 
-cdef class AsyncStream(PumpedStream):
+cdef class AsyncStream(PushedStream):
     cpdef bytes readline(self, object size=*)

@@ -10,10 +10,10 @@ from __future__ import annotations
 from typing import Any
 
 import geventstreams._core.arguments as arguments
-from geventstreams._core.fork import PROCESS
+from geventstreams._core.fork import FORK
 from geventstreams._files.text_file import SharedFile, file_over, halves
 from geventstreams._streams.elements import ElementType
-from geventstreams.callbacks.push_mode import Connection, NotYet, PumpedStream
+from geventstreams.callbacks.push_mode import Connection, NotYet, PushedStream
 from geventstreams.errors import EndOfFile, StreamClosed, line_too_long
 
 ALL = -1
@@ -22,7 +22,7 @@ ALL = -1
 START = 0
 
 
-class AsyncStream(PumpedStream):
+class AsyncStream(PushedStream):
     """A view of a socket of the callback half, as a stream that never waits. cl-async's `async-stream`.
 
     Octets come by the connection; reading takes what is there. Where nothing is, and the input has not ended, a call gives None (`b""`,
@@ -38,7 +38,7 @@ class AsyncStream(PumpedStream):
         if not isinstance(socket, Connection):
             raise TypeError(f"socket must be an AsyncSocket, not {type(socket).__name__} {socket!r}")
         former, transport = socket.claim()
-        PumpedStream.__init__(self, socket, transport, element_type, encoding=encoding, line_limit=line_limit,
+        PushedStream.__init__(self, socket, transport, element_type, encoding=encoding, line_limit=line_limit,
                               linger_timeout=linger_timeout, readable=type(self)._reads, writable=type(self)._writes)
         if former is not None:
             self.take_over(former)
@@ -54,7 +54,7 @@ class AsyncStream(PumpedStream):
 
     def read(self, size: int | None = -1) -> bytes | None:  # type: ignore[override]  # None: nothing yet
         """Up to `size` octets of what is there, all of it for -1; None where nothing is yet, b"" at the end."""
-        if self.input.permit != PROCESS.number:
+        if self.input.permit != FORK.generation:
             self._refuse_input()
         wanted = arguments.size("size", size)
         held = self.input.end - self.input.start
@@ -71,7 +71,7 @@ class AsyncStream(PumpedStream):
 
     def peek(self, size: int = 0) -> bytes:
         """What is there, left in place: at most `size` octets where that is positive, b"" where nothing is."""
-        if self.input.permit != PROCESS.number:
+        if self.input.permit != FORK.generation:
             self._refuse_input()
         wanted = arguments.size("size", size)
         held = self.input.end - self.input.start
@@ -81,7 +81,7 @@ class AsyncStream(PumpedStream):
 
     def readinto(self, buffer: Any) -> int | None:  # type: ignore[override]  # None: nothing yet
         """Copies what is there into `buffer`: how many octets; None where nothing is yet, 0 at the end."""
-        count = PumpedStream.readinto(self, buffer)
+        count = PushedStream.readinto(self, buffer)
         if count or self._end is not None or not memoryview(buffer):
             return count
         return None
@@ -93,7 +93,7 @@ class AsyncStream(PumpedStream):
     def readline(self, size: int | None = ALL) -> bytes | None:  # type: ignore[override]  # None: nothing yet
         """The next line with its newline, if it is whole (or `size` octets of it are there); None where it is not yet; at the end of the
         input the rest, then b"". LineTooLong as ever."""
-        if self.input.permit != PROCESS.number:
+        if self.input.permit != FORK.generation:
             self._refuse_input()
         if size is ALL or size is None:
             length = self.input.line_length()
@@ -102,35 +102,35 @@ class AsyncStream(PumpedStream):
             if self._end is None and self.input.end - self.input.start <= self._line_limit and not length:
                 return None
         try:
-            return PumpedStream.readline(self, size)
+            return PushedStream.readline(self, size)
         except NotYet:
             return None
 
     def read_exactly(self, n: int) -> bytes | None:  # type: ignore[override]  # None: nothing yet
         """`n` octets, or None where fewer are there yet; IncompleteRead at the end."""
         try:
-            return PumpedStream.read_exactly(self, n)
+            return PushedStream.read_exactly(self, n)
         except NotYet:
             return None
 
     def read_until(self, separator: bytes, limit: float | None = None) -> bytes | None:  # type: ignore[override]  # None: nothing yet
         """Up to and with `separator`, or None where it is not there yet; LineTooLong past the limit, IncompleteRead at the end."""
         try:
-            return PumpedStream.read_until(self, separator, limit)
+            return PushedStream.read_until(self, separator, limit)
         except NotYet:
             return None
 
     def discard_line(self) -> bool:  # type: ignore[override]  # False: call again when more has come
         """Drops the rest of the line: True when its newline was there, or the input ended; False: call again when more has come."""
         try:
-            PumpedStream.discard_line(self)
+            PushedStream.discard_line(self)
         except NotYet:
             return False
         return True
 
     def read_available(self) -> bytes:
         """What is there, possibly b""; EndOfFile when the input has ended and everything was taken."""
-        if self.input.permit != PROCESS.number:
+        if self.input.permit != FORK.generation:
             self._refuse_input()
         held = self.input.end - self.input.start
         if not held and self._end is not None:
@@ -141,12 +141,12 @@ class AsyncStream(PumpedStream):
     # The Lisp vocabulary.
 
     def _at_end(self, eof_error: bool, eof_value: Any) -> Any:
-        return None if self._end is None else PumpedStream._at_end(self, eof_error, eof_value)
+        return None if self._end is None else PushedStream._at_end(self, eof_error, eof_value)
 
     def read_sequence(self, seq: Any, start: int = START, end: int | None = None) -> int:
         """Copies what is there to `seq[start:end]`, as far as it fits: the index of the first element not updated, which is `start` where
         nothing is, before the end and at it."""
-        if self.input.permit != PROCESS.number:
+        if self.input.permit != FORK.generation:
             self._refuse_input()
         if type(seq) is bytearray and start is START and end is None:
             return self.input.take_into(seq, 0, len(seq))
@@ -154,36 +154,36 @@ class AsyncStream(PumpedStream):
             last = len(seq) if end is None else end
             if 0 <= start <= last <= len(seq):
                 return start + self.input.take_into(seq, start, last)
-        return PumpedStream.read_sequence(self, seq, start, end)
+        return PushedStream.read_sequence(self, seq, start, end)
 
     def read_string(self, n: int) -> str:
         """Up to `n` characters of what is there, "" where nothing is."""
-        if len(self.input) or self.input.permit != PROCESS.number:
-            return PumpedStream.read_string(self, n)
+        if len(self.input) or self.input.permit != FORK.generation:
+            return PushedStream.read_string(self, n)
         arguments.natural("n", n)
         return ""
 
     def read_line(self, eof_error: bool = True, eof_value: Any = "") -> Any:
         """The next line without its newline, and False; None where it is not whole yet; at the end of the input the rest, and True."""
-        if self.input.permit != PROCESS.number:
+        if self.input.permit != FORK.generation:
             self._refuse_input()
         if self._end is None and not self._newline_behind(0):
             if len(self.input) > self._line_limit:
                 raise line_too_long(self._line_limit, self._transport.peer, self)
             return None
-        return PumpedStream.read_line(self, eof_error, eof_value)
+        return PushedStream.read_line(self, eof_error, eof_value)
 
     # Writing.
 
     def finish_output(self) -> None:
         """Waits until all that was written is with the system."""
-        if self.output.permit != PROCESS.number:
+        if self.output.permit != FORK.generation:
             self._refuse_output()
         self._send_all()
 
     def force_output(self) -> None:
         """Sends what was written now, as far as the system takes it; the rest follows as room comes."""
-        if self.output.permit != PROCESS.number:
+        if self.output.permit != FORK.generation:
             self._refuse_output()
         self._refuse_thread()
         self._send_before_wait()
@@ -218,7 +218,7 @@ class AsyncStream(PumpedStream):
         if self._connection is not None:
             self._connection.close(abort)
         elif not self._closed:
-            self.part(False)
+            self.disconnect(False)
 
     def makefile(self, mode: str = "r", buffering: int | None = None, *, encoding: str | None = None, errors: str | None = None,
                  newline: str | None = None) -> Any:

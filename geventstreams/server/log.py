@@ -15,7 +15,7 @@ BURST = 10
 """Lines of one event that may come at once; after them one a second, which says how many it stands for."""
 
 
-class IncidentLog:
+class RateLimitedLog:
     """What a server tells about its connections, by the logger `geventstreams.server`.
 
     A record's attributes are `event`, `server`, `peer`, `reason`, and `suppressed`: how many of the same event were not
@@ -25,13 +25,13 @@ class IncidentLog:
     def __init__(self, server: str) -> None:
         self.server = server
         self._logger = logging.getLogger("geventstreams.server")
-        self._allowances: dict[str, Allowance] = {}
+        self._buckets: dict[str, TokenBucket] = {}
 
     def tell(self, event: str, peer: str | None, reason: Any, level: int = logging.WARNING, burst: int = BURST) -> None:
         """Writes a line, unless there were too many of this event."""
-        allowance = self._allowances.get(event)
+        allowance = self._buckets.get(event)
         if allowance is None:
-            allowance = self._allowances[event] = Allowance(burst)
+            allowance = self._buckets[event] = TokenBucket(burst)
         if not allowance.grants():
             return
         suppressed = allowance.take_refused()
@@ -43,7 +43,7 @@ class IncidentLog:
             allowance.give_back(suppressed + 1)
 
 
-class Allowance:
+class TokenBucket:
     """So many at once, and one a second."""
 
     def __init__(self, burst: int) -> None:

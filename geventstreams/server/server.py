@@ -28,7 +28,7 @@ from geventstreams._streams.socket_stream import SocketStream
 from geventstreams.errors import StreamClosed
 from geventstreams.proxy_protocol import Balancers, read_proxy
 from geventstreams.server.draining import Connections, Drain, DrainReport
-from geventstreams.server.stats import Account, ServerStats, StreamsView, is_of_connection
+from geventstreams.server.stats import ServerStats, StatsRecorder, StreamsView, is_of_connection
 
 HANDSHAKES = 100
 """Handshakes in progress at once, where `max_connections` does not say more or less."""
@@ -93,7 +93,7 @@ class SocketStreamServer(StreamServer):  # type: ignore[misc]  # gevent has no t
         self._connections = Connections()
         self._drain: Drain | None = None
         self._streams = StreamsView(self._connections.served)
-        self._account = Account(self._streams)
+        self._recorder = StatsRecorder(self._streams)
         StreamServer.__init__(self, listener, handle, backlog=backlog, spawn=spawn)
 
     # What it is.
@@ -111,7 +111,7 @@ class SocketStreamServer(StreamServer):  # type: ignore[misc]  # gevent has no t
     @property
     def stats(self) -> ServerStats:
         """What it has done so far."""
-        return self._account.stats()
+        return self._recorder.stats()
 
     # Accepting. The names without an underscore are gevent's.
 
@@ -124,7 +124,7 @@ class SocketStreamServer(StreamServer):  # type: ignore[misc]  # gevent has no t
     def init_socket(self) -> None:
         """Binds and listens, if the listener was given as an address."""
         StreamServer.init_socket(self)
-        self._account.log.server = address_name(self.address)
+        self._recorder.log.server = address_name(self.address)
         if self.family in (_socket.AF_INET, _socket.AF_INET6):  # whoever is accepted inherits these
             self.socket.setsockopt(_socket.IPPROTO_TCP, _socket.TCP_NODELAY, int(bool(self._nodelay)))
             self.socket.setsockopt(_socket.SOL_SOCKET, _socket.SO_KEEPALIVE, int(bool(self._keepalive)))
@@ -173,11 +173,11 @@ class SocketStreamServer(StreamServer):  # type: ignore[misc]  # gevent has no t
                 self._at_once = 1
                 return
             self._gone = 0
-            self._account.accepted()
+            self._recorder.accepted()
             try:
                 self.do_handle(*client)
             except BaseException as error:
-                self._account.refused(client[1], error)
+                self._recorder.refused(client[1], error)
                 self._listening().rest(self.accept_pause)
                 raise
         self._at_once = min(2 * self._at_once, self.max_accept)
@@ -186,10 +186,10 @@ class SocketStreamServer(StreamServer):  # type: ignore[misc]  # gevent has no t
         if error.errno in GONE and self._gone < self.max_accept:
             self._gone += 1  # nothing has happened; if there are more clients, the hub calls again
         elif self.is_fatal_error(error):
-            self._account.listener_failed(error)
+            self._recorder.listener_failed(error)
             self.close()
         else:
-            self._account.accepting_paused(error)
+            self._recorder.accepting_paused(error)
             self._listening().rest(self.accept_pause)
 
     def _rest_until_room(self) -> None:
@@ -242,13 +242,13 @@ class SocketStreamServer(StreamServer):  # type: ignore[misc]  # gevent has no t
             stream.abort()
             if not is_of_connection(error, stream):
                 raise
-            self._account.failed(error, address)
+            self._recorder.failed(error, address)
         else:
             if stream.timed_out:
-                self._account.was_late(address)
+                self._recorder.was_late(address)
         finally:
             self._connections.leave(stream)
-            self._account.ended(stream)
+            self._recorder.ended(stream)
             self.client_left()
 
     def client_left(self) -> None:
@@ -267,7 +267,7 @@ class SocketStreamServer(StreamServer):  # type: ignore[misc]  # gevent has no t
             return self._options.make(client)
         except BaseException as error:
             self.client_left()
-            self._account.refused(address, error)
+            self._recorder.refused(address, error)
             if not isinstance(error, OSError):
                 raise
             return None
@@ -284,10 +284,10 @@ class SocketStreamServer(StreamServer):  # type: ignore[misc]  # gevent has no t
                 return self._introduced(client)
             return self._options.make(client)
         except gevent.GreenletExit:
-            self._account.refused(address, "its handshake was given up, for newer ones or for the end")
+            self._recorder.refused(address, "its handshake was given up, for newer ones or for the end")
             raise
         except BaseException as error:
-            self._account.handshake_failed(address, error)
+            self._recorder.handshake_failed(address, error)
             if not isinstance(error, OSError):
                 raise
             return None
@@ -299,7 +299,7 @@ class SocketStreamServer(StreamServer):  # type: ignore[misc]  # gevent has no t
         until = _system.monotonic() + self._options.handshake_limit
         stream = self._options.make_plain(client)
         try:
-            stream.introduce(read_proxy(stream, self._options.handshake_limit))
+            stream._introduce(read_proxy(stream, self._options.handshake_limit))
             self._options.secure(stream, max(until - _system.monotonic(), NO_TIME))
         except BaseException:
             stream.abort()
@@ -378,7 +378,7 @@ class SocketStreamServer(StreamServer):  # type: ignore[misc]  # gevent has no t
                 return
             if client is None:
                 return
-            self._account.accepted()
+            self._recorder.accepted()
             self.do_handle(*client)
 
     def drain(self, seconds: float, hurry: bool) -> DrainReport:

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 from geventstreams._core.transport import address_name
 from geventstreams._streams.socket_stream import SocketStream
 from geventstreams.errors import EndOfFile, HandshakeTimeout, StreamBusy, StreamClosed, StreamError, without_name
-from geventstreams.server.log import IncidentLog
+from geventstreams.server.log import RateLimitedLog
 
 
 class ServerStats(NamedTuple):
@@ -50,11 +50,11 @@ class StreamsView(Set[SocketStream]):
         return frozenset(streams)
 
 
-class Account:
+class StatsRecorder:
     """The counts of one server, and the log of what went wrong."""
 
     def __init__(self, streams: StreamsView) -> None:
-        self.log = IncidentLog("")
+        self.log = RateLimitedLog("")
         self._streams = streams
         self._accepted = 0
         self._refused = 0

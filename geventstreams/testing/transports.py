@@ -241,8 +241,8 @@ class TransportOver(Transport):
     def reset_at_end(self) -> None:
         self.below.reset_at_end()
 
-    def forsake(self) -> None:
-        self.below.forsake()
+    def close_in_child(self) -> None:
+        self.below.close_in_child()
 
 
 class PiecemealTransport(TransportOver):

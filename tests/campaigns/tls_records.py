@@ -17,7 +17,7 @@ from tls_kit import NAME
 from campaigns.ends import Ends
 from campaigns.tally import Tally, ended_well
 from geventstreams._core.transport import Transport
-from geventstreams._streams.tls_upgrade import SecurableStream
+from geventstreams._streams.tls_upgrade import UpgradableStream
 from geventstreams.errors import StreamError
 from geventstreams.testing import memory_pair
 from geventstreams.testing.claims import outcome
@@ -148,7 +148,7 @@ def change_records(tally: Tally, ends: Ends, version: str, connections: int, **o
         messages = [chance.randbytes(chance.choice((1, 20, 500, 20_000))) for _ in range(chance.randint(1, 6))]
         at = chance.randrange(sum(map(len, messages)) + 100)
         man = MiddleMan(chance, one, other, chance.randrange(1500) if chance.random() < 0.3 else NEVER)
-        stream, peer = SecurableStream(near), SecurableStream(far)
+        stream, peer = UpgradableStream(near), UpgradableStream(far)
         try:
             sender = gevent.spawn(outcome, _send, peer, server, messages, man, at)
             reader = gevent.spawn(outcome, _read, stream, client, options)
@@ -166,7 +166,7 @@ def change_records(tally: Tally, ends: Ends, version: str, connections: int, **o
             peer.abort()
 
 
-def _send(peer: SecurableStream, context: Any, messages: list[bytes], man: MiddleMan, at: int) -> Any:
+def _send(peer: UpgradableStream, context: Any, messages: list[bytes], man: MiddleMan, at: int) -> Any:
     try:
         peer.attach_ssl(context)
         if man.at == NEVER:
@@ -179,7 +179,7 @@ def _send(peer: SecurableStream, context: Any, messages: list[bytes], man: Middl
     return None
 
 
-def _read(stream: SecurableStream, context: Any, options: Any) -> tuple[bytes, Any]:
+def _read(stream: UpgradableStream, context: Any, options: Any) -> tuple[bytes, Any]:
     """What could be read, and the error it ended with, or None at an orderly end."""
     got = b""
     try:

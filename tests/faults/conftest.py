@@ -1,4 +1,4 @@
-"""Connected streams of every kind, for tests that are the same over all of them.
+"""OwnedFd streams of every kind, for tests that are the same over all of them.
 
 Rule for the next editor: a test that takes `pairs` takes `kind` too, and runs over all five; one that needs a descriptor, or a peer that
 can reset, says `@pytest.mark.parametrize("kind", …)` with the kinds that have it.

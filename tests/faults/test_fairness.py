@@ -14,7 +14,7 @@ from pairs import wait_until
 
 import geventstreams._streams.engine as conduit
 from geventstreams import StreamBusy, StreamClosed, makefile
-from geventstreams._core.fairness import go_round
+from geventstreams._core.fairness import yield_to_hub
 from geventstreams._streams.lisp import LispStream
 from geventstreams.testing import TransportOver, memory_pair
 from geventstreams.testing.claims import ATTEMPTS
@@ -248,9 +248,9 @@ def test_letting_others_run_costs_little(monkeypatch: pytest.MonkeyPatch) -> Non
     def counted(hub: Any) -> None:
         nonlocal rounds
         rounds += 1
-        go_round(hub)
+        yield_to_hub(hub)
 
-    monkeypatch.setattr(conduit, "go_round", counted)
+    monkeypatch.setattr(conduit, "yield_to_hub", counted)
     costs: list[float] = []
     alone = min(time_of_reading(True) for _ in range(3))
     assert rounds == 0

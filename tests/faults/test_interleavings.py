@@ -30,7 +30,7 @@ from geventstreams import (
     WriteTimeout,
     wait_for_input_streams,
 )
-from geventstreams._core.fairness import go_round
+from geventstreams._core.fairness import yield_to_hub
 from geventstreams.testing.claims import octets, outcome, same
 
 BIG = octets(2**20, 1)
@@ -118,7 +118,7 @@ class Scene:
     def go_on(self) -> None:
         """Lets everybody do what can be done without more from the peer."""
         for _ in range(4):
-            go_round(get_hub())
+            yield_to_hub(get_hub())
 
     # What the peer does.
 

@@ -11,7 +11,7 @@ from pairs import Pairs
 from tls_kit import VERSIONS
 from vocabulary import PURE, TAKES
 
-from geventstreams._core.fairness import go_round
+from geventstreams._core.fairness import yield_to_hub
 from geventstreams.testing.claims import octets, same
 
 NETWORK = ("tcp", *VERSIONS)
@@ -33,7 +33,7 @@ class Victim:
         self._act = act
         self._hub = gevent.get_hub()
         self._greenlet = gevent.spawn(self._run)
-        go_round(self._hub)
+        yield_to_hub(self._hub)
 
     def _run(self) -> None:
         while True:
@@ -112,7 +112,7 @@ def test_ten_thousand_interruptions_of_writes(pairs: Pairs, kind: str) -> None:
     victim = Victim(write)
     while victim.strikes < 10_000:
         got += peer.read_available()
-        go_round(gevent.get_hub())
+        yield_to_hub(gevent.get_hub())
         victim.strike(random.choice(ENDINGS)())
     over = True
     reading = gevent.spawn(peer.read)
