@@ -108,12 +108,11 @@ def pytest_configure(config: pytest.Config) -> None:
 
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """What runs for minutes runs only where `-m` names it, whatever other marks it has."""
-    for mark in ("long", "soak"):
-        if mark not in config.option.markexpr:
-            dropped = {item for item in items if item.get_closest_marker(mark)}
-            items[:] = [item for item in items if item not in dropped]
-            config.hook.pytest_deselected(items=list(dropped))
+    """What runs for minutes or hours runs only where `-m` names it, whatever other marks it has."""
+    if "soak" not in config.option.markexpr:
+        dropped = [item for item in items if item.get_closest_marker("soak")]
+        items[:] = [item for item in items if not item.get_closest_marker("soak")]
+        config.hook.pytest_deselected(items=dropped)
 
 
 @pytest.fixture(scope="session", autouse=True)
