@@ -15,6 +15,7 @@ cdef class HubHold:
     cdef Py_ssize_t waiting
     cdef readonly unsigned long thread
     cdef readonly bint ended
+    cdef readonly bint inherited
     cdef object _errands
     cdef object _dependents
 
@@ -22,6 +23,8 @@ cdef class HubHold:
     cdef void end(self) except *
     cpdef bint is_here(self) noexcept
     cpdef bint may_use_loop(self) noexcept
+    cpdef bint has_loop(self) except? False
+    cpdef void separate(self) except *
     cpdef void run_there(self, errand) except *
     cpdef void tell_end_to(self, dependent) except *
     cpdef void thread_has_ended(self) except *
@@ -46,7 +49,6 @@ cdef class Wakeup:
 
     cpdef bint wait(self, double limit) except? False
     cpdef void refuse(self) except *
-    cdef bint _is_out_of_reach(self) noexcept
     cdef bint _wait_beside(self, double limit) except? False
     cpdef void fire(self) except *
     cdef void _tell(self) except *

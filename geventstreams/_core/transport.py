@@ -61,6 +61,7 @@ class HubHold:
         self.waiting = 0
         self.thread = hub.thread_ident
         self.ended = False
+        self.inherited = False
         self._errands: deque[Callable[[], object]] = deque()
         self._dependents: weakref.WeakSet[Any] = weakref.WeakSet()
         self._loop = hub.loop
@@ -84,6 +85,21 @@ class HubHold:
     def may_use_loop(self) -> bool:
         """Whether this thread may start and stop the loop's watchers."""
         return self.thread == _system.thread_id() or self.ended
+
+    def has_loop(self) -> bool:
+        """Return whether watchers of the loop can be stopped: it was not destroyed, and no thread of a parent process runs it."""
+        return bool(self._loop.ptr) and not self.inherited
+
+    def separate(self) -> None:
+        """Called in a forked child, which has only the thread that forked: nothing runs the other threads' loops there.
+
+        A loop of libuv shares its epoll descriptor with the parent's until it is told of the fork, which a plain `os.fork` does not do:
+        stopping a watcher here would stop it there. libev sees the fork by itself.
+        """
+        if self.thread != _system.thread_id():
+            self.ended = self.inherited = True
+        elif not self.stays_armed and self.has_loop():
+            self._loop.reinit()
 
     def run_there(self, errand: Callable[[], object]) -> None:
         """Call `errand()` in the hub's thread soon; here and now once that thread has ended, or the loop was destroyed."""
@@ -159,16 +175,9 @@ def hold_of(hub: Hub) -> HubHold:
 
 
 def _separate_loops() -> None:
-    """Called in a forked child, which has only the thread that forked: nothing runs the other threads' loops any more.
-
-    A loop of libuv shares its epoll descriptor with the parent's until it is told of the fork, which a plain `os.fork` does not do:
-    stopping a watcher here would stop it there. libev sees the fork by itself.
-    """
-    for hub, hold in list(_holds.items()):
-        if hold.thread != _system.thread_id():
-            hold.ended = True
-        elif hub.loop is not None and hub.loop.ptr and not stays_armed(hub.loop):
-            hub.loop.reinit()
+    """Called in a forked child."""
+    for hold in list(_holds.values()):
+        hold.separate()
 
 
 os.register_at_fork(after_in_child=_separate_loops)
@@ -253,10 +262,6 @@ class Wakeup:
         if _greenlets.has_died(self.hub):
             raise StreamError("the hub of this stream has died")
 
-    def _is_out_of_reach(self) -> bool:
-        """Return whether the loop is another thread's of the parent process: that thread does not exist here, and its loop is shared."""
-        return self.process != FORK.generation and self.hub.thread_ident != _system.thread_id()
-
     def _wait_beside(self, limit: float) -> bool:
         """Waits although another greenlet waits here already."""
         beside = Wakeup(self.hub)
@@ -317,7 +322,7 @@ class Wakeup:
                 self.hold.run_there(self.disarm)
                 return
             self.armed = False
-            if self.loop.ptr and not self._is_out_of_reach():  # a loop that was destroyed took its watchers with it
+            if self.hold.has_loop():  # a loop that was destroyed took its watchers with it
                 self.watcher.stop()
 
     def listen(self, listener: Callable[[], object]) -> None:
@@ -350,7 +355,7 @@ class Wakeup:
 
     def _stop_timer(self) -> None:
         if self.timer is not None:
-            if self.loop.ptr and not self._is_out_of_reach():
+            if self.hold.has_loop():
                 self.timer.stop()
                 self.timer.close()
             self.timer = None
@@ -376,7 +381,7 @@ class Wakeup:
         self.descriptor = -1
         self._stop_timer()
         if self.watcher is not None:
-            if self.loop.ptr and not self._is_out_of_reach():
+            if self.hold.has_loop():
                 self.watcher.close()
             self.watcher = None
         self.fire()

@@ -155,12 +155,16 @@ class Listener:
     def stop(self) -> None:
         """Calls no more."""
         self._wanted = False
-        self._watcher.stop()
+        self._stop_watching()
+
+    def _stop_watching(self) -> None:
+        if self.hold.has_loop():
+            self._watcher.stop()
 
     def rest(self, seconds: float | None = None) -> None:
         """Calls nobody until `resume()`, or until so many seconds have passed."""
         self._resting = True
-        self._watcher.stop()
+        self._stop_watching()
         if seconds is not None and self._timer is None:
             self._timer = self._loop.timer(seconds)
             self._timer.start(self.resume)
@@ -175,8 +179,9 @@ class Listener:
 
     def _stop_timer(self) -> None:
         if self._timer is not None:
-            self._timer.stop()
-            self._timer.close()
+            if self.hold.has_loop():
+                self._timer.stop()
+                self._timer.close()
             self._timer = None
 
     def _on_clients(self) -> None:
@@ -219,6 +224,7 @@ class Listener:
             self.stop()
             self._arrived = None
             self._stop_timer()
-            self._watcher.close()
+            if self.hold.has_loop():
+                self._watcher.close()
             self._accepting_socket.detach()
             self._arrivals.close()

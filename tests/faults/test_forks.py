@@ -6,6 +6,7 @@ import contextlib
 import os
 import select
 import socket
+import threading
 import time
 from collections.abc import Callable
 from typing import Any
@@ -26,7 +27,9 @@ from geventstreams import (
     makefile,
     noticed_socket_stream,
     process_wait,
+    tcp_server,
     wait_for_input_streams,
+    write_socket_data,
 )
 from geventstreams.relay import relay
 from geventstreams.testing.claims import octets, started
@@ -360,6 +363,95 @@ def test_nobody_is_called_back_in_the_child(party: Party, calls: Calls, fork: st
         rest = b"".join(iter(lambda: third.recv(65536), b""))
     assert rest == data
     plain.close()
+
+
+SOCKET_CALLS: dict[str, Callable[[Any], Any]] = {
+    "write": lambda connection: connection.write(b"x"),
+    "write a string": lambda connection: connection.write("x", 0, 1),
+    "write_socket_data": lambda connection: write_socket_data(connection, b"x"),
+    "drain": lambda connection: connection.drain(),
+    "pause": lambda connection: connection.pause(),
+    "resume": lambda connection: connection.resume(),
+    "set_timeouts": lambda connection: connection.set_timeouts(1, 1),
+    "stream.write": lambda connection: connection.stream.write(b"x"),
+    "stream.finish_output": lambda connection: connection.stream.finish_output(),
+    "stream.read_timeout": lambda connection: setattr(connection.stream, "read_timeout", 1),
+}
+
+
+@FORKS
+@pytest.mark.parametrize("call", SOCKET_CALLS)
+def test_a_call_on_a_connection_is_refused_in_the_child(party: Party, calls: Calls, fork: str, call: str) -> None:
+    """A new call on the parent's callback connection is StreamError in the child, which accepts nothing; the parent's go on."""
+    connection, peer = party.joined(calls.read, calls.event, connect_cb=calls.connect, dont_drain_read_buffer=True)
+    wait_until(lambda: calls.connected)
+
+    def check() -> None:
+        with pytest.raises(StreamError, match="fork"):
+            SOCKET_CALLS[call](connection)
+        assert connection.unsent == 0
+
+    CHILDREN[fork](check)
+    connection.write(b"from the parent")
+    connection.drain()
+    assert peer.recv(100) == b"from the parent"
+
+
+class Elsewhere(threading.Thread):
+    """A thread with a hub of its own, in which a server, a callback server and a reader wait."""
+
+    def __init__(self, socket: Any) -> None:
+        super().__init__(daemon=True)
+        self.lines: list[bytes] = []
+        self.over = threading.Event()
+        self.ready = threading.Event()
+        self._socket = socket
+        self.start()
+
+    def run(self) -> None:
+        self.stream = SocketStream(self._socket)
+        self.server = SocketStreamServer(("127.0.0.1", 0), lambda stream, _address: stream.write(stream.readline()))
+        self.server.start()
+        self.called_back = tcp_server("127.0.0.1", 0, lambda connection, data: connection.write(data))
+        gevent.spawn(lambda: self.lines.extend(self.stream))
+        rounds()
+        self.ready.set()
+        process_wait("for the end", self.over.is_set)
+        self.called_back.close()
+        self.server.stop(0)
+        self.stream.close()
+
+
+@FORKS
+def test_what_another_thread_runs_is_the_parents(fork: str, capfd: pytest.CaptureFixture[str]) -> None:
+    """A child can close what another thread's hub served in the parent; there that goes on, as does what waits in the thread that forks."""
+    pairs = Pairs()
+    plain, far = pairs.sockets("tcp")
+    elsewhere = Elsewhere(plain)
+    assert elsewhere.ready.wait(10)
+    stream, peer = pairs.streams("tcp")
+    reader = started(stream.readline)
+
+    def close() -> None:
+        for one in (elsewhere.server, elsewhere.called_back, elsewhere.stream, stream):
+            one.close()
+        rounds()
+
+    CHILDREN[fork](close)
+    assert capfd.readouterr().err == ""
+    peer.write(b"for the parent\n")
+    peer.flush()
+    assert reader.get(timeout=10) == b"for the parent\n"
+    far.sendall(b"for the other\n")
+    wait_until(lambda: elsewhere.lines == [b"for the other\n"], "the line of the other thread's stream")
+    for port in (elsewhere.server.port, elsewhere.called_back.port):
+        with gevent.socket.create_connection(("127.0.0.1", port), timeout=10) as client:
+            client.sendall(b"hello\n")
+            assert client.recv(100) == b"hello\n"
+    elsewhere.over.set()
+    elsewhere.join(10)
+    assert not elsewhere.is_alive()
+    pairs.close()
 
 
 @SOCKETS
