@@ -156,6 +156,7 @@ DEAD_CALLS: dict[str, Callable[[SocketStream, WaitSet], Any]] = {
     "write to a file": in_file(lambda file: file.write(bytes(10**7)), "wb"),
     "a text file": in_file(lambda file: file.readline(), "r"), "server": accepting, "tcp_connect": called_back,
     "open_tcp_stream": lambda stream, members: open_tcp_stream("127.0.0.1", 1), "relay": related,
+    "looking up a name": lambda stream, members: open_tcp_stream("localhost", 1),
     "attach_ssl": lambda stream, members: stream.attach_ssl(ssl.create_default_context(), "client", tlsext_host_name="localhost"),
 }  # fmt: skip
 

@@ -83,10 +83,12 @@ def look_up(query: Query, deadline: float = NEVER) -> list[Address]:
         return _distinct(_socket.getaddrinfo(host, service, family, _socket.SOCK_STREAM, 0, flags))
     if host is not None:
         host.encode("idna")  # a name that has no such form is refused here: gevent's threads would print a traceback
+    wakeup = Wakeup(get_hub())  # StreamError where the hub has died: gevent's own wait fails otherwise there
     limit = gevent.Timeout(None if deadline == NEVER else max(deadline - _system.monotonic(), 0))
     limit.start()
     try:
         found = gevent.socket.getaddrinfo(host, service, family, _socket.SOCK_STREAM, 0, _socket.AI_PASSIVE)
+        wakeup.refuse()  # a forked child's copy of a greenlet that was looking up does not go on and connect a second time
         return _distinct(found)
     except gevent.Timeout as expired:
         if expired is not limit:

@@ -150,13 +150,13 @@ class AsyncSocket(SendingConnection):
 
     def pause(self) -> None:
         """Takes no more input, and calls nobody back for any, until `resume`."""
-        self._refuse_thread()
+        self._refuse_elsewhere()
         self._paused = True
         self._wake_pump()
 
     def resume(self) -> None:
         """Ends a pause."""
-        self._refuse_thread()
+        self._refuse_elsewhere()
         self._paused = False
         self._wake_pump()
 
@@ -164,7 +164,7 @@ class AsyncSocket(SendingConnection):
         """Sets the limits anew: seconds between receipts, seconds without progress while sending; None is no limit."""
         read_limit = arguments.seconds("read", read)
         write_limit = arguments.seconds("write", write)
-        self._refuse_thread()
+        self._refuse_elsewhere()
         if self._phase >= CLOSING:
             raise StreamClosed(f"the connection to {self._transport.peer} is closed", stream=self._stream)
         self._read_limit = read_limit

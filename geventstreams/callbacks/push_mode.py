@@ -248,6 +248,8 @@ class PushedStream(UpgradableStream):
 
     def enqueue(self, data: Any, count: int) -> None:
         """Accepts octets, whatever the direction of this stream is, and has them sent in this turn of the hub."""
+        if self._generation != FORK.generation:
+            self._refuse()
         self._refuse_thread()
         if count:
             if self._rest is None and not self._later_count and count <= self.output.room():

@@ -40,7 +40,7 @@ cdef class SendingConnection(Connection):
     cdef int _on_sent(self) except -1
     cdef int _wake_pump(self) except -1
     cdef void _gone(self) except *
-    cdef void _refuse_thread(self) except *
+    cdef void _refuse_elsewhere(self) except *
     cdef int _push_and_wait(self) except -1
     cdef double _output_limit(self) noexcept
     cdef int _all_sent(self) except -1

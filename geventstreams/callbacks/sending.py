@@ -16,6 +16,7 @@ from gevent.hub import Hub
 
 import geventstreams._native.syscalls as _system
 from geventstreams._constants import NEVER, WOULD_WAIT
+from geventstreams._core.fork import inherited
 from geventstreams._core.linger import linger
 from geventstreams._core.transport import Transport, Wakeup, hold_of
 from geventstreams.callbacks.push_mode import Connection, PushedStream
@@ -93,7 +94,10 @@ class SendingConnection(Connection):
         """The connection is over."""
         raise NotImplementedError
 
-    def _refuse_thread(self) -> None:
+    def _refuse_elsewhere(self) -> None:
+        """Raise StreamError in a forked child, and in another thread than the connection's."""
+        if not self._stream.is_of_this_process():
+            raise inherited("connection")
         if self._thread != _system.thread_id():
             raise StreamError("this connection belongs to the hub of another thread")
 
@@ -189,7 +193,7 @@ class SendingConnection(Connection):
 
     def drain(self) -> None:
         """Waits until all that was written is with the system. The error that keeps it from getting there, if one does."""
-        self._refuse_thread()
+        self._refuse_elsewhere()
         while self._stream.held() and self._phase != CLOSED and self._failure is None:
             if self._sender is None and self._phase != CONNECTING:
                 self.send()
@@ -206,7 +210,7 @@ class SendingConnection(Connection):
 
     def end_output(self) -> None:
         if not self._output_over:
-            self._refuse_thread()
+            self._refuse_elsewhere()
             self._output_over = True
             self._stream.shut_output()
             self._send_the_end()
@@ -247,7 +251,7 @@ class SendingConnection(Connection):
         if self._hold.ended:
             self.thread_has_ended()
             return
-        self._refuse_thread()
+        self._refuse_elsewhere()
         self._stream.disconnect(False)
         if force:
             self._drop(True)
