@@ -1,6 +1,7 @@
 """`makefile` is a drop-in: the arguments, results, attributes, errors and reference counts of the standard
 library's."""
 
+import copy
 import io
 import itertools
 import os
@@ -275,10 +276,13 @@ def test_a_detached_text_file_hands_out_its_binary_one(ends: Ends) -> None:
 
 
 def test_a_file_cannot_be_pickled(ends: Ends) -> None:
-    """No file can be pickled, as there."""
+    """No file can be pickled or copied, as there: a copy would give the socket's reference back a second time."""
     for mode, buffering in [("rb", None), ("rb", 0), ("r", None)]:
-        with pytest.raises(TypeError):
-            pickle.dumps(ends.file("gevent", mode, buffering)[0])
+        file, near, _far = ends.file("gevent", mode, buffering)
+        for double in (pickle.dumps, copy.copy, copy.deepcopy):
+            with pytest.raises(TypeError, match="pickle"):
+                double(file)
+        assert near._io_refs == 1
 
 
 def test_unbuffered_files_never_read_ahead(ends: Ends) -> None:

@@ -272,6 +272,22 @@ def test_a_file_that_is_closed_with_its_socket_resets(ends: Ends, kind: str, how
     assert events_of(far) & select.POLLHUP  # gevent's own TLS socket tells no reset from an end
 
 
+@pytest.mark.parametrize("kind", ["gevent", "native"])
+def test_a_file_for_reading_that_is_closed_last_resets_for_the_one_that_wrote(ends: Ends, kind: str) -> None:
+    """Of the two files that servers and clients make of a closed socket, the one that wrote leaves output unsent and the other is closed
+    last: the peer sees a reset, and takes no part for the whole."""
+    near, far = ends.sockets(kind, SMALL)
+    reader, writer = makefile(near, "rb"), makefile(near, "wb", 10**6)
+    writer.write(bytes(REST))
+    near.settimeout(T)
+    near.close()
+    assert isinstance(outcome(writer.close), TimeoutError)
+    reader.close()
+    assert near.fileno() == -1
+    wait_until(lambda: events_of(far) & (select.POLLHUP | ENDED))
+    assert events_of(far) & select.POLLHUP
+
+
 def test_a_file_leaves_a_socket_that_goes_on_as_it_is(ends: Ends) -> None:
     """Where the socket is not closed with the file, it goes on: what its owner sends and ends is not reset."""
     near, far = ends.sockets("gevent", SMALL)

@@ -205,6 +205,7 @@ class SocketFile(FileEngine):
                 total += length
                 if 0 < most < total:
                     break
+                self._look_at_the_clock()
         except BaseException:
             self.input.put_back(b"".join(lines))
             raise

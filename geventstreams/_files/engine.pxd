@@ -9,7 +9,6 @@ from geventstreams._core.fair_lock cimport FairLock
 cdef ForkGeneration FORK
 cdef long NO_PERMIT
 cdef double NEVER
-cdef double SLICE
 cdef Py_ssize_t CALLS
 
 
@@ -30,8 +29,6 @@ cdef class FileEngine(BinaryFile):
     cdef object _closer
     cdef tuple _lost
     cdef bint _closed
-    cdef Py_ssize_t _streak
-    cdef double _since
     cdef readonly bint between_threads
     cdef bint _needs_lock
     cdef long _process
@@ -40,6 +37,7 @@ cdef class FileEngine(BinaryFile):
     cdef void _refuse_interrupted(self) except *
     cdef void _enter_input(self) except *
     cdef void _leave_input(self) except *
+    cdef void _look_at_the_clock(self) except *
     cdef void _enter_output(self) except *
     cdef void _leave_output(self) except *
     cdef void _drop_inherited(self) except *

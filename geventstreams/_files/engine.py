@@ -27,14 +27,10 @@ from geventstreams._core.at_exit import send_at_exit
 from geventstreams._core.binary_file import BinaryFile
 from geventstreams._core.buffers import NO_INPUT, NO_OUTPUT, InputBuffer, OutputBuffer
 from geventstreams._core.fair_lock import FairLock, fair_lock_between
-from geventstreams._core.fairness import yield_to_hub
 from geventstreams._core.fork import FORK, NO_PERMIT
 from geventstreams._files.raw_file import RawSocketFile
 from geventstreams._files.transports import FileTransport
 from geventstreams.errors import BROKEN
-
-SLICE = 0.005
-"""Seconds for which a file that never has to wait keeps the hub to itself."""
 
 LOST = BROKEN - {errno.ENOTCONN}
 """Error numbers that end the input for good: nobody may take what comes after them for its orderly end."""
@@ -64,8 +60,6 @@ class FileEngine(BinaryFile):
         self._closer: Any = None
         self._lost: tuple[Any, ...] | None = None
         self._closed = False
-        self._streak = 0
-        self._since = 0.0
         self._process = FORK.generation
         self.input.permit = self._is_readable and not self._needs_lock
         self.output.permit = FORK.generation if self._is_writable and not self._needs_lock else NO_PERMIT
@@ -97,13 +91,17 @@ class FileEngine(BinaryFile):
         self._take(self._input_lock)
         self._reader = getcurrent()
         self.input.permit = False
+        try:
+            self._look_at_the_clock()
+        except BaseException:
+            self._leave_input()
+            raise
+
+    def _look_at_the_clock(self) -> None:
+        """Let others run once calls that found all they need in the buffer were so many that the clock has to be looked at."""
         if self.input.calls <= 0:
             self.input.calls = CALLS
-            try:
-                self._let_others_run()
-            except BaseException:
-                self._leave_input()
-                raise
+            self._let_others_run()
 
     def _leave_input(self) -> None:
         self._reader = None
@@ -147,14 +145,7 @@ class FileEngine(BinaryFile):
         self._refuse()
 
     def _let_others_run(self) -> None:
-        """A file that never had to wait for SLICE seconds lets the hub go round once."""
-        now = _system.monotonic()
-        if self._streak == 0:
-            self._since = now
-        self._streak += 1
-        if now - self._since > SLICE and getcurrent() is not get_hub():
-            self._streak = 0
-            yield_to_hub(get_hub())
+        if self._transport.let_others_run():
             self._refuse_interrupted()
 
     # Input.
@@ -171,7 +162,6 @@ class FileEngine(BinaryFile):
             if count != WOULD_WAIT:
                 return count
             self.input.settle()
-            self._streak = 0
             if not self._transport.await_input():
                 return WOULD_WAIT
             self._refuse_interrupted()
@@ -207,7 +197,6 @@ class FileEngine(BinaryFile):
             count = self._transport.send(octets, start, stop)
             if count != WOULD_WAIT:
                 return count
-            self._streak = 0
             if not self._transport.await_output():
                 return WOULD_WAIT
             self._refuse_interrupted()

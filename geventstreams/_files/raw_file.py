@@ -56,6 +56,7 @@ class RawSocketFile(sockets.SocketIO):
             space[:count] = self._gathered[:count]
             del self._gathered[:count]
             return count
+        self._transport.let_others_run()
         counts: list[int] = []
         while (count := self._transport.recv_into(space, 0, counts)) == WOULD_WAIT:
             if not self._transport.await_input():
@@ -99,6 +100,9 @@ class RawSocketFile(sockets.SocketIO):
             raise
         return lines
 
+    def __reduce__(self) -> Any:
+        raise TypeError(f"cannot pickle a {type(self).__name__}: its socket belongs to this process")
+
     def _put_back(self, octets: bytes | bytearray) -> None:
         self._gathered[:0] = octets
 
@@ -107,16 +111,17 @@ class RawSocketFile(sockets.SocketIO):
         if not self.writable():
             raise io.UnsupportedOperation("not writable")
         octets = file_octets(data)
+        self._transport.let_others_run()
         while (count := self._transport.send(octets, 0, len(octets))) == WOULD_WAIT:
             if not self._transport.await_output():
                 return None
         return count
 
     def give_up(self) -> None:
-        """Close with output left unsent. Where that closes the socket too, the connection is reset, so that the peer cannot take a part
-        for the whole."""
+        """Close with output left unsent. Where the owner has closed the socket, its last file resets the connection, this one or another,
+        so that the peer cannot take a part for the whole."""
         socket = self._transport.socket
-        if not self.closed and getattr(socket, "_closed", False) and socket._io_refs <= 1:
+        if not self.closed and getattr(socket, "_closed", False):
             with contextlib.suppress(OSError):  # the owner took the descriptor away
                 _system.reset_on_close(socket.fileno())
         self.close()

@@ -2,6 +2,9 @@ cimport geventstreams._native.syscalls as _system
 from geventstreams._core.fair_lock cimport FairLock
 
 cdef double NEVER
+cdef double SLICE
+cdef Py_ssize_t LEAST
+cdef Py_ssize_t MOST
 cdef object ALL
 
 
@@ -15,6 +18,9 @@ cdef class TextInput:
     cdef str _newline
     cdef object _decoder
     cdef bytes _undecoded
+    cdef Py_ssize_t _size
+    cdef double _since
+    cdef double _busy
     cdef object _error
 
     cdef void _enter(self) except *
@@ -22,4 +28,5 @@ cdef class TextInput:
     cdef void _put_back(self, list pieces) except *
     cdef Py_ssize_t _line_end(self) except -1
     cdef bint _more(self) except? False
+    cdef void _let_others_run(self) except *
     cdef str _decode(self, bytes octets)

@@ -12,17 +12,22 @@ import operator
 import re
 from typing import Any
 
-from gevent import get_hub
+from gevent import get_hub, getcurrent
 
 import geventstreams._native.syscalls as _system
 from geventstreams._constants import NEVER
 from geventstreams._core.fair_lock import fair_lock_between
+from geventstreams._core.fairness import yield_to_hub
 
 ALL = -1
 """The size that means no limit."""
 
-CHUNK = 65536
-"""Octets that are decoded at once, where so many are buffered."""
+LEAST = 1024
+MOST = 65536
+"""Bytes that are decoded at once, where so many are buffered: the more, the sooner the caller was done with those before."""
+
+SLICE = 0.005
+"""Seconds for which a caller that never has to wait keeps the hub to itself."""
 
 _ANY_NEWLINE = re.compile("\r\n|\r|\n")
 
@@ -47,6 +52,9 @@ class TextInput:
         if not newline:
             self._decoder = io.IncrementalNewlineDecoder(self._decoder, translate=newline is None)
         self._undecoded = b""
+        self._size = 2 * LEAST
+        self._since = NEVER
+        self._busy = 0.0
         self._error: UnicodeDecodeError | None = None
 
     @property
@@ -149,11 +157,26 @@ class TextInput:
         if self._error is not None:
             error, self._error = self._error, None
             raise error
-        octets = self._undecoded or self._file.read1(CHUNK)
+        self._let_others_run()
+        octets = self._undecoded or self._file.read1(self._size)
+        self._since = _system.monotonic()
         self._undecoded = b""
         self._text = self._text[self._at :] + self._decode(octets)
         self._at = 0
         return bool(octets)
+
+    def _let_others_run(self) -> None:
+        """Let the hub go round once if the caller has dealt with decoded text for SLICE seconds, and choose how much is decoded next:
+        calls that find all they need must not keep others from running."""
+        took = _system.monotonic() - self._since
+        if took > SLICE / 2:
+            self._size = max(self._size // 2, LEAST)
+        elif took < SLICE / 8:
+            self._size = min(self._size * 2, MOST)
+        self._busy += max(took, 0.0)
+        if self._busy > SLICE and getcurrent() is not get_hub():
+            self._busy = 0.0
+            yield_to_hub(get_hub())
 
     def _decode(self, octets: bytes) -> str:
         before = self._decoder.getstate()

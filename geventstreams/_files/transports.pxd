@@ -4,6 +4,7 @@ from geventstreams._core.transport cimport Transport, Wakeup
 
 cdef ForkGeneration FORK
 cdef double NEVER
+cdef double SLICE
 cdef Py_ssize_t WOULD_WAIT
 
 
@@ -13,7 +14,10 @@ cdef class FileTransport(Transport):
     cdef readonly bint closed
     cdef readonly bint begun
     cdef readonly bint between_threads
+    cdef Py_ssize_t _streak
+    cdef double _since
 
+    cpdef bint let_others_run(self) except? False
     cpdef bint await_input(self) except? False
     cpdef bint await_output(self) except? False
 

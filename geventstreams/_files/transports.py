@@ -17,13 +17,17 @@ from typing import Any
 
 import gevent.socket
 import gevent.ssl
-from gevent import get_hub, monkey
+from gevent import get_hub, getcurrent, monkey
 
 import geventstreams._native.syscalls as _system
 from geventstreams._constants import NEVER, WOULD_WAIT
 from geventstreams._core.buffers import OutputBuffer
+from geventstreams._core.fairness import yield_to_hub
 from geventstreams._core.fork import FORK
 from geventstreams._core.transport import Transport, Wakeup
+
+SLICE = 0.005
+"""Seconds for which a file that never has to wait keeps the hub to itself."""
 
 _READ = 1
 _WRITE = 2
@@ -46,6 +50,20 @@ class FileTransport(Transport):
         self.begun = False
         """Whether what the last `send` was given may be on its way in part, though it told no count: a later one has
         to be given the same octets first."""
+        self._streak = 0
+        self._since = 0.0
+
+    def let_others_run(self) -> bool:
+        """Let the hub go round once if nothing had to wait for SLICE seconds. Return whether it went."""
+        now = _system.monotonic()
+        if self._streak == 0:
+            self._since = now
+        self._streak += 1
+        if now - self._since <= SLICE or getcurrent() is get_hub():
+            return False
+        self._streak = 0
+        yield_to_hub(get_hub())
+        return True
 
     def await_input(self) -> bool:
         """Waits as the socket's `recv` would: False where it may not, TimeoutError when its time has passed."""
@@ -177,6 +195,7 @@ class BorrowedTransport(FileTransport):
         limit = self.limit()
         if limit == 0:
             return False
+        self._streak = 0
         if not self.wait_input(limit) and self.readable() == WOULD_WAIT:
             raise TimeoutError(self.late)
         return True
@@ -185,6 +204,7 @@ class BorrowedTransport(FileTransport):
         limit = self.limit()
         if limit == 0:
             return False
+        self._streak = 0
         if not self.wait_output(limit):
             raise TimeoutError(self.late)
         return True

@@ -24,6 +24,8 @@ SLICE = 0.005
 
 LINE = b"x" * 999 + b"\n"
 LINES = 60_000
+SENT = LINE + b"\n" * 10_000
+"""What a busy peer sends: characters, and lines as short as they can be."""
 
 GAP = 0.02
 """Seconds for which nobody else may be kept from running. They are seconds of this thread, since a busy machine is no fault of ours."""
@@ -153,8 +155,24 @@ FILE_CALLS: dict[str, Callable[[Any], Any]] = {
     "readinto": lambda file: file.readinto(bytearray(1)),
     "readline": lambda file: file.readline(),
     "peek": lambda file: file.peek(1),
+    "readlines": lambda file: file.readlines(2**20),
     "write": lambda file: file.write(b"x"),
     "write and flush": write_and_flush,
+}
+RAW_FILE_CALLS: dict[str, Callable[[Any], Any]] = {
+    "read": lambda file: file.read(1),
+    "readinto": lambda file: file.readinto(bytearray(1)),
+    "readline": lambda file: file.readline(2**16),
+    "readlines": lambda file: file.readlines(2**16),
+    "write": lambda file: file.write(b"x"),
+}
+TEXT_FILE_CALLS: dict[str, Callable[[Any], Any]] = {
+    "read": lambda file: file.read(1),
+    "readline": lambda file: file.readline(),
+    "readline of one": lambda file: file.readline(1),
+    "readlines": lambda file: file.readlines(1),
+    "next": next,
+    "write": lambda file: file.write("x"),
 }
 
 
@@ -170,7 +188,7 @@ def busy() -> Iterator[Any]:
         except OSError:
             pass
 
-    threads = [threading.Thread(target=serve, args=[lambda: far.send(LINE * 60)]),
+    threads = [threading.Thread(target=serve, args=[lambda: far.send(SENT * 60)]),
                threading.Thread(target=serve, args=[lambda: far.recv(2**16)])]
     for thread in threads:
         thread.start()
@@ -188,6 +206,25 @@ def test_no_call_of_a_file_keeps_others_from_running(busy: Any, name: str) -> No
     """The same of the files of makefile(), with buffers of 64 KiB."""
     file = makefile(busy, "rwb", 2**16)
     call = FILE_CALLS[name]
+    assert worst_gap(lambda: call(file)) <= GAP
+    file.close()
+
+
+@pytest.mark.parametrize("name", RAW_FILE_CALLS)
+def test_no_call_of_a_raw_file_keeps_others_from_running(busy: Any, name: str) -> None:
+    """The same of unbuffered files, of which every byte of a line is a call of the system."""
+    file = makefile(busy, "rwb", 0)
+    call = RAW_FILE_CALLS[name]
+    assert worst_gap(lambda: call(file)) <= GAP
+    file.close()
+
+
+@pytest.mark.parametrize("newline", [None, "", "\n"])
+@pytest.mark.parametrize("name", TEXT_FILE_CALLS)
+def test_no_call_of_a_text_file_keeps_others_from_running(busy: Any, name: str, newline: str | None) -> None:
+    """The same of text files, which find nearly all they need in text that is decoded."""
+    file = makefile(busy, "rw", 2**16, encoding="utf-8", newline=newline)
+    call = TEXT_FILE_CALLS[name]
     assert worst_gap(lambda: call(file)) <= GAP
     file.close()
 
