@@ -6,7 +6,9 @@ octets for characters counts them exactly, or mixing text and octets on one stre
 
 from __future__ import annotations
 
+import array
 import codecs
+import contextlib
 import enum
 import functools
 import re
@@ -133,6 +135,14 @@ def octets_of_list(items: list[Any], kind: ElementType, encoding: Encoding) -> b
     """The octets of a list of integers or of characters; which ones it holds, its first item says."""
     if not items:
         return b""
+    kinds = set(map(type, items))
+    if kinds == {str}:
+        text = "".join(items)
+        if len(text) == len(items) == sum(map(bool, items)):
+            return encoding.encode(text)
+    elif kinds == {int}:
+        with contextlib.suppress(ValueError, OverflowError):  # told below, with the index
+            return array.array("b" if kind is ElementType.SIGNED_BYTE_8 else "B", items).tobytes()
     if isinstance(items[0], str):
         return encoding.encode("".join(_character(item, index) for index, item in enumerate(items)))
     lowest, highest = (-128, 127) if kind is ElementType.SIGNED_BYTE_8 else (0, 255)
