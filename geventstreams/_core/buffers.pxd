@@ -35,6 +35,7 @@ cdef class InputBuffer(ByteQueue):
     cdef public Py_ssize_t searched
     cdef public long long taken
     cdef public list counts
+    cdef public Py_ssize_t portion
 
     cpdef object space(self)
     cpdef Py_ssize_t absorb(self) except -1

@@ -9,6 +9,8 @@ each call anyway, looks at the clock: calls that find all they need in a buffer 
 
 from __future__ import annotations
 
+import sys
+
 import geventstreams._native.memory as _bytes
 from geventstreams._constants import BLOCK, CALLS, SMALL
 from geventstreams._core.fork import NO_PERMIT
@@ -121,6 +123,8 @@ class InputBuffer(ByteQueue):
         self.searched = 0
         self.taken = 0
         self.counts: list[int] = []
+        self.portion = sys.maxsize
+        """Bytes for which there is room at once, at most."""
 
     # Arriving.
 
@@ -134,6 +138,8 @@ class InputBuffer(ByteQueue):
             self.reserve(SMALL)
         if not self.leased and self.end - self.start <= SMALL:
             self._front_of_lease()
+        if self.portion < self.capacity - self.end:
+            return self.view[: self.end + self.portion]  # type: ignore[index]  # reserved
         return self.view  # type: ignore[return-value]  # reserved
 
     def absorb(self) -> int:

@@ -383,7 +383,7 @@ class AsyncSocket(SendingConnection):
     def _receive(self, stream: PushedStream) -> int:
         """A count, ENDED, or WOULD_WAIT, the latter also for an error, which is noted."""
         try:
-            return stream.receive()
+            return stream.receive() if self._draining else stream.receive_portion()
         except OSError as error:
             self._fail(from_system(error, "reading from", self._transport.peer, stream))
             return WOULD_WAIT

@@ -18,6 +18,13 @@ from geventstreams._streams.engine import ORDERLY
 from geventstreams._streams.tls_upgrade import UpgradableStream
 from geventstreams.errors import StreamClosed, StreamError, noted, renewed
 
+FEW = 2
+MANY = 12
+"""Hundreds of reading calls for one portion of input: so few let the next portion be larger, so many make it smaller."""
+
+SMALLEST = 1024
+FIRST = 4096
+
 MOST_SENDS = 16
 """Calls of the system after which others may run."""
 
@@ -87,6 +94,8 @@ class PushedStream(UpgradableStream):
         self._later_count = 0
         self._kept_back = False
         self._over = False
+        self._portion = FIRST
+        self._calls_made = 0
         UpgradableStream.__init__(self, transport, element_type, **options)
 
     # What differs from a stream that waits.
@@ -139,8 +148,12 @@ class PushedStream(UpgradableStream):
         if self._connection is not None:
             self._connection.refuse_elsewhere()
 
+    def _renew_input(self) -> None:
+        self._calls_made += 1
+        UpgradableStream._renew_input(self)
+
     def _is_overdue(self) -> bool:
-        return False  # its calls never wait: what one callback is given at a time, the pump bounds
+        return False  # its calls never wait: what one callback is given at a time, `receive_portion` bounds
 
     def _put(self, data: Any, count: int) -> None:
         if self.output.permit != FORK.generation:
@@ -218,6 +231,18 @@ class PushedStream(UpgradableStream):
         if self._end is not None:
             return ENDED
         return self._receive_now(None, 0)
+
+    def receive_portion(self) -> int:
+        """The same, but not more than a callback can read in a few milliseconds, judged by the calls that it made for the last portion: a
+        callback that reads byte by byte must not keep others from running."""
+        if self._calls_made > MANY:
+            self._portion = max(self._portion // 2, SMALLEST)
+        calls, self._calls_made = self._calls_made, 0
+        self.input.portion = self._portion
+        count = self.receive()
+        if count == self._portion < BLOCK and calls <= FEW:
+            self._portion *= 2
+        return count
 
     def settle(self) -> None:
         """Gives memory back before a wait."""

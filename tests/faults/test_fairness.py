@@ -10,12 +10,14 @@ import gevent
 import gevent.socket
 import pytest
 from gevent import get_hub
+from network import HOST
 from pairs import wait_until
 
 import geventstreams._streams.engine as conduit
 from geventstreams import StreamBusy, StreamClosed, makefile
 from geventstreams._core.fairness import yield_to_hub
 from geventstreams._streams.lisp import LispStream
+from geventstreams.callbacks import tcp_server
 from geventstreams.testing import TransportOver, memory_pair
 from geventstreams.testing.claims import ATTEMPTS
 
@@ -227,6 +229,46 @@ def test_no_call_of_a_text_file_keeps_others_from_running(busy: Any, name: str, 
     call = TEXT_FILE_CALLS[name]
     assert worst_gap(lambda: call(file)) <= GAP
     file.close()
+
+
+STREAM_CALLS: dict[str, Callable[[Any], Any]] = {
+    "read": lambda stream: stream.read(1),
+    "readline": lambda stream: stream.readline(),
+    "read_byte": lambda stream: stream.read_byte(False),
+    "read_char": lambda stream: stream.read_char(False),
+}
+
+
+@pytest.mark.parametrize("name", STREAM_CALLS)
+def test_no_callback_that_reads_all_there_is_keeps_others_from_running(name: str) -> None:
+    """A callback that reads its stream bit by bit until nothing is there is given so little at a time that it is done within 20 ms."""
+    call = STREAM_CALLS[name]
+
+    def read_all(_socket: Any, stream: Any) -> None:
+        while call(stream) is not None:
+            pass
+
+    with tcp_server(HOST, 0, read_all, stream=True) as server, gevent.socket.create_connection((HOST, server.port)) as client:
+        sending = gevent.spawn(send_forever, client)
+        assert worst_gap(lambda: gevent.sleep(0.0001)) <= GAP
+        sending.kill()
+
+
+def send_forever(client: Any) -> None:
+    while True:
+        client.sendall(SENT * 60)
+
+
+def test_a_callback_that_takes_its_input_at_once_is_given_much_of_it() -> None:
+    """Calls are what counts: one that reads all in one call is soon given 64 KiB."""
+    sizes: list[int] = []
+    with (
+        tcp_server(HOST, 0, lambda _socket, stream: sizes.append(len(stream.read())), stream=True) as server,
+        gevent.socket.create_connection((HOST, server.port)) as client,
+    ):
+        client.sendall(bytes(2**22))
+        wait_until(lambda: sum(sizes) == 2**22)
+    assert max(sizes) == 2**16
 
 
 def test_a_reader_that_lets_others_run_is_still_the_reader() -> None:
