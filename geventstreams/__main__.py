@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from importlib import metadata
 
 from geventstreams import __version__, compiled
@@ -13,6 +13,9 @@ from geventstreams._build import why_plain
 from geventstreams.cli import bench, connect, demo, descriptors, outlets, relay, serve
 from geventstreams.cli.options import Parser
 from geventstreams.cli.statuses import EXPLANATION, CommandError, Status, explained
+
+ENDS = (CommandError, OSError, KeyboardInterrupt, SystemExit)
+"""What ends a command, other than its return."""
 
 COMMANDS = (demo, connect, serve, relay, bench)
 EXAMPLES = f"""examples:
@@ -59,27 +62,44 @@ def parsed(arguments: Sequence[str] | None) -> argparse.Namespace:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs one command; its exit status."""
     moved = descriptors.secured()
-    given = parsed(arguments)
+    try:
+        given = parsed(arguments)
+    except ENDS as error:
+        return finished(ended(error))
     given.moved = moved
     with outlets.installed(*given.outlets):
-        end = ended(given)
+        try:
+            end = CommandError(Status(given.run(given)))
+        except ENDS as error:
+            end = ended(error)
+        return finished(end)
+
+
+def ended(error: BaseException) -> CommandError:
+    """How a command ended that raised one of `ENDS`."""
+    if isinstance(error, CommandError):
+        return error
+    if isinstance(error, SystemExit):  # argparse: what was asked for, or what is wrong, has been printed
+        return CommandError(Status(error.code or 0))
+    if isinstance(error, KeyboardInterrupt):
+        return CommandError(Status.INTERRUPTED)
+    if isinstance(error, BrokenPipeError):
+        return CommandError(Status.NOBODY_READS)
+    return explained(error)
+
+
+def finished(end: CommandError) -> int:
+    """Print the line of an end; its exit status. Output that Python still holds counts: if it cannot be written, that is the end."""
+    try:
+        outlets.flush(sys.stdout)
+    except OSError as error:
+        if end.status is Status.DONE:
+            end = ended(error)
+    with suppress(OSError):
         if end.line and sys.stderr is not None:
             print(f"geventstreams: {end.line}", file=sys.stderr)
+        outlets.flush(sys.stderr)
     return end.status
-
-
-def ended(given: argparse.Namespace) -> CommandError:
-    """Runs the command; how it ended."""
-    try:
-        return CommandError(Status(given.run(given)))
-    except BrokenPipeError:
-        # What Python still holds for standard output has nowhere to go; it must not complain about that at its end.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
-        return CommandError(Status.NOBODY_READS)
-    except (CommandError, OSError) as error:
-        return error if isinstance(error, CommandError) else explained(error)
-    except KeyboardInterrupt:
-        return CommandError(Status.INTERRUPTED)
 
 
 if __name__ == "__main__":

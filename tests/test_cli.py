@@ -162,6 +162,39 @@ def test_output_that_nobody_reads_ends_quietly(unbuffered: str, monkeypatch: pyt
     assert (process.returncode, errors) == (Status.NOBODY_READS, b"")
 
 
+STANDARD_STREAMS = [
+    ("1", "closed", ["--version"], Status.NOBODY_READS, ""),
+    ("1", "closed", ["--help"], Status.NOBODY_READS, ""),
+    ("1", "closed", ["serve", "--help"], Status.NOBODY_READS, ""),
+    ("1", "full", ["--version"], Status.FAILED, "geventstreams: No space left on device\n"),
+    ("1", "full", ["relay", "--help"], Status.FAILED, "geventstreams: No space left on device\n"),
+    ("1", "full", ["demo", "--plain", "--seconds", "0.1", "--connections", "1"], Status.FAILED, "geventstreams: No space left on device\n"),
+    ("2", "closed", ["serve", "nothing"], Status.USAGE, ""),
+    ("2", "full", ["serve", "nothing"], Status.USAGE, ""),
+    ("2", "full", ["connect", "127.0.0.1", "1"], Status.NO_CONNECTION, ""),
+]
+"""A standard stream, what it is, what is run, and the end: a status and a line on standard error."""
+
+
+@pytest.mark.parametrize("unbuffered", ["1", ""], ids=["unbuffered", "buffered"])
+@pytest.mark.parametrize(("number", "kind", "words", "status", "line"), STANDARD_STREAMS)
+def test_what_a_standard_stream_refuses_decides_over_nothing_else(
+    number: str, kind: str, words: list[str], status: int, line: str, unbuffered: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Output that cannot be written ends a command with its own status and line, never with Python's 120 and a traceback, and
+    an error message that cannot be written changes no status."""
+    monkeypatch.setenv("PYTHONUNBUFFERED", unbuffered)
+    if kind == "full":
+        target = os.open("/dev/full", os.O_WRONLY)
+    else:
+        reading, target = os.pipe()
+        os.close(reading)
+    with started(*GEVENTSTREAMS, *words, **{"stdout" if number == "1" else "stderr": target}) as process:
+        os.close(target)
+        output, errors = process.communicate(timeout=LIMIT)
+    assert (process.returncode, output or b"", (errors or b"").decode()) == (status, b"", line)
+
+
 # Help.
 
 

@@ -8,7 +8,9 @@ import ipaddress
 import os
 import socket
 import stat
+import sys
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any, NamedTuple, NoReturn
 
 from geventstreams._core import arguments
@@ -29,6 +31,14 @@ class Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         self.exit(Status.USAGE, f"{self.prog}: {one_line(message)} (see {self.prog} --help)\n")
+
+    def _print_message(self, message: str, file: Any = None) -> None:
+        """Print a help text or a mistake. Only a mistake may be lost: Python's parsers differ in what they do about errors here."""
+        if message and file is sys.stdout and file is not None:
+            file.write(message)
+        else:
+            with suppress(OSError):
+                super()._print_message(message, file)
 
 
 def add_common(parser: argparse.ArgumentParser) -> None:

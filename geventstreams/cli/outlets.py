@@ -147,6 +147,23 @@ def installed(*names: str) -> Iterator[None]:
             setattr(sys, name, before[name])
 
 
+def flush(file: Any) -> None:
+    """Write what Python still holds for a standard stream. What cannot be written is an OSError now, and dropped.
+
+    Python would report it at the end of the program, and end with a status of its own.
+    """
+    if file is None:
+        return
+    try:
+        file.flush()
+    except OSError:
+        if has_descriptor(file):
+            null = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(null, file.fileno())
+            os.close(null)
+        raise
+
+
 def has_descriptor(file: Any) -> bool:
     """Whether something stands for a file of the system: the shell may have closed it, a test replaced it."""
     try:
