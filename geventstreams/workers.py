@@ -37,6 +37,9 @@ LEAST_DESCRIPTOR = 3
 MOST_DIGITS = 6
 """Digits of how many listeners a service manager passes on, at most."""
 
+NOT_FOR_WORKERS = (signal.SIGINT, signal.SIGHUP)
+"""Signals that a terminal, or `kill` with a group, sends to the supervisor and all workers: one that still starts must not die of them."""
+
 OBEY_TIMEOUT = 10.0
 """Seconds that a worker has to end after its second signal."""
 
@@ -59,7 +62,7 @@ class Worker:
 
     It says by a first line on its standard output that it is ready, drains on SIGTERM, and ends at once on a second one.
     The end of its standard input, which comes whenever the supervisor ends, counts as SIGTERM does: the first of the two
-    makes it drain, the second ends it.
+    makes it drain, the second ends it. It starts with the signals of `NOT_FOR_WORKERS` ignored.
     """
 
     def __init__(self, command: Sequence[str], listeners: Sequence[Any], environment: Mapping[str, str] | None) -> None:
@@ -71,6 +74,7 @@ class Worker:
             stdout=subprocess.PIPE,
             pass_fds=[listener.fileno() for listener in listeners],
             env=environment,
+            preexec_fn=_ignore_signals,
         )
         self.pid: int = self._process.pid
         self._listening = gevent.spawn(self._listen)
@@ -132,6 +136,11 @@ class Worker:
     def _close(pipe: Any) -> None:
         with suppress(OSError):
             pipe.close()
+
+
+def _ignore_signals() -> None:
+    for number in NOT_FOR_WORKERS:
+        signal.signal(number, signal.SIG_IGN)
 
 
 class Slot:
@@ -246,6 +255,8 @@ class Supervisor:
         self._living: set[Worker] = set()
         self._starting = 0
         self._replacing: Any = None
+        self._is_replacement_wanted = False
+        self._is_started = False
 
     @property
     def workers(self) -> list[Worker]:
@@ -260,6 +271,8 @@ class Supervisor:
             self.kill()
             raise
         if all(worker.is_ready() for worker in begun):
+            self._is_started = True
+            self._replace_wanted()
             return True
         self.kill()
         return False
@@ -289,14 +302,24 @@ class Supervisor:
             self._living.discard(worker)
 
     def replace_all(self) -> None:
-        """Replaces the workers one by one, in the background: no client loses its connection. Once at a time."""
-        if self._replacing is None or self._replacing.ready():
+        """Replaces the workers one by one, in the background: no client loses its connection.
+
+        A call while workers start or are being replaced counts, too: those that began before it are replaced afterwards, once for
+        all such calls.
+        """
+        self._is_replacement_wanted = True
+        self._replace_wanted()
+
+    def _replace_wanted(self) -> None:
+        if self._is_replacement_wanted and self._is_started and (self._replacing is None or self._replacing.ready()):
             self._replacing = self.greenlets.spawn(self._replace_all)
 
     def _replace_all(self) -> None:
-        for slot in self._slots:
-            if not self.is_stopping:
-                slot.replace()
+        while self._is_replacement_wanted and not self.is_stopping:
+            self._is_replacement_wanted = False
+            for slot in self._slots:
+                if not self.is_stopping:
+                    slot.replace()
 
     def stop(self) -> None:
         """Closes the listeners, lets all workers drain, and waits for their end.

@@ -723,6 +723,49 @@ def test_signals_are_counted_while_the_hub_is_busy(program: str) -> None:
     assert run(sys.executable, "-c", program).status == 0
 
 
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGHUP])
+def test_a_signal_to_all_processes_while_workers_start(number: signal.Signals) -> None:
+    """Ctrl-C or SIGHUP that reaches supervisor and workers while they start kills none: the supervisor hears it, and does as always."""
+    with started(*GEVENTSTREAMS, "serve", "echo", "--workers", 2, "--listen", "127.0.0.1:0", start_new_session=True) as process:
+        until(lambda: len(children(process.pid)) == 2, 20)
+        first = children(process.pid)
+        until(lambda: all(b"--worker\0" in Path(f"/proc/{pid}/cmdline").read_bytes() for pid in first), 20)
+        os.killpg(process.pid, number)
+        assert process.stdout.readline().startswith(b"serving echo with 2 workers")
+        if number == signal.SIGHUP:
+            until(lambda: len(now := children(process.pid)) == 2 and not set(now) & set(first), 20)
+            process.send_signal(signal.SIGTERM)
+        _, errors = process.communicate(timeout=LIMIT)
+        assert (process.returncode, b"Traceback" in errors, b"ended with status" in errors) == (Status.DONE, False, False), errors
+
+
+def test_replacing_that_is_asked_for_while_workers_are_replaced(supervise, tmp_path) -> None:
+    """A second `replace_all` while the first one goes on replaces again, once: what is there now may be older than the call."""
+    begun, gate = tmp_path / "begun", tmp_path / "gate"
+    leaving = f"until test -e {gate}; do sleep 0.01; done; exit 0"
+    supervisor, told = supervise(f"trap '{leaving}' TERM; echo $$ >> {begun}; echo ready; while :; do sleep 0.01; done")
+    assert supervisor.start()
+    supervisor.replace_all()
+    until(lambda: len(begun.read_text().split()) == 2, 20)
+    for _ in range(10):
+        supervisor.replace_all()
+    gate.touch()
+    until(lambda: len(begun.read_text().split()) == 3, 20)
+    supervisor.stop()
+    assert (len(begun.read_text().split()), told) == (3, [])
+
+
+def test_workers_come_from_where_their_supervisor_does(tmp_path) -> None:
+    """A supervisor that does not import from the current folder has workers that do not: a file there hides no library from them."""
+    (tmp_path / "gevent.py").write_text("raise SystemExit('the wrong one')")
+    program = "import sys; sys.path.remove(''); from geventstreams.__main__ import main; sys.exit(main())"
+    words = ["serve", "echo", "--workers", 1, "--listen", "127.0.0.1:0"]
+    with started(sys.executable, "-c", program, *words, folder=tmp_path) as process:
+        assert process.stdout.readline().startswith(b"serving echo")
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(LIMIT) == Status.DONE
+
+
 def test_a_second_signal_while_workers_start() -> None:
     """A second signal does not wait for workers that are not ready."""
     with started(*GEVENTSTREAMS, "serve", "echo", "--workers", 1) as process:

@@ -15,6 +15,9 @@ from geventstreams.cli import notices, signals, watching
 from geventstreams.cli.statuses import CommandError, Status
 from geventstreams.workers import Supervisor
 
+START = "import sys; sys.path[:] = {path}; from geventstreams.__main__ import main; sys.exit(main())"
+"""The program of a worker."""
+
 
 def run(given: argparse.Namespace, what: str, groups: Sequence[Sequence[Any]]) -> int:
     """Supervises until a signal comes, then lets all workers drain."""
@@ -43,9 +46,9 @@ def supervise(
 ) -> int:
     """From the start of all workers to their end."""
     addresses = notices.listed(address_name(listener.getsockname()) for listener in groups[0])
+    stops.signals.handle(signal.SIGHUP, supervisor.replace_all)
     if not started(supervisor, stops):
         raise CommandError(Status.INTERRUPTED) if stops.second.is_set() else CommandError(Status.FAILED, "the workers do not start")
-    stops.signals.handle(signal.SIGHUP, supervisor.replace_all)
     notices.announce(given, f"{what} with {len(groups)} workers on {addresses}")
     metrics.start()
     drained = stops.drained(supervisor.stop)
@@ -70,6 +73,6 @@ def started(supervisor: Supervisor, stops: signals.Stops) -> bool:
 
 
 def command(words: Sequence[str], listeners: Sequence[Any]) -> list[str]:
-    """The command line of a worker."""
+    """The command line of a worker. It imports from where this process does: `-m` would look into the current folder first."""
     numbers = ",".join(str(listener.fileno()) for listener in listeners)
-    return [sys.executable, "-m", "geventstreams", words[0], "--worker", numbers, *words[1:]]
+    return [sys.executable, "-c", START.format(path=[str(folder) for folder in sys.path]), words[0], "--worker", numbers, *words[1:]]
