@@ -80,11 +80,12 @@ def ended(error: BaseException) -> CommandError:
     if isinstance(error, CommandError):
         return error
     if isinstance(error, SystemExit):  # argparse: what was asked for, or what is wrong, has been printed
-        return CommandError(Status(error.code or 0))
+        return CommandError(Status(int(error.code or 0)))
     if isinstance(error, KeyboardInterrupt):
         return CommandError(Status.INTERRUPTED)
     if isinstance(error, BrokenPipeError):
         return CommandError(Status.NOBODY_READS)
+    assert isinstance(error, OSError)  # the last of `ENDS`
     return explained(error)
 
 

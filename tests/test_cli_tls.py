@@ -121,6 +121,8 @@ REFUSALS = [
     ("ftp", [b"220 hi\r\n", b"120 wait\r\n234 yes\r\n"], "120 wait"),
     ("ftp", [b"220 hi\r\n", b""], "ended the connection"),
     ("ftp", [b"220 hi\r\n", b"234-yes\r\n 234 not yet\r\n234-nor now\r\n2345\r\n"], "ended the connection"),
+    ("smtp", [b"\r\n220 hi\r\n"], "greeting: an empty line"),
+    ("imap", [b"* OK hi\r\n", b"* BYE going down\r\n"], "* BYE going down"),
     ("smtp", [b"220-x\r\n" * 10_000], "more than 65,536 bytes"),
     ("smtp", [b"220 hi\r\n", b"250-" + b"x" * 100_000], "more than 65,536 bytes"),
     ("imap", [b"* OK hi\r\n", b"* x\r\n" * 20_000], "more than 65,536 bytes"),
@@ -147,6 +149,28 @@ def test_starttls_that_is_refused(protocol: str, answers: list[bytes], said: str
     with peer(serve) as port:
         line = geventstreams("connect", "127.0.0.1", port, "--starttls", protocol).refused(Status.TLS)
     assert said in line
+
+
+@pytest.mark.parametrize(
+    ("greeting", "said"),
+    [
+        (b"554 \x1b[31mred\x07 \xc2\x9b2J \xff no\r\n", r"554 \x1b[31mred\x07 \x9b2J \xff no"),
+        ("554 zu spät\r\n".encode(), "554 zu spät"),
+        (b"554 " + b"x" * 60_000 + b"\r\n", "554 " + 196 * "x" + "..."),
+    ],
+    ids=["controls", "UTF-8", "long"],
+)
+def test_a_refusal_cannot_control_the_terminal(greeting: bytes, said: str) -> None:
+    """What a server says is shown as text: control characters are escaped, and a long refusal is cut."""
+
+    def serve(connection: socket.socket) -> None:
+        connection.sendall(greeting)
+        with suppress(ConnectionResetError):
+            everything(connection)
+
+    with peer(serve) as port:
+        line = geventstreams("connect", "127.0.0.1", port, "--starttls", "smtp").refused(Status.TLS)
+    assert line == f"geventstreams: no TLS over smtp, greeting: {said}"
 
 
 AGREEMENTS = {

@@ -109,6 +109,14 @@ def test_service_names_are_looked_up(names, server, port):
     assert talks(open_tcp_stream(HOST, "demo"), server)
 
 
+@pytest.mark.parametrize("host", [HOST, "localhost"])
+def test_a_service_that_cannot_be_encoded(host, capfd):
+    """A service name that has no UTF-8 form is a ConnectError, and nothing is printed."""
+    with pytest.raises(ConnectError, match="cannot look up"):
+        open_tcp_stream(host, "\udcff")
+    assert capfd.readouterr().err == ""
+
+
 def test_literals_are_not_looked_up(names, server, port):
     """A literal host with a port asks no resolver."""
     assert talks(open_tcp_stream(HOST, port), server)

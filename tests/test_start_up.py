@@ -173,6 +173,33 @@ def test_an_address_that_is_no_name(start, name):
         tcp_server(name, 0, None)
 
 
+@pytest.mark.parametrize("name", ["no.such.host.invalid", "a..b", "x" * 64, "\udcff"])
+def test_a_listener_that_is_no_name(name):
+    """A server that is given such a name as its listener refuses it in the same way when it starts."""
+    with pytest.raises(StreamError, match=f"cannot listen on {name}: "):
+        SocketStreamServer((name, 0), lambda stream, address: None).start()
+
+
+def test_a_listener_s_name_is_looked_up_without_holding_the_hub(monkeypatch):
+    """The name of a listener goes to gevent's resolver: others run while it looks, and its address is the one to listen on."""
+    looking = Event()
+
+    def getaddrinfo(host, service, family, *_args):
+        looking.set()
+        gevent.sleep(0.05)
+        assert (host, service, family) == ("slow.test", 0, socket.AF_INET)
+        return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (HOST, 0))]
+
+    monkeypatch.setattr(gevent.socket, "getaddrinfo", getaddrinfo)
+    server = SocketStreamServer(("slow.test", 0), lambda stream, address: None)
+    starting = gevent.spawn(server.start)
+    assert looking.wait(20)
+    assert not starting.ready()
+    starting.get(timeout=20)
+    assert server.address[0] == HOST
+    server.stop(0)
+
+
 def test_announcements(start):
     """The announcer is told (socket, None) when the server is up, and (None, None) when it ended."""
     announced = []

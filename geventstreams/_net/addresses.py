@@ -81,8 +81,11 @@ def look_up(query: Query, deadline: float = NEVER) -> list[Address]:
     if (host is None or query.is_literal) and isinstance(service, int):
         flags = _socket.AI_NUMERICHOST | _socket.AI_PASSIVE
         return _distinct(_socket.getaddrinfo(host, service, family, _socket.SOCK_STREAM, 0, flags))
+    # What cannot be encoded is refused here: gevent's threads would print a traceback.
     if host is not None:
-        host.encode("idna")  # a name that has no such form is refused here: gevent's threads would print a traceback
+        host.encode("idna")
+    if isinstance(service, str):
+        service.encode()
     wakeup = Wakeup(get_hub())  # StreamError where the hub has died: gevent's own wait fails otherwise there
     limit = gevent.Timeout(None if deadline == NEVER else max(deadline - _system.monotonic(), 0))
     limit.start()

@@ -17,6 +17,9 @@ from geventstreams.cli.statuses import CommandError, Status, one_line
 MOST_BYTES = 2**16
 """Bytes of all that a server says before TLS, at most."""
 
+MOST_SHOWN = 200
+"""Characters of a server's refusal in an error message, at most."""
+
 
 class Dialogue:
     """Questions and answers in lines, on a stream in plain text."""
@@ -45,7 +48,7 @@ class Dialogue:
         while True:
             line = self._line(what)
             code = line[:3]
-            if code not in (good, first) or line[3:4] not in (b"", b" ", b"-"):
+            if code not in (good, first or good) or line[3:4] not in (b"", b" ", b"-"):
                 raise self._refused(what, line)
             if line[3:4] == b"-":
                 self._rest(what, code, free)
@@ -66,7 +69,8 @@ class Dialogue:
         return line.rstrip(b"\r\n")
 
     def _refused(self, what: str, line: bytes) -> CommandError:
-        return self._failed(what, one_line(line.decode("latin-1")))
+        text = one_line(line.decode("utf-8", "backslashreplace")) or "an empty line"
+        return self._failed(what, text if len(text) <= MOST_SHOWN else text[:MOST_SHOWN] + "...")
 
     def _failed(self, what: str, reason: str) -> CommandError:
         return CommandError(Status.TLS, f"no TLS over {self._protocol}, {what}: {reason}")
@@ -85,7 +89,7 @@ def imap(dialogue: Dialogue, _ours: str) -> None:
     """RFC 9051, section 6.2.1."""
     dialogue.expect("greeting", rb"\* OK", b"(?!)")
     dialogue.ask("tls STARTTLS")
-    dialogue.expect("STARTTLS", b"tls OK", rb"\*")
+    dialogue.expect("STARTTLS", b"tls OK", rb"\*(?! BYE\b)")
 
 
 def pop3(dialogue: Dialogue, _ours: str) -> None:
@@ -108,7 +112,7 @@ PROTOCOLS: dict[str, Callable[[Dialogue, str], None]] = {"smtp": smtp, "imap": i
 def agree(stream: SocketStream, protocol: str, limit: float) -> None:
     """Talk for at most `limit` seconds until the server has agreed to start TLS: its very next byte is the handshake's."""
     address = stream.address
-    host = address[0] if isinstance(address, tuple) else "127.0.0.1"
+    host = address[0].partition("%")[0] if isinstance(address, tuple) else "127.0.0.1"  # its zone means nothing to others
     timer = gevent.Timeout(arguments.given_seconds(limit))
     try:
         with timer:

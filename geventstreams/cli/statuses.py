@@ -46,8 +46,8 @@ class CommandError(Exception):
 
 
 def one_line(text: str) -> str:
-    """The same text without line breaks."""
-    return " ".join(text.split())
+    """The same text without line breaks, and with escapes for whatever else a terminal would obey and not show."""
+    return "".join(each if each.isprintable() else ascii(each)[1:-1] for each in " ".join(text.split()))
 
 
 def said(error: BaseException) -> str:

@@ -19,8 +19,9 @@ from gevent.server import StreamServer
 
 import geventstreams._native.syscalls as _system
 from geventstreams._core import arguments
+from geventstreams._core.host_names import is_literal
 from geventstreams._core.transport import address_name
-from geventstreams._net.addresses import port_or_name
+from geventstreams._net.addresses import Query, look_up_own, port_or_name
 from geventstreams._net.listening import GONE, Client, Listener, is_listening, listening_socket
 from geventstreams._streams.elements import ElementType
 from geventstreams._streams.options import StreamOptions
@@ -119,6 +120,9 @@ class SocketStreamServer(StreamServer):  # type: ignore[misc]  # gevent has no t
     def get_listener(cls, address: Any, backlog: int | None = None, family: int | None = None) -> Any:
         """A socket that listens on an address."""
         family = _socket.AF_INET if family is None else family
+        if family in (_socket.AF_INET, _socket.AF_INET6) and address[0] and not is_literal(address[0]):
+            # `bind` would look the name up, too, and hold the hub up while it does.
+            _, address = look_up_own(Query(address[0], False, port_or_name("listener", address[1]), family))[0]
         return listening_socket(family, address, cls.backlog if backlog is None else backlog)
 
     def init_socket(self) -> None:
