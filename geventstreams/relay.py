@@ -161,5 +161,6 @@ class RelayHandler:
     @staticmethod
     def _destination(client: SocketStream) -> Any:
         """Where the client thinks that it connected to."""
-        known = client.proxy is not None and client.proxy.destination is not None
-        return client.proxy.destination if known else client.address
+        known = None if client.proxy is None else client.proxy.destination
+        # nginx may say a path of its own for a client that has an address.
+        return known if known is not None and isinstance(known, tuple) == isinstance(client.peer_address, tuple) else client.address

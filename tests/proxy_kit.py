@@ -52,6 +52,10 @@ GOOD = {
         b"PROXY UNKNOWN ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff 65535 65535\r\n",
         Proxy(1, "UNKNOWN", *NOTHING)),
     "v1 unknown": (b"PROXY UNKNOWN\r\n", Proxy(1, "UNKNOWN", *NOTHING)),
+    "v1 a client of IPv6 behind a Unix socket of nginx": (
+        b"PROXY TCP6 2001:db8::1 unix:/run/a-%:1 5 0\r\n", Proxy(1, "PROXY", ("2001:db8::1", 5, 0, 0), "/run/a-%:1")),
+    "v1 a client of IPv4 behind a Unix socket of nginx, beyond ASCII": (
+        "PROXY TCP4 192.0.2.1 unix:/run/ü 1234 0\r\n".encode(), Proxy(1, "PROXY", CLIENT, "/run/ü")),
     "v2 IPv4": (v2(0x11, FOUR), Proxy(2, "PROXY", CLIENT, BALANCED)),
     "v2 IPv6": (v2(0x21, SIX), Proxy(2, "PROXY", ("2001:db8::1", 1, 0, 0), ("2001:db8::2", 65535, 0, 0))),
     "v2 IPv4 within IPv6": (
@@ -94,6 +98,12 @@ BAD = {
     "v1 families mixed the other way": b"PROXY TCP6 192.0.2.1 2001:db8::1 1234 443\r\n",
     "v1 family 5": b"PROXY TCP5 192.0.2.1 198.51.100.2 1234 443\r\n",
     "v1 IPv6 with a zone": b"PROXY TCP6 fe80::1%eth0 fe80::2 1234 443\r\n",
+    "v1 a client's path": b"PROXY TCP4 unix:/run/a 198.51.100.2 1234 443\r\n",
+    "v1 paths without a family": b"PROXY unix:/run/a unix:/run/b 0 0\r\n",
+    "v1 a path with a blank": b"PROXY TCP4 192.0.2.1 unix:/run/a b 1234 0\r\n",
+    "v1 a path with NUL": b"PROXY TCP4 192.0.2.1 unix:/run/a\0b 1234 0\r\n",
+    "v1 a path without unix": b"PROXY TCP4 192.0.2.1 /run/a 1234 0\r\n",
+    "v1 a path cut off, as nginx does with a long one": b"PROXY TCP4 192.0.2.1 unix:/".ljust(107, b"x"),
     "v1 not ASCII": "PROXY TCP4 192.0.2.١ 198.51.100.2 1234 443\r\n".encode(),
     "v1 too long": b"PROXY UNKNOWN ".ljust(107, b"x"),
     "v2 version 1": v2(0x11, FOUR, command=0x11),

@@ -64,6 +64,7 @@ def demo_with(stone: str, *words: str) -> tuple[int, str, str]:
         (["connect", "http://localhost", "80"], "is neither the name of a host nor"),
         (["connect", "127.0.0.1", "0"], "'0' is no port"),
         (["connect", "127.0.0.1", "65536"], "'65536' is no port"),
+        (["connect", "127.0.0.1", ""], "'' is no port"),
         (["connect", "127.0.0.1", "-5"], "PORT"),
         (["connect", "", "80"], "'' is neither the name of a host nor"),
         (["connect", "127.0.0.1", "80", "--timeout", "0"], "'0' is no positive number"),

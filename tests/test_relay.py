@@ -465,9 +465,10 @@ def test_proxy_headers_go_through_a_chain(version: int) -> None:
         with open_tcp_stream(HOST, outer.port, timeout=20, read_timeout=20) as stream:
             host, port = stream.address
             assert stream.read_line() == (f"{host}:{port}", False)
-        with open_tcp_stream(HOST, inner.port, timeout=20, read_timeout=20) as stream:
-            stream.write(b"PROXY TCP4 192.0.2.1 198.51.100.2 1234 443\r\n")
-            assert stream.read_line() == ("192.0.2.1:1234", False)
+        for destination in (b"198.51.100.2 1234 443", b"unix:/run/front 1234 0"):  # the second one as nginx says its own
+            with open_tcp_stream(HOST, inner.port, timeout=20, read_timeout=20) as stream:
+                stream.write(b"PROXY TCP4 192.0.2.1 %b\r\n" % destination)
+                assert stream.read_line() == ("192.0.2.1:1234", False)
 
 
 def test_proxy_header_before_tls(certificates) -> None:

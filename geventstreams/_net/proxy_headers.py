@@ -31,7 +31,11 @@ V1_LIMIT = 107
 
 _PORT = rb"(0|[1-9][0-9]{0,4})"
 _HOST = rb"([0-9A-Fa-f:.]+)"
-V1_LINE = re.compile(rb"PROXY (?:UNKNOWN(?: [^\n]*)?|TCP([46]) %b %b %b %b)\r\n" % (_HOST, _HOST, _PORT, _PORT))
+_HOST_OR_PATH = rb"([0-9A-Fa-f:.]+|unix:[^\0 \r\n]*)"
+V1_LINE = re.compile(rb"PROXY (?:UNKNOWN(?: [^\n]*)?|TCP([46]) %b %b %b %b)\r\n" % (_HOST, _HOST_OR_PATH, _PORT, _PORT))
+NGINX_PATH = b"unix:"
+"""Before the path of a Unix socket, where nginx writes one."""
+
 V2_LOCAL = b"\x20"
 V2_START = 16
 """Octets of a header of version 2 before its addresses."""
@@ -83,19 +87,24 @@ def parsed(header: bytes) -> Proxy:
 
 def _parsed_v1(header: bytes) -> Proxy:
     """A line of version 1. The client's address is of the family that it names, and the other one need not be: nginx names the family
-    of the client that it was told of, by a header or its realip module, and then its own address as it is."""
+    of the client that it was told of, by a header or its realip module, and then its own address as it is, which may be a Unix path."""
     line = V1_LINE.fullmatch(header)
     if line is None:
         raise ValueError("not as version 1 has it")
     version, source, destination, *ports = line.groups()
     if version is None:
         return Proxy(1, "UNKNOWN", None, None)
-    hosts = [ipaddress.ip_address(text.decode("ascii")) for text in (source, destination)]
-    if hosts[0].version != int(version):
-        raise ValueError(f"{hosts[0]} is no address of TCP{int(version)}")
-    if max(map(int, ports)) > 65535:
+    client = ipaddress.ip_address(source.decode("ascii"))
+    if client.version != int(version):
+        raise ValueError(f"{client} is no address of TCP{int(version)}")
+    numbers = [int(port) for port in ports]
+    if max(numbers) > 65535:
         raise ValueError("a port above 65535")
-    return Proxy(1, "PROXY", *map(_end, hosts, map(int, ports)))
+    if destination.startswith(NGINX_PATH):
+        ours: Any = os.fsdecode(destination[len(NGINX_PATH):])
+    else:
+        ours = _end(ipaddress.ip_address(destination.decode("ascii")), numbers[1])
+    return Proxy(1, "PROXY", _end(client, numbers[0]), ours)
 
 
 def _end(host: Any, port: int) -> Any:

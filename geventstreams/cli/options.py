@@ -116,7 +116,7 @@ def host(text: str) -> str:
 
 def service(text: str) -> str | int:
     """A port to connect to, by number or by name."""
-    if not text.lstrip("+-").isdecimal():
+    if text and not text.lstrip("+-").isdecimal():
         return text
     return _port(text, least=1)
 

@@ -58,7 +58,13 @@ def line_size(octets: bytes) -> int:
     if not size or words[1] == "UNKNOWN":
         return size
     kind = {"TCP4": ipaddress.IPv4Address, "TCP6": ipaddress.IPv6Address}.get(words[1])
-    if kind is None or len(words) != 6 or not line.isascii() or b"%" in line:
+    if kind is None or len(words) != 6:
+        return 0
+    if words[3].startswith("unix:"):  # nginx's own address
+        if "\0" in words[3] or "\r" in words[3]:
+            return 0
+        words[3] = "192.0.2.1"
+    if not "".join(words).isascii() or "%" in "".join(words):
         return 0
     try:
         kind(words[2]), ipaddress.ip_address(words[3])
