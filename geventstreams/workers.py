@@ -14,7 +14,7 @@ from typing import Any
 
 import gevent
 from gevent import subprocess
-from gevent.event import AsyncResult
+from gevent.event import AsyncResult, Event
 from gevent.pool import Group
 
 import geventstreams._native.syscalls as _system
@@ -27,9 +27,6 @@ FIRST_PAUSE = 0.1
 LONGEST_PAUSE = 10.0
 STEADY = 10.0
 """Seconds that a worker has to run for its end to be an accident: another one is started at once, and not after a pause."""
-
-PULSE = 0.01
-"""Seconds between two looks at workers that are only starting when all are to end."""
 
 LEAST_DESCRIPTOR = 3
 """The first number under which a worker can inherit a listener."""
@@ -60,9 +57,9 @@ def shared_listeners(query: Query, backlog: int, count: int) -> list[Any]:
 class Worker:
     """A process that serves some listeners.
 
-    It says by a first line on its standard output that it is ready, drains on SIGTERM, and ends at once on a second one.
-    The end of its standard input, which comes whenever the supervisor ends, counts as SIGTERM does: the first of the two
-    makes it drain, the second ends it. It starts with the signals of `NOT_FOR_WORKERS` ignored.
+    It says by a first line on its standard output that it is ready. SIGTERM, and the end of its standard input, which comes
+    whenever the supervisor ends: the first of the two makes it drain, the second ends it at once. Another SIGTERM should change
+    nothing, since a service manager may send it to all processes. It starts with the signals of `NOT_FOR_WORKERS` ignored.
     """
 
     def __init__(self, command: Sequence[str], listeners: Sequence[Any], environment: Mapping[str, str] | None) -> None:
@@ -254,6 +251,7 @@ class Supervisor:
         self._slots = [Slot(self, group) for group in groups]
         self._living: set[Worker] = set()
         self._starting = 0
+        self._changed = Event()
         self._replacing: Any = None
         self._is_replacement_wanted = False
         self._is_started = False
@@ -289,6 +287,7 @@ class Supervisor:
             worker = Worker(self._command(slot.listeners), slot.listeners, self._environment)
         finally:
             self._starting -= 1
+            self._changed.set()
         self._living.add(worker)
         self.greenlets.spawn(self._see_off, worker)
         return worker
@@ -300,6 +299,7 @@ class Supervisor:
                 self._on_end(worker)
         finally:
             self._living.discard(worker)
+            self._changed.set()
 
     def replace_all(self) -> None:
         """Replaces the workers one by one, in the background: no client loses its connection.
@@ -345,12 +345,14 @@ class Supervisor:
         for slot in self._slots:
             for listener in slot.listeners:
                 listener.close()
+        told: set[Worker] = set()
         while self._living or self._starting:
-            left = list(self._living)
-            gevent.joinall([gevent.spawn(end, worker) for worker in left])
-            for worker in left:
-                worker.wait()
-            gevent.sleep(PULSE)
+            # One that is being started now joins the others later, and must not serve until they have ended.
+            self._changed.clear()
+            for worker in self._living - told:
+                told.add(worker)
+                gevent.spawn(end, worker)
+            self._changed.wait()
         if self._replacing is not None:
             self._replacing.join()
         self.greenlets.kill()  # there may be one that waits for the time to start another worker

@@ -766,6 +766,28 @@ def test_workers_come_from_where_their_supervisor_does(tmp_path) -> None:
         assert process.wait(LIMIT) == Status.DONE
 
 
+@pytest.mark.parametrize("before", ["a replacement", "nothing"])
+def test_every_worker_drains_after_one_signal(before: str) -> None:
+    """SIGTERM to a whole group, as a service manager sends it, lets workers drain, and so those that drain since SIGHUP: for a
+    worker that also gets it from its supervisor it is no second signal."""
+    with serving("exec:read line; echo $line", "--workers", 1, "--drain", 1000, start_new_session=True) as server:
+        [worker] = children(server.process.pid)
+        client = open_tcp_stream(HOST, server.port, timeout=20, read_timeout=20)
+        until(lambda: children(worker), 20)
+        if before == "a replacement":
+            server.process.send_signal(signal.SIGHUP)
+            until(lambda: len(children(server.process.pid)) == 2, 20)
+        os.killpg(server.process.pid, signal.SIGTERM)
+        until(lambda: refused(server.port), 20)
+        for _ in range(5):
+            until(lambda: not has_pending(worker, signal.SIGTERM), 20)
+            os.kill(worker, signal.SIGTERM)
+        client.write_line("hello")
+        assert client.read_line() == ("hello", False)
+        client.close()
+        assert server.ended().status == Status.DONE
+
+
 def test_a_second_signal_while_workers_start() -> None:
     """A second signal does not wait for workers that are not ready."""
     with started(*GEVENTSTREAMS, "serve", "echo", "--workers", 1) as process:

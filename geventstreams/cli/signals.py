@@ -10,6 +10,7 @@ import os
 import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import gevent
@@ -78,20 +79,28 @@ class Stops:
 
 
 class WorkerStops(Stops):
-    """The same for a worker: Ctrl-C is its supervisor's to hear, and the end of its standard input stands for a signal.
+    """The same for a worker: Ctrl-C is its supervisor's to hear, and SIGTERM and the end of its standard input are the two signals.
 
-    That ends with the supervisor, or when the supervisor has a second signal to pass on: the system may report two signals as one.
+    Each counts once, in either order. SIGTERM may come from several: the supervisor, and a service manager that sends it to all
+    processes of a service. The input ends with the supervisor, or when the supervisor has a second signal to pass on.
     """
 
     def __init__(self) -> None:
         super().__init__()
+        self._came: set[str] = set()
         for number in (signal.SIGINT, signal.SIGHUP):
             self.signals.handle(number, _nothing)
+        self.signals.handle(signal.SIGTERM, partial(self._come_once, "SIGTERM"))
         gevent.spawn(self._hear_end)
+
+    def _come_once(self, what: str) -> None:
+        if what not in self._came:
+            self._came.add(what)
+            self.come()
 
     def _hear_end(self) -> None:
         wait_read(0)  # nothing is ever written there: it is the end
-        self.come()
+        self._come_once("end of input")
 
 
 def _nothing() -> None:
