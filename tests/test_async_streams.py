@@ -73,9 +73,9 @@ def test_the_classes():
 
 def test_the_whole_vocabulary_is_there():
     """Whatever can be called on a socket stream can be called on one that never waits, but for what replaces its socket
-    or says whose it is behind a balancer."""
+    or tells the client's address behind a balancer."""
     missing = {name for name in dir(SocketStream) if not name.startswith("_")} - set(dir(AsyncIOStream))
-    assert missing == {"_introduce", "proxy", "replace_socket"}
+    assert missing == {"proxy", "replace_socket"}
 
 
 NOTHING_YET = [

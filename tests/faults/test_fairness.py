@@ -1,6 +1,7 @@
 """A stream that never has to wait lets others run, whatever it is asked for, and what that costs."""
 
 import socket
+import statistics
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -56,7 +57,7 @@ def worst_gap(call: Callable[[], Any]) -> float:
     def tick() -> None:
         last = time.thread_time()
         while True:
-            gevent.sleep(0.0005)
+            gevent.sleep(0.001)  # libuv knows no shorter time
             now = time.thread_time()
             gaps.append(now - last)
             last = now
@@ -250,7 +251,7 @@ def test_no_callback_that_reads_all_there_is_keeps_others_from_running(name: str
 
     with tcp_server(HOST, 0, read_all, stream=True) as server, gevent.socket.create_connection((HOST, server.port)) as client:
         sending = gevent.spawn(send_forever, client)
-        assert worst_gap(lambda: gevent.sleep(0.0001)) <= GAP
+        assert worst_gap(lambda: gevent.sleep(0.001)) <= GAP
         sending.kill()
 
 
@@ -331,12 +332,21 @@ def test_letting_others_run_costs_little(monkeypatch: pytest.MonkeyPatch) -> Non
 
     monkeypatch.setattr(conduit, "yield_to_hub", counted)
     costs: list[float] = []
-    alone = min(time_of_reading(True) for _ in range(3))
-    assert rounds == 0
-    for _ in range(3 * ATTEMPTS):
-        rounds = 0
-        fair = time_of_reading(False)
-        costs.append((fair - alone) / max(rounds, 1))
-        if rounds and min(costs) <= SLICE / 20:
-            return
-    pytest.fail(f"each time costs {1000 * min(costs):.2f} ms of {1000 * SLICE:g}")
+
+    def measure() -> None:
+        nonlocal rounds
+        for _ in range(3 * ATTEMPTS):
+            before = time_of_reading(True)
+            assert rounds == 0
+            fair = time_of_reading(False)
+            times, rounds = rounds, 0
+            alone = (before + time_of_reading(True)) / 2  # processors change their speed meanwhile
+            costs.append((fair - alone) / max(times, 1))
+            if times and len(costs) >= ATTEMPTS and statistics.median(costs) <= SLICE / 20:
+                return
+
+    thread = threading.Thread(target=measure)  # in a hub of its own: greenlets that other tests left would run, and count, here
+    thread.start()
+    thread.join()
+    assert len(costs) >= ATTEMPTS
+    assert statistics.median(costs) <= SLICE / 20, f"each time costs {1000 * statistics.median(costs):.2f} ms of {1000 * SLICE:g}"
