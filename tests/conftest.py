@@ -101,6 +101,8 @@ def pytest_configure(config: pytest.Config) -> None:
         mend = "install the checkout again" if installed else "run `python setup.py build_ext --inplace` again"
         raise pytest.UsageError(f"stale geventstreams; {mend}, or delete the build: " + "; ".join(problems))
     sys.path.append(str(CHECKOUT))  # for the benchmarks; the installed package comes first
+    if not any(package.rglob(f"*{EXTENSION_SUFFIXES[0]}")):  # else programs that tests start would say that they are not compiled
+        os.environ["PURE_PYTHON"] = "1"
     if not installed:  # programs that tests start have to find the same package
         inherited = os.environ.get("PYTHONPATH")
         os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(CHECKOUT), inherited]))
