@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 from command_line import GEVENTSTREAMS, LIMIT, geventstreams, run, started
 from scripted_peers import everything, peer
-from servers import Certificates, Nginx, free_port, require_name
+from servers import Certificates, MachineLacks, Nginx, free_port, require_name
 from servers.processes import wait_until
 
 from geventstreams.cli.statuses import Status
@@ -218,7 +218,10 @@ def test_terminal_as_standard_input() -> None:
                 file.write(line.upper())
         connection.sendall(b"END")
 
-    ours, theirs = pty.openpty()
+    try:
+        ours, theirs = pty.openpty()
+    except OSError as error:
+        raise MachineLacks(f"terminals: {error}") from None
     mode = termios.tcgetattr(theirs)
     mode[3] &= ~termios.ECHO
     termios.tcsetattr(theirs, termios.TCSANOW, mode)
