@@ -1,9 +1,9 @@
-"""Whose turn it is to write: first come, first served, and nobody overtakes a greenlet that was promised the turn.
+"""A lock for readers and writers: first come, first served, and no greenlet overtakes one that was promised the lock.
 
-Rule for the next editor: greenlets of several threads may queue in one turn, that of a file of `makefile`. So what looks at `holder` and
-the queue and then changes them is one step: `_seize`, `_withdraw`, `give`, `refuse`. Compiled, no other thread runs within a step, because
-nothing in it runs Python code; plain, a `SharedFairLock` takes care of that. A waiter is fired in its own hub's thread, and so never before
-its greenlet waits there.
+Rule for the next editor: greenlets of several threads may queue for one lock, that of a file of `makefile`. So what looks at `holder` and
+the queue and then changes them is one step: `_seize`, `_withdraw`, `release`, `cancel_waiters`. Compiled, no other thread runs within a
+step, because nothing in it runs Python code; plain, a `SharedFairLock` takes care of that. A waiter is fired in its own hub's thread, and
+so never before its greenlet waits there.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _RLock = _system.original(_thread, "RLock")
 
 
 class FairLock:
-    """A lock whose waiters queue. It is held from `take` to `give`; `refuse` sends all who wait away."""
+    """A lock whose waiters queue. It is held from `acquire` to `release`; `cancel_waiters` sends all waiters away."""
 
     def __init__(self) -> None:
         self.holder: object = None

@@ -818,8 +818,8 @@ _FLUSH = vars(StreamEngine)["_flush_buffer"]
 class BackgroundSender:
     """Sends what a stream holds as room comes, from the hub, without keeping the stream alive."""
 
-    def __init__(self, conduit: StreamEngine, wakeup: Wakeup) -> None:
-        self._engine = weakref.ref(conduit)
+    def __init__(self, engine: StreamEngine, wakeup: Wakeup) -> None:
+        self._engine = weakref.ref(engine)
         self._wakeup = wakeup
         self._listener: Any = self.on_room
         wakeup.arm()
@@ -827,8 +827,8 @@ class BackgroundSender:
 
     def on_room(self) -> None:
         """Called by the hub."""
-        conduit = self._engine()
-        if conduit is None or not conduit.send_in_background():
+        engine = self._engine()
+        if engine is None or not engine.send_in_background():
             self.stop()
         else:
             self._wakeup.arm()
