@@ -477,8 +477,10 @@ def test_address_may_be_written_in_any_way(listen: str) -> None:
     hosts = {"[::1]:0": ["::1"], ":0": ["127.0.0.1", "::1"]}.get(listen, ["127.0.0.1"])
     if listen.startswith("localhost"):
         require_name("localhost")
-    for host in hosts:
-        require_address(host)
+        hosts = ["localhost"]  # whichever of its addresses this machine names first
+    else:
+        for host in hosts:
+            require_address(host)
     with serving("time", listen=listen) as server:
         for host in hosts:
             with socket.create_connection((host, server.port), LIMIT) as client:

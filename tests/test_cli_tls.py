@@ -140,7 +140,7 @@ def test_starttls_that_is_refused(protocol: str, answers: list[bytes], said: str
         with suppress(ConnectionResetError, BrokenPipeError):  # of one who has heard enough
             connection.sendall(first)
             for answer in others:
-                connection.recv(1000)
+                connection.recv(65536)
                 connection.sendall(answer)
         if answers[-1] and said != "ended the connection":
             with suppress(ConnectionResetError):
@@ -194,9 +194,9 @@ def test_starttls_that_is_agreed_on(name: str) -> None:
     def serve(connection: socket.socket) -> None:
         connection.sendall(answers[0])
         for answer in answers[1:]:
-            seen.append(connection.recv(1000))
+            seen.append(connection.recv(65536))
             connection.sendall(answer)
-        seen.append(connection.recv(1000))
+        seen.append(connection.recv(65536))
 
     with peer(serve) as port:
         geventstreams("connect", "127.0.0.1", port, "--starttls", protocol, "--insecure").refused(Status.TLS)
@@ -229,9 +229,9 @@ def test_starttls_takes_no_words_from_before_tls() -> None:
 
     def serve(connection: socket.socket) -> None:
         connection.sendall(b"220 hi\r\n")
-        connection.recv(1000)
+        connection.recv(65536)
         connection.sendall(b"250-hi\r\n250 STARTTLS\r\n")
-        connection.recv(1000)
+        connection.recv(65536)
         connection.sendall(b"220 go\r\n250 INJECTED\r\n")
         everything(connection)
 

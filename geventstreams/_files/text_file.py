@@ -57,6 +57,11 @@ class SharedFile(io.BufferedIOBase):
         if not self.closed and not self.stream.closed:
             self.stream.flush()
 
+    def __del__(self) -> None:
+        # Nothing is lost by a flush that fails here: the output stays in the stream, whose own flush or close raises the error.
+        with contextlib.suppress(Exception):
+            self.close()
+
     def _open(self) -> Any:
         if self.closed:
             raise ValueError("I/O operation on closed file")
