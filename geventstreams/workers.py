@@ -6,7 +6,6 @@ supervisor holds a copy of each until the end of all, and a worker is replaced b
 
 from __future__ import annotations
 
-import os
 import signal
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
@@ -18,10 +17,10 @@ from gevent.event import AsyncResult, Event
 from gevent.pool import Group
 
 import geventstreams._native.syscalls as _system
-from geventstreams._net.addresses import Query
-from geventstreams._net.listening import listening_socket
+from geventstreams._net.listening import descriptors_given, shared_listeners
 from geventstreams.errors import in_seconds
-from geventstreams.server.start_up import bound
+
+__all__ = ["Supervisor", "Worker", "descriptors_given", "shared_listeners"]
 
 FIRST_PAUSE = 0.1
 LONGEST_PAUSE = 10.0
@@ -31,9 +30,6 @@ STEADY = 10.0
 LEAST_DESCRIPTOR = 3
 """The first number under which a worker can inherit a listener."""
 
-MOST_DIGITS = 6
-"""Digits of how many listeners a service manager passes on, at most."""
-
 NOT_FOR_WORKERS = (signal.SIGINT, signal.SIGHUP)
 """Signals that a terminal, or `kill` with a group, sends to the supervisor and all workers: one that still starts must not die of them."""
 
@@ -42,16 +38,6 @@ OBEY_TIMEOUT = 10.0
 
 READY_TIMEOUT = 60.0
 """Seconds that a new worker has to say that it is ready."""
-
-
-def shared_listeners(query: Query, backlog: int, count: int) -> list[Any]:
-    """So many listening sockets on one address, among which the system distributes clients (SO_REUSEPORT)."""
-    # Whoever may share a port is not told that it is in use: this one may not, and asks.
-    probe = bound(query, backlog)
-    family, address = probe.family, probe.getsockname()
-    only_ipv6 = query.family == family
-    probe.close()
-    return [listening_socket(family, address, backlog, only_ipv6, reuse_port=True) for _ in range(count)]
 
 
 class Worker:
@@ -356,20 +342,3 @@ class Supervisor:
         if self._replacing is not None:
             self._replacing.join()
         self.greenlets.kill()  # there may be one that waits for the time to start another worker
-
-
-def descriptors_given() -> list[int]:
-    """The descriptors that a service manager such as systemd passed to this process, as sd_listen_fds(3) has it.
-
-    The variables are taken out of the environment, so that no child takes them for its own. ValueError where they are
-    malformed.
-    """
-    given = {name: os.environ.pop(name, None) for name in ("LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES")}
-    count = given["LISTEN_FDS"]
-    if count is None or given["LISTEN_PID"] != str(os.getpid()):
-        return []  # meant for another process
-    if not (count.isascii() and count.isdecimal()):
-        raise ValueError(f"LISTEN_FDS is {count!r}, and no number")
-    if len(count) > MOST_DIGITS:
-        raise ValueError(f"LISTEN_FDS is {count!r}, and nobody has so many descriptors")
-    return list(range(3, 3 + int(count)))

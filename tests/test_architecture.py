@@ -27,7 +27,7 @@ ARROWS: dict[str, set[str]] = {
     "relay": {"_constants", "_core", "_net", "_streams", "errors", "proxy_protocol"},
     "callbacks": {"_constants", "_core", "_files", "_native", "_net", "_streams", "errors"},
     "server": {"_constants", "_core", "_native", "_net", "_streams", "errors", "proxy_protocol"},
-    "workers": {"_native", "_net", "errors", "server"},
+    "workers": {"_native", "_net", "errors"},
     "metrics": {"_core", "server"},
     "testing": {"_constants", "_core", "errors"},
     "cli": {

@@ -576,7 +576,7 @@ def test_bad_arguments_of_a_client_open_nothing(arguments, options, error, says)
     ((HOST, 0, NOTHING), {"ssl_ctx": True}, ValueError, "certificate"),
     ((None, 0, NOTHING), {"fd": "3"}, TypeError, "fd"),
     ((None, 0, NOTHING), {"fd": 2**20}, ValueError, "fd 1048576 is not open"),
-    ((None, 0, NOTHING), {"fd": 0}, ValueError, "fd 0 is no listening socket"),
+    ((None, 0, NOTHING), {"fd": 0}, ValueError, "fd 0 is not a listening socket"),
 ])
 def test_bad_arguments_of_a_server_open_nothing(arguments, options, error, says):
     """The same for servers."""

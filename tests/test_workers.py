@@ -576,13 +576,13 @@ def complaint_about(count: str) -> str:
 @pytest.mark.parametrize("count", ["", "-1", "two", "1.5", "²"])
 def test_malformed_variables_are_one_line(count: str) -> None:
     """A LISTEN_FDS that is no number is one line, and status 2."""
-    assert complaint_about(count) == f"geventstreams: LISTEN_FDS is {count!r}, and no number\n"
+    assert complaint_about(count) == f"geventstreams: LISTEN_FDS is {count!r}, not a number\n"
 
 
 @pytest.mark.parametrize("count", ["99999999999", "9" * 1000])
 def test_more_listeners_than_there_can_be_are_one_line(count: str) -> None:
     """A LISTEN_FDS that is a number, and too large for any process, is one line, and status 2."""
-    assert complaint_about(count) == f"geventstreams: LISTEN_FDS is {count!r}, and nobody has so many descriptors\n"
+    assert complaint_about(count) == f"geventstreams: LISTEN_FDS is {count!r}, more descriptors than a process can have\n"
 
 
 def test_what_is_no_listener_is_one_line() -> None:
@@ -594,11 +594,11 @@ def test_what_is_no_listener_is_one_line() -> None:
                 capture_output=True, cwd="/", timeout=LIMIT, check=False, stdin=subprocess.DEVNULL, pass_fds=[plain.fileno()],
             )
             assert (done.returncode, done.stdout) == (Status.CANNOT_LISTEN, b"")
-            assert done.stderr.decode() == f"geventstreams: descriptor {number} is no listening stream socket\n"
+            assert done.stderr.decode() == f"geventstreams: descriptor {number} is not a listening stream socket\n"
     command = launched("serve", "echo", listeners=[], count=1)
     command[3] = "0"
     done = subprocess.run(command, capture_output=True, cwd="/", timeout=LIMIT, check=False, stdin=subprocess.DEVNULL)
-    assert (done.returncode, done.stderr) == (Status.CANNOT_LISTEN, b"geventstreams: descriptor 3 is no listening stream socket\n")
+    assert (done.returncode, done.stderr) == (Status.CANNOT_LISTEN, b"geventstreams: descriptor 3 is not a listening stream socket\n")
 
 
 # What cannot be.

@@ -7,6 +7,7 @@ stream's; a connection takes over what they made.
 from __future__ import annotations
 
 import _socket
+import errno
 import os
 from collections.abc import Callable
 from typing import Any
@@ -15,13 +16,14 @@ from geventstreams._core import arguments
 from geventstreams._core.transport import address_name
 from geventstreams._net.addresses import Query, family_of, host_name, look_up_own, port_or_name
 from geventstreams._net.connect import certificate_name, open_tcp_stream, open_unix_stream
+from geventstreams._net.listening import adopt, first_listening
 from geventstreams._net.unix_paths import BoundPath, unix_path
 from geventstreams._streams.elements import ElementType
 from geventstreams._streams.options import StreamOptions
 from geventstreams._streams.socket_stream import SocketStream
 from geventstreams.callbacks.connection import AsyncSocket, octets_of
 from geventstreams.callbacks.options import HIGH_WATER, LOW_WATER, Callback, ConnectionOptions, ReadCallback, callback
-from geventstreams.callbacks.server import AsyncServer, Securer, adopted, listening
+from geventstreams.callbacks.server import AsyncServer, Securer
 from geventstreams.callbacks.stream import AsyncStream
 from geventstreams.errors import StreamClosed
 
@@ -152,14 +154,14 @@ def tcp_server(
     arguments.positive("backlog", backlog)
     family = family_of(ipv6)
     if fd is not None:
-        socket = adopted(fd)
+        socket = adopt("fd", fd)
     else:
         host, literal = (None, True) if bind_address is None else host_name("bind_address", bind_address)
         query = Query(host, literal, port_or_name("port", port), family)
         found = look_up_own(query)
         if host is None:
             found.sort()  # AF_INET's first
-        socket = listening(found, backlog)
+        socket = first_listening(found, backlog, only_ipv6=True, skipped=errno.errorcode)
     return AsyncServer(socket, connection_options, securer, nodelay)
 
 
@@ -176,7 +178,7 @@ def pipe_server(
     connection_options = ConnectionOptions(read_cb, event_cb, **options)
     securer = _securer(ssl_ctx, ctx_configure_callback, ssl_configure_callback, handshake_timeout, allow_truncation)
     arguments.positive("backlog", backlog)
-    socket = listening([(_socket.AF_UNIX, where)], backlog)
+    socket = first_listening([(_socket.AF_UNIX, where)], backlog, only_ipv6=True)
     return AsyncServer(socket, connection_options, securer, nodelay=False, path=BoundPath(where))
 
 

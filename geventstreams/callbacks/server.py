@@ -6,23 +6,19 @@ Rule for the next editor: accepting is done in the hub and never waits; handshak
 from __future__ import annotations
 
 import _socket
-import errno
-import os
 from collections.abc import Callable, KeysView
 from typing import Any
 
-import gevent.socket
 from gevent import get_hub
 
 import geventstreams._native.syscalls as _system
 from geventstreams._core.owned_fd import OwnedFd
 from geventstreams._core.transport import SocketTransport, address_name
-from geventstreams._net.listening import GONE, Listener, is_listening, listening_socket
+from geventstreams._net.listener import GONE, Listener
 from geventstreams._net.unix_paths import BoundPath
 from geventstreams._streams.tls_upgrade import UpgradableStream
 from geventstreams.callbacks.connection import AsyncSocket
 from geventstreams.callbacks.options import ConnectionOptions
-from geventstreams.errors import StreamError
 
 AT_ONCE = 64
 """Clients that are accepted in one turn of the hub."""
@@ -145,27 +141,3 @@ class AsyncServer:
             self._hub.handle_error(self, type(error), error, None)
         if self._listener is not None:
             self._listener.rest(PAUSE)
-
-
-def listening(addresses: list[tuple[int, Any]], backlog: int) -> Any:
-    """A socket that listens on the first of the addresses that can be had; the error of the last one if none can."""
-    for number, (family, address) in enumerate(addresses, start=1):
-        try:
-            return listening_socket(family, address, backlog, only_ipv6=True)
-        except OSError:
-            if number == len(addresses):
-                raise
-    raise StreamError("no address to listen on", errno.EADDRNOTAVAIL)
-
-
-def adopted(fd: Any) -> Any:
-    """The listening socket of a descriptor that was handed over."""
-    if isinstance(fd, bool) or not isinstance(fd, int):
-        raise TypeError(f"fd must be the descriptor of a listening socket, not {type(fd).__name__} {fd!r}")
-    try:
-        os.fstat(fd)
-    except (OSError, OverflowError):
-        raise ValueError(f"fd {fd!r} is not open") from None
-    if not is_listening(fd):
-        raise ValueError(f"fd {fd!r} is no listening socket")
-    return gevent.socket.socket(fileno=fd)

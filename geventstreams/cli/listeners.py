@@ -7,16 +7,12 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-import gevent.socket
-
 from geventstreams._net.addresses import Query, family_of, host_name
-from geventstreams._net.listening import is_listening
+from geventstreams._net.listening import adopt, descriptors_given, listen, shared_listeners
 from geventstreams.cli.options import Descriptor
 from geventstreams.cli.statuses import CommandError, Status, said
 from geventstreams.errors import StreamError
 from geventstreams.server.server import SocketStreamServer
-from geventstreams.server.start_up import bound
-from geventstreams.workers import descriptors_given, shared_listeners
 
 LOCAL = ("127.0.0.1", 0)
 """Where to listen if nobody says where: a free port of this machine."""
@@ -52,18 +48,20 @@ def descriptors(given: argparse.Namespace) -> list[int]:
 
 def adopted(numbers: Sequence[int], moved: Mapping[int, int]) -> list[Any]:
     """The listening sockets that were passed on under these numbers, which no program that we start shall inherit."""
-    now = {number: moved.get(number, number) for number in numbers}
-    for number in numbers:
-        if not is_listening(now[number]):
-            raise CommandError(Status.CANNOT_LISTEN, f"descriptor {number} is no listening stream socket")
-    for number in now.values():
-        os.set_inheritable(number, False)
-    return [gevent.socket.socket(fileno=number) for number in now.values()]
+    sockets = []
+    for number in dict.fromkeys(numbers):
+        try:
+            sockets.append(adopt("descriptor", moved.get(number, number)))
+        except ValueError:
+            raise CommandError(Status.CANNOT_LISTEN, f"descriptor {number} is not a listening stream socket") from None
+    for socket in sockets:
+        socket.set_inheritable(False)
+    return sockets
 
 
 def listening(host: str, port: int) -> Any:
     """A listening socket; without a host on all addresses of the machine."""
-    return _told(host, port, lambda query: bound(query, SocketStreamServer.backlog))
+    return _told(host, port, lambda query: listen(query, SocketStreamServer.backlog))
 
 
 def _told(host: str, port: int, make: Callable[[Query], Any]) -> Any:

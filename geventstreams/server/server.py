@@ -22,7 +22,8 @@ from geventstreams._core import arguments
 from geventstreams._core.host_names import is_literal
 from geventstreams._core.transport import address_name
 from geventstreams._net.addresses import Query, look_up_own, port_or_name
-from geventstreams._net.listening import GONE, Client, Listener, is_listening, listening_socket
+from geventstreams._net.listener import GONE, Client, Listener
+from geventstreams._net.listening import is_listening, listening_socket
 from geventstreams._streams.elements import ElementType
 from geventstreams._streams.options import StreamOptions
 from geventstreams._streams.socket_stream import SocketStream

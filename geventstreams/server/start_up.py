@@ -6,8 +6,6 @@ in `close()`, which everything that ends a server calls.
 
 from __future__ import annotations
 
-import _socket
-import errno
 from collections.abc import Callable
 from types import TracebackType
 from typing import Any
@@ -18,17 +16,13 @@ from gevent.queue import Queue
 
 from geventstreams._constants import NEVER
 from geventstreams._core.transport import address_name
-from geventstreams._net.addresses import Query, family_of, host_name, look_up_own, port_or_name
-from geventstreams._net.listening import Client, listening_socket
-from geventstreams.errors import StreamError
+from geventstreams._net.addresses import Query, family_of, host_name, port_or_name
+from geventstreams._net.listener import Client
+from geventstreams._net.listening import listen
 from geventstreams.server.draining import DrainReport
 from geventstreams.server.server import SocketStreamServer
 
 Announcer = Callable[[Any, Any], object]
-
-ELSEWHERE = frozenset({errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL, errno.EPROTONOSUPPORT})
-"""What the system says of an address that this machine does not have: the next one may do."""
-
 
 _running: dict[Any, Call] = {}
 
@@ -67,7 +61,7 @@ class LispServer(SocketStreamServer):
 
     def init_socket(self) -> None:
         """Binds to the first of its addresses that this machine has, and listens."""
-        self.socket = bound(self._query, self.backlog)
+        self.socket = listen(self._query, self.backlog)
         self.family, self.address = self.socket.family, self.socket.getsockname()
         SocketStreamServer.init_socket(self)
 
@@ -167,20 +161,6 @@ class Reported:
             return False
         get_hub().handle_error(self._context, kind, error, trace)
         return True
-
-
-def bound(query: Query, backlog: int) -> Any:
-    """A listening socket on the first of the addresses asked for that this machine has."""
-    addresses = look_up_own(query)
-    if query.host is None:  # the one for IPv6 takes IPv4 clients too
-        addresses.sort(key=lambda found: found[0] != _socket.AF_INET6)
-    for family, address in addresses:
-        try:
-            return listening_socket(family, address, backlog, only_ipv6=query.family == _socket.AF_INET6)
-        except OSError as error:
-            if error.errno not in ELSEWHERE or (family, address) == addresses[-1]:
-                raise
-    raise StreamError(f"cannot listen on {query.host}: it has no address", errno.EADDRNOTAVAIL)
 
 
 def start_up_server(

@@ -1,0 +1,183 @@
+"""Accepting connections from the hub: a `Listener` calls its owner while clients wait in the queue of a listening socket."""
+
+# Invariants: nothing here waits. A descriptor that was accepted always has an owner, so a greenlet that is killed before it runs leaves
+# none open. In a forked child a listener of the parent accepts no client.
+
+from __future__ import annotations
+
+import errno
+import socket as sockets
+from collections.abc import Callable
+from typing import Any
+
+from gevent.hub import Hub
+
+import geventstreams._native.syscalls as _system
+from geventstreams._core.fork import FORK, inherited
+from geventstreams._core.owned_fd import OwnedFd
+from geventstreams._core.transport import Wakeup
+from geventstreams.errors import StreamError
+
+_READ = 1
+_Socket = _system.original(sockets, "socket")
+
+GONE = frozenset({errno.ECONNABORTED, errno.ECONNRESET, errno.EPROTO, errno.EINTR, errno.ETIMEDOUT, errno.ENETDOWN,
+                  errno.ENETUNREACH, errno.EHOSTDOWN, errno.EHOSTUNREACH, errno.ENOPROTOOPT, errno.EOPNOTSUPP})
+"""Error numbers of `accept` for a client that closed the connection before it was accepted."""
+
+
+class Client(OwnedFd):
+    """The descriptor of an accepted client. If no handler runs, closing it releases the handler's place that was reserved for it."""
+
+    __slots__ = ("_room",)
+
+    def __init__(self, descriptor: int, family: int, address: Any, room: Any = None) -> None:
+        OwnedFd.__init__(self, descriptor, family, address)
+        self._room = room
+
+    def take_place(self) -> None:
+        """Leave it to the caller to release the place."""
+        self._room = None
+
+    def close(self) -> None:
+        """Close the descriptor unless a stream owns it, and release the place."""
+        OwnedFd.close(self)
+        if self._room is not None:
+            self._room.release()
+            self._room = None
+
+
+class AcceptingSocket(_Socket):  # type: ignore[misc, valid-type]  # the class as it was before any patch
+    """A socket object for a listening descriptor that has another owner. It never waits."""
+
+    def __init__(self, family: int, type_: int, proto: int, descriptor: int) -> None:
+        super().__init__(family, type_, proto, fileno=descriptor)
+        self.setblocking(False)
+
+
+class Listener:
+    """Calls `arrived()` from the hub while clients wait in the queue of a listening socket, which stays its owner's to close."""
+
+    def __init__(self, hub: Hub, socket: Any, arrived: Callable[[], object]) -> None:
+        self._descriptor: int = socket.fileno()
+        self._arrivals = Wakeup(hub, self._descriptor, _READ)  # first, because it refuses a hub that has died
+        self.hold = self._arrivals.hold
+        self._loop = hub.loop
+        self._process = FORK.generation
+        self._arrived: Callable[[], object] | None = arrived
+        # The owner's socket object may wait in `accept`; this one never does.
+        self._accepting_socket = AcceptingSocket(socket.family, socket.type, socket.proto, self._descriptor)
+        self._watcher = self._loop.io(self._descriptor, _READ)
+        self._timer: Any = None
+        self._wanted = False
+        self._resting = False
+
+    def accept(self) -> tuple[int, Any] | None:
+        """Return the descriptor and the address of the next client; None if there is none, and in a forked child."""
+        if self._process != FORK.generation:
+            return None
+        try:
+            return self._accepting_socket._accept()  # type: ignore[no-any-return]  # what `socket.accept` makes its object from
+        except BlockingIOError:
+            return None
+
+    def refuse_thread(self) -> None:
+        """Raise StreamError if the hub belongs to another thread that still runs, before its loop is touched."""
+        if not self.hold.may_use_loop():
+            raise StreamError("this server belongs to the hub of another thread")
+
+    # When to call.
+
+    def start(self) -> None:
+        """Call `arrived` from now on. StreamError in a forked child."""
+        self._refuse()
+        if not self._wanted:
+            self._wanted = True
+            if not self._resting:
+                self._watcher.start(self._on_clients)
+
+    def _refuse(self) -> None:
+        if self._process != FORK.generation:
+            raise inherited("listener")
+
+    @property
+    def is_wanted(self) -> bool:
+        """Whether it was started and not stopped. It may be resting."""
+        return self._wanted
+
+    def stop(self) -> None:
+        """Call no more."""
+        self._wanted = False
+        self._stop_watching()
+
+    def _stop_watching(self) -> None:
+        if self.hold.has_loop():
+            self._watcher.stop()
+
+    def rest(self, seconds: float | None = None) -> None:
+        """Call no more until `resume()`, or until `seconds` have passed."""
+        self._resting = True
+        self._stop_watching()
+        if seconds is not None and self._timer is None:
+            self._timer = self._loop.timer(seconds)
+            self._timer.start(self.resume)
+
+    def resume(self) -> None:
+        """End a rest."""
+        if self._resting:
+            self._resting = False
+            self._stop_timer()
+            if self._wanted and self._process == FORK.generation:
+                self._watcher.start(self._on_clients)
+
+    def _stop_timer(self) -> None:
+        if self._timer is not None:
+            if self.hold.has_loop():
+                self._timer.stop()
+                self._timer.close()
+            self._timer = None
+
+    def _on_clients(self) -> None:
+        if self._process != FORK.generation:
+            self.stop()  # the clients are the parent's, and they stay in the queue: the loop would call without end
+            self._arrivals.fire()
+        elif self._arrivals.listeners is None:
+            self._call()
+        else:
+            # Greenlets that wait for a client must still find it in the queue, so they run first.
+            self._arrivals.fire()
+            self._loop.run_callback(self._call)
+
+    def _call(self) -> None:
+        if self._wanted and not self._resting and self._arrived is not None and self._process == FORK.generation:
+            self._arrived()
+
+    # For greenlets that wait for a client.
+
+    def readable_now(self) -> bool:
+        """Return whether a client can be accepted now, or the listener was closed."""
+        self._refuse()
+        return self._arrived is None or _system.readable_of([self._descriptor]) != []
+
+    def watch(self, listener: Callable[[], object]) -> None:
+        """Call `listener()` when a client may have arrived. The owner must also `arm`."""
+        self._arrivals.listen(listener)
+
+    def unwatch(self, listener: Callable[[], object]) -> None:
+        """Remove a callback that `watch` added; one that is not there is no error."""
+        self._arrivals.unlisten(listener)
+
+    def arm(self) -> None:
+        """Report the next client to the callbacks that `watch` added."""
+        self._arrivals.arm()
+
+    def close(self) -> None:
+        """Detach from the socket, which stays open, and wake the greenlets that wait for a client."""
+        if self._arrived is not None:
+            self.stop()
+            self._arrived = None
+            self._stop_timer()
+            if self.hold.has_loop():
+                self._watcher.close()
+            self._accepting_socket.detach()
+            self._arrivals.close()
