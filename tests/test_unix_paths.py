@@ -139,7 +139,7 @@ def test_a_backlog_beyond_all_leaves_no_path(folder) -> None:
 
 def test_a_socket_stream_server_takes_no_path(folder) -> None:
     """`SocketStreamServer` takes a Unix socket that listens, and leaves its path to the caller; a path is refused."""
-    with pytest.raises(ValueError, match="a Unix socket is given when it listens"):
+    with pytest.raises(ValueError, match="for a Unix socket, pass a socket that listens"):
         SocketStreamServer(str(folder / "s"), print)
     listener = gevent.socket.socket(socket.AF_UNIX)
     listener.bind(str(folder / "s"))

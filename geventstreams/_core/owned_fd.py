@@ -43,4 +43,5 @@ class OwnedFd:
             _system.close(descriptor)
 
     def __del__(self) -> None:
-        self.close()
+        if self.descriptor != NO_DESCRIPTOR:
+            self.close()

@@ -82,6 +82,12 @@ class TLSOptions:
             self._configure_context(context)
         return context
 
+    def share_context(self) -> Any:
+        """Return the context of all streams that are made with these options from now on: it is made and configured here, once."""
+        self.given = self.context(self.side)
+        self._session = None
+        return self.given
+
     def _make_session(self, side: str) -> None:
         self._session = Session(self.context(side), side, self._host)
 

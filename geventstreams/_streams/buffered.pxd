@@ -4,6 +4,7 @@ cimport geventstreams._native.attributes as _attributes
 cimport geventstreams._core.arguments as arguments
 from geventstreams._streams.engine cimport StreamEngine
 from geventstreams._core.fork cimport ForkGeneration
+from geventstreams._core.transport cimport Transport
 
 
 cdef ForkGeneration FORK
@@ -19,6 +20,7 @@ cdef class BufferedStream(StreamEngine):
     cdef bint _lines_here
     cdef bint _writes_here
 
+    cdef void _init_stream(self, Transport transport, bint readable, bint writable, options) except *
     cpdef bytes readline(self, object size=*)
     @cython.locals(wanted=Py_ssize_t, done=Py_ssize_t, count=Py_ssize_t, direct=bint)
     cdef Py_ssize_t _read_into(self, target) except -1

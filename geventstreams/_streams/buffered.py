@@ -18,6 +18,7 @@ from geventstreams._constants import BLOCK, NEVER
 from geventstreams._core.fork import FORK
 from geventstreams._core.transport import Transport
 from geventstreams._streams.engine import ORDERLY, StreamEngine
+from geventstreams._streams.options import StreamOptions
 from geventstreams.errors import IncompleteRead, StreamClosed, in_bytes, line_too_long
 
 DIRECT = 8192
@@ -36,10 +37,14 @@ class BufferedStream(StreamEngine):
 
     def __init__(self, transport: Transport, *, readable: bool = True, writable: bool = True, read_timeout: float | None = None,
                  write_timeout: float | None = None, line_limit: float | None = 2**20, linger_timeout: float | None = 2.0) -> None:
-        self._line_limit = arguments.count_limit("line_limit", line_limit)
+        self._init_stream(transport, readable, writable, StreamOptions(read_timeout=read_timeout, write_timeout=write_timeout,
+                                                                  line_limit=line_limit, linger_timeout=linger_timeout))
+
+    def _init_stream(self, transport: Transport, readable: bool, writable: bool, options: StreamOptions) -> None:
+        self._line_limit = options.line_limit
         self._lines_here = type(self).readline is _READLINE
         self._writes_here = type(self).write is _WRITE
-        StreamEngine.__init__(self, transport, readable, writable, read_timeout, write_timeout, linger_timeout)
+        StreamEngine._init_stream(self, transport, readable, writable, options)
 
     # Reading with a bound.
 

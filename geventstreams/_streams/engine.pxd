@@ -65,6 +65,7 @@ cdef class StreamEngine(BinaryFile):
     cdef bint _filled_here
     cdef bint _flushed_here
 
+    cdef void _init_stream(self, Transport transport, bint readable, bint writable, options) except *
     cdef void _renew_permits(self) except *
     cdef void _refuse_input(self) except *
     cdef void _refuse_output(self) except *

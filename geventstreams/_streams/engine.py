@@ -21,7 +21,6 @@ import geventstreams._native.greenlets as _greenlets
 import geventstreams._native.memory as _bytes
 import geventstreams._native.syscalls as _system
 from geventstreams._constants import BLOCK, CALLS, NEVER, NO_TAIL, TOLD, WANTED, WOULD_WAIT
-from geventstreams._core import arguments
 from geventstreams._core.at_exit import send_at_exit
 from geventstreams._core.binary_file import BinaryFile
 from geventstreams._core.buffers import NO_INPUT, NO_OUTPUT, InputBuffer, OutputBuffer
@@ -30,6 +29,7 @@ from geventstreams._core.fairness import let_ready_run, yield_to_hub
 from geventstreams._core.fork import FORK, NO_PERMIT
 from geventstreams._core.linger import linger
 from geventstreams._core.transport import OTHER_THREAD, Transport, Wakeup, hold_of
+from geventstreams._streams.options import StreamOptions
 from geventstreams.errors import (
     BROKEN,
     ReadTimeout,
@@ -64,12 +64,12 @@ class StreamEngine(BinaryFile):
         self.input = NO_INPUT
         self.output = NO_OUTPUT
 
-    def __init__(self, transport: Transport, readable: bool, writable: bool, read_timeout: float | None, write_timeout: float | None,
-                 linger_timeout: float | None) -> None:
+    def _init_stream(self, transport: Transport, readable: bool, writable: bool, options: StreamOptions) -> None:
+        """Initialize the fields of a class from checked options; each class calls its base. Constructors call this, and nothing else."""
         BinaryFile.__init__(self, readable, writable)
-        self._read_limit = arguments.seconds("read_timeout", read_timeout)
-        self._write_limit = arguments.seconds("write_timeout", write_timeout)
-        self._linger_limit = arguments.seconds("linger_timeout", linger_timeout)
+        self._read_limit = options.read_limit
+        self._write_limit = options.write_limit
+        self._linger_limit = options.linger_limit
         self.input = InputBuffer()
         self.output = OutputBuffer()
         self.timed_out = False

@@ -2,6 +2,7 @@ cimport geventstreams._native.memory as _bytes
 cimport geventstreams._core.arguments as arguments
 from geventstreams._streams.buffered cimport BufferedStream
 from geventstreams._core.fork cimport ForkGeneration
+from geventstreams._core.transport cimport Transport
 
 cdef long long NO_TAIL
 cdef ForkGeneration FORK
@@ -18,6 +19,7 @@ cdef class LispStream(BufferedStream):
     cdef bytes _last_octets
     cdef long long _last_taken
 
+    cdef void _init_stream(self, Transport transport, bint readable, bint writable, options) except *
     cdef bint _more(self) except? False
 
 

@@ -21,12 +21,7 @@ from geventstreams._streams.elements import (
     elements_of,
     octets_of_list,
 )
-from geventstreams._streams.elements import (
-    element_type as element_type_of,
-)
-from geventstreams._streams.elements import (
-    encoding as encoding_of,
-)
+from geventstreams._streams.options import StreamOptions
 from geventstreams.errors import EndOfFile, ReadTimeout, line_too_long
 
 WHITE_SPACE = " \t\n\r\f\v"
@@ -43,16 +38,20 @@ class LispStream(BufferedStream):
     def __init__(self, transport: Transport, element_type: Any = ElementType.BASE_CHAR, *, encoding: str = "latin-1",
                  readable: bool = True, writable: bool = True, read_timeout: float | None = None, write_timeout: float | None = None,
                  line_limit: float | None = 2**20, linger_timeout: float | None = 2.0) -> None:
-        self._element_type = element_type_of(element_type)
-        self._encoding = encoding_of(encoding)
+        self._init_stream(transport, readable, writable, StreamOptions(
+            element_type=element_type, encoding=encoding, read_timeout=read_timeout, write_timeout=write_timeout, line_limit=line_limit,
+            linger_timeout=linger_timeout))
+
+    def _init_stream(self, transport: Transport, readable: bool, writable: bool, options: StreamOptions) -> None:
+        self._element_type = options.element_type
+        self._encoding = options.encoding
         self._is_latin = self._encoding.latin
         self._is_binary = self._element_type is not ElementType.BASE_CHAR
         self._is_signed = self._element_type is ElementType.SIGNED_BYTE_8
         self._last_char: str | None = None
         self._last_octets = b""
         self._last_taken = 0
-        BufferedStream.__init__(self, transport, readable=readable, writable=writable, read_timeout=read_timeout,
-                                write_timeout=write_timeout, line_limit=line_limit, linger_timeout=linger_timeout)
+        BufferedStream._init_stream(self, transport, readable, writable, options)
 
     # What it is.
 

@@ -1,4 +1,3 @@
-cimport geventstreams._core.arguments as arguments
 from geventstreams._streams.tls_upgrade cimport UpgradableStream
 
 

@@ -8,18 +8,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-import geventstreams._core.arguments as arguments
 from geventstreams._core.tls_context import TLSOptions
 from geventstreams._core.transport import NoTransport, SocketTransport
 from geventstreams._files.text_file import SharedFile, file_over, halves
-from geventstreams._streams.elements import ElementType
-from geventstreams._streams.elements import element_type as element_type_of
-from geventstreams._streams.elements import encoding as encoding_of
+from geventstreams._streams.options import StreamOptions
 from geventstreams._streams.tls_upgrade import UpgradableStream
 from geventstreams.errors import StreamError
-
-DIRECTIONS = ("io", "input", "output")
-NO_TLS = ("server", None, None, None, None)
 
 
 class SocketStream(UpgradableStream):
@@ -37,7 +31,7 @@ class SocketStream(UpgradableStream):
     `allow_truncation` takes a connection that ends without TLS's goodbye for one that ended.
     """
 
-    def __init__(self, socket: Any = None, direction: str = "io", element_type: Any = ElementType.BASE_CHAR, *, handle: Any = None,
+    def __init__(self, socket: Any = None, direction: str = "io", element_type: Any = "base-char", *, handle: Any = None,
                  encoding: str = "latin-1", read_timeout: float | None = None, write_timeout: float | None = None, ssl_ctx: Any = None,
                  ssl_side: str = "server", ctx_configure_callback: Callable[[Any], object] | None = None,
                  ssl_configure_callback: Callable[[Any], object] | None = None, handshake_timeout: float | None = None,
@@ -45,25 +39,19 @@ class SocketStream(UpgradableStream):
                  line_limit: float | None = 2**20, linger_timeout: float | None = 2.0) -> None:
         if (socket is None) == (handle is None):
             raise TypeError("give one of socket and handle, not " + ("neither" if socket is None else "both"))
-        arguments.chosen("direction", direction, DIRECTIONS)
-        element_type_of(element_type)
-        encoding_of(encoding)
-        arguments.seconds("read_timeout", read_timeout)
-        arguments.seconds("write_timeout", write_timeout)
-        arguments.seconds("linger_timeout", linger_timeout)
-        arguments.count_limit("line_limit", line_limit)
-        terms = None
-        if ssl_ctx is not None or (ssl_side, ctx_configure_callback, ssl_configure_callback, handshake_timeout, tlsext_host_name) != NO_TLS:
-            terms = TLSOptions(True if ssl_ctx is None else ssl_ctx, ssl_side, ctx_configure_callback, ssl_configure_callback,
-                             handshake_timeout, tlsext_host_name, allow_truncation)
-        if ssl_ctx is not None and terms is not None:
-            terms.prepare(ssl_side)
-        UpgradableStream.__init__(self, SocketTransport(handle if socket is None else socket), element_type, encoding=encoding,
-                                 readable=direction != "output", writable=direction != "input", read_timeout=read_timeout,
-                                 write_timeout=write_timeout, line_limit=line_limit, linger_timeout=linger_timeout)
+        options = StreamOptions(
+            direction=direction, element_type=element_type, encoding=encoding, read_timeout=read_timeout, write_timeout=write_timeout,
+            line_limit=line_limit, linger_timeout=linger_timeout, ssl_ctx=ssl_ctx, ssl_side=ssl_side,
+            ctx_configure_callback=ctx_configure_callback, ssl_configure_callback=ssl_configure_callback,
+            handshake_timeout=handshake_timeout, tlsext_host_name=tlsext_host_name, allow_truncation=allow_truncation)
+        self._init_connected(handle if socket is None else socket, options, options.tls)
+
+    def _init_connected(self, socket: Any, options: StreamOptions, tls: TLSOptions | None) -> None:
+        """Initialize a stream that takes a connected socket, and shake hands if there are `tls` options."""
         self._proxy: Any = None
-        if ssl_ctx is not None and terms is not None:
-            self._secure_at_birth(terms)
+        self._init_stream(SocketTransport(socket), options.readable, options.writable, options)
+        if tls is not None:
+            self._secure_at_birth(tls)
 
     # Whose it is.
 

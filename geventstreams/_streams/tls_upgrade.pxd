@@ -1,5 +1,6 @@
 cimport geventstreams._native.syscalls as _system
 cimport geventstreams._core.arguments as arguments
+from geventstreams._core.transport cimport Transport
 from geventstreams._streams.lisp cimport LispStream
 
 cdef double NEVER
@@ -11,3 +12,5 @@ cdef Py_ssize_t WOULD_WAIT
 cdef class UpgradableStream(LispStream):
     cdef object _tls
     cdef object _tls_options
+
+    cdef void _init_stream(self, Transport transport, bint readable, bint writable, options) except *

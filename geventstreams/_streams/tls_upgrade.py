@@ -20,9 +20,9 @@ from geventstreams._core.fork import NO_PERMIT
 from geventstreams._core.tls_context import TLSOptions
 from geventstreams._core.tls_transport import DONE, NEEDS_INPUT, TLSTransport
 from geventstreams._core.transport import Transport
-from geventstreams._streams.elements import ElementType
 from geventstreams._streams.engine import StreamEngine
 from geventstreams._streams.lisp import LispStream
+from geventstreams._streams.options import StreamOptions
 from geventstreams.errors import HandshakeTimeout, StreamClosed, StreamError, TLSError, in_bytes, in_seconds
 
 PREFETCHED = ("refuse", "handshake")
@@ -31,10 +31,10 @@ PREFETCHED = ("refuse", "handshake")
 class UpgradableStream(LispStream):
     """A stream of both vocabularies whose octets TLS can protect."""
 
-    def __init__(self, transport: Transport, element_type: Any = ElementType.BASE_CHAR, **options: Any) -> None:
+    def _init_stream(self, transport: Transport, readable: bool, writable: bool, options: StreamOptions) -> None:
         self._tls: TLSTransport | None = None
         self._tls_options: TLSOptions | None = None
-        LispStream.__init__(self, transport, element_type, **options)
+        LispStream._init_stream(self, transport, readable, writable, options)
 
     # What it is.
 
@@ -66,6 +66,9 @@ class UpgradableStream(LispStream):
         terms = TLSOptions(ssl_ctx, ssl_side, ctx_configure_callback, ssl_configure_callback, handshake_timeout, tlsext_host_name,
                          allow_truncation)
         arguments.chosen("prefetched", prefetched, PREFETCHED)
+        self._attach(terms, terms.handshake_limit, prefetched)
+
+    def _attach(self, terms: TLSOptions, limit: float, prefetched: str) -> None:
         self._refuse()
         self._refuse_thread()
         if self._tls is not None:
@@ -77,14 +80,14 @@ class UpgradableStream(LispStream):
         try:
             if prefetched == "handshake" or not len(self.input):
                 self._send_all()
-            self._secure(terms, prefetched)
+            self._secure(terms, limit, prefetched)
         finally:
             self._vacate()
 
     def _secure_at_birth(self, terms: TLSOptions) -> None:
         self._occupy()
         try:
-            self._secure(terms)
+            self._secure(terms, terms.handshake_limit, "refuse")
         finally:
             self._vacate()
 
@@ -104,7 +107,7 @@ class UpgradableStream(LispStream):
         while self.output.end or self._transport.unsent:
             self._send_or_wait(self._write_limit)
 
-    def _secure(self, terms: TLSOptions, prefetched: str = "refuse") -> None:
+    def _secure(self, terms: TLSOptions, limit: float, prefetched: str) -> None:
         """Puts TLS under the buffers and shakes hands. Whatever goes wrong closes the stream before it leaves."""
         try:
             if len(self.input) and prefetched == "refuse":
@@ -114,7 +117,7 @@ class UpgradableStream(LispStream):
             self._plug(tls)
             self._tls, self._tls_options = tls, terms
             if terms.side != "both":
-                self._shake_hands(terms.side, terms.handshake_limit)
+                self._shake_hands(terms.side, limit)
         except BaseException as error:
             self._close_because_of(error)
             raise

@@ -15,11 +15,11 @@ from typing import Any
 from geventstreams._core import arguments
 from geventstreams._core.transport import address_name
 from geventstreams._net.addresses import Query, family_of, host_name, look_up_own, port_or_name
-from geventstreams._net.connect import certificate_name, open_tcp_stream, open_unix_stream
+from geventstreams._net.connect import client_factory, open_tcp_stream, open_unix_stream
 from geventstreams._net.listening import adopt, first_listening
 from geventstreams._net.unix_paths import BoundPath, unix_path
 from geventstreams._streams.elements import ElementType
-from geventstreams._streams.options import StreamOptions
+from geventstreams._streams.factory import StreamFactory
 from geventstreams._streams.socket_stream import SocketStream
 from geventstreams.callbacks.connection import AsyncSocket, octets_of
 from geventstreams.callbacks.options import HIGH_WATER, LOW_WATER, Callback, ConnectionOptions, ReadCallback, callback
@@ -74,8 +74,8 @@ def tcp_connect(
         element_type=element_type, encoding=encoding, line_limit=line_limit, linger_timeout=linger_timeout,
     )
     patience = connection_options.patience(timeout)
-    _tls_options(ssl_ctx, "client", ctx_configure_callback, ssl_configure_callback, handshake_timeout,
-                 certificate_name(tlsext_host_name, name), allow_truncation)
+    client_factory(SocketStream, tlsext_host_name, name, _tls_arguments(
+        ssl_ctx, ctx_configure_callback, ssl_configure_callback, handshake_timeout, allow_truncation))
 
     def opener() -> SocketStream:
         return open_tcp_stream(
@@ -98,8 +98,8 @@ def pipe_connect(
     where = unix_path("path", path)
     connection_options = ConnectionOptions(read_cb, event_cb, **options)
     patience = connection_options.patience(timeout)
-    _tls_options(ssl_ctx, "client", ctx_configure_callback, ssl_configure_callback, handshake_timeout,
-                 certificate_name(tlsext_host_name, ""), allow_truncation)
+    client_factory(SocketStream, tlsext_host_name, "", _tls_arguments(
+        ssl_ctx, ctx_configure_callback, ssl_configure_callback, handshake_timeout, allow_truncation))
 
     def opener() -> SocketStream:
         return open_unix_stream(
@@ -186,21 +186,16 @@ def _is_path(value: Any) -> bool:
     return isinstance(value, os.PathLike) or (isinstance(value, (str, bytes)) and value[:1] in ("/", "\0", b"/", b"\0"))
 
 
-def _tls_options(ssl_ctx: Any, side: str, ctx_configure_callback: TLSCallback | None, ssl_configure_callback: TLSCallback | None,
-                 handshake_timeout: float | None, tlsext_host_name: str | None, allow_truncation: bool) -> StreamOptions:
-    """The options of the streams that shake hands, checked."""
-    return StreamOptions(
-        SocketStream, direction="io", element_type=ElementType.BASE_CHAR, encoding="latin-1", read_timeout=None, write_timeout=None,
-        line_limit=None, linger_timeout=None, ssl_ctx=ssl_ctx, ssl_side=side, ctx_configure_callback=ctx_configure_callback,
-        ssl_configure_callback=ssl_configure_callback, handshake_timeout=handshake_timeout, tlsext_host_name=tlsext_host_name,
-        allow_truncation=allow_truncation,
-    )
+def _tls_arguments(ssl_ctx: Any, ctx_configure_callback: TLSCallback | None, ssl_configure_callback: TLSCallback | None,
+                   handshake_timeout: float | None, allow_truncation: bool) -> dict[str, Any]:
+    return {"ssl_ctx": ssl_ctx, "ctx_configure_callback": ctx_configure_callback, "ssl_configure_callback": ssl_configure_callback,
+            "handshake_timeout": handshake_timeout, "allow_truncation": allow_truncation}
 
 
-def _securer(ssl_ctx: Any, ctx_configure_callback: TLSCallback | None, ssl_configure_callback: TLSCallback | None,
-             handshake_timeout: float | None, allow_truncation: bool) -> Securer | None:
-    options = _tls_options(ssl_ctx, "server", ctx_configure_callback, ssl_configure_callback, handshake_timeout, None, allow_truncation)
-    return options.make if options.is_secure else None
+def _securer(*tls: Any) -> Securer | None:
+    """Return what makes the streams of a server's clients, shaking hands; None without TLS. Its arguments are `_tls_arguments`'."""
+    factory = StreamFactory(SocketStream, **_tls_arguments(*tls))
+    return factory.make if factory.is_secure else None
 
 
 # The names of the pages.

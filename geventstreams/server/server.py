@@ -1,9 +1,8 @@
-"""Servers the gevent way: a greenlet and a stream for each connection, under limits, and an end that loses nothing.
+"""`SocketStreamServer`: a greenlet and a stream for each connection, with limits, and a stop that drains."""
 
-Rules for the next editor: what happens in the hub (accepting) never waits; what a connection needs before its handler
-runs (a handshake) happens in its own greenlet, in `_open_stream`. A handler's place is taken before the handler runs
-and given back by whoever forgets the connection.
-"""
+# Invariants: what happens in the hub (accepting) never waits; what a connection needs before its handler runs (a PROXY header, a TLS
+# handshake) happens in the connection's own greenlet. A handler's place is reserved before the handler runs and released when the
+# connection is forgotten.
 
 from __future__ import annotations
 
@@ -24,8 +23,8 @@ from geventstreams._core.transport import address_name
 from geventstreams._net.addresses import Query, look_up_own, port_or_name
 from geventstreams._net.listener import GONE, Client, Listener
 from geventstreams._net.listening import is_listening, listening_socket
-from geventstreams._streams.elements import ElementType
-from geventstreams._streams.options import StreamOptions
+from geventstreams._streams.factory import StreamFactory
+from geventstreams._streams.options import StreamOptions, keywords_for, takes_keywords_of
 from geventstreams._streams.socket_stream import SocketStream
 from geventstreams.errors import StreamClosed
 from geventstreams.proxy_protocol import Balancers, read_proxy
@@ -33,56 +32,55 @@ from geventstreams.server.draining import Connections, Drain, DrainReport
 from geventstreams.server.stats import ServerStats, StatsRecorder, StreamsView, is_of_connection
 
 HANDSHAKES = 100
-"""Handshakes in progress at once, where `max_connections` does not say more or less."""
+"""Handshakes in progress at once, unless `max_connections` sets another number."""
 
 QUEUED = 4096
-"""Clients that are taken out of the queue before a listener is closed, at most: as many as the system keeps there."""
+"""Clients that are accepted from the queue before a listener is closed, at most: as many as the system keeps there."""
 
-NO_TIME = 0.001
-"""Seconds that a handshake has which begins in the last moment."""
+SHORTEST_HANDSHAKE = 0.001
+"""Seconds for a TLS handshake after a PROXY header that took all of `handshake_timeout`."""
 
 
 class SocketStreamServer(StreamServer):  # type: ignore[misc]  # gevent has no types of its own
-    """A server whose handler gets a `SocketStream` for each connection.
+    """A server that calls `handle(stream, address)` for each connection, in a greenlet of its own.
 
-    `handle(stream, address)` (given, or a method of a subclass) runs in the connection's own greenlet. The stream is
-    flushed and closed when it returns, aborted when it raises. `spawn` is gevent's: `"default"`, a number or a
-    `gevent.pool.Pool` of greenlets, `gevent.spawn_raw` or the like. While `max_connections` handlers run, or the pool
-    is full, other clients wait in the listener's queue (`backlog`). TLS handshakes have `handshake_timeout` seconds and
-    take no handler's place. With `proxy_protocol` (True, or a list of networks: those peers must, others are served
-    without) each connection begins with a PROXY header of a balancer, before TLS and within the same
-    `handshake_timeout`: the stream's `peer_address` and the handler's `address` are the client's then, and
-    `stream.proxy` has the header. Everything else is said to each stream.
+    The stream is flushed and closed when the handler returns, and aborted when it raises. `stop` drains the connections.
 
-    `stop()` drains. A subclass may set `stop_timeout`, the seconds it has by default.
+    Args:
+        listener: Where to listen: `(host, port)`, a port, `"HOST:PORT"`, or a listening socket.
+        handle: The handler. A subclass may have a method `handle` instead.
+        backlog: How many clients the system may queue.
+        spawn: How handlers are run, as in gevent: `"default"`, a number or a `gevent.pool.Pool` of greenlets, `gevent.spawn_raw` …
+        max_connections: How many handlers run at once. Other clients wait in the listener's queue; so they do while a pool is full.
+            TLS handshakes do not count.
+        proxy_protocol: True, or a list of networks whose peers are balancers: their connections must begin with a PROXY header, before
+            TLS and within `handshake_timeout`. `stream.peer_address` and the handler's `address` are then the client's, and
+            `stream.proxy` has the header.
+        nodelay: Send small packets at once (TCP_NODELAY).
+        keepalive: Let the system probe idle connections (SO_KEEPALIVE).
+        stream_class: The class of the streams, a subclass of `SocketStream`.
+        stream: The other arguments of `SocketStream`, for each stream. With `ssl_ctx` handlers run after the TLS handshake, which may take
+            `handshake_timeout` seconds.
     """
 
     backlog = 1024
+
     stop_timeout = 10.0
+    """Seconds that `stop()` lets connections run. A subclass or an instance may set it."""
 
     accept_pause = 0.1
-    """Seconds without accepting after the system refused to: it has no descriptors or no memory left."""
+    """Seconds without accepting after the system refused to, because it has no descriptors or no memory left."""
 
+    @takes_keywords_of(StreamOptions.__init__, without=("tlsext_host_name",), handshake_timeout=10.0)
     def __init__(
-        self, listener: Any, handle: Callable[[Any, Any], object] | None = None, *, backlog: int | None = None,
-        spawn: Any = "default", direction: str = "io", element_type: Any = ElementType.BASE_CHAR,
-        encoding: str = "latin-1", read_timeout: float | None = None, write_timeout: float | None = None,
-        line_limit: float | None = 2**20, linger_timeout: float | None = 2.0, ssl_ctx: Any = None,
-        ssl_side: str = "server", ctx_configure_callback: Callable[[Any], object] | None = None,
-        ssl_configure_callback: Callable[[Any], object] | None = None, handshake_timeout: float | None = 10.0,
-        allow_truncation: bool = False, max_connections: int | None = None, proxy_protocol: Any = False,
-        nodelay: bool = True, keepalive: bool = False, stream_class: type[SocketStream] = SocketStream,
+        self, listener: Any, handle: Callable[[Any, Any], object] | None = None, *, backlog: int | None = None, spawn: Any = "default",
+        max_connections: int | None = None, proxy_protocol: Any = False, nodelay: bool = True, keepalive: bool = False,
+        stream_class: type[SocketStream] = SocketStream, **stream: Any,
     ) -> None:
-        self._options = StreamOptions(
-            stream_class, direction=direction, element_type=element_type, encoding=encoding, read_timeout=read_timeout,
-            write_timeout=write_timeout, line_limit=line_limit, linger_timeout=linger_timeout, ssl_ctx=ssl_ctx,
-            ssl_side=ssl_side, ctx_configure_callback=ctx_configure_callback,
-            ssl_configure_callback=ssl_configure_callback, handshake_timeout=handshake_timeout, tlsext_host_name=None,
-            allow_truncation=allow_truncation,
-        )
+        self._factory = StreamFactory(stream_class, **keywords_for(SocketStreamServer.__init__, stream))
         _check(listener, handle if handle is not None else getattr(self, "handle", None), backlog, spawn)
         self._balancers = None if proxy_protocol is False else Balancers(proxy_protocol)
-        self._is_greeted = self._options.is_secure or self._balancers is not None
+        self._has_greeting = self._factory.is_secure or self._balancers is not None
         most = None if max_connections is None else arguments.positive("max_connections", max_connections)
         self._room: Any = DummySemaphore() if most is None else Semaphore(most)
         self._handshakes_at_once = HANDSHAKES if most is None else 4 * most
@@ -98,39 +96,39 @@ class SocketStreamServer(StreamServer):  # type: ignore[misc]  # gevent has no t
         self._recorder = StatsRecorder(self._streams)
         StreamServer.__init__(self, listener, handle, backlog=backlog, spawn=spawn)
 
-    # What it is.
+    # For its user.
 
     @property
     def port(self) -> int | None:
-        """The port that it listens on; None for a Unix socket."""
+        """The port that the server listens on; None for a Unix socket."""
         return self.address[1] if isinstance(self.address, tuple) else None
 
     @property
     def connections(self) -> Set[SocketStream]:
-        """The streams that have a handler now."""
+        """The streams that have a handler now, as a live view."""
         return self._streams
 
     @property
     def stats(self) -> ServerStats:
-        """What it has done so far."""
+        """Counts of what the server has done so far."""
         return self._recorder.stats()
 
     # Accepting. The names without an underscore are gevent's.
 
     @classmethod
     def get_listener(cls, address: Any, backlog: int | None = None, family: int | None = None) -> Any:
-        """A socket that listens on an address."""
+        """Return a socket that listens on an address."""
         family = _socket.AF_INET if family is None else family
         if family in (_socket.AF_INET, _socket.AF_INET6) and address[0] and not is_literal(address[0]):
-            # `bind` would look the name up, too, and hold the hub up while it does.
+            # `bind` would look up the name too, and block the hub meanwhile.
             _, address = look_up_own(Query(address[0], False, port_or_name("listener", address[1]), family))[0]
         return listening_socket(family, address, cls.backlog if backlog is None else backlog)
 
     def init_socket(self) -> None:
-        """Binds and listens, if the listener was given as an address."""
+        """Bind and listen, if the listener was given as an address."""
         StreamServer.init_socket(self)
         self._recorder.log.server = address_name(self.address)
-        if self.family in (_socket.AF_INET, _socket.AF_INET6):  # whoever is accepted inherits these
+        if self.family in (_socket.AF_INET, _socket.AF_INET6):  # accepted sockets inherit these options
             self.socket.setsockopt(_socket.IPPROTO_TCP, _socket.TCP_NODELAY, int(bool(self._nodelay)))
             self.socket.setsockopt(_socket.SOL_SOCKET, _socket.SO_KEEPALIVE, int(bool(self._keepalive)))
 
@@ -143,24 +141,24 @@ class SocketStreamServer(StreamServer):  # type: ignore[misc]  # gevent has no t
         return self._listener
 
     def start_accepting(self) -> None:
-        """Accepts clients from now on."""
+        """Accept clients from now on."""
         self.refuse_thread()
         self._listening().start()
 
     def stop_accepting(self) -> None:
-        """Accepts nobody until `start_accepting()`; clients wait in the queue."""
+        """Accept no client until `start_accepting()`; clients wait in the queue."""
         self.refuse_thread()
         if self._listener is not None:
             self._listener.stop()
 
     def do_read(self) -> tuple[int, Any] | None:
-        """The descriptor and the address of the next client, or None."""
+        """Return the descriptor and the address of the next client, or None if there is none."""
         return self._listening().accept()
 
     def _accept_clients(self) -> None:
-        """Called by the hub while clients wait in the queue.
+        """Accept what the hub reports: one client, and twice as many each time that all of these were there.
 
-        It takes one, and twice as many each time that there were as many: nobody asks in vain unless a crowd has ended.
+        So `accept` finds no client only at the end of a burst.
         """
         for _ in range(self._at_once):
             if self.full() or self._room.locked():
@@ -189,7 +187,7 @@ class SocketStreamServer(StreamServer):  # type: ignore[misc]  # gevent has no t
 
     def _accept_failed(self, error: OSError) -> None:
         if error.errno in GONE and self._gone < self.max_accept:
-            self._gone += 1  # nothing has happened; if there are more clients, the hub calls again
+            self._gone += 1  # not a failure of ours; if there are more clients, the hub calls again
         elif self.is_fatal_error(error):
             self._recorder.listener_failed(error)
             self.close()
@@ -198,7 +196,7 @@ class SocketStreamServer(StreamServer):  # type: ignore[misc]  # gevent has no t
             self._listening().rest(self.accept_pause)
 
     def _rest_until_room(self) -> None:
-        """Rests; a handler that ends gives the word, or somebody else's greenlet that leaves a full pool."""
+        """Rest until a handler ends, or a greenlet that is not ours leaves a full pool."""
         self._listening().rest()
         if self.full() and self._room_watch is None:
             self._room_watch = gevent.spawn(self._watch_pool, self.pool)
@@ -206,19 +204,16 @@ class SocketStreamServer(StreamServer):  # type: ignore[misc]  # gevent has no t
     def _watch_pool(self, pool: Any) -> None:
         pool.wait_available()
         self._room_watch = None
-        self._resume()
-
-    def _resume(self) -> None:
         if self._listener is not None:
             self._listener.resume()
 
     # Serving.
 
     def do_handle(self, handle: Any, address: Any) -> None:
-        """Begins to serve a client."""
+        """Begin to serve an accepted client."""
         descriptor = handle if isinstance(handle, int) else handle.detach()
         spawn = self._spawn
-        if self._is_greeted:
+        if self._has_greeting:
             client = Client(descriptor, self.family, address)
             if self.pool is not None:
                 spawn = gevent.spawn  # it joins the pool after its handshake
@@ -226,18 +221,18 @@ class SocketStreamServer(StreamServer):  # type: ignore[misc]  # gevent has no t
             self._room.acquire(blocking=False)
             client = Client(descriptor, self.family, address, self._room)
         try:
-            spawn(self.serve_client, client, address, self._handle)
+            spawn(self._serve_client, client, address, self._handle)
         except BaseException:
             client.close()
             raise
 
-    def serve_client(self, client: Client, address: Any, handle: Callable[..., object]) -> None:
-        """A connection from its acceptance to its end, in its own greenlet."""
+    def _serve_client(self, client: Client, address: Any, handle: Callable[..., object]) -> None:
+        """Serve a connection from its acceptance to its end. Runs in its own greenlet."""
         client.take_place()
         stream = self._open_stream(client, address)
         if stream is None:
             return
-        if stream.proxy is not None:
+        if self._balancers is not None and stream.proxy is not None:
             address = stream.peer_address
         self._connections.served[stream] = getcurrent()
         try:
@@ -254,24 +249,25 @@ class SocketStreamServer(StreamServer):  # type: ignore[misc]  # gevent has no t
         finally:
             self._connections.leave(stream)
             self._recorder.ended(stream)
-            self.client_left()
+            self._release_place()
 
-    def client_left(self) -> None:
-        """Gives the place of a handler back."""
+    def _release_place(self) -> None:
+        """Release a handler's place; the next client may be accepted."""
         self._room.release()
-        self._resume()
+        if self._listener is not None:
+            self._listener.resume()
 
     def _open_stream(self, client: Client, address: Any) -> SocketStream | None:
-        """The stream of a client, together with a handler's place; None for a client that is not served."""
-        if self._is_greeted:
+        """Return the stream of a client that has a handler's place; None for a client that is not served."""
+        if self._has_greeting:
             stream = self._shake_hands(client, address)
             if stream is not None:
-                self._take_place(stream)
+                self._wait_for_place(stream)
             return stream
         try:
-            return self._options.make(client)
+            return self._factory.make(client)
         except BaseException as error:
-            self.client_left()
+            self._release_place()
             self._recorder.refused(address, error)
             if not isinstance(error, OSError):
                 raise
@@ -286,10 +282,10 @@ class SocketStreamServer(StreamServer):  # type: ignore[misc]  # gevent has no t
         handshakes[getcurrent()] = address
         try:
             if self._balancers is not None and self._balancers.include(address):
-                return self._introduced(client)
-            return self._options.make(client)
+                return self._behind_balancer(client)
+            return self._factory.make(client)
         except gevent.GreenletExit:
-            self._recorder.refused(address, "its handshake was given up, for newer ones or for the end")
+            self._recorder.refused(address, "handshake abandoned: too many are pending, or the server is stopping")
             raise
         except BaseException as error:
             self._recorder.handshake_failed(address, error)
@@ -299,20 +295,20 @@ class SocketStreamServer(StreamServer):  # type: ignore[misc]  # gevent has no t
         finally:
             handshakes.pop(getcurrent(), None)
 
-    def _introduced(self, client: Client) -> SocketStream:
-        """The stream of a balancer's client: a PROXY header comes first, and what is left of the time is TLS's."""
-        until = _system.monotonic() + self._options.handshake_limit
-        stream = self._options.make_plain(client)
+    def _behind_balancer(self, client: Client) -> SocketStream:
+        """Read the PROXY header, then shake hands if there is TLS; both together within the handshake timeout."""
+        until = _system.monotonic() + self._factory.handshake_limit
+        stream = self._factory.make(client, secure=False)
         try:
-            stream._introduce(read_proxy(stream, self._options.handshake_limit))
-            self._options.secure(stream, max(until - _system.monotonic(), NO_TIME))
+            stream._introduce(read_proxy(stream, self._factory.handshake_limit))
+            self._factory.secure(stream, max(until - _system.monotonic(), SHORTEST_HANDSHAKE))
         except BaseException:
             stream.abort()
             raise
         return stream
 
-    def _take_place(self, stream: SocketStream) -> None:
-        """Waits until a handler may run."""
+    def _wait_for_place(self, stream: SocketStream) -> None:
+        """Wait until a handler may run."""
         self._connections.queued[stream] = getcurrent()
         try:
             self._room.acquire()
@@ -321,7 +317,7 @@ class SocketStreamServer(StreamServer):  # type: ignore[misc]  # gevent has no t
                 if self.pool is not None:
                     self.pool.add(getcurrent())
             except BaseException:
-                self.client_left()
+                self._release_place()
                 raise
         except BaseException:
             stream.abort()
@@ -332,7 +328,7 @@ class SocketStreamServer(StreamServer):  # type: ignore[misc]  # gevent has no t
     # The end.
 
     def close(self) -> None:
-        """Closes the listener. Connections go on."""
+        """Close the listener. Connections continue."""
         self.refuse_thread()
         listener, self._listener = self._listener, None
         if listener is not None:
@@ -343,7 +339,7 @@ class SocketStreamServer(StreamServer):  # type: ignore[misc]  # gevent has no t
         StreamServer.close(self)
 
     def thread_has_ended(self) -> None:
-        """Nothing accepts or serves here any more: the listener is closed, and connections are reset."""
+        """Close the listener and reset the connections: no loop serves them any more."""
         self.close()
         for connections in (self._connections.served, self._connections.queued):
             for stream in list(connections):
@@ -352,25 +348,28 @@ class SocketStreamServer(StreamServer):  # type: ignore[misc]  # gevent has no t
         self._connections.handshakes.clear()
 
     def stop(self, timeout: float | None = None) -> DrainReport:
-        """Closes the listener, and waits until no connection is left: how they ended.
+        """Close the listener, wait until no connection is left, and return how they ended.
 
-        Clients that wait in the listener's queue by now are still accepted, as far as there is room for them.
+        Clients that are in the listener's queue by now are still accepted, as far as there is room for them.
 
-        A connection is idle when a greenlet waits for input on its stream and there is none, and nothing is unsent:
-        then its reads see the end of file, so that its handler returns and the client sees a flushed, orderly close.
-        One that is busy is left alone until it ends or becomes idle. After `timeout` seconds (None: `stop_timeout`; 0:
-        at once) the rest is killed. A second call waits for the same end, and may bring it nearer. A handler may call
-        it; its own connection goes on.
+        A connection is idle when a greenlet waits for input on its stream, none is there, and nothing is unsent. Its reads then see the end
+        of file, so its handler returns and the client sees a flushed, orderly close. A busy connection is left alone until it ends or
+        becomes idle. When the time is up, the remaining handlers are killed.
+
+        A second call waits for the same end, and may bring it forward. A handler may call `stop`; its own connection continues.
+
+        Args:
+            timeout: Seconds that connections have; None means `stop_timeout`, 0 kills all handlers at once.
         """
         seconds = self.stop_timeout if timeout is None else _seconds_to_stop(timeout)
         self.refuse_thread()
         if seconds:
             self._accept_queued()
         self.close()
-        return self.drain(seconds, timeout is not None)
+        return self._drain_connections(seconds, timeout is not None)
 
     def _accept_queued(self) -> None:
-        """Serves those whom closing the listener would reset."""
+        """Serve the clients that closing the listener would reset."""
         listener = self._listener
         if listener is None or not listener.is_wanted:
             return
@@ -386,8 +385,8 @@ class SocketStreamServer(StreamServer):  # type: ignore[misc]  # gevent has no t
             self._recorder.accepted()
             self.do_handle(*client)
 
-    def drain(self, seconds: float, hurry: bool) -> DrainReport:
-        """The second half of `stop`. One that goes on already is joined, and hurried if that is wanted."""
+    def _drain_connections(self, seconds: float, hurry: bool) -> DrainReport:
+        """Wait for the end of the connections. A drain in progress is joined; with `hurry` it ends in `seconds` at the latest."""
         drain = self._drain
         if drain is None or drain.report is not None:
             drain = self._drain = Drain(self._connections, seconds)
@@ -396,36 +395,36 @@ class SocketStreamServer(StreamServer):  # type: ignore[misc]  # gevent has no t
         return drain.wait()
 
     def refuse_thread(self) -> None:
-        """Raise StreamError where another thread's hub serves here, before its loop is touched; not once that thread has ended."""
+        """Raise StreamError if the server belongs to another thread that still runs, before its loop is touched."""
         if self._listener is not None:
             self._listener.refuse_thread()
 
-    # For those who wait for a client among other input.
+    # For greenlets that wait for a client, among other input.
 
     def fileno(self) -> int:
-        """The listener's descriptor, or -1."""
+        """Return the listener's descriptor, or -1."""
         return -1 if self.closed else int(self.socket.fileno())
 
     def readable_now(self) -> bool:
-        """Whether a client can be accepted, or the server was closed."""
+        """Return whether a client can be accepted, or the server was closed."""
         return self.closed or self._listening().readable_now()
 
     def watch_input(self, listener: Callable[[], object]) -> None:
-        """Calls `listener()` when `readable_now` may have become true, once the input is armed."""
+        """Call `listener()` when `readable_now` may have become true, once the input is armed."""
         self._listening().watch(listener)
 
     def unwatch_input(self, listener: Callable[[], object]) -> None:
-        """The reverse of `watch_input`."""
+        """Remove a callback that `watch_input` added."""
         if self._listener is not None:
             self._listener.unwatch(listener)
 
     def arm_input(self) -> None:
-        """Makes the next client known to those who watch."""
+        """Report the next client to the callbacks that `watch_input` added."""
         if self._listener is not None:
             self._listener.arm()
 
     def send_before_wait(self) -> None:
-        """A server has nothing to send."""
+        """Do nothing: a server has no output."""
 
 
 def _seconds_to_stop(timeout: float) -> float:
@@ -433,7 +432,7 @@ def _seconds_to_stop(timeout: float) -> float:
 
 
 def _check(listener: Any, handle: Any, backlog: int | None, spawn: Any) -> None:
-    """Refuses what gevent would take without asking, or refuse after closing the listener."""
+    """Refuse what gevent would accept unchecked, or refuse only after closing the listener."""
     if not callable(handle):
         raise TypeError(f"handle must be callable, or a method of a subclass, not {handle!r}")
     if spawn is None:
@@ -452,15 +451,15 @@ def _check(listener: Any, handle: Any, backlog: int | None, spawn: Any) -> None:
     elif isinstance(listener, int):
         port_or_name("listener", listener)
     elif isinstance(listener, str) and ":" not in listener and not listener.isdigit():
-        raise ValueError(f"listener must be a port or HOST:PORT, not {listener!r}; a Unix socket is given when it listens")
+        raise ValueError(f"listener must be a port or HOST:PORT, not {listener!r}; for a Unix socket, pass a socket that listens")
     elif not isinstance(listener, str):
         raise TypeError(f"listener must be an address, a port or a listening socket, not {listener!r}")
 
 
 def _check_socket(listener: Any, backlog: int | None) -> None:
     if hasattr(listener, "do_handshake"):
-        raise TypeError(f"listener must be a plain socket, and TLS be said by ssl_ctx=, not {listener!r}")
+        raise TypeError(f"listener must be a plain socket, not {listener!r}: ask for TLS by ssl_ctx=")
     if backlog is not None:
-        raise TypeError(f"backlog must be None where the listener is a socket, not {backlog!r}")
+        raise TypeError(f"backlog must be None if the listener is a socket, not {backlog!r}")
     if not is_listening(listener.fileno()):
         raise ValueError(f"listener must be a listening socket, not {listener!r}")

@@ -1,13 +1,12 @@
-"""Servers the Lisp way: one call binds a port and serves it, another one ends that.
+"""LispWorks' servers: `start_up_server` binds a port and serves it in one call, `server_terminate` ends that."""
 
-Rules for the next editor: all arguments are checked before anything is bound. Whatever a server does at its end happens
-in `close()`, which everything that ends a server calls.
-"""
+# Invariants: all arguments are checked before anything is bound. Whatever ends a server calls its `close()`, which announces the end.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from types import TracebackType
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import gevent
@@ -19,37 +18,44 @@ from geventstreams._core.transport import address_name
 from geventstreams._net.addresses import Query, family_of, host_name, port_or_name
 from geventstreams._net.listener import Client
 from geventstreams._net.listening import listen
+from geventstreams._streams.options import keywords_for, takes_keywords_of
 from geventstreams.server.draining import DrainReport
 from geventstreams.server.server import SocketStreamServer
 
 Announcer = Callable[[Any, Any], object]
 
-_running: dict[Any, Call] = {}
-
 
 class Call:
-    """A server's own function while it runs in a greenlet: there `server_terminate()` knows which server is meant."""
+    """A call of a server's function or announcer. `server_terminate()` in it ends the server when it returns."""
 
     def __init__(self, server: LispServer) -> None:
         self.server = server
         self.ends_server = False
-        self._outer: Call | None = None
 
-    def __enter__(self) -> None:
-        self._outer = _running.get(getcurrent())
-        _running[getcurrent()] = self
 
-    def __exit__(self, *ended_by: object) -> None:
-        if self._outer is None:
-            del _running[getcurrent()]
+_calls: dict[Any, Call] = {}
+"""The innermost call that each greenlet is in. Calls nest: a function may start or end another server, whose announcer then runs in it."""
+
+
+@contextmanager
+def call_of(server: LispServer) -> Iterator[None]:
+    """Run the body as a call of a server's function or announcer."""
+    greenlet = getcurrent()
+    outer = _calls.get(greenlet)
+    call = _calls[greenlet] = Call(server)
+    try:
+        yield
+    finally:
+        if outer is None:
+            del _calls[greenlet]
         else:
-            _running[getcurrent()] = self._outer
-        if self.ends_server:
-            self.server.close()
+            _calls[greenlet] = outer
+        if call.ends_server:
+            server.close()
 
 
 class LispServer(SocketStreamServer):
-    """A server whose function gets a stream and nothing else."""
+    """A server that calls `function(stream)`."""
 
     def __init__(self, query: Query, function: Callable[[Any], object], announce: Announcer | None, name: str | None,
                  **options: Any) -> None:
@@ -60,26 +66,26 @@ class LispServer(SocketStreamServer):
         SocketStreamServer.__init__(self, ("", 0), **options)
 
     def init_socket(self) -> None:
-        """Binds to the first of its addresses that this machine has, and listens."""
+        """Listen on the first of the addresses that this machine has."""
         self.socket = listen(self._query, self.backlog)
         self.family, self.address = self.socket.family, self.socket.getsockname()
         SocketStreamServer.init_socket(self)
 
     def handle(self, stream: Any, address: Any) -> None:
-        """Calls the function."""
+        """Call the function."""
         if self._name is not None and isinstance(getcurrent(), Greenlet):
             getcurrent().name = self._name
-        with Call(self):
+        with call_of(self):
             self._function(stream)
 
     def announce(self, socket: Any, condition: Any) -> None:
-        """Tells whoever wants to know that it is up, that it could not be, or that it ended."""
+        """Call the announcer, if there is one."""
         if self._announce is not None:
-            with Call(self):
+            with call_of(self):
                 self._announce(socket, condition)
 
     def close(self) -> None:
-        """Closes the listener, and announces that. Connections go on."""
+        """Close the listener and announce that. Connections continue."""
         was_up = self.started
         SocketStreamServer.close(self)
         if was_up and getcurrent() is get_hub():
@@ -89,7 +95,11 @@ class LispServer(SocketStreamServer):
 
 
 class HandleServer(LispServer):
-    """A server as LispWorks 7.1 has it: its function owns a descriptor, and nobody is accepted until it returns."""
+    """A server that calls `function(descriptor)`, always in the same greenlet, and accepts no other client meanwhile.
+
+    LispWorks 7.1 calls the function in the process that accepts. Here the hub accepts, so the server has one place for a handler, and
+    what it would spawn goes through a queue to its one greenlet.
+    """
 
     def __init__(self, query: Query, function: Callable[[Any], object], announce: Announcer | None, name: str | None,
                  **options: Any) -> None:
@@ -98,44 +108,49 @@ class HandleServer(LispServer):
         self._process = Greenlet(self._work)
         if name is not None:
             self._process.name = name
-        LispServer.__init__(self, query, function, announce, name, spawn=self._employ, max_connections=1, **options)
+        LispServer.__init__(self, query, function, announce, name, spawn=self._enqueue, max_connections=1, **options)
 
     def start(self) -> None:
-        """Binds, listens, and starts the one greenlet."""
+        """Bind, listen, and start the greenlet."""
         LispServer.start(self)
         self._process.start()
 
-    def _employ(self, function: Callable[..., object], *arguments: Any) -> None:
-        self._jobs.put((function, arguments))
+    def _enqueue(self, serve: Callable[..., None], *arguments: Any) -> None:
+        self._jobs.put((serve, arguments))
 
     def _work(self) -> None:
+        """Serve one client after another. An exception of the function is printed by the hub, like that of a greenlet."""
         try:
             while (job := self._jobs.get()) is not None:
-                function, arguments = job
-                with Reported(self):
-                    function(*arguments)
-                del job, function, arguments
+                serve, arguments = job
+                try:
+                    serve(*arguments)
+                except GreenletExit:
+                    raise
+                except BaseException:  # noqa: BLE001  # the next client is served all the same
+                    get_hub().handle_error(self, *sys.exc_info())
+                del job, serve, arguments
         finally:
             self.close()
 
-    def serve_client(self, client: Client, address: Any, handle: Callable[..., object]) -> None:
-        """A connection, as far as it is the server's: until the function returns."""
+    def _serve_client(self, client: Client, address: Any, handle: Callable[..., object]) -> None:
+        """Call the function with the descriptor, which it owns."""
         client.take_place()
         self._busy = True
         try:
-            with Call(self):
+            with call_of(self):
                 self._function(client.take())
         finally:
             self._busy = False
-            self.client_left()
+            self._release_place()
 
     def close(self) -> None:
-        """Closes the listener; the function that runs goes on."""
+        """Close the listener. A function that runs goes on."""
         self._jobs.put(None)
         LispServer.close(self)
 
-    def drain(self, seconds: float, hurry: bool) -> DrainReport:
-        """Waits for the function that runs, and kills it when the time is over."""
+    def _drain_connections(self, seconds: float, hurry: bool) -> DrainReport:
+        """Wait for the function that runs, and kill it after `seconds`."""
         if getcurrent() is self._process:
             return DrainReport(0, 0, 0)
         busy = int(self._busy)
@@ -146,40 +161,35 @@ class HandleServer(LispServer):
         return DrainReport(0, 0, 1)
 
 
-class Reported:
-    """Hands what a function raises to the hub, which prints it, as it does for a greenlet that ends so."""
-
-    def __init__(self, context: object) -> None:
-        self._context = context
-
-    def __enter__(self) -> None: ...
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> bool:
-        if kind is None or issubclass(kind, GreenletExit):
-            return False
-        get_hub().handle_error(self._context, kind, error, trace)
-        return True
-
-
+@takes_keywords_of(SocketStreamServer.__init__)
 def start_up_server(
     function: Callable[[Any], object], service: Any = None, *, address: Any = None, announce: Any = None,
     backlog: int | None = None, nodelay: bool = True, keepalive: bool = False, process_name: str | None = None,
     wait: bool = False, error: bool | None = None, create_stream: bool = True, ipv6: Any = "any", ssl_ctx: Any = None,
     **stream_arguments: Any,
 ) -> tuple[SocketStreamServer | None, OSError | None]:
-    """Starts a server, which listens when this returns `(server, None)`. Modelled on LispWorks' `comm:start-up-server`.
+    """Start a server and return `(server, None)` when it listens, or `(None, condition)`. LispWorks: `comm:start-up-server`.
 
-    `function(stream)` is called in a greenlet for each connection; with `create_stream=False` it is `function(handle)`,
-    owns the descriptor, is always called in the same greenlet, and nobody is accepted until it returns. `service` is a
-    port, digits, or a service name; None takes a free port. `address` is ours (None: all, as `ipv6` says).
+    Args:
+        function: Called as `function(stream)` in a greenlet for each connection.
+        service: A port, digits, or the name of a service; None means a free port.
+        address: The address to listen on; None means all addresses of this machine.
+        announce: Called as `announce(socket, None)` when the server is up, `announce(None, None)` when it ended, and
+            `announce(None, condition)` when it could not start and that is not raised. True prints a line.
+        backlog: How many clients the system may queue.
+        nodelay: Send small packets at once (TCP_NODELAY).
+        keepalive: Let the system probe idle connections (SO_KEEPALIVE).
+        process_name: The name of the server's greenlets in `gevent.util.format_run_info()`.
+        wait: Accepted for compatibility: the call returns when the server listens in any case.
+        error: Whether a server that cannot start is raised; None means that it is unless `wait` is true.
+        create_stream: With False it is `function(descriptor)`, which owns the descriptor and is always called in the same greenlet; no
+            other client is accepted until it returns.
+        ipv6: `"any"`, True for IPv6 only, False for IPv4 only.
+        ssl_ctx: The TLS context of the streams, as for `SocketStream`.
+        stream_arguments: The other arguments of `SocketStreamServer`.
 
-    `announce(socket, condition)` is called with `(socket, None)` when the server is up, `(None, None)` when it ended,
-    and `(None, condition)` when it could not start, unless that is raised; True prints a line. `error` says whether it
-    is raised; otherwise the answer is `(None, condition)`. By default it is raised unless `wait` is true; waiting for
-    the start is what happens in any case. `process_name` names the server's greenlets (`gevent.util.format_run_info`).
-    Everything else is as `SocketStreamServer` has it.
+    Raises:
+        StreamError: The server cannot start, for example because the port is in use.
     """
     if not callable(function):
         raise TypeError(f"function must be callable, not {function!r}")
@@ -187,6 +197,7 @@ def start_up_server(
         raise TypeError(f"announce must be None, True or callable, not {announce!r}")
     if not (process_name is None or isinstance(process_name, str)):
         raise TypeError(f"process_name must be a string or None, not {process_name!r}")
+    keywords_for(start_up_server, stream_arguments)  # refuses unknown ones
     if not create_stream and (ssl_ctx is not None or stream_arguments):
         raise TypeError(f"create_stream=False makes no stream to take {['ssl_ctx', *stream_arguments]}")
     host: tuple[str | None, bool] = (None, True) if address is None else host_name("address", address)
@@ -221,12 +232,13 @@ def _print(socket: Any, condition: Any) -> None:
 
 
 def server_terminate(server: SocketStreamServer | None = None) -> bool:
-    """Ends a server; whether it was running. Connections go on. LispWorks' `comm:server-terminate`.
+    """End a server and return whether it was running. Connections continue. LispWorks: `comm:server-terminate`.
 
-    Without a server it is the one in whose own function this is called, and it ends when that function returns.
+    Args:
+        server: The server. None means the server in whose own function or announcer this is called; it ends when that returns.
     """
     if server is None:
-        call = _running.get(getcurrent())
+        call = _calls.get(getcurrent())
         if call is None or not call.server.started:
             return False
         call.ends_server = True
