@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 if os.environ.get("GEVENTSTREAMS_BARE"):
-    import bare_system
+    from kit import bare_system
 
     bare_system.take_away()  # before anything has taken what it takes away
 
@@ -26,17 +26,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-pytest_plugins = ["servers.fixtures", "pairs", "tls_kit", "server_kit", "calling", "faults.recording"]
+pytest_plugins = ["servers.fixtures", "kit.pairs", "kit.tls", "kit.server", "kit.calling", "faults.recording"]
 
 CHECKOUT = Path(__file__).resolve().parent.parent
 TOGETHER = {
     "conformance/test_conformance.py",
     "faults/test_cases.py",
     "legacy/test_clients.py",
-    "test_benchmarks.py",
-    "test_package.py",
-    "test_real_servers.py",
-    "test_tls_peers.py",
+    "package/test_benchmarks.py",
+    "package/test_package.py",
+    "servers/test_real_servers.py",
+    "tls/test_tls_peers.py",
 }
 """Files whose tests share what is expensive to make: servers, builds, whole runs of other programs."""
 

@@ -9,8 +9,8 @@ import ssl
 
 import gevent
 import pytest
-from network import HOST, black_hole, unused_port
-from pairs import Pairs, reset
+from kit.network import HOST, black_hole, unused_port
+from kit.pairs import Pairs, reset
 
 from geventstreams import errors, open_tcp_stream, open_unix_stream
 from geventstreams._streams.lisp import LispStream

@@ -7,8 +7,8 @@ import subprocess
 import sys
 
 import pytest
-from command_line import Serving, geventstreams, run, serving
-from network import HOST, until
+from kit.command_line import Serving, geventstreams, run, serving
+from kit.network import HOST, until
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 from servers import curl

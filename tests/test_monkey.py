@@ -5,7 +5,7 @@ import textwrap
 from pathlib import Path
 
 import pytest
-from command_line import Outcome, run
+from kit.command_line import Outcome, run
 
 MONKEY = [sys.executable, "-m", "geventstreams.monkey"]
 REPORT = """

@@ -15,9 +15,9 @@ from collections.abc import Iterator
 
 import gevent
 import pytest
-from command_line import LIMIT, geventstreams, serving
-from network import HOST, descriptors, until
-from proxy_kit import BAD, BALANCED, CLIENT, FOUR, GOOD, tlv, with_checksum
+from kit.command_line import LIMIT, geventstreams, serving
+from kit.network import HOST, descriptors, until
+from kit.proxy_headers import BAD, BALANCED, CLIENT, FOUR, GOOD, tlv, with_checksum
 from servers import HAProxy, curl, free_port
 
 from geventstreams._net import proxy_headers

@@ -16,11 +16,11 @@ import time
 
 import gevent
 import pytest
-from command_line import LIMIT, geventstreams, relaying, run, serving
-from network import HOST, descriptors, nothing_left, until, unused_port
-from pairs import reset, wait_until
+from kit.command_line import LIMIT, geventstreams, relaying, run, serving
+from kit.network import HOST, descriptors, nothing_left, until, unused_port
+from kit.pairs import reset, wait_until
+from kit.vocabulary import many
 from servers import curl
-from vocabulary import many
 
 from geventstreams._net.connect import open_tcp_stream
 from geventstreams._streams.socket_stream import SocketStream

@@ -16,7 +16,7 @@ import gevent.socket
 import gevent.util
 import pytest
 from gevent import get_hub
-from pairs import wait_until
+from kit.pairs import wait_until
 
 from geventstreams import (
     SocketStream,

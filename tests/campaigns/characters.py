@@ -13,7 +13,7 @@ from random import Random
 from typing import Any
 
 import gevent
-from vocabulary import CHARACTERS
+from kit.vocabulary import CHARACTERS
 
 from campaigns.ends import Ends, Over, itself
 from campaigns.tally import Tally, ended_well

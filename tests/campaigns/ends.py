@@ -9,9 +9,9 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import gevent
-from pairs import Pairs
+from kit.pairs import Pairs
+from kit.tls import NAME, VERSIONS, TLSKit
 from servers import Certificates
-from tls_kit import NAME, VERSIONS, TLSKit
 
 from geventstreams._core.tls_context import Session
 from geventstreams._core.tls_transport import DONE, NEEDS_INPUT, TLSTransport

@@ -9,8 +9,8 @@ from collections.abc import Callable
 from typing import Any
 
 import gevent
-from forking import CHILDREN
-from pairs import wait_until
+from kit.forking import CHILDREN
+from kit.pairs import wait_until
 
 from campaigns.ends import KINDS, Ends, Over, itself
 from campaigns.tally import Tally, ended_well

@@ -15,8 +15,8 @@ from operator import le
 from typing import Any
 
 import gevent
-from network import until
-from tls_kit import NAME, VERSIONS
+from kit.network import until
+from kit.tls import NAME, VERSIONS
 
 from campaigns.ends import Ends
 from campaigns.tally import Tally

@@ -16,9 +16,9 @@ from hypothesis import HealthCheck, Phase, seed, settings
 from hypothesis import strategies as st
 from hypothesis.errors import HypothesisWarning
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule, run_state_machine_as_test
-from pairs import wait_until
-from tls_kit import NAME
-from vocabulary import EXACT, PURE
+from kit.pairs import wait_until
+from kit.tls import NAME
+from kit.vocabulary import EXACT, PURE
 
 from campaigns.ends import Ends
 from campaigns.tally import Tally, ended_well

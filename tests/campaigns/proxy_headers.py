@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import Any
 
 from crc32c import crc32c
-from proxy_kit import FOUR, GOOD, MAGIC, SIX, tlv, with_checksum
+from kit.proxy_headers import FOUR, GOOD, MAGIC, SIX, tlv, with_checksum
 
 from campaigns.ends import Ends
 from campaigns.tally import Tally

@@ -11,7 +11,7 @@ from random import Random
 from typing import Any
 
 import gevent
-from vocabulary import EXACT, PARTIAL, PURE, TAKES
+from kit.vocabulary import EXACT, PARTIAL, PURE, TAKES
 
 from campaigns.ends import Ends, Over, itself
 from campaigns.hindrances import FAULTS, StrikingTransport, Struck

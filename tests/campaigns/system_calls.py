@@ -22,8 +22,8 @@ from pathlib import Path
 from typing import Any
 
 import gevent
+from kit.tls import NAME
 from servers import c_compiler
-from tls_kit import NAME
 
 from geventstreams import SocketStream, open_tcp_stream, wait_for_input_streams
 from geventstreams.testing.claims import octets, outcome

@@ -12,7 +12,7 @@ from random import Random
 from typing import Any
 
 import gevent
-from tls_kit import NAME
+from kit.tls import NAME
 
 from campaigns.ends import Ends
 from campaigns.tally import Tally, ended_well

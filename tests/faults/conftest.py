@@ -7,10 +7,10 @@ can reset, says `@pytest.mark.parametrize("kind", …)` with the kinds that have
 from collections.abc import Iterator
 
 import pytest
-from pairs import KINDS, Pairs
+from kit.pairs import KINDS, Pairs
+from kit.tls import VERSIONS
 from servers.certificates import Certificates
-from test_tls_matrix import TLSPairs
-from tls_kit import VERSIONS
+from tls.test_tls_matrix import TLSPairs
 
 
 @pytest.fixture(params=[*KINDS, *VERSIONS])

@@ -9,7 +9,7 @@ from typing import Any
 
 import gevent
 from gevent.event import Event
-from pairs import Pairs, reset
+from kit.pairs import Pairs, reset
 
 CHUNK = 65536
 

@@ -9,10 +9,10 @@ from contextlib import contextmanager
 from typing import Any
 
 import pytest
-from memory import peak_memory
-from pairs import Pairs
+from kit.memory import peak_memory
+from kit.pairs import Pairs
+from kit.tls import VERSIONS, TLSKit
 from servers.certificates import Certificates
-from tls_kit import VERSIONS, TLSKit
 
 from geventstreams._streams.socket_stream import SocketStream
 from geventstreams.errors import LineTooLong

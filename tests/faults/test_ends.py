@@ -8,8 +8,8 @@ from typing import Any
 
 import gevent
 import pytest
-from pairs import Pairs, open_descriptor
-from tls_kit import VERSIONS
+from kit.pairs import Pairs, open_descriptor
+from kit.tls import VERSIONS
 
 from geventstreams.errors import IncompleteRead, WriteTimeout
 from geventstreams.testing.claims import octets, outcome, same, started

@@ -10,9 +10,9 @@ from typing import Any
 import gevent
 import pytest
 from gevent import get_hub
-from pairs import Pairs, wait_until
+from kit.pairs import Pairs, wait_until
+from kit.tls import VERSIONS, TLSKit
 from servers.certificates import Certificates
-from tls_kit import VERSIONS, TLSKit
 
 from geventstreams import (
     EndOfFile,

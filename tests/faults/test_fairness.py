@@ -11,8 +11,8 @@ import gevent
 import gevent.socket
 import pytest
 from gevent import get_hub
-from network import HOST
-from pairs import wait_until
+from kit.network import HOST
+from kit.pairs import wait_until
 
 import geventstreams._streams.engine as conduit
 from geventstreams import StreamBusy, StreamClosed, makefile

@@ -14,10 +14,10 @@ from typing import Any
 import gevent
 import gevent.socket
 import pytest
-from calling import Calls, Party, rounds
-from forking import CHILDREN
-from pairs import Pairs, wait_until
-from tls_kit import TLSKit
+from kit.calling import Calls, Party, rounds
+from kit.forking import CHILDREN
+from kit.pairs import Pairs, wait_until
+from kit.tls import TLSKit
 
 from geventstreams import (
     SocketStream,

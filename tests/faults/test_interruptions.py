@@ -7,9 +7,9 @@ from typing import Any
 
 import gevent
 import pytest
-from pairs import Pairs
-from tls_kit import VERSIONS
-from vocabulary import PURE, TAKES
+from kit.pairs import Pairs
+from kit.tls import VERSIONS
+from kit.vocabulary import PURE, TAKES
 
 from geventstreams._core.fairness import yield_to_hub
 from geventstreams.testing.claims import octets, same

@@ -8,9 +8,9 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from pairs import Pairs
+from kit.pairs import Pairs
+from kit.tls import VERSIONS, TLSKit
 from servers.certificates import Certificates
-from tls_kit import VERSIONS, TLSKit
 
 from geventstreams._streams.socket_stream import SocketStream
 from geventstreams.errors import StreamClosed

@@ -13,7 +13,7 @@ from typing import Any
 import gevent
 import pytest
 from gevent import get_hub
-from pairs import Pairs
+from kit.pairs import Pairs
 
 from geventstreams import SocketStream, WaitSet, wait_for_input_streams
 from geventstreams.testing.claims import ATTEMPTS, SOON, started

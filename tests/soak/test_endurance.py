@@ -4,7 +4,7 @@ import os
 import random
 
 import pytest
-from endurance import endure
+from campaigns.endurance import endure
 from servers import Certificates
 
 SECONDS = float(os.environ.get("GEVENTSTREAMS_SOAK_SECONDS", "3600"))

@@ -2,7 +2,7 @@
 
 import pytest
 import test_relay
-import vocabulary
+from kit import vocabulary
 
 pytestmark = pytest.mark.soak
 

@@ -4,8 +4,8 @@ Rule for the next editor: what is tested stands in the short test; here is only 
 """
 
 import pytest
-import test_tls_faults
-import vocabulary
+from kit import vocabulary
+from tls import test_tls_faults
 
 pytestmark = pytest.mark.soak
 

@@ -1,0 +1,1 @@
+"""Tests of callbacks, as in cl-async."""

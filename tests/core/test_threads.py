@@ -1,0 +1,618 @@
+"""Native threads with hubs of their own: what they may share, what is refused, and what is left when one of them has ended."""
+
+import gc
+import os
+import socket
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import gevent
+import pytest
+from kit.pairs import Pairs, open_descriptor
+
+from geventstreams import (
+    SocketStream,
+    SocketStreamServer,
+    StreamError,
+    WaitSet,
+    makefile,
+    noticed_socket_stream,
+    process_wait,
+    wait_for_input_streams,
+    wait_for_input_streams_returning_first,
+)
+from geventstreams.callbacks.api import tcp_connect, tcp_server
+
+LONG = 20
+
+
+class Native(threading.Thread):
+    """A thread that runs a function, with a hub of its own where the function waits."""
+
+    def __init__(self, function: Callable[..., Any], *args: Any) -> None:
+        super().__init__(daemon=True)
+        self._call: Any = (function, args)
+        self.result: Any = None
+        self.error: BaseException | None = None
+        self.began = threading.Event()
+        self.start()
+
+    def run(self) -> None:
+        function, args = self._call
+        self._call = None
+        self.began.set()
+        try:
+            self.result = function(*args)
+        except BaseException as error:  # noqa: BLE001  # the test is told
+            self.error = error.with_traceback(None)
+        del function, args
+
+    def get(self, seconds: float = LONG) -> Any:
+        """What the function returned, or raised."""
+        self.join(seconds)
+        assert not self.is_alive(), f"the thread waits for more than {seconds} s"
+        if self.error is not None:
+            raise self.error
+        return self.result
+
+
+@pytest.fixture(autouse=True)
+def often() -> Iterator[None]:
+    """Threads interrupt each other as often as they can."""
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    yield
+    sys.setswitchinterval(before)
+
+
+def until(condition: Callable[[], Any], seconds: float = 10) -> None:
+    """Wait, without a hub, until a condition is true."""
+    limit = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < limit
+        time.sleep(0.001)
+
+
+# One file between threads.
+
+
+@pytest.mark.parametrize("mode", ["rb", "r"])
+@pytest.mark.parametrize("kind", ["tcp", "unix"])
+def test_readers_of_one_file_queue(pairs: Pairs, kind: str, mode: str) -> None:
+    """Eight threads that read a line each from one file get a line each, whole, whenever it comes."""
+    near, far = pairs.sockets(kind)
+    file = pairs.keep(makefile(near, mode))
+    threads = [Native(file.readline) for _ in range(8)]
+    for number in range(8):
+        far.sendall(f"line {number}\n".encode())
+        time.sleep(0.01)
+    lines = sorted(thread.get() for thread in threads)
+    expected = [f"line {number}\n" for number in range(8)]
+    assert lines == (expected if mode == "r" else [line.encode() for line in expected])
+
+
+@pytest.mark.parametrize("mode", ["rb", "r"])
+def test_lines_of_one_file_are_whole_in_every_thread(pairs: Pairs, mode: str) -> None:
+    """Four threads that read 20,000 lines of one file get each line once and whole, in the order of the file."""
+    near, far = pairs.sockets()
+    file = pairs.keep(makefile(near, mode))
+    numbers = range(20_000)
+
+    def feed() -> None:
+        far.sendall(b"".join(b"%d %s\n" % (number, b"x" * (number % 97)) for number in numbers))
+        far.shutdown(socket.SHUT_WR)
+
+    def read() -> list[Any]:
+        return list(iter(file.readline, "" if "b" not in mode else b""))
+
+    threads = [Native(read) for _ in range(4)]
+    Native(feed).get()
+    found: list[int] = []
+    for thread in threads:
+        words = [line.split() for line in thread.get(60)]
+        mine = [int(words[0]) for words in words]
+        assert mine == sorted(mine)
+        assert all(len(words[1]) == int(words[0]) % 97 for words in words if len(words) == 2)
+        found += mine
+    assert sorted(found) == list(numbers)
+
+
+def test_threads_that_begin_to_read_a_text_file_at_once(pairs: Pairs) -> None:
+    """Threads whose first reads of a text file coincide share what is decoded: a hundred times, no line is torn."""
+    for _ in range(100):
+        near, far = socket.socketpair()
+        with near, far, makefile(near) as file:
+            far.sendall(b"x y\n" * 400)
+            far.shutdown(socket.SHUT_WR)
+            together = threading.Barrier(4)
+
+            def read(file: Any = file, together: Any = together) -> list[str]:
+                together.wait()
+                return list(iter(file.readline, ""))
+
+            threads = [Native(read) for _ in range(4)]
+            assert [line for thread in threads for line in thread.get()] == ["x y\n"] * 400
+
+
+def test_writers_of_one_file_queue(pairs: Pairs) -> None:
+    """Four threads write 500 messages each, larger than the buffer now and then, to a slow peer: all come whole, each thread's in order."""
+    near, far = pairs.sockets(buffers=4096)
+    file = pairs.keep(makefile(near, "wb", 1024))
+
+    def write(name: int) -> None:
+        for number in range(500):
+            size = 3000 if number % 50 == 0 else number % 60
+            file.write(b"%d %d %s\n" % (name, number, b"x" * size))
+            if number % 7 == 0:
+                file.flush()
+        file.flush()
+
+    threads = [Native(write, name) for name in range(4)]
+    received: list[int] = [0] * 4
+    with far.makefile("rb") as lines:
+        for _ in range(2000):
+            name, number, *filling = lines.readline().split()
+            assert int(number) == received[int(name)]
+            assert len(filling[0] if filling else b"") == (3000 if int(number) % 50 == 0 else int(number) % 60)
+            received[int(name)] += 1
+    for thread in threads:
+        thread.get()
+    assert received == [500] * 4
+
+
+def test_a_reader_and_a_writer_of_one_file(pairs: Pairs) -> None:
+    """One thread reads what another writes, through one file and an echoing peer: 2 MiB come back."""
+    near, far = pairs.sockets(buffers=16384)
+    file = pairs.keep(makefile(near, "rwb"))
+    octets = os.urandom(2**21)
+
+    def echo() -> None:
+        while piece := far.recv(65536):
+            far.sendall(piece)
+
+    def write() -> None:
+        file.write(octets)
+        file.flush()
+
+    echoing = Native(echo)
+    reading = Native(file.read, len(octets))
+    Native(write).get()
+    assert reading.get() == octets
+    near.shutdown(socket.SHUT_WR)
+    echoing.get()
+
+
+@pytest.mark.parametrize("how", ["timeout", "kill"])
+def test_a_reader_that_leaves_the_queue_takes_no_turn_with_it(pairs: Pairs, how: str) -> None:
+    """A thread that is ended by a `gevent.Timeout` or a kill while it waits for its turn leaves the queue as it was: the one before it and
+    the one behind it read on."""
+    near, far = pairs.sockets()
+    file = pairs.keep(makefile(near, "rb"))
+
+    def read_in_time() -> Any:
+        with gevent.Timeout(0.05, False):
+            return file.readline()
+        return None
+
+    def read_and_be_killed() -> Any:
+        running = gevent.spawn(file.readline)
+        gevent.sleep(0.05)
+        running.kill()
+        return None
+
+    first = Native(file.readline)
+    time.sleep(0.02)
+    leaving = Native(read_in_time if how == "timeout" else read_and_be_killed)
+    time.sleep(0.02)
+    last = Native(file.readline)
+    assert leaving.get() is None
+    far.sendall(b"one\ntwo\n")
+    assert (first.get(), last.get()) == (b"one\n", b"two\n")
+
+
+def test_readers_that_come_and_go_at_any_time(pairs: Pairs) -> None:
+    """Readers of four threads whose waits end by timeouts as lines come, hundreds of times: no line is lost, and no turn."""
+    near, far = pairs.sockets()
+    file = pairs.keep(makefile(near, "rb"))
+    lines: list[bytes] = []
+    done = threading.Event()
+
+    def read() -> None:
+        while not done.is_set():
+            with gevent.Timeout(0.002, False):
+                lines.append(file.readline())
+
+    threads = [Native(read) for _ in range(4)]
+    for number in range(300):
+        far.sendall(b"%d\n" % number)
+        time.sleep(0.001)
+    until(lambda: len(lines) == 300)
+    done.set()
+    for thread in threads:
+        thread.get()
+    assert sorted(map(int, lines)) == list(range(300))
+
+
+@pytest.mark.parametrize("buffering", [-1, 0], ids=["buffered", "raw"])
+def test_closing_wakes_those_who_wait_in_other_threads(pairs: Pairs, buffering: int) -> None:
+    """A file that one thread closes ends the reads that wait in others, and those that wait for their turn, with ValueError in 0.2 s."""
+    near, _far = pairs.sockets()
+    file = pairs.keep(makefile(near, "rb", buffering))
+    threads = [Native(file.read, 1) for _ in range(3)]
+    time.sleep(0.05)
+    started = time.monotonic()
+    Native(file.close).get()
+    for thread in threads:
+        with pytest.raises(ValueError, match="closed file"):
+            thread.get()
+    assert time.monotonic() - started < 0.2
+
+
+def test_readers_of_one_raw_file(pairs: Pairs) -> None:
+    """Two threads that wait in one unbuffered file wait there without disturbing each other, and get an octet each."""
+    near, far = pairs.sockets()
+    file = pairs.keep(makefile(near, "rb", 0))
+    threads = [Native(file.read, 1) for _ in range(2)]
+    time.sleep(0.05)
+    before = time.process_time()
+    time.sleep(0.2)
+    assert time.process_time() - before < 0.1, "they keep the processor busy"
+    far.sendall(b"a")
+    time.sleep(0.02)
+    far.sendall(b"b")
+    assert sorted(thread.get() for thread in threads) == [b"a", b"b"]
+
+
+# What belongs to another thread.
+
+
+def waits_for(thing: Any) -> dict[str, Callable[[], Any]]:
+    """Every way to wait for a stream or a server."""
+
+    def noticed() -> None:
+        with noticed_socket_stream(thing):
+            process_wait("anything", lambda: False, timeout=0.05)
+
+    return {
+        "list": lambda: wait_for_input_streams([thing], timeout=0.3),
+        "poll": lambda: wait_for_input_streams([thing], timeout=0),
+        "first": lambda: wait_for_input_streams_returning_first([thing], timeout=0.3),
+        "set": lambda: WaitSet([thing]).wait(0.3),
+        "add": lambda: WaitSet().add(thing),
+        "noticed": noticed,
+    }
+
+
+@pytest.mark.parametrize("way", waits_for(None))
+@pytest.mark.parametrize("ready", [False, True], ids=["quiet", "ready"])
+@pytest.mark.parametrize("what", ["stream", "server"])
+def test_waiting_for_what_is_another_threads_is_refused(pairs: Pairs, what: str, way: str, ready: bool) -> None:
+    """To wait for another thread's stream or server is StreamError at once, whether it is ready or not, and sends and arms nothing; its own
+    thread goes on with it."""
+    near, far = pairs.stream()
+    server = SocketStreamServer(("127.0.0.1", 0), lambda stream, address: None)
+    server.start()
+    gevent.sleep(0)
+    thing = near if what == "stream" else server
+    near.write(b"unsent")
+    if ready:
+        far.sendall(b"x")
+        client = pairs.keep(socket.create_connection(("127.0.0.1", server.port)))
+    started = time.monotonic()
+    with pytest.raises(StreamError, match="another thread"):
+        Native(waits_for(thing)[way]).get()
+    assert time.monotonic() - started < 0.2
+    assert near.unsent == 6
+    assert not near.is_idle()
+    near.flush()
+    if not ready:
+        far.sendall(b"x")
+        client = pairs.keep(socket.create_connection(("127.0.0.1", server.port)))
+    assert wait_for_input_streams([near], timeout=5) == [near]
+    client.settimeout(5)
+    gevent.sleep(0.05)
+    assert client.recv(1) == b""
+    server.stop()
+
+
+CALLS: dict[str, Callable[[Any], Any]] = {
+    "read": lambda stream: stream.read(1),
+    "flush": lambda stream: stream.flush(),
+    "large write": lambda stream: stream.write(b"x" * 100_000),
+    "force_output": lambda stream: stream.force_output(),
+    "read_available": lambda stream: stream.read_available(),
+    "listen": lambda stream: stream.listen(),
+    "send_eof": lambda stream: stream.send_eof(),
+    "shutdown": lambda stream: stream.shutdown("input"),
+    "replace_socket": lambda stream: stream.replace_socket(None),
+    "socket": lambda stream: setattr(stream, "socket", None),
+    "attach_ssl": lambda stream: stream.attach_ssl(ssl_side="client"),
+    "detach_ssl": lambda stream: stream.detach_ssl(),
+    "close": lambda stream: stream.close(),
+    "abort": lambda stream: stream.abort(),
+    "makefile": lambda stream: stream.makefile("rb").read(1),
+}
+
+
+@pytest.mark.parametrize("call", CALLS)
+def test_calls_on_another_threads_stream_are_refused(pairs: Pairs, call: str) -> None:
+    """What would wait, send, or touch the loop of a stream's own thread is StreamError in another, and the stream goes on as it was."""
+    near, far = pairs.stream()
+    near.write(b"unsent")
+    with pytest.raises(StreamError, match="another thread"):
+        Native(CALLS[call], near).get()
+    assert (near.closed, near.unsent) == (False, 6)
+    near.flush()
+    assert far.recv(100) == b"unsent"
+    far.sendall(b"x\n")
+    assert near.readline() == b"x\n"
+
+
+SERVER_CALLS: dict[str, Callable[[Any], Any]] = {
+    "stop": lambda server: server.stop(1),
+    "close": lambda server: server.close(),
+    "stop_accepting": lambda server: server.stop_accepting(),
+    "start_accepting": lambda server: server.start_accepting(),
+}
+
+
+@pytest.mark.parametrize("call", SERVER_CALLS)
+def test_calls_on_another_threads_server_are_refused(call: str) -> None:
+    """What would touch the loop that a server accepts in is StreamError in another thread, and the server goes on."""
+    server = SocketStreamServer(("127.0.0.1", 0), lambda stream, address: stream.write(b"served"))
+    server.start()
+    with pytest.raises(StreamError, match="another thread"):
+        Native(SERVER_CALLS[call], server).get()
+    with gevent.socket.create_connection(("127.0.0.1", server.port)) as client:
+        assert client.recv(100) == b"served"
+    server.stop()
+
+
+SOCKET_CALLS: dict[str, Callable[[Any], Any]] = {
+    "write": lambda connection: connection.write(b"x"),
+    "close": lambda connection: connection.close(),
+    "force": lambda connection: connection.close(force=True),
+    "drain": lambda connection: connection.drain(),
+    "pause": lambda connection: connection.pause(),
+    "resume": lambda connection: connection.resume(),
+    "set_timeouts": lambda connection: connection.set_timeouts(1, 1),
+    "stream": lambda connection: connection.stream.close(),
+    "stream write": lambda connection: connection.stream.write(b"x"),
+    "stream end": lambda connection: connection.stream.send_eof(),
+}
+
+
+@pytest.mark.parametrize("call", SOCKET_CALLS)
+def test_calls_on_another_threads_connection_are_refused(call: str) -> None:
+    """The same of the callback half: StreamError, and the connection goes on."""
+    echoed: list[bytes] = []
+    server = tcp_server("127.0.0.1", 0, lambda connection, data: connection.write(data))
+    connection = tcp_connect(
+        "127.0.0.1", server.port, lambda _, stream: echoed.append(stream.read_available()), dont_drain_read_buffer=True
+    )
+    with pytest.raises(StreamError, match="another thread"):
+        Native(SOCKET_CALLS[call], connection).get()
+    gevent.sleep(0.05)
+    connection.write(b"hello")
+    gevent.sleep(0.05)
+    assert echoed == [b"hello"]
+    connection.close()
+    server.close()
+
+
+def test_another_threads_callback_server_is_refused() -> None:
+    """Closing a callback server in another thread is StreamError, and it goes on accepting."""
+    server = tcp_server("127.0.0.1", 0, lambda connection, data: connection.write(data))
+    with pytest.raises(StreamError, match="another thread"):
+        Native(server.close).get()
+    with gevent.socket.create_connection(("127.0.0.1", server.port)) as client:
+        client.sendall(b"hello")
+        assert client.recv(100) == b"hello"
+    server.close()
+
+
+@pytest.mark.parametrize("call", ["wait", "poll", "add", "discard", "close"])
+def test_another_threads_wait_set_is_refused(pairs: Pairs, call: str) -> None:
+    """A WaitSet belongs to the thread that made it: StreamError in another, and the set goes on."""
+    near, far = pairs.stream()
+    waiting = WaitSet([near])
+    calls = {
+        "wait": lambda: waiting.wait(0.3), "poll": lambda: waiting.wait(0), "add": lambda: waiting.add(near),
+        "discard": lambda: waiting.discard(near), "close": waiting.close,
+    }  # fmt: skip
+    with pytest.raises(StreamError, match="another thread"):
+        Native(calls[call]).get()
+    far.sendall(b"x")
+    assert waiting.wait(5) == [near]
+    waiting.close()
+
+
+# What an ended thread has left.
+
+
+def stream_of(pairs: Pairs, plain: socket.socket) -> Any:
+    return SocketStream(plain)
+
+
+def written_stream_of(pairs: Pairs, plain: socket.socket) -> Any:
+    stream = SocketStream(plain)
+    stream.write(b"last words")
+    return stream
+
+
+def watched_stream_of(pairs: Pairs, plain: socket.socket) -> Any:
+    stream = SocketStream(plain)
+    assert wait_for_input_streams([stream], timeout=0.01) == []
+    return stream
+
+
+def read_stream_of(pairs: Pairs, plain: socket.socket) -> Any:
+    stream = SocketStream(plain, read_timeout=0.01)
+    assert stream.read_char(False) is None
+    return stream
+
+
+def file_of(pairs: Pairs, plain: socket.socket) -> Any:
+    file = makefile(plain, "rb")
+    with gevent.Timeout(0.01, False):
+        file.read(1)
+    gevent.sleep(0)  # the hub is in the middle of throwing the timeout, whose traceback has the file
+    plain.close()
+    return file
+
+
+KINDS = [stream_of, written_stream_of, watched_stream_of, read_stream_of, file_of]
+
+
+@pytest.mark.filterwarnings("ignore:unclosed stream:ResourceWarning", "ignore:unclosed <socket:ResourceWarning")
+@pytest.mark.parametrize("hub", ["left", "destroyed"])
+@pytest.mark.parametrize("how", ["dropped", "closed", "aborted"])
+@pytest.mark.parametrize("make", KINDS, ids=lambda make: make.__name__)
+def test_what_an_ended_thread_left_gives_its_descriptor_back(pairs: Pairs, make: Any, how: str, hub: str) -> None:
+    """A stream or file whose thread has ended, its hub destroyed or not, can be dropped or closed by another: the descriptor is closed at
+    once, and the peer sees the end, behind what could be sent without waiting."""
+    plain, far = pairs.sockets()
+    handle = plain.detach()
+    made: list[Any] = []
+
+    def begin() -> None:
+        made.append(make(pairs, socket.socket(fileno=handle)))
+        if hub == "destroyed":
+            gevent.get_hub().destroy(destroy_loop=True)
+
+    Native(begin).get()
+    assert open_descriptor(handle)
+    thing = made.pop()
+    if how == "closed":
+        thing.close()
+    elif how == "aborted" and hasattr(thing, "abort"):
+        thing.abort()
+    del thing
+    if make is file_of:
+        gc.collect()
+    assert not open_descriptor(handle)
+    far.settimeout(5)
+    if how == "aborted" and make is not file_of:
+        with pytest.raises(ConnectionResetError):
+            far.recv(100)
+    else:
+        assert far.recv(100) == (b"last words" if make is written_stream_of else b"")
+
+
+@pytest.mark.filterwarnings("ignore:unclosed stream:ResourceWarning")
+def test_a_stream_dropped_shortly_before_its_thread_ends(pairs: Pairs) -> None:
+    """A stream that another thread drops while its own does not run its hub any more: the descriptor is closed when its own has ended."""
+    plain, _far = pairs.sockets()
+    handle = plain.detach()
+    made: list[Any] = []
+    dropped = threading.Event()
+
+    def begin() -> None:
+        made.append(watched_stream_of(pairs, socket.socket(fileno=handle)))
+        dropped.wait()
+
+    thread = Native(begin)
+    until(lambda: made)
+    made.clear()
+    dropped.set()
+    thread.get()
+    assert not open_descriptor(handle)
+
+
+@pytest.mark.filterwarnings("ignore:unclosed stream:ResourceWarning")
+def test_a_stream_dropped_while_its_thread_runs(pairs: Pairs) -> None:
+    """A stream that another thread drops while its own waits in its hub: the descriptor is closed there, soon."""
+    plain, _far = pairs.sockets()
+    handle = plain.detach()
+    made: list[Any] = []
+    done = threading.Event()
+
+    def begin() -> None:
+        made.append(watched_stream_of(pairs, socket.socket(fileno=handle)))
+        while not done.is_set():
+            gevent.sleep(0.001)
+
+    thread = Native(begin)
+    until(lambda: made)
+    made.clear()
+    until(lambda: not open_descriptor(handle))
+    done.set()
+    thread.get()
+
+
+@pytest.mark.parametrize("how", ["left", "dropped", "closed"])
+def test_a_callback_connection_of_an_ended_thread(how: str) -> None:
+    """A callback connection and a callback server whose thread has ended are closed: nothing can ever run them."""
+    listener = socket.create_server(("127.0.0.1", 0))
+    listener.settimeout(5)
+    made: list[Any] = []
+
+    def begin() -> None:
+        made.append(tcp_connect("127.0.0.1", listener.getsockname()[1], lambda *args: None))
+        made.append(tcp_server("127.0.0.1", 0, lambda *args: None))
+        gevent.sleep(0.05)
+
+    thread = Native(begin)
+    client = listener.accept()[0]
+    client.settimeout(5)
+    thread.get()
+    port = made[1].port
+    if how == "closed":
+        for one in made:
+            one.close()
+    if how != "left":
+        del made[:]
+    assert client.recv(1) == b""
+    with pytest.raises(ConnectionRefusedError):
+        socket.create_connection(("127.0.0.1", port))
+    client.close()
+    listener.close()
+
+
+def test_a_server_of_an_ended_thread() -> None:
+    """A server whose thread has ended listens no more, resets its connections, and can be stopped by another thread at once."""
+    made: list[Any] = []
+
+    def begin() -> None:
+        server = SocketStreamServer(("127.0.0.1", 0), lambda stream, address: stream.read(1))
+        server.start()
+        made.append(server)
+        while not server.connections:
+            gevent.sleep(0.001)
+
+    thread = Native(begin)
+    until(lambda: made)
+    client = socket.create_connection(("127.0.0.1", made[0].port))
+    client.settimeout(5)
+    thread.get()
+    with pytest.raises(ConnectionResetError):
+        client.recv(1)
+    with pytest.raises(ConnectionRefusedError):
+        socket.create_connection(("127.0.0.1", made[0].port))
+    started = time.monotonic()
+    made[0].stop()
+    assert time.monotonic() - started < 1
+    client.close()
+
+
+def test_a_thread_with_the_number_of_an_ended_one(pairs: Pairs) -> None:
+    """The system gives the number of an ended thread to a new one: a stream of the first is refused in the second where it would wait."""
+    plain, _far = pairs.sockets()
+    made: list[Any] = []
+    Native(lambda: made.append((threading.get_ident(), SocketStream(plain)))).get()
+    number, stream = made.pop()
+
+    def read() -> int:
+        with pytest.raises(StreamError, match="another thread"):
+            stream.read(1)
+        return threading.get_ident()
+
+    for _ in range(20):
+        if Native(read).get() == number:
+            break
+    else:
+        pytest.fail("no thread had the number of the first")
+    stream.close()

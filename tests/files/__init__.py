@@ -1,0 +1,1 @@
+"""Tests of `makefile` for the sockets of other code."""

@@ -1,0 +1,1 @@
+"""Tests of connecting, addresses, and Unix paths."""

@@ -1,0 +1,1 @@
+"""Tests of servers: start, limits, draining, load."""

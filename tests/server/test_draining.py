@@ -1,0 +1,476 @@
+"""Draining: which connections are idle and how they end, which are busy, and what the report says."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import ssl
+import time
+
+import gevent
+import pytest
+from gevent.event import Event
+from kit.network import HOST, descriptors, greenlets, until
+from kit.server import SPAWNS
+
+from geventstreams._net.connect import open_tcp_stream
+from geventstreams.errors import ConnectError, StreamReset
+from geventstreams.server.draining import DrainReport
+from geventstreams.server.server import SocketStreamServer
+from geventstreams.waiting import WaitSet, noticed_socket_stream, process_wait, wait_for_input_streams
+
+
+class Office:
+    """A handler that does what the first line of a connection says."""
+
+    def __init__(self):
+        self.go_on = Event()
+        self.endings = []
+
+    def __call__(self, stream, _address):
+        task = stream.readline().decode().strip()
+        stream.write(b"begun\n")
+        stream.flush()
+        getattr(self, task)(stream)
+        self.endings.append(task)
+
+    def idle(self, stream):
+        """Waits for a second line."""
+        assert stream.readline() == b""
+        assert stream.at_eof
+        stream.write(b"good-bye\n")
+
+    def idle_in_wait(self, stream):
+        """Waits for input in a wait for streams."""
+        assert wait_for_input_streams([stream]) == [stream]
+        assert stream.read() == b""
+        stream.write(b"good-bye\n")
+
+    def idle_in_set(self, stream):
+        """Waits for input in a WaitSet."""
+        with WaitSet([stream]) as members:
+            assert members.wait() == [stream]
+        assert stream.read() == b""
+        stream.write(b"good-bye\n")
+
+    def idle_in_process_wait(self, stream):
+        """Waits for input in the Lisp way."""
+        with noticed_socket_stream(stream):
+            assert process_wait("Waiting for a line", lambda: stream.listen() or stream.at_eof)
+        stream.write(b"good-bye\n")
+
+    def idle_elsewhere(self, stream):
+        """Has another greenlet read for it."""
+        assert gevent.spawn(stream.readline).get() == b""
+        stream.write(b"good-bye\n")
+
+    def busy(self, stream):
+        """Waits for something else, then answers."""
+        self.go_on.wait()
+        stream.write(b"good-bye\n")
+
+    def busy_then_idle(self, stream):
+        """Waits for something else, answers, then waits for the next question."""
+        self.go_on.wait()
+        stream.write(b"good-bye\n")
+        assert stream.readline() == b""
+
+    def busy_after_a_wait(self, stream):
+        """Waited for input once, and is busy now."""
+        assert wait_for_input_streams([stream], timeout=0.001) == []
+        stream.write(b"waited\n")
+        stream.flush()
+        self.busy(stream)
+
+    def stuck(self, stream):
+        """Never ends."""
+        Event().wait()
+
+    def stubborn(self, stream):
+        """Does not let itself be killed."""
+        while True:
+            try:
+                Event().wait()
+            except gevent.GreenletExit:
+                self.endings.append("would not")
+
+
+@pytest.fixture
+def office():
+    return Office()
+
+
+@pytest.fixture
+def serve(serve, office):
+    """Starts servers whose handler is the office, unless another one is given."""
+    return lambda **options: serve(options.pop("handle", office), **options)
+
+
+def dial(server, task, **options):
+    """A client whose task has begun."""
+    client = open_tcp_stream(HOST, server.port, timeout=10, read_timeout=10, **options)
+    client.write_line(task)
+    assert client.readline() == b"begun\n"
+    return client
+
+
+def ended(client):
+    """What a client reads to the end."""
+    with client:
+        return client.read()
+
+
+@pytest.mark.parametrize("spawn", SPAWNS.values(), ids=SPAWNS)
+def test_five_of_each(spawn, serve, office):
+    """In every spawn mode five idle, five busy and five stuck handlers are told apart, and end as they should."""
+    gevent.sleep(0)  # the loop has opened what it needs
+    before, running = descriptors(), greenlets()
+    server = serve(spawn=spawn())
+    clients = {task: [dial(server, task) for _ in range(5)] for task in ("idle", "busy", "stuck")}
+    stopping = gevent.spawn(server.stop, 0.5)
+    assert [ended(client) for client in clients["idle"]] == [b"good-bye\n"] * 5
+    assert office.endings == ["idle"] * 5
+    office.go_on.set()
+    assert [ended(client) for client in clients["busy"]] == [b"good-bye\n"] * 5
+    report = stopping.get(timeout=10)
+    assert report == DrainReport(finished=5, idle=5, killed=5)
+    for client in clients["stuck"]:
+        with client, pytest.raises(StreamReset):
+            client.read()
+    assert not server.connections
+    assert descriptors() == before
+    del client, clients, stopping
+    until(lambda: greenlets() <= running)
+
+
+@pytest.mark.parametrize("task", ["idle_in_wait", "idle_in_set", "idle_in_process_wait", "idle_elsewhere"])
+def test_idle_is_who_waits_for_input_in_any_way(task, serve):
+    """A handler that waits in a wait for streams, or by another greenlet, is idle too."""
+    server = serve()
+    clients = [dial(server, task) for _ in range(20)]
+    assert server.stop(10) == (0, 20, 0)
+    assert [ended(client) for client in clients] == [b"good-bye\n"] * 20
+
+
+def test_a_busy_handler_that_waited_before_is_busy(serve, office):
+    """What a wait for streams leaves behind for the next one does not make a busy handler idle."""
+    server = serve()
+    client = dial(server, "busy_after_a_wait")
+    assert client.readline() == b"waited\n"
+    idle = dial(server, "idle")
+    stopping = gevent.spawn(server.stop, 10)
+    assert ended(idle) == b"good-bye\n"
+    [stream] = server.connections
+    assert not stream.at_eof
+    office.go_on.set()
+    assert ended(client) == b"good-bye\n"
+    assert stopping.get() == (1, 1, 0)
+
+
+def test_a_busy_handler_that_becomes_idle_is_ended_then(serve, office):
+    """A handler that waits for the next question after it was busy is ended, and counts as finished."""
+    server = serve()
+    client = dial(server, "busy_then_idle")
+    stopping = gevent.spawn(server.stop, 10)
+    until(lambda: server.closed)
+    office.go_on.set()
+    assert ended(client) == b"good-bye\n"
+    assert stopping.get(timeout=5) == (1, 0, 0)
+
+
+def test_the_listener_closes_at_once(serve, office):
+    """From the beginning of the draining nobody can connect."""
+    server = serve()
+    client = dial(server, "busy")
+    port = server.port
+    stopping = gevent.spawn(server.stop, 10)
+    until(lambda: server.closed)
+    with pytest.raises(ConnectError):
+        open_tcp_stream(HOST, port, timeout=5)
+    office.go_on.set()
+    assert ended(client) == b"good-bye\n"
+    assert stopping.get() == (1, 0, 0)
+
+
+def test_those_in_the_queue_are_served(serve):
+    """Clients who have connected and were not accepted yet are served by a stop: closing the listener would reset them."""
+    server = serve(handle=lambda stream, _address: stream.write(stream.readline()), backlog=100)
+    clients = [socket.create_connection((HOST, server.port), timeout=10) for _ in range(50)]  # without a turn of the hub
+    for number, client in enumerate(clients):
+        client.sendall(b"%d\n" % number)
+    assert server.stats.accepted == 0
+    assert server.stop(10) == (50, 0, 0)
+    assert server.stats.accepted == 50
+    for number, client in enumerate(clients):
+        with client, client.makefile("rb") as answer:
+            assert answer.read() == b"%d\n" % number
+
+
+def test_the_shortest_visit_is_in_the_report(serve):
+    """A connection that comes and ends within the first turn of a stop has finished; the one before the stop has not."""
+    server = serve(handle=lambda stream, _address: None)
+    open_tcp_stream(HOST, server.port, timeout=20).close()
+    until(lambda: server.stats.accepted == 1 and not server.connections, 20)
+    clients = [socket.create_connection((HOST, server.port), timeout=20) for _ in range(7)]  # without a turn of the hub
+    assert server.stop(10) == (7, 0, 0)
+    assert server.stop(10) == (0, 0, 0)
+    for client in clients:
+        with client:
+            assert client.recv(1) == b""
+
+
+def test_those_in_the_queue_wait_for_room(serve):
+    """A stop accepts no more than there is room for, and nobody where accepting was stopped or all is to end at once."""
+    for options, prepare, timeout in [({"max_connections": 3}, SocketStreamServer.start_accepting, 10),
+                                      ({}, SocketStreamServer.stop_accepting, 10), ({}, SocketStreamServer.start_accepting, 0)]:
+        server = serve(handle=lambda stream, _address: stream.write(stream.readline()), **options)
+        prepare(server)
+        clients = [socket.create_connection((HOST, server.port), timeout=10) for _ in range(5)]
+        for client in clients:
+            client.sendall(b"hello\n")
+        server.stop(timeout)
+        assert server.stats.accepted == options.get("max_connections", 0)
+        for client in clients:
+            client.close()
+
+
+def test_a_request_on_its_way_is_answered(serve):
+    """A request that has arrived but was not read when the draining begins is answered before the end."""
+
+    def handle(stream, _address):
+        for line in stream:
+            stream.write(b"answer to " + line)
+
+    server = serve(handle=handle)
+    clients = [open_tcp_stream(HOST, server.port, timeout=10, read_timeout=10) for _ in range(20)]
+    for client in clients:
+        client.write(b"one\n")
+        assert client.readline() == b"answer to one\n"
+    for client in clients:
+        client.write(b"two\n")
+        client.flush()
+    assert server.stop(10).killed == 0
+    assert [ended(client) for client in clients] == [b"answer to two\n"] * 20
+
+
+def test_a_client_that_was_just_accepted_can_speak(serve):
+    """A connection that has not said anything yet has a moment for its first words, and is then idle."""
+
+    def handle(stream, _address):
+        for line in stream:
+            stream.write(b"answer to " + line)
+
+    server = serve(handle=handle)
+    silent = open_tcp_stream(HOST, server.port, timeout=10, read_timeout=10)
+    quick = open_tcp_stream(HOST, server.port, timeout=10, read_timeout=10)
+    until(lambda: len(server.connections) == 2)
+    stopping = gevent.spawn(server.stop, 10)
+    until(lambda: server.closed)
+    quick.write(b"one\n")
+    assert ended(quick) == b"answer to one\n"
+    assert ended(silent) == b""
+    assert stopping.get(timeout=5) == (1, 1, 0)
+
+
+def test_unsent_output_is_busy(serve):
+    """A handler whose output is not with the system yet is busy, and what it wrote arrives whole."""
+    octets = bytes(20_000_000)
+
+    def handle(stream, _address):
+        stream.write(octets)
+        assert stream.readline() == b""
+
+    server = serve(handle=handle)
+    client = open_tcp_stream(HOST, server.port, timeout=10, read_timeout=10)
+    first = client.read_exactly(1)
+    stopping = gevent.spawn(server.stop, 10)
+    until(lambda: server.closed)
+    assert first + ended(client) == octets
+    assert stopping.get(timeout=5) == (1, 0, 0)
+
+
+def test_what_is_buffered_is_busy(serve, office):
+    """A handler with unread input is not ended."""
+    server = serve()
+    client = open_tcp_stream(HOST, server.port, timeout=10, read_timeout=10)
+    client.write(b"busy\nnot read yet")
+    assert client.readline() == b"begun\n"
+    assert server.stop(0.05) == (0, 0, 1)
+    with client, pytest.raises(StreamReset):
+        client.read()
+
+
+def test_timeout_is_the_end_of_patience(serve):
+    """Stuck handlers are killed after the timeout, not before it and not much later."""
+    server = serve()
+    client = dial(server, "stuck")
+    began = time.monotonic()
+    assert server.stop(0.2) == (0, 0, 1)
+    assert 0.2 <= time.monotonic() - began < 1
+    client.close()
+
+
+def test_stop_timeout_is_the_default(serve):
+    """Without an argument the class attribute `stop_timeout` counts, which is ten seconds."""
+    assert SocketStreamServer.stop_timeout == 10.0
+    server = serve()
+    server.stop_timeout = 0.05
+    with dial(server, "stuck"):
+        assert server.stop() == (0, 0, 1)
+
+
+def test_zero_kills_at_once(serve):
+    """`stop(0)` has no patience at all."""
+    server = serve()
+    clients = [dial(server, task) for task in ("idle", "busy", "stuck")]
+    assert server.stop(0) == (0, 0, 3)
+    for client in clients:
+        with client, pytest.raises(StreamReset):
+            client.read()
+
+
+def test_handlers_that_cannot_be_killed(serve, office):
+    """A handler that goes on after being killed loses its stream, and the draining ends all the same."""
+    server = serve()
+    client = dial(server, "stubborn")
+    assert server.stop(0.05) == (0, 0, 1)
+    with client, pytest.raises(StreamReset):
+        client.read()
+    assert office.endings == ["would not"]
+
+
+def stopped_by_its_clients(serve):
+    """A server whose handlers stop it for a client that says so, and answer with the report."""
+
+    def handle(stream, _address):
+        if stream.readline() == b"stop\n":
+            stream.write(repr(tuple(server.stop(10))).encode())
+
+    server = serve(handle=handle)
+    return server
+
+
+def test_a_handler_may_stop_its_server(serve):
+    """A handler that stops its own server waits for the others only, and goes on then."""
+    server = stopped_by_its_clients(serve)
+    other = open_tcp_stream(HOST, server.port, timeout=10, read_timeout=10)
+    until(lambda: len(server.connections) == 1)
+    with open_tcp_stream(HOST, server.port, timeout=10, read_timeout=10) as client:
+        client.write(b"stop\n")
+        client.flush()
+        assert client.read() == b"(0, 1, 0)"
+    assert ended(other) == b""
+
+
+def test_handlers_that_stop_their_server_are_in_no_report(serve):
+    """Two handlers that both stop their server wait for neither themselves nor each other, and get the same report."""
+    server = stopped_by_its_clients(serve)
+    idle = open_tcp_stream(HOST, server.port, timeout=20, read_timeout=20)
+    clients = [open_tcp_stream(HOST, server.port, timeout=20, read_timeout=20) for _ in range(2)]
+    until(lambda: len(server.connections) == 3, 20)
+    for client in clients:
+        client.write(b"stop\n")
+        client.flush()
+    assert [ended(client) for client in clients] == [b"(0, 1, 0)"] * 2
+    assert ended(idle) == b""
+
+
+def test_two_stops_share_one_end(serve, office):
+    """A second `stop` waits for the same end and gives the same report; an explicit timeout can bring it nearer."""
+    server = serve()
+    clients = [dial(server, task) for task in ("idle", "stuck")]
+    first = gevent.spawn(server.stop, 60)
+    assert ended(clients[0]) == b"good-bye\n"
+    second = gevent.spawn(server.stop)
+    third = gevent.spawn(server.stop, 0.05)
+    assert [stop.get(timeout=5) for stop in (first, second, third)] == [(0, 1, 1)] * 3
+    clients[1].close()
+
+
+def test_a_stop_that_is_interrupted_does_not_end_another(serve, office):
+    """The draining goes on for whoever still waits for it."""
+    server = serve()
+    client = dial(server, "busy")
+    first = gevent.spawn(server.stop, 60)
+    second = gevent.spawn(server.stop)
+    until(lambda: server.closed)
+    first.kill()
+    office.go_on.set()
+    assert second.get(timeout=5) == (1, 0, 0)
+    assert ended(client) == b"good-bye\n"
+
+
+def test_a_stop_can_be_given_up_and_taken_up_again(serve, office):
+    """A gevent.Timeout around `stop` comes out as itself, and the next `stop` finishes the work."""
+    server = serve()
+    client = dial(server, "busy")
+    mine = gevent.Timeout(0.05)
+    with pytest.raises(gevent.Timeout) as caught, mine:
+        server.stop(60)
+    assert caught.value is mine
+    office.go_on.set()
+    assert server.stop() == (1, 0, 0)
+    assert ended(client) == b"good-bye\n"
+
+
+def test_a_server_without_connections_stops_at_once(serve):
+    """A server with nobody on it, one that never started, and one that was stopped report nothing."""
+    server = serve()
+    assert server.stop() == (0, 0, 0)
+    assert server.stop() == (0, 0, 0)
+    assert SocketStreamServer((HOST, 0), print).stop() == (0, 0, 0)
+
+
+@pytest.mark.parametrize("timeout", [-1, float("nan"), "1", True])
+def test_wrong_timeouts_are_refused(timeout, serve):
+    """A wrong timeout is refused while the server goes on."""
+    server = serve()
+    with pytest.raises((TypeError, ValueError), match="timeout"):
+        server.stop(timeout)
+    assert server.started
+
+
+# TLS.
+
+
+@pytest.fixture
+def contexts(certificates):
+    ours = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    ours.load_cert_chain(certificates.server.chain, certificates.server.key)
+    return ours, ssl.create_default_context(cafile=str(certificates.ca))
+
+
+@pytest.mark.parametrize("spawn", SPAWNS.values(), ids=SPAWNS)
+@pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3], ids=["1.2", "1.3"])
+def test_tls_connections_are_told_apart_too(spawn, version, serve, office, contexts):
+    """Idle, busy and stuck TLS connections end as plain ones do: the idle ones with a proper goodbye."""
+    ours, theirs = contexts
+    ours.maximum_version = version
+    server = serve(spawn=spawn(), ssl_ctx=ours)
+    clients = {task: dial(server, task, ssl_ctx=theirs) for task in ("idle", "idle_in_wait", "busy", "stuck")}
+    stopping = gevent.spawn(server.stop, 0.5)
+    assert ended(clients["idle"]) == ended(clients["idle_in_wait"]) == b"good-bye\n"
+    office.go_on.set()
+    assert ended(clients["busy"]) == b"good-bye\n"
+    assert stopping.get(timeout=10) == (1, 2, 1)
+    clients["stuck"].close(abort=True)
+
+
+def test_a_handshake_in_progress_is_completed(serve, contexts):
+    """A client that is in its handshake when the draining begins is served; a silent one is dropped a second later."""
+    ours, theirs = contexts
+    server = serve(ssl_ctx=ours)
+    with socket.create_connection((HOST, server.port)) as slow, socket.create_connection((HOST, server.port)) as silent:
+        until(lambda: server.stats.accepted == 2)
+        stopping = gevent.spawn(server.stop, 10)
+        until(lambda: server.closed)
+        with gevent.get_hub().threadpool.spawn(theirs.wrap_socket, slow, server_hostname=HOST).get() as secured:
+            secured.sendall(b"idle\n")
+            secured.settimeout(5)
+            reading = gevent.get_hub().threadpool.spawn(lambda: b"".join(iter(lambda: secured.recv(100), b"")))
+            assert reading.get() == b"begun\ngood-bye\n"
+        assert stopping.get(timeout=5) == (1, 0, 0)
+        assert server.stats.refused == 1
+        silent.settimeout(5)
+        with contextlib.suppress(ConnectionResetError):
+            assert silent.recv(1) == b""

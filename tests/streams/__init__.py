@@ -1,0 +1,1 @@
+"""Tests of the streams that users make, over TCP, Unix sockets and memory."""

@@ -1,0 +1,270 @@
+"""The public test kit: our streams pass it, streams with a planted fault do not, its transports do as they say."""
+
+import errno
+import time
+from collections.abc import Callable
+from random import Random
+from typing import Any
+
+import gevent
+import pytest
+from kit.pairs import Pairs
+
+from geventstreams._constants import ENDED, WOULD_WAIT
+from geventstreams._core.transport import Transport
+from geventstreams._streams.buffered import BufferedStream
+from geventstreams._streams.lisp import LispStream
+from geventstreams.errors import ReadTimeout, StreamReset, WriteTimeout
+from geventstreams.testing import (
+    FailingTransport,
+    HostileTransport,
+    PiecemealTransport,
+    StallingTransport,
+    TransportOver,
+    check_input_stream,
+    check_io_stream,
+    check_output_stream,
+    memory_pair,
+)
+from geventstreams.testing.checks import BOTH, INPUT, OUTPUT
+from geventstreams.testing.claims import outcome, started
+
+Make = Callable[[Transport], Transport]
+
+
+def over(make: Make, stream: Callable[[Transport], Any] = LispStream) -> Callable[[], tuple[Any, Any]]:
+    """A maker of pairs of streams over memory, with a hindrance at both ends."""
+
+    def make_pair() -> tuple[Any, Any]:
+        near, far = memory_pair()
+        return stream(make(near)), LispStream(make(far))
+
+    return make_pair
+
+
+def hostile(transport: Transport) -> Transport:
+    return HostileTransport(transport, Random(5), most=5000)
+
+
+@pytest.mark.parametrize("claim", [*INPUT, *OUTPUT, *BOTH], ids=lambda claim: claim.__name__)
+def test_every_claim_holds_for_every_kind(pairs: Pairs, kind: str, claim: Callable[[Any], None]) -> None:
+    """TCP, Unix sockets and memory: each claim about streams holds."""
+    claim(lambda: pairs.streams(kind))
+
+
+@pytest.mark.parametrize(
+    "make",
+    [lambda one: PiecemealTransport(one, 1000), TransportOver, StallingTransport, hostile],
+    ids=["pieces of 1,000", "nothing", "stalling", "hostile"],
+)
+def test_the_checks_pass_over_hindrances(make: Make) -> None:
+    """A stream over a hindered transport passes all that a stream has to."""
+    check_io_stream(over(make))
+
+
+@pytest.mark.slow
+def test_the_checks_pass_one_octet_at_a_time() -> None:
+    """A stream whose input comes octet by octet passes what is said about input."""
+    check_input_stream(over(PiecemealTransport))
+
+
+def test_a_binary_stream_without_the_lisp_vocabulary_passes() -> None:
+    """The checks need the Python vocabulary only."""
+    check_input_stream(over(TransportOver, BufferedStream))
+    check_output_stream(over(TransportOver, BufferedStream))
+
+
+class LosesAnOctet(LispStream):
+    """Loses an octet of every long read."""
+
+    def read(self, size: int | None = -1) -> bytes:
+        octets = super().read(size)
+        return octets[1:] if len(octets) > 500 else octets
+
+
+class LosesWhatTimedOut(LispStream):
+    """Drops what arrived when a limit passes, as most file objects do."""
+
+    def readline(self, size: int | None = -1) -> bytes:
+        try:
+            return super().readline(size)
+        except ReadTimeout:
+            self.clear_input()
+            raise
+
+
+class LetsTwoRead(LispStream):
+    """Does not refuse a second reader that asks for nothing."""
+
+    def read(self, size: int | None = -1) -> bytes:
+        return b"" if size == 0 and not self.closed else super().read(size)
+
+
+class WritesTwice(LispStream):
+    """Sends the octets of a write that timed out again."""
+
+    def write(self, data: Any) -> int:
+        try:
+            return super().write(data)
+        except WriteTimeout:
+            if len(data) > 10**6:
+                self.output.put(data, 0, len(data))
+            raise
+
+
+class NeverEnds(LispStream):
+    """Waits for ever where it should end."""
+
+    def send_eof(self) -> None:
+        gevent.sleep(100)
+
+
+FAULTS = [
+    (check_input_stream, LosesAnOctet, "random_pieces_arrive_whole"),
+    (check_input_stream, LosesWhatTimedOut, "what_came_before_a_timeout_is_kept"),
+    (check_input_stream, LetsTwoRead, "a_second_reader_is_refused"),
+    (check_output_stream, WritesTwice, "a_write_timeout_is_exact"),
+    (check_io_stream, NeverEnds, "an_ended_output_stays_ended"),
+]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("check", "stream", "name"), FAULTS, ids=[fault[2] for fault in FAULTS])
+def test_planted_faults_are_found(
+    check: Callable[[Any], None], stream: type[Any], name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A stream with a fault fails the claim that it breaks, by an AssertionError that begins with the claim's name."""
+    monkeypatch.setattr("geventstreams.testing.checks.LONGEST", 3)
+    with pytest.raises(AssertionError) as caught:
+        check(over(TransportOver, stream))
+    assert str(caught.value).startswith(f"{name}: ")
+
+
+def test_a_maker_must_be_callable() -> None:
+    """What is no maker of pairs is refused by name."""
+    with pytest.raises(TypeError, match="make_pair"):
+        check_input_stream(None)  # type: ignore[arg-type]
+
+
+def test_memory_pairs_carry_octets_both_ways() -> None:
+    """What one end of a memory pair sends the other receives, up to the capacity; then it would have to wait."""
+    near, far = memory_pair(10)
+    space, counts = bytearray(20), [0]
+    assert near.send(memoryview(b"twelve octet"), 0, 12) == 10
+    assert near.send(memoryview(b"et"), 0, 2) == WOULD_WAIT
+    assert far.recv_into(memoryview(space), 1, counts) == 10
+    assert (bytes(space[1:11]), counts) == (b"twelve oct", [0, 10])
+    assert far.recv_into(memoryview(space), 0, counts) == WOULD_WAIT
+    near.end_output()
+    assert (far.readable(), far.recv_into(memoryview(space), 0, counts)) == (ENDED, ENDED)
+    far.close()
+    with pytest.raises(BrokenPipeError):
+        near.send(memoryview(b"x"), 0, 1)
+    with pytest.raises(ValueError, match="capacity"):
+        memory_pair(0)
+
+
+def test_an_aborted_memory_pair_is_reset() -> None:
+    """An abort shows the other end what was sent before, and then a reset, in both directions."""
+    near, far = (LispStream(one) for one in memory_pair())
+    near.sendall(b"before")
+    near.abort()
+    assert far.read(10) == b"before"
+    for call, *args in ((far.read, 1), (far.sendall, b"x")):
+        with pytest.raises(StreamReset):
+            call(*args)
+    far.abort()
+
+
+def test_a_dropped_memory_end_ends_the_other() -> None:
+    """A memory transport that nobody holds any more is closed, as a socket would be."""
+    near, far = memory_pair()
+    stream = LispStream(far)
+    del near
+    assert stream.read() == b""
+    stream.close()
+
+
+def test_pieces_are_never_larger() -> None:
+    """A transport that gives n octets at a time gives and takes exactly that while there is more."""
+    near, far = memory_pair()
+    hindered, counts = PiecemealTransport(far, 3), [0]
+    near.send(memoryview(b"0123456789"), 0, 10)
+    for wanted in (3, 3, 3, 1):
+        assert hindered.recv_into(memoryview(bytearray(50)), 0, counts) == wanted
+    assert hindered.send(memoryview(b"0123456789"), 2, 10) == 3
+    with pytest.raises(ValueError, match="n must"):
+        PiecemealTransport(far, 0)
+
+
+def test_stalling_stops_one_direction_or_both() -> None:
+    """While a transport stalls nothing passes, and limits fire; after resume everything goes on."""
+    near, far = memory_pair()
+    stalling = StallingTransport(near)
+    stream, peer = LispStream(stalling, read_timeout=0.02, write_timeout=0.02), LispStream(far)
+    stalling.stall("input")
+    peer.sendall(b"late\n")
+    stream.sendall(b"in time\n")
+    assert peer.readline() == b"in time\n"
+    with pytest.raises(ReadTimeout):
+        stream.readline()
+    assert not stream.listen()
+    stalling.stall()
+    stream.write(b"stuck\n")
+    with pytest.raises(WriteTimeout):
+        stream.flush()
+    stream.read_timeout = 5
+    reader = started(stream.readline)
+    gevent.sleep(0.05)
+    assert not reader.ready()
+    stalling.resume()
+    assert reader.get() == b"late\n"
+    assert peer.readline() == b"stuck\n"
+    for one in (stream, peer):
+        one.abort()
+
+
+def test_closing_wakes_those_who_wait_for_a_stalled_transport() -> None:
+    """A stalled wait ends when the stream is closed."""
+    stalling = StallingTransport(memory_pair()[0])
+    stalling.stall()
+    stream = LispStream(stalling)
+    reader = started(stream.readline)
+    before = time.monotonic()
+    stream.abort()
+    assert isinstance(reader.get(), ValueError)
+    assert time.monotonic() - before < 1
+
+
+@pytest.mark.parametrize("k", range(1, 9))
+def test_the_kth_call_fails(k: int) -> None:
+    """Exactly the k-th call fails, with a fresh error of the given kind and number; the others work."""
+    near, far = memory_pair()
+    error = ConnectionResetError(errno.ECONNRESET, "planted")
+    failing = FailingTransport(near, k, error)
+    failures = []
+    for number in range(1, 9):
+        said = outcome(failing.send, memoryview(b"x"), 0, 1)
+        if said != 1:
+            failures.append((number, type(said), said.args, said is error))
+    assert failures == [(k, ConnectionResetError, (errno.ECONNRESET, "planted"), False)]
+    assert failing.calls == 8
+    assert far.readable() == 7
+
+
+def test_a_hostile_transport_repeats_itself() -> None:
+    """The same seed gives the same pieces, the same excuses, and in the end all octets."""
+
+    def run() -> list[Any]:
+        near, far = memory_pair()
+        hindered = HostileTransport(far, Random(1), most=7, spite=0.3)
+        near.send(memoryview(b"x" * 200), 0, 200)
+        said: list[Any] = []
+        while far.readable() > 0:
+            said.append(hindered.recv_into(memoryview(bytearray(50)), 0, []))
+        return said
+
+    once = run()
+    assert once == run()
+    assert WOULD_WAIT in once
+    assert sum(count for count in once if count > 0) == 200

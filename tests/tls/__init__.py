@@ -1,0 +1,1 @@
+"""Tests of TLS on streams: contexts, attaching and detaching, endings, faults, real peers."""

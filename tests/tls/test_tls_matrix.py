@@ -1,0 +1,69 @@
+"""The contract of a stream does not change under TLS: the tests of the core and all claims of the test kit, run again over TLS 1.2 and 1.3.
+
+Rule for the next editor: a test of the core runs here when it takes the fixtures `pairs` and `kind`; a kind is a version of TLS here.
+"""
+
+import inspect
+import socket
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from kit.pairs import Pairs
+from kit.tls import SIDES, VERSIONS, TLSKit
+from servers.certificates import Certificates
+from streams import test_buffered, test_cancellation, test_closing, test_concurrency, test_limits, test_stream, test_timeouts
+
+from geventstreams.testing import check_io_stream
+
+MODULES = (test_buffered, test_cancellation, test_closing, test_concurrency, test_limits, test_stream, test_timeouts)
+
+
+class TLSPairs(Pairs):
+    """Makes connected pairs under TLS in the place of plain ones."""
+
+    def __init__(self, certificates: Certificates) -> None:
+        super().__init__()
+        self._certificates = certificates
+
+    def sockets(self, kind: str = "tcp", buffers: int | None = None) -> tuple[socket.socket, socket.socket]:
+        """Two connected sockets that send at once, though a handshake's last octets are not yet acknowledged."""
+        pair = super().sockets(kind, buffers)
+        for one in pair:
+            one.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        return pair
+
+    def streams(self, kind: str = "TLSv1.3", *, buffers: int | None = None, **options: Any) -> tuple[Any, Any]:
+        """A client with the given options, and a server at its other end."""
+        return TLSKit(self._certificates, self, kind).streams("client", buffers=buffers, **options)
+
+
+@pytest.fixture
+def pairs(certificates: Certificates) -> Iterator[Pairs]:
+    made = TLSPairs(certificates)
+    yield made
+    made.close()
+
+
+@pytest.fixture(params=VERSIONS)
+def kind(request: pytest.FixtureRequest) -> str:
+    """Each version of TLS in turn."""
+    return str(request.param)
+
+
+def has_a_kind(test: Any) -> bool:
+    """Whether a test asks for a kind of connection, not for a `kind` of its own."""
+    own = [mark.args[0] for mark in getattr(test, "pytestmark", ()) if mark.name == "parametrize"]
+    return {"pairs", "kind"} <= set(inspect.signature(test).parameters) and "kind" not in str(own)
+
+
+for module in MODULES:
+    for name, test in vars(module).items():
+        if name.startswith("test_") and callable(test) and has_a_kind(test):
+            globals()[name] = test
+
+
+@pytest.mark.parametrize("role", SIDES)
+def test_every_claim_holds(pairs: Pairs, certificates: Certificates, kind: str, role: str) -> None:
+    """All claims of the public test kit hold for either side of each version."""
+    check_io_stream(TLSKit(certificates, pairs, kind).maker(role))
