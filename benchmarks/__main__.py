@@ -1,7 +1,7 @@
-"""Runs the bench: `python -m benchmarks [--quick] [--only ROW ...] [--peers NAME,...] [--json FILE] [--svg FILE]`.
+"""Run the bench: `python -m benchmarks [--quick] [--only ROW ...] [--peers NAME,...] [--json FILE] [--plot FILE]`.
 
-Exit status: 0 when all that was asked for ran, whether goals are met or not; 1 when a contender failed; 2 for wrong
-arguments, or where nothing compiled is found and PURE_PYTHON=1 does not ask for plain Python; 130 when it is interrupted.
+Exit status: 0 if all contenders ran, whether goals are met or not; 1 if a contender failed; 2 for wrong arguments, or if no
+compiled package is found and PURE_PYTHON=1 does not ask for plain Python; 130 if it is interrupted.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ from typing import Any
 
 from benchmarks import machine, report, which_build
 from benchmarks.available import lacking, why_not
-from benchmarks.contenders import OWN, PEERS
-from benchmarks.harness import Bench, ChildFailed
-from benchmarks.model import Effort, Entry, Result, Row
+from benchmarks.contenders import OURS, PEERS
+from benchmarks.harness import LocalBench
+from benchmarks.model import Bench, ChildFailed, Effort, Entry, Result, Row
 from benchmarks.rows import ROWS
 
 FULL = Effort(False, launches=3, rounds=5, window=0.5, bulk=2**28, tiny_rounds=200, memory=10_000, crowd=10_000)
@@ -32,42 +32,42 @@ QUICK = Effort(True, launches=1, rounds=5, window=0.04, bulk=2**25, tiny_rounds=
 
 
 def parser() -> argparse.ArgumentParser:
-    """The command line."""
+    """Return the parser of the command line."""
     made = argparse.ArgumentParser(
         prog="python -m benchmarks",
         description="Measures geventstreams and its peers in the same run, and holds the ratios against goals.",
-        epilog="example: python -m benchmarks --quick --only echo readline --peers floor,uvloop,stdlib --svg echo.svg",
+        epilog="example: python -m benchmarks --quick --only echo readline --peers floor,uvloop,stdlib --plot echo.png",
     )
     made.add_argument("--quick", action="store_true", help="all rows in under a minute, with rough figures")
     made.add_argument("--only", nargs="+", default=[], metavar="ROW", help="these rows")
-    made.add_argument("--list", action="store_true", help="tell rows and peers, and measure nothing")
+    made.add_argument("--list", action="store_true", help="list rows and peers, and measure nothing")
     made.add_argument("--peers", metavar="NAME,...", help="geventstreams and these peers only; 'none' for no peers")
     made.add_argument("--repeat", type=int, metavar="N", help="measurements of a contender between two starts of it")
     made.add_argument("--json", type=Path, metavar="FILE", help="write figures, with all samples")
-    made.add_argument("--svg", type=Path, metavar="FILE", help="write a plot (needs matplotlib)")
+    made.add_argument("--plot", type=Path, metavar="FILE", help="write a plot, PNG or SVG by the name (needs matplotlib)")
     return made
 
 
 def complaint(options: argparse.Namespace) -> str | None:
-    """What is wrong with the arguments, in one line."""
+    """Return what is wrong with the arguments, in one line, or None."""
     for name in options.only:
         if name not in ROWS:
-            return f"no row {name!r}; --list tells them"
+            return f"no row {name!r}; --list shows them"
     for name in (options.peers or "none").split(","):
         if name not in PEERS and name != "none":
-            return f"no peer {name!r}; --list tells them"
+            return f"no peer {name!r}; --list shows them"
     if options.repeat is not None and options.repeat < 1:
         return f"--repeat {options.repeat}: at least 1"
-    if options.svg is not None and importlib.util.find_spec("matplotlib") is None:
-        return "--svg needs matplotlib, which the extra 'bench' installs"
-    for path in (options.json, options.svg):
+    if options.plot is not None and importlib.util.find_spec("matplotlib") is None:
+        return "--plot needs matplotlib, which the extra 'bench' installs"
+    for path in (options.json, options.plot):
         if path is not None and not path.parent.is_dir():
             return f"no directory {str(path.parent)!r} to write {path.name!r} to"
     return None
 
 
-def tell() -> None:
-    """The names of rows and peers."""
+def list_rows_and_peers() -> None:
+    """Print the names of rows and peers."""
     print("rows")
     for row in ROWS.values():
         print(f"  {row.name:22} {row.what}")
@@ -78,7 +78,7 @@ def tell() -> None:
 
 
 def measure(bench: Bench, row: Row, peers: frozenset[str], effort: Effort) -> Result:
-    """One row. A contender that cannot run here is in the result, too, with the reason."""
+    """Measure one row. The result has the reason for each contender that cannot run here."""
     began = time.monotonic()
     asked = [entry for entry in row.entries if entry.peer in peers]
     missing = {entry.label: why for entry in asked if (why := reason_against(entry)) is not None}
@@ -93,20 +93,20 @@ def measure(bench: Bench, row: Row, peers: frozenset[str], effort: Effort) -> Re
 
 
 def reason_against(entry: Entry) -> str | None:
-    """Why this contender cannot run here, by its peer's needs and its own."""
+    """Return why this contender cannot run here, by its peer's needs and its own, or None."""
     return why_not((*PEERS[entry.peer].needs, *entry.needs))
 
 
 def build() -> str:
-    """Which geventstreams is measured."""
+    """Return which build of geventstreams is measured, in a few words."""
     why = lacking("geventstreams:compiled")
     if why is not None:
         return f"geventstreams: {why}"
     return which_build.described()
 
 
-def about(bench: Bench, arguments: Sequence[str]) -> dict[str, Any]:
-    """What the run was made with and on."""
+def about(bench: LocalBench, arguments: Sequence[str]) -> dict[str, Any]:
+    """Return the command, versions, machine and build of this run."""
     return {
         "command": shlex.join(["python", "-m", "benchmarks", *arguments]),
         "date": time.strftime("%Y-%m-%d"),
@@ -120,13 +120,13 @@ def about(bench: Bench, arguments: Sequence[str]) -> dict[str, Any]:
 
 
 def allow_descriptors() -> None:
-    """As many descriptors as the system lets us have; the processes inherit that."""
+    """Raise the limit of descriptors to the hard limit; child processes inherit it."""
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
 
 def run(options: argparse.Namespace, arguments: Sequence[str]) -> int:
-    """Measures, prints, writes."""
+    """Measure, print, write the files; return the exit status."""
     allow_descriptors()
     effort = QUICK if options.quick else FULL
     if options.repeat is not None:
@@ -134,29 +134,29 @@ def run(options: argparse.Namespace, arguments: Sequence[str]) -> int:
     named = frozenset((options.peers or "none").split(",")) if options.peers is not None else frozenset(PEERS)
     results: list[Result] = []
     with tempfile.TemporaryDirectory() as folder:
-        bench = Bench(Path(folder))
-        told = about(bench, arguments)
-        print("\n".join(report.heading(told)))
+        bench = LocalBench(Path(folder))
+        details = about(bench, arguments)
+        print("\n".join(report.heading(details)))
         for row in [ROWS[name] for name in options.only] or ROWS.values():
-            results.append(measure(bench, row, named | OWN, effort))
+            results.append(measure(bench, row, named | OURS, effort))
             print("\n".join(report.table(results[-1])), flush=True)
     print("\n".join(report.summary(results)))
     if options.json is not None:
-        options.json.write_text(json.dumps(report.as_json(told, results), indent=1) + "\n")
-    if options.svg is not None:
-        importlib.import_module("benchmarks.plot").draw(told, results, options.svg)
+        options.json.write_text(json.dumps(report.as_json(details, results), indent=1) + "\n")
+    if options.plot is not None:
+        importlib.import_module("benchmarks.plot").draw(details, results, options.plot)
     return any(reason.startswith("failed") for result in results for reason in result.missing.values())
 
 
 def main(arguments: Sequence[str]) -> int:
-    """The whole program."""
+    """Run the program; return the exit status."""
     options = parser().parse_args(arguments)
     wrong = complaint(options)
     if wrong is not None:
         print(f"python -m benchmarks: {wrong}", file=sys.stderr)
         return 2
     if options.list:
-        tell()
+        list_rows_and_peers()
         return 0
     try:
         which_build.take_compiled()

@@ -1,4 +1,4 @@
-"""Which contenders can run here: looked up by public name before anything is started, so none is dropped in silence.
+"""Which contenders can run here, by the public names that they need; each that cannot is reported with a reason.
 
 A need is a module ("uvloop") or a public name in one ("geventstreams:SocketStream.attach_ssl").
 """
@@ -9,25 +9,25 @@ import importlib
 import importlib.util
 from functools import cache
 
-OWN = "geventstreams"
+PACKAGE = "geventstreams"
 
 
 @cache
 def lacking(need: str) -> str | None:
-    """Why this need is not met here, or None if it is."""
+    """Return why this need is not met here, or None."""
     module, _, name = need.partition(":")
     if importlib.util.find_spec(module) is None:
-        return f"not available in this build (no {module})" if module == OWN else f"missing: no module {module}"
+        return f"not available in this build (no {module})" if module == PACKAGE else f"missing: no module {module}"
     if not name:
         return None
-    found = importlib.import_module(module)
+    value = importlib.import_module(module)
     for part in name.split("."):
-        if not hasattr(found, part):
+        if not hasattr(value, part):
             return f"not available in this build (no {module}.{name})"
-        found = getattr(found, part)
+        value = getattr(value, part)
     return None
 
 
 def why_not(needs: tuple[str, ...]) -> str | None:
-    """The first reason against, or None."""
+    """Return the first reason why these needs are not met, or None."""
     return next((reason for need in needs if (reason := lacking(need)) is not None), None)

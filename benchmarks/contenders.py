@@ -1,4 +1,4 @@
-"""Who takes part: every peer by its name, with what it needs to run here."""
+"""Every peer by its name, with what it needs to run."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ _SERVERS = "benchmarks.servers"
 PEERS: dict[str, Peer] = {
     peer.name: peer
     for peer in (
-        Peer("geventstreams", "SocketStream", f"{_SERVERS}.own", ("geventstreams:SocketStream",)),
-        Peer("callbacks", "our callback half", f"{_SERVERS}.own_callbacks", ("geventstreams:tcp_server",)),
+        Peer("geventstreams", "SocketStream", f"{_SERVERS}.geventstreams_streams", ("geventstreams:SocketStream",)),
+        Peer("callbacks", "our callbacks", f"{_SERVERS}.geventstreams_callbacks", ("geventstreams:tcp_server",)),
         Peer("floor", "epoll, recv and send in C"),
         Peer("gevent", "gevent sockets as they are", f"{_SERVERS}.gevent_sockets", ("gevent",)),
         Peer("gevent-makefile", "gevent sockets through makefile('rwb')", f"{_SERVERS}.gevent_files", ("gevent",)),
@@ -26,4 +26,4 @@ PEERS: dict[str, Peer] = {
     )
 }
 
-OWN = frozenset({"geventstreams", "callbacks"})
+OURS = frozenset({"geventstreams", "callbacks"})

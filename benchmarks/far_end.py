@@ -1,7 +1,7 @@
-"""Very many connected socket pairs: the halves that nobody writes to are held by a process of their own.
+"""Many thousand connected socket pairs; another process holds the halves that are never written to.
 
-One process has descriptors for about half of them only. It keeps both halves of some, spread evenly over all, and so
-makes these readable by itself, without a switch to another process that would cool its caches.
+One process has descriptors for about half of them only. It keeps both halves of some, spread evenly over all, so it can
+make these readable without a switch to another process, which would cool its caches.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ KEPT = 1000
 
 
 class FarEnd:
-    """`near` are the sockets; `far` holds the other halves of those, by index, that can be written to."""
+    """`near` are the sockets; `far` has the other halves, by index, of those that can be made readable."""
 
     def __init__(self, count: int) -> None:
         self._control, theirs = socket.socketpair()
@@ -43,7 +43,7 @@ class FarEnd:
             far.close()
 
     def close(self) -> None:
-        """Ends the far process, and closes the halves that were kept. The near sockets are the caller's."""
+        """End the far process and close the halves that were kept. The caller closes the near sockets."""
         self._control.close()
         self._process.wait()
         for far in self.far.values():
@@ -51,12 +51,12 @@ class FarEnd:
 
 
 def hold(control: socket.socket) -> None:
-    """Keeps what is passed to it until the other side closes."""
+    """Keep the descriptors that come until the other side closes."""
     held: list[int] = []
     while True:
-        octets, descriptors, _, _ = socket.recv_fds(control, 1, PASSED_AT_ONCE)
+        chunk, descriptors, _, _ = socket.recv_fds(control, 1, PASSED_AT_ONCE)
         held.extend(descriptors)
-        if not octets:
+        if not chunk:
             return
         control.sendall(b"k")
 

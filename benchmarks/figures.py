@@ -1,8 +1,7 @@
-"""What samples amount to: medians with their quartiles, ratios, and whether a goal is met.
+"""Medians with their quartiles, ratios, and whether a goal is met.
 
-A ratio is taken of the samples of the same turn, one contender's against the other's, and the median of those ratios
-counts: what slows the machine down for a while slows both down, and the ratio stays. Where the numbers of samples
-differ it is the ratio of the medians.
+A ratio is the median of the ratios of samples of the same turn, one contender's against the other's: a disturbance of the
+machine slows both down, and the ratio stays. If the numbers of samples differ it is the ratio of the medians.
 """
 
 from __future__ import annotations
@@ -24,7 +23,7 @@ class Spread:
 
     @classmethod
     def of(cls, samples: Sequence[float]) -> Spread:
-        """What these samples amount to."""
+        """Return the median and quartiles of samples."""
         if len(samples) == 1:
             return cls(samples[0], samples[0], samples[0])
         low, median, high = statistics.quantiles(samples, n=4, method="inclusive")
@@ -33,7 +32,7 @@ class Spread:
 
 @dataclass(frozen=True)
 class Verdict:
-    """One goal, the ratio it is about, and what to say of it."""
+    """One goal, its ratio, and the verdict on it."""
 
     goal: Goal
     of: str
@@ -43,7 +42,7 @@ class Verdict:
 
 
 def ratio(one: Sequence[float], other: Sequence[float]) -> Spread:
-    """How many times the other is the one."""
+    """Return the samples of `one` divided by those of `other`."""
     if len(one) == len(other):
         return Spread.of([a / b for a, b in zip(one, other, strict=True)])
     middle = statistics.median(other)
@@ -51,7 +50,7 @@ def ratio(one: Sequence[float], other: Sequence[float]) -> Spread:
 
 
 def judge(result: Result, goal: Goal) -> Verdict:
-    """Whether this goal is met by these samples."""
+    """Return whether these samples meet this goal."""
     of = goal.of or result.row.entries[0].label
     rivals = [label for label in goal.against if label in result.points]
     against = goal.against[0] if len(goal.against) == 1 else f"the best of {len(goal.against)}"

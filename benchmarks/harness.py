@@ -1,11 +1,9 @@
-"""Starts what is measured in processes of its own, each pinned to its core, and speaks with them over pipes.
+"""Start servers, loads and operations in processes of their own, each pinned to a core, and talk to them over pipes."""
 
-Rules for the next editor:
-
-* Servers run on the first core, loads on the second. With one core nothing is pinned; the report says so.
-* A child answers one line for each line, and ends when its input does: nothing is left behind when the bench is killed.
-* A child that dies or does not answer costs its contender the row and nobody else anything (`ChildFailed`).
-"""
+# Invariants:
+# * Servers run on the first core, loads on the second. With one core nothing is pinned; the report says so.
+# * A child answers one line for each line, and ends when its input does: nothing is left behind when the bench is killed.
+# * A child that dies or does not answer fails its contender in this row only (`ChildFailed`).
 
 from __future__ import annotations
 
@@ -22,28 +20,25 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from benchmarks import model
 from benchmarks.contenders import PEERS
-from benchmarks.model import Entry
+from benchmarks.model import ChildFailed, Entry
 
 HERE = Path(__file__).parent
 ELSEWHERE = os.sep
-"""Where Python processes start: it looks for modules there first, and in a checkout it would find what is not compiled."""
+"""The working directory of Python processes: in a checkout they would import the package that is not compiled."""
 
 ANSWER_LIMIT = 60.0
 END_LIMIT = 5.0
 
 
-class ChildFailed(Exception):
-    """A process of the bench died, was silent for too long, or said that it cannot."""
-
-
 def surroundings() -> dict[str, str]:
-    """The environment of the processes: they find the bench and the same packages, wherever it is started."""
+    """Return the environment of the processes, in which they find the bench and the same packages."""
     return {**os.environ, "PYTHONPATH": os.pathsep.join([*(os.path.abspath(place) for place in sys.path if place), str(HERE.parent)])}
 
 
 class Child:
-    """A process that answers one line for each line it is given."""
+    """A process that answers each line with one line."""
 
     def __init__(self, command: Sequence[str], what: str) -> None:
         self.what = what
@@ -54,7 +49,7 @@ class Child:
         self._pending = b""
 
     def hear(self) -> str:
-        """The next line it says."""
+        """Return the next line that it prints."""
         assert self.process.stdout is not None
         deadline = time.monotonic() + ANSWER_LIMIT
         with selectors.DefaultSelector() as selector:
@@ -62,15 +57,15 @@ class Child:
             while b"\n" not in self._pending:
                 if not selector.select(deadline - time.monotonic()):
                     raise ChildFailed(f"{self.what}: no answer in {ANSWER_LIMIT:.0f} s{self._last_complaint()}")
-                octets = os.read(self.process.stdout.fileno(), 65536)
-                if not octets:
+                chunk = os.read(self.process.stdout.fileno(), 65536)
+                if not chunk:
                     raise ChildFailed(f"{self.what}: ended{self._last_complaint()}")
-                self._pending += octets
+                self._pending += chunk
         line, _, self._pending = self._pending.partition(b"\n")
         return line.decode()
 
     def ask(self, line: str) -> str:
-        """Says a line and gives the answer."""
+        """Send a line and return the answer."""
         assert self.process.stdin is not None
         try:
             self.process.stdin.write(line.encode() + b"\n")
@@ -80,7 +75,7 @@ class Child:
         return self.hear()
 
     def close(self) -> None:
-        """Lets it end, and ends it if it will not."""
+        """Close its input, and kill it if that does not end it."""
         assert self.process.stdin is not None
         assert self.process.stdout is not None
         try:
@@ -110,15 +105,15 @@ class Server(Child):
         self.port = 0
 
     def await_ready(self) -> None:
-        """Returns when it listens."""
+        """Return when it listens."""
         self.port = json.loads(self.hear())["ready"]
 
     def cpu(self) -> float:
-        """Seconds of CPU time it has used so far, by its own account."""
+        """Return the seconds of CPU time it has used so far, by its own account."""
         return float(json.loads(self.ask("usage"))["cpu"])
 
     def settle(self) -> None:
-        """Returns when it has nothing left to do: no CPU time but that of answering is used any more."""
+        """Return when it is idle: it uses no CPU time but that of answering."""
         deadline = time.monotonic() + ANSWER_LIMIT
         before = self.cpu()
         while time.monotonic() < deadline:
@@ -129,7 +124,7 @@ class Server(Child):
             before = used
 
     def private_memory(self) -> int:
-        """Octets of memory that are this process's own."""
+        """Return how many bytes of memory belong to this process alone."""
         rollup = Path(f"/proc/{self.process.pid}/smaps_rollup").read_text()
         kinds = ("Private_Clean:", "Private_Dirty:", "Swap:")
         return sum(int(line.split()[1]) * 1024 for line in rollup.splitlines() if line.startswith(kinds))
@@ -139,7 +134,7 @@ class Load(Child):
     """The C program at the other end of the connections."""
 
     def do(self, command: str) -> tuple[int, float]:
-        """How many it did, and in how many seconds."""
+        """Run a command; return how many operations it did, and in how many seconds."""
         word, *rest = self.ask(command).split(" ", 2)
         if word != "ok":
             raise ChildFailed(f"load: {' '.join(rest)}")
@@ -150,13 +145,13 @@ class Operations(Child):
     """A process that times operations within itself."""
 
     def rounds(self, size: int, count: int) -> dict[str, list[float]]:
-        """Nanoseconds of CPU time per operation, for each contender in it."""
+        """Return nanoseconds of CPU time per operation, for each contender in the process."""
         answer: dict[str, list[float]] = json.loads(self.ask(json.dumps({"size": size, "rounds": count})))
         return answer
 
 
-class Bench:
-    """Where this run keeps its compiled programs and certificates, and which cores it uses."""
+class LocalBench:
+    """Starts processes on this machine; holds the folder of compiled programs and certificates, and the cores in use."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -167,7 +162,7 @@ class Bench:
         self.server_core, self.load_core = (cores[0], cores[1]) if self.pinned else (-1, -1)
 
     def program(self, name: str) -> str:
-        """The compiled form of a C program of this folder."""
+        """Return the path of a C program of `native/`, compiled on first use."""
         if name not in self._built:
             compiler = shlex.split(os.environ.get("CC") or "cc")
             if shutil.which(compiler[0]) is None:
@@ -181,7 +176,7 @@ class Bench:
         return self._built[name]
 
     def certificate(self) -> str:
-        """A file with a fresh key and certificate for a server on this machine."""
+        """Return the path of a file with a fresh key and certificate for a server on this machine."""
         if not self._certificate:
             target = str(self._folder / "server.pem")
             command = [sys.executable, "-m", "benchmarks.certificates", target]
@@ -192,7 +187,7 @@ class Bench:
         return self._certificate
 
     def import_once(self, modules: str) -> float:
-        """Milliseconds of CPU time in which a fresh interpreter imports these modules; from the second time on out of kept byte code."""
+        """Return the milliseconds of CPU time in which a fresh interpreter imports these modules; bytecode is cached by the first call."""
         program = f"import time; t = time.process_time(); import {modules}; print((time.process_time() - t) * 1000)"
         kept = {**surroundings(), "PYTHONDONTWRITEBYTECODE": "", "PYTHONPYCACHEPREFIX": str(self._folder / "bytecode")}
         done = subprocess.run([sys.executable, "-c", program], env=kept, cwd=ELSEWHERE, capture_output=True, text=True, check=False)
@@ -201,13 +196,13 @@ class Bench:
         return float(done.stdout)
 
     def server(self, entry: Entry) -> Server:
-        """Starts a server; it is ready after `await_ready`, so that several can start at the same time."""
+        """Start a server; it is ready after `await_ready`, so that several can start at the same time."""
         if not PEERS[entry.peer].module:
             return Server([self.program(entry.peer), str(self.server_core)], entry.label)
         return Server(self._python("worker", {"server": self._job(entry), "core": self.server_core}), entry.label)
 
-    def load(self, server: Server, tls: bool = False) -> Load:
-        """A load for this server, which has no connections yet."""
+    def load(self, server: model.Server, tls: bool = False) -> Load:
+        """Start a load for this server, without connections yet."""
         kind = "tls" if tls else "plain"
         load = Load([self.program("load"), str(self.load_core), str(server.port), kind], "load")
         answer = load.hear()
@@ -217,7 +212,7 @@ class Bench:
         return load
 
     def operations(self, entries: Sequence[Entry]) -> Operations:
-        """A process that runs these contenders' operations in turn."""
+        """Start a process that runs these contenders' operations in turn."""
         jobs = {entry.label: self._job(entry) for entry in entries}
         return Operations(self._python("worker", {"operations": jobs, "core": self.server_core}), ", ".join(jobs))
 

@@ -1,4 +1,4 @@
-"""Where and with what a run was made: versions, machine, command; without them a figure says nothing."""
+"""The versions and the machine of a run, which belong beside every figure."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ DISTRIBUTIONS = ("geventstreams", "gevent", "greenlet", "uvloop", "trio", "anyio
 
 
 def processor() -> str:
-    """The name of the processor, if the system tells it."""
+    """Return the name of the processor, as far as the system has one."""
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
     except OSError:
@@ -22,13 +22,13 @@ def processor() -> str:
 
 
 def congestion_control() -> str:
-    """How TCP paces itself; it decides what bulk transfers cost."""
+    """Return the congestion control of TCP, which decides what bulk transfers cost."""
     path = Path("/proc/sys/net/ipv4/tcp_congestion_control")
     return path.read_text().strip() if path.exists() else "unknown"
 
 
 def versions() -> dict[str, str]:
-    """Everything that takes part, by its version."""
+    """Return the version of each library that takes part."""
     found = {"Python": f"{platform.python_implementation()} {platform.python_version()}"}
     for name in DISTRIBUTIONS:
         try:
@@ -39,7 +39,7 @@ def versions() -> dict[str, str]:
 
 
 def machine() -> dict[str, str | int]:
-    """The machine."""
+    """Return the processor, the number of cores, the system and its libraries."""
     return {
         "processor": processor(),
         "cores": os.cpu_count() or 0,

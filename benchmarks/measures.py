@@ -1,11 +1,9 @@
-"""The ways to measure: a served load, a bulk transfer, short connections, memory, operations in a process, an import.
+"""The ways to measure: a served load, a bulk transfer, short connections, memory, operations in a process, an import."""
 
-Rules for the next editor:
-
-* All contenders of a row run at the same time and take turns, so what disturbs the machine disturbs all of them alike.
-* CPU time is read when the load has come to rest, so it belongs to exactly the requests that are counted.
-* A contender that fails drops out of the turns with its reason; the others go on.
-"""
+# Invariants:
+# * All contenders of a row run at the same time and take turns, so a disturbance of the machine affects all of them alike.
+# * CPU time is read when the load is idle, so it belongs to exactly the requests that are counted.
+# * A contender that fails drops out with its reason; the others go on.
 
 from __future__ import annotations
 
@@ -15,13 +13,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
 from benchmarks import real_servers
-from benchmarks.harness import Bench, Child, ChildFailed, Load, Operations, Server
-from benchmarks.model import Effort, Entry, Points
+from benchmarks.model import Bench, Child, ChildFailed, Effort, Entry, Found, Load, Operations, Points, Server
 
-Found = tuple[dict[str, Points], dict[str, str]]
 SPARE_DESCRIPTORS = 500
 BUSY = 100
-#: What a call costs at least, in octets that could have been moved instead: bounds the time that tiny pieces take.
+#: The least cost of a call, in bytes that could have been moved instead: bounds the time that tiny pieces take.
 LEAST_COST_OF_A_CALL = 1024
 
 
@@ -33,11 +29,11 @@ class Sizes:
     full: tuple[int, ...]
 
     def of(self, effort: Effort) -> tuple[int, ...]:
-        """Those of this run."""
+        """Return the sizes of this run."""
         return self.quick if effort.quick else self.full
 
     def key(self, size: int) -> int:
-        """What the samples of this size are kept under: 0 where there is only one size."""
+        """Return the key of this size's samples: 0 where there is only one size."""
         return size if len(self.full) > 1 else 0
 
 
@@ -45,7 +41,7 @@ ONE = Sizes((0,), (0,))
 
 
 class Turns:
-    """Calls the contenders one after the other, again and again, and keeps their samples and their failures."""
+    """The contenders of a row, their samples and their failures."""
 
     def __init__(self, entries: Sequence[Entry]) -> None:
         self.entries = {entry.label: entry for entry in entries}
@@ -53,7 +49,7 @@ class Turns:
         self.failed: dict[str, str] = {}
 
     def alive(self, size: int = 0) -> list[Entry]:
-        """The contenders still in the race, at this size."""
+        """Return the contenders that have not failed and take part at this size."""
         return [
             entry
             for label, entry in self.entries.items()
@@ -62,7 +58,7 @@ class Turns:
 
     @contextmanager
     def trying(self, *entries: Entry) -> Iterator[None]:
-        """What fails in here is the failure of these contenders only."""
+        """Record a ChildFailed in the block as the failure of these contenders."""
         try:
             yield
         except ChildFailed as failure:
@@ -71,11 +67,11 @@ class Turns:
                 self.points.pop(entry.label, None)
 
     def add(self, entry: Entry, size: int, samples: Sequence[float]) -> None:
-        """Keeps samples."""
+        """Add samples of a contender."""
         self.points.setdefault(entry.label, {}).setdefault(size, []).extend(samples)
 
     def found(self) -> Found:
-        """All of it."""
+        """Return all samples and failures."""
         return self.points, self.failed
 
 
@@ -90,7 +86,7 @@ def _closing(children: list[Child]) -> Iterator[None]:
 
 @contextmanager
 def _servers(bench: Bench, turns: Turns) -> Iterator[dict[str, tuple[Server, Load]]]:
-    """Every contender's server with its load. They start at the same time."""
+    """Start every contender's server with its load, at the same time, and close them all at the end of the block."""
     children: list[Child] = []
     with _closing(children):
         servers: dict[str, Server] = {}
@@ -111,9 +107,9 @@ def _servers(bench: Bench, turns: Turns) -> Iterator[dict[str, tuple[Server, Loa
 
 @dataclass(frozen=True)
 class Echo:
-    """Question and answer in lines; CPU time of the server for one request in µs, or requests per second."""
+    """A line is sent and comes back: CPU time of the server per request in µs, or requests per second."""
 
-    sizes: Sizes = ONE  # of a growth curve: how many connections; all are busy
+    sizes: Sizes = ONE  # of a growth curve: the number of connections; all are busy
     per_second: bool = False
 
     def __call__(self, bench: Bench, entries: Sequence[Entry], effort: Effort) -> Found:
@@ -142,9 +138,9 @@ class Echo:
 
 @dataclass(frozen=True)
 class Bulk:
-    """Octets in one direction on one connection; CPU time of the server for one octet in ns.
+    """A transfer in one direction on one connection: CPU time of the server per byte in ns.
 
-    `send` and `lines` are what the load sends and the server receives; `fetch` is the other way round.
+    With `send` and `lines` the load sends and the server receives; with `fetch` the server sends.
     """
 
     command: str
@@ -181,7 +177,7 @@ class Bulk:
 
 @dataclass(frozen=True)
 class ShortConnections:
-    """Connect, one line, its answer, the end; CPU time of the server for one connection in µs."""
+    """Connect, send one line, read it back, close: CPU time of the server per connection in µs."""
 
     at_once: int = 16
 
@@ -204,10 +200,10 @@ class ShortConnections:
 
 @dataclass(frozen=True)
 class Memory:
-    """Private memory of a server for a connection, in KiB, which has exchanged a line and, if `held`, begun another."""
+    """Private memory of a server per connection, in KiB, after a line and, if `held`, so many bytes of the next one."""
 
     held: int = 0
-    part: int = 1  # only this part of the connections is made: those under TLS take their time, and 280 KiB in asyncio
+    part: int = 1  # divides the number of connections: TLS connections are slow to make, and take 280 KiB each in asyncio
 
     def __call__(self, bench: Bench, entries: Sequence[Entry], effort: Effort) -> Found:
         turns = Turns(entries)
@@ -235,7 +231,7 @@ class Memory:
 
 @dataclass(frozen=True)
 class Within:
-    """Operations timed within their process; CPU time of one in ns. `together`: all contenders share one process."""
+    """Operations timed within their process: CPU time of one in ns. `together`: all contenders share one process."""
 
     sizes: Sizes = ONE
     together: bool = False
@@ -271,7 +267,7 @@ class Within:
 
 @dataclass(frozen=True)
 class WithServer:
-    """Clients of a real server, which is started for this row and told to them as an option; they share a process."""
+    """Clients of a real server, which is started for this row and passed to them as an option; they share a process."""
 
     kind: str
     sizes: Sizes
@@ -287,7 +283,7 @@ class WithServer:
 
 @dataclass(frozen=True)
 class Import:
-    """What an import costs a fresh interpreter; CPU time in ms."""
+    """CPU time of an import in a fresh interpreter, in ms."""
 
     def __call__(self, bench: Bench, entries: Sequence[Entry], effort: Effort) -> Found:
         turns = Turns(entries)

@@ -1,13 +1,10 @@
-"""What a row of the table, a contender in it and a goal for it are: plain data, which measures and prints nothing."""
+"""Rows, contenders, goals and results as plain data, and the protocols between the measures and the harness."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
-
-if TYPE_CHECKING:
-    from benchmarks.harness import Bench
+from typing import Any, Protocol
 
 #: The samples of one contender at each size of a growth curve. A row without sizes has the one size 0.
 Points = dict[int, list[float]]
@@ -15,7 +12,7 @@ Points = dict[int, list[float]]
 
 @dataclass(frozen=True)
 class Peer:
-    """One way to write a server, as `--peers` names it, and the file in `servers/` that does so."""
+    """One way to write a server: its name for `--peers`, and its file in `servers/`."""
 
     name: str
     what: str
@@ -26,24 +23,24 @@ class Peer:
 
 @dataclass(frozen=True)
 class Entry:
-    """One contender of a row: a peer, what it does there (the name of a function), and what it is given to do it."""
+    """One contender of a row: a peer, the function that runs there, and its options."""
 
     label: str
     peer: str
     role: str
     options: Mapping[str, Any] = field(default_factory=dict)
     needs: tuple[str, ...] = ()
-    module: str = ""  # where that function is, if not in the peer's own file
-    crowd: bool = False  # most of its connections only stand there
+    module: str = ""  # where the function is, if not in the peer's own file
+    crowd: bool = False  # most of its connections are idle
     fixed: float | None = None  # not measured here: a published figure
     largest: int | None = None  # where its growth curve ends
 
 
 @dataclass(frozen=True)
 class Goal:
-    """What the row's first contender (or `of`), divided by `against`, shall at most be; of several, the best counts.
+    """An upper bound for the row's first contender (or `of`) divided by `against`; of several, the best counts.
 
-    A goal without a bound is only told. `sizes` holds the first contender against itself at two points of its curve.
+    A goal without a bound is only reported. `sizes` compares the first contender with itself at two points of its curve.
     """
 
     against: tuple[str, ...] = ()
@@ -56,25 +53,86 @@ class Goal:
 
 @dataclass(frozen=True)
 class Effort:
-    """How much a run does for its figures."""
+    """How much a run measures."""
 
     quick: bool
-    launches: int  # every process is started so many times afresh
-    rounds: int  # and between two starts measured so many times, taking turns with the others
+    launches: int  # how often every process is started afresh
+    rounds: int  # how often it is measured between two starts, in turns with the others
     window: float  # seconds of one measurement of a server
-    bulk: int  # octets of one measurement of a bulk transfer
-    tiny_rounds: int  # measurements where one takes microseconds
-    memory: int  # connections that are weighed
+    bulk: int  # bytes of one measurement of a bulk transfer
+    tiny_rounds: int  # measurements, where one takes microseconds
+    memory: int  # connections whose memory is measured
     crowd: int  # connections at once, of which 100 are busy
 
 
-#: Figures of those contenders that could be measured, and why the others could not.
-Measure = Callable[["Bench", Sequence[Entry], Effort], tuple[dict[str, Points], dict[str, str]]]
+class ChildFailed(Exception):
+    """A process of the bench died, did not answer in time, or reported an error."""
+
+
+class Child(Protocol):
+    """A process of the bench."""
+
+    def close(self) -> None:
+        """End the process."""
+
+
+class Server(Child, Protocol):
+    """A server that is measured."""
+
+    port: int
+
+    def await_ready(self) -> None:
+        """Return when it listens."""
+
+    def cpu(self) -> float:
+        """Return the seconds of CPU time it has used so far, by its own account."""
+
+    def settle(self) -> None:
+        """Return when it is idle: it uses no CPU time but that of answering."""
+
+    def private_memory(self) -> int:
+        """Return how many bytes of memory belong to this process alone."""
+
+
+class Load(Child, Protocol):
+    """The program at the other end of a server's connections."""
+
+    def do(self, command: str) -> tuple[int, float]:
+        """Run a command; return how many operations it did, and in how many seconds."""
+
+
+class Operations(Child, Protocol):
+    """A process that times operations within itself."""
+
+    def rounds(self, size: int, count: int) -> dict[str, list[float]]:
+        """Return nanoseconds of CPU time per operation, for each contender in the process."""
+
+
+class Bench(Protocol):
+    """What a measure needs: it starts the processes. Each raises ChildFailed when it fails."""
+
+    def server(self, entry: Entry) -> Server:
+        """Start a server; it is ready after `await_ready`, so that several can start at the same time."""
+
+    def load(self, server: Server, tls: bool = False) -> Load:
+        """Start a load for this server, without connections yet."""
+
+    def operations(self, entries: Sequence[Entry]) -> Operations:
+        """Start a process that runs these contenders' operations in turn."""
+
+    def import_once(self, modules: str) -> float:
+        """Return the milliseconds of CPU time in which a fresh interpreter imports these modules."""
+
+
+Found = tuple[dict[str, Points], dict[str, str]]
+"""The samples of those contenders that could be measured, and for the others the reason."""
+
+Measure = Callable[[Bench, Sequence[Entry], Effort], Found]
 
 
 @dataclass(frozen=True)
 class Row:
-    """One line of the table: what is measured, how, for whom, and what is aimed at."""
+    """One line of the table: what is measured, how, for which contenders, and the goals."""
 
     name: str
     what: str
@@ -88,7 +146,7 @@ class Row:
 
 @dataclass(frozen=True)
 class Result:
-    """What came of a row; `missing` says of each contender without figures why it has none."""
+    """The samples of a row; `missing` has the reason for each contender without figures."""
 
     row: Row
     points: dict[str, Points]

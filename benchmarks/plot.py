@@ -1,7 +1,8 @@
-"""Draws a run: what each contender costs, how costs grow, how far every goal is met, and the command that made it."""
+"""Draw a run: the cost of each contender, growth curves, how far every goal is met, and the command that made it."""
 
 from __future__ import annotations
 
+import io
 import textwrap
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -10,21 +11,22 @@ from typing import Any
 import matplotlib as mpl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from PIL import Image, PngImagePlugin
 
-from benchmarks.contenders import OWN
+from benchmarks.contenders import OURS
 from benchmarks.figures import Spread, judge
 from benchmarks.model import Result
 from benchmarks.report import goal_text, number
 
-#: What is drawn of a run over all rows. The other rows are in the panel of the goals.
+#: The rows with panels of their own in a run over all rows. The others are in the panel of the goals only.
 FEATURED = (
     *("echo", "echo-timeouts", "accept", "bulk-receive", "tls-echo", "callback-echo", "memory-idle", "memory-tls"),
     *("growth-connections", "growth-waiting", "growth-lines", "growth-reads"),
 )
 COLUMNS = 3
-OURS, MET, UNMET = "#0b5fa5", "#2b8a3e", "#c92a2a"
+BLUE, MET, UNMET = "#0b5fa5", "#2b8a3e", "#c92a2a"
 COLOURS = {
-    **dict.fromkeys(OWN, OURS),
+    **dict.fromkeys(OURS, BLUE),
     "floor": "#adb5bd",
     "gevent": "#f2b15c",
     "gevent-makefile": "#d9730d",
@@ -38,8 +40,12 @@ COLOURS = {
     "stdlib": "#868e96",
     "cl-async": "#495057",
 }
+DPI = 110
+SHADES = 64
+"""Colours of a PNG: enough for smooth edges of text, and a third of the size of one with all of them."""
+
 STYLE: Any = {
-    "svg.fonttype": "none",
+    "svg.fonttype": "none",  # text stays text, in place of a line for each glyph
     "svg.hashsalt": "geventstreams",
     "font.family": "sans-serif",
     "font.size": 8,
@@ -52,7 +58,7 @@ STYLE: Any = {
 
 
 def draw(about: Mapping[str, Any], results: Sequence[Result], path: Path) -> None:
-    """Writes the plot as SVG."""
+    """Write the plot to a file: SVG if its name ends so, else PNG."""
     featured = [result for result in results if result.row.name in FEATURED]
     panels: list[tuple[Callable[[Axes, Result], None], Result]] = [
         (lines if result.row.size_name else bars, result) for result in featured or results
@@ -68,44 +74,57 @@ def draw(about: Mapping[str, Any], results: Sequence[Result], path: Path) -> Non
             panel(above.add_subplot(rows, COLUMNS, position + 1), result)
         goals(below.add_subplot(), results)
         below.supxlabel(footer(about), x=0.01, ha="left", fontsize=7, color="#495057")
-        figure.savefig(path, format="svg", metadata={"Date": None, "Title": about["command"]})
+        if path.suffix == ".svg":
+            figure.savefig(path, format="svg", metadata={"Date": None, "Title": about["command"]})
+        else:
+            save_small(figure, path, about["command"])
+
+
+def save_small(figure: Figure, path: Path, name: str) -> None:
+    """Write a PNG with few colours, and with the title in its metadata."""
+    drawn = io.BytesIO()
+    figure.savefig(drawn, format="png", dpi=DPI)
+    text = PngImagePlugin.PngInfo()
+    text.add_text("Title", name)
+    with Image.open(drawn) as image:
+        image.convert("RGB").quantize(SHADES, dither=Image.Dither.NONE).save(path, format="png", optimize=True, pnginfo=text)
 
 
 def footer(about: Mapping[str, Any]) -> str:
-    """What the figures were made with."""
+    """Return the command, the versions and the machine, as the lines below the plot."""
     versions = ", ".join(f"{name} {version}" for name, version in about["versions"].items())
     machine = ", ".join(f"{name} {value}" for name, value in about["machine"].items())
     return f"{about['command']}   ({about['date']})\n{versions}\n{machine}; {about['build']}; {about['cores']}"
 
 
 def colours(result: Result) -> dict[str, str]:
-    """Each peer has the same colour in every panel; ours stands out."""
+    """Return the colour of each contender: one for each peer, in every panel."""
     return {entry.label: COLOURS[entry.peer] for entry in result.row.entries}
 
 
 def title(axes: Axes, result: Result) -> None:
-    """What the panel shows, and in which unit."""
+    """Write the title of a panel."""
     axes.set_title("\n".join(textwrap.wrap(result.row.what, 48)))
 
 
 def nothing(axes: Axes) -> None:
-    """A panel without figures says so."""
+    """Mark a panel as one without figures."""
     axes.text(0.5, 0.5, "no figures in this run", ha="center", transform=axes.transAxes)
     axes.set_axis_off()
 
 
 def bars(axes: Axes, result: Result) -> None:
-    """One bar for each contender, the least first, with its quartiles."""
+    """Draw one bar for each contender, the lowest first, with its quartiles."""
     title(axes, result)
-    found = {label: Spread.of(points[0]) for label, points in result.points.items()}
-    if not found:
+    spreads = {label: Spread.of(points[0]) for label, points in result.points.items()}
+    if not spreads:
         return nothing(axes)
-    ordered = sorted(found, key=lambda label: found[label].median, reverse=result.row.more_is_better)
+    ordered = sorted(spreads, key=lambda label: spreads[label].median, reverse=result.row.more_is_better)
     tints = colours(result)
-    medians = [found[label].median for label in ordered]
+    medians = [spreads[label].median for label in ordered]
     errors = (
-        [found[label].median - found[label].low for label in ordered],
-        [found[label].high - found[label].median for label in ordered],
+        [spreads[label].median - spreads[label].low for label in ordered],
+        [spreads[label].high - spreads[label].median for label in ordered],
     )
     axes.barh(ordered, medians, xerr=errors, color=[tints[label] for label in ordered], ecolor="#343a40", height=0.7)
     for place, median in enumerate(medians):
@@ -119,7 +138,7 @@ def bars(axes: Axes, result: Result) -> None:
 
 
 def lines(axes: Axes, result: Result) -> None:
-    """One curve for each contender, both scales logarithmic."""
+    """Draw one curve for each contender, both scales logarithmic."""
     title(axes, result)
     if not result.points:
         return nothing(axes)
@@ -128,7 +147,7 @@ def lines(axes: Axes, result: Result) -> None:
     for label, points in result.points.items():
         sizes = sorted(points)
         medians = [Spread.of(points[size]).median for size in sizes]
-        wide = 2.0 if tints[label] == OURS else 1.2
+        wide = 2.0 if tints[label] == BLUE else 1.2
         look: dict[str, Any] = {"color": tints[label], "linewidth": wide, "linestyle": next(strokes[tints[label]])}
         axes.plot(sizes, medians, marker=next(shapes), markersize=3.5, label=label, **look)
     axes.set_xscale("log")
@@ -140,10 +159,10 @@ def lines(axes: Axes, result: Result) -> None:
 
 
 def goals(axes: Axes, results: Sequence[Result]) -> None:
-    """Every goal that has a figure: the ratio as a part of what was aimed at; left of the line it is met."""
+    """Draw every goal that has a figure: the ratio divided by its bound; a goal is met left of the line."""
     judged = [(result, judge(result, goal)) for result in results for goal in result.row.goals]
     shown = [(result, verdict) for result, verdict in judged if verdict.ratio is not None and verdict.goal.bound]
-    axes.set_title("Goals: how much of the limit is used")
+    axes.set_title("Goals: measured ratio / bound")
     if not shown:
         return nothing(axes)
     labels, used, tints = [], [], []
@@ -164,5 +183,5 @@ def goals(axes: Axes, results: Sequence[Result]) -> None:
     axes.axvline(1, color="#343a40", linewidth=1, linestyle="--")
     axes.invert_yaxis()
     axes.margins(x=0.25)
-    axes.set_xlabel("ratio ÷ limit; up to 1 the goal is met")
+    axes.set_xlabel("ratio ÷ bound; up to 1 the goal is met")
     return None

@@ -1,7 +1,6 @@
-"""The real servers that legacy clients are measured with: those that the tests start, one for a row.
+"""The real servers that clients are measured with: those that the tests start, one for a row."""
 
-Rule for the next editor: a server that is not installed costs its row, with the reason, and nobody else anything.
-"""
+# Invariant: a server that is not installed fails its own row only, with the reason.
 
 from __future__ import annotations
 
@@ -10,7 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from benchmarks.harness import ChildFailed
+from benchmarks.model import ChildFailed
 
 PAGE = 10_000
 
@@ -25,12 +24,12 @@ def _database(server: Any) -> dict[str, Any]:
 
 
 KINDS: dict[str, Callable[[Any], dict[str, Any]]] = {"Nginx": _nginx, "MariaDB": _database, "PostgreSQL": _database}
-"""By the name of the class: what a client has to know of the server."""
+"""By the name of the class: what a client needs to reach the server."""
 
 
 @contextmanager
 def running(kind: str) -> Iterator[dict[str, Any]]:
-    """Starts the server, and tells what a client has to know; ChildFailed where there is none."""
+    """Start the server and give what a client needs to reach it. Raise ChildFailed where it cannot be started."""
     try:
         servers = importlib.import_module("tests.servers")
         server = getattr(servers, kind)()

@@ -1,4 +1,4 @@
-"""What a run found, as a table for people and as JSON for programs."""
+"""The results of a run as a table for people, and as JSON for programs."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from benchmarks.model import Goal, Result
 
 
 def number(value: float) -> str:
-    """Three digits that count."""
+    """Format a number with three significant digits."""
     if value >= 10_000:
         return f"{value:,.0f}"
     digits = 0 if value >= 100 else 1 if value >= 10 else 2 if value >= 0.1 else 4
@@ -18,19 +18,19 @@ def number(value: float) -> str:
 
 
 def spread(found: Spread) -> str:
-    """The quartiles."""
+    """Format the quartiles."""
     return f"{number(found.low)} .. {number(found.high)}"
 
 
 def goal_text(goal: Goal) -> str:
-    """What is aimed at."""
+    """Format the bound of a goal."""
     if goal.bound is None:
         return ""
     return f"{'>=' if goal.at_least else '<='} {goal.bound:.2f}"
 
 
 def table(result: Result) -> Iterator[str]:
-    """The lines of one row."""
+    """Yield the lines of one row."""
     row = result.row
     better = "; more is better" if row.more_is_better else ""
     yield f"{row.name}: {row.what}"
@@ -44,7 +44,7 @@ def table(result: Result) -> Iterator[str]:
 
 
 def plain_lines(result: Result) -> Iterator[str]:
-    """One line for each contender, with what the first one is of it."""
+    """Yield one line for each contender, with the ratio of the first one to it."""
     first = result.row.entries[0].label
     for label, points in result.points.items():
         found = Spread.of(points[0])
@@ -56,7 +56,7 @@ def plain_lines(result: Result) -> Iterator[str]:
 
 
 def growth_lines(result: Result) -> Iterator[str]:
-    """One line for each contender, one column for each size."""
+    """Yield one line for each contender, with one column for each size."""
     sizes = sorted({size for points in result.points.values() for size in points})
     yield f"    {result.row.size_name:28}" + "".join(f"{size:>11,}" for size in sizes)
     for label, points in result.points.items():
@@ -65,37 +65,37 @@ def growth_lines(result: Result) -> Iterator[str]:
 
 
 def verdict_line(verdict: Verdict) -> str:
-    """One goal."""
+    """Format one goal with its verdict."""
     goal = verdict.goal
     what = f"{verdict.of} / {verdict.against}"
     if goal.sizes is not None:
         what = f"{verdict.of} at {goal.sizes[0]:,} / {verdict.against}"
     note = f"  ({goal.note})" if goal.note else ""
     if verdict.ratio is None:
-        return f"{'goal' if goal_text(goal) else 'told'} {what:52} {'':27} {goal_text(goal):8} {verdict.word}{note}"
+        return f"{'goal' if goal_text(goal) else 'ratio':5} {what:52} {'':27} {goal_text(goal):8} {verdict.word}{note}"
     digits = 4 if verdict.ratio.median < 0.1 else 2
     times = f"{verdict.ratio.median:.{digits}f} x"
     quartiles = f"[{verdict.ratio.low:.{digits}f} .. {verdict.ratio.high:.{digits}f}]"
-    kind = "goal" if goal_text(goal) else "told"
-    return f"{kind:4} {what:52} {times:>8} {quartiles:18} {goal_text(goal):8} {verdict.word}{note}".rstrip()
+    kind = "goal" if goal_text(goal) else "ratio"
+    return f"{kind:5} {what:52} {times:>8} {quartiles:18} {goal_text(goal):8} {verdict.word}{note}".rstrip()
 
 
 def summary(results: Sequence[Result]) -> Iterator[str]:
-    """All goals that have a bound, in one table."""
+    """Yield all goals that have a bound, in one table."""
     judged = [(result, judge(result, goal)) for result in results for goal in result.row.goals]
     bounded = [(result, verdict) for result, verdict in judged if verdict.goal.bound is not None]
     if not bounded:
         return
     yield "goals"
     for result, verdict in bounded:
-        yield f"  {result.row.name:22} {verdict_line(verdict)[5:]}"
+        yield f"  {result.row.name:22} {verdict_line(verdict)[6:]}"
     met = sum(verdict.word == "met" for _, verdict in bounded)
     unmet = sum(verdict.word == "NOT MET" for _, verdict in bounded)
     yield f"  {met} met, {unmet} not met, {len(bounded) - met - unmet} without a figure"
 
 
 def heading(about: Mapping[str, Any]) -> Iterator[str]:
-    """Where and with what."""
+    """Yield the command, the versions and the machine."""
     yield about["command"]
     yield ", ".join(f"{name} {version}" for name, version in about["versions"].items())
     yield ", ".join(f"{name} {value}" for name, value in about["machine"].items())
@@ -105,7 +105,7 @@ def heading(about: Mapping[str, Any]) -> Iterator[str]:
 
 
 def as_json(about: Mapping[str, Any], results: Sequence[Result]) -> dict[str, Any]:
-    """Everything, samples included."""
+    """Return everything, samples included."""
     return {**about, "rows": [_row_as_json(result) for result in results]}
 
 

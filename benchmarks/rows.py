@@ -1,6 +1,6 @@
-"""The table: every row by its name, who takes part, and what is aimed at.
+"""The table: every row by its name, its contenders and its goals.
 
-The first contender of a row is the one that its goals are about.
+The goals of a row are about its first contender.
 """
 
 from __future__ import annotations
@@ -19,36 +19,36 @@ CALLBACKS = "geventstreams:tcp_server"
 WITH_STREAMS = ("gevent-makefile", "uvloop", "asyncio", "trio", "anyio", "threads")
 MICROSECONDS = "µs of CPU per request"
 OF_A_CALL = "ns of CPU per call"
-OF_AN_OCTET = "ns of CPU per octet"
-CL_ASYNC_PER_OCTET = 1e9 / (11 * 2**20)
+OF_A_BYTE = "ns of CPU per byte"
+CL_ASYNC_PER_BYTE = 1e9 / (11 * 2**20)
 
 
 def served(role: str, *peers: str, **options: object) -> tuple[Entry, ...]:
-    """These peers' servers of this role."""
+    """Return entries for these peers' servers of one role."""
     needs = ("trustme",) if options.get("tls") else ()
-    own = (TLS, *needs) if needs else ()
-    return tuple(Entry(peer, peer, role, options, own if peer == "geventstreams" else needs) for peer in peers)
+    ours = (TLS, *needs) if needs else ()
+    return tuple(Entry(peer, peer, role, options, ours if peer == "geventstreams" else needs) for peer in peers)
 
 
 def variant(label: str, peer: str, role: str, **options: object) -> Entry:
-    """One peer's server with a name of its own in this row."""
+    """Return an entry for a peer's server under another label."""
     return Entry(label, peer, role, options)
 
 
-def own(function: str, file: str, label: str = "geventstreams", needs: str = STREAM, **options: object) -> Entry:
-    """One of our operations within a process."""
-    return Entry(label, "geventstreams", function, options, (needs,), module=f"benchmarks.operations.own_{file}")
+def ours(function: str, file: str, label: str = "geventstreams", needs: str = STREAM, **options: object) -> Entry:
+    """Return an entry for one of our operations within a process."""
+    return Entry(label, "geventstreams", function, options, (needs,), module=f"benchmarks.operations.geventstreams_{file}")
 
 
 def other(label: str, function: str, file: str, peer: str, largest: int | None = None) -> Entry:
-    """One of the others' operations within a process."""
+    """Return an entry for a peer's operation within a process."""
     return Entry(label, peer, function, module=f"benchmarks.operations.{file}", largest=largest)
 
 
 LINES = (
     Row(
         "echo",
-        "line echo server, 64-octet lines, 100 connections: readline, write, flush",
+        "line echo server, 64-byte lines, 100 connections: readline, write, flush",
         MICROSECONDS,
         Echo(),
         served(
@@ -65,7 +65,7 @@ LINES = (
     ),
     Row(
         "echo-timeouts",
-        "the same with read_timeout and write_timeout set",
+        "line echo server with read_timeout and write_timeout set",
         MICROSECONDS,
         Echo(),
         (
@@ -83,7 +83,7 @@ LINES = (
     ),
     Row(
         "echo-plain",
-        "the same in plain Python, not compiled",
+        "line echo server in plain Python, not compiled",
         MICROSECONDS,
         Echo(),
         (
@@ -128,26 +128,26 @@ LINES = (
 SMALL_READS = (
     Row(
         "readline",
-        "a 64-octet line out of the buffer",
+        "a 64-byte line out of the buffer",
         OF_A_CALL,
         Within(together=True),
-        (own("ReadLine", "buffered"), other("BufferedReader.readline", "ReadLine", "buffered", "stdlib")),
+        (ours("ReadLine", "buffered"), other("BufferedReader.readline", "ReadLine", "buffered", "stdlib")),
         (Goal(("BufferedReader.readline",), 0.80),),
     ),
     Row(
         "readline-refills",
-        "64-octet lines with the receiving that refills the buffer",
+        "64-byte lines, with the receive calls that refill the buffer",
         OF_A_CALL,
         Within(together=True),
-        (own("Refills", "buffered"), other("makefile('rb', 65536)", "Refills", "buffered", "gevent-makefile")),
+        (ours("Refills", "buffered"), other("makefile('rb', 65536)", "Refills", "buffered", "gevent-makefile")),
         (Goal(("makefile('rb', 65536)",), 0.65),),
     ),
     Row(
         "read-line-text",
-        "a 64-octet line out of the buffer, as text: read_line",
+        "a 64-byte line out of the buffer, as text: read_line",
         OF_A_CALL,
         Within(together=True),
-        (own("TextLine", "buffered"), other("TextIOWrapper.readline", "TextLine", "buffered", "stdlib")),
+        (ours("TextLine", "buffered"), other("TextIOWrapper.readline", "TextLine", "buffered", "stdlib")),
         (Goal(("TextIOWrapper.readline",), 0.85),),
     ),
     *(
@@ -157,7 +157,7 @@ SMALL_READS = (
             OF_A_CALL,
             Within(together=True),
             (
-                own(function, "buffered", **options),
+                ours(function, "buffered", **options),
                 other(f"BufferedReader.{rival}", rival_function, "buffered", "stdlib"),
             ),
             (Goal((f"BufferedReader.{rival}",), 1.00),),
@@ -166,7 +166,7 @@ SMALL_READS = (
             ("read-byte", "read_byte", "ReadByte", {"element_type": "unsigned-byte-8"}, "read(1)", "ReadOne"),
             ("read-char", "read_char", "ReadChar", {}, "read(1)", "ReadOne"),
             ("read-exactly", "read_exactly(8)", "ReadEight", {}, "read(8)", "ReadEight"),
-            ("read-sequence", "read_sequence into 64 octets", "ReadSequence", {}, "readinto", "ReadInto"),
+            ("read-sequence", "read_sequence into 64 bytes", "ReadSequence", {}, "readinto", "ReadInto"),
         )
     ),
 )
@@ -175,7 +175,7 @@ BULK = (
     Row(
         "bulk-receive",
         "bulk receive, read_sequence into 64 KiB",
-        OF_AN_OCTET,
+        OF_A_BYTE,
         Bulk("send", Sizes((65536,), (65536,))),
         served("receive", "geventstreams", "gevent", "stdlib", "gevent-makefile", "uvloop", "asyncio"),
         (Goal(("gevent",), 1.02), Goal(("stdlib",), 1.10)),
@@ -183,30 +183,30 @@ BULK = (
     Row(
         "bulk-send",
         "bulk send, write_sequence of 1 MiB",
-        OF_AN_OCTET,
+        OF_A_BYTE,
         Bulk("fetch", Sizes((2**20,), (2**20,))),
         served("send", "geventstreams", "gevent", "stdlib", "gevent-makefile", "uvloop", "asyncio"),
         (Goal(("gevent",), 1.02),),
     ),
     Row(
         "bulk-send-pieces",
-        "bulk send, write_sequence of 100-octet pieces",
-        OF_AN_OCTET,
+        "bulk send, write_sequence of 100-byte pieces",
+        OF_A_BYTE,
         Bulk("fetch", Sizes((100,), (100,))),
         served("send", "geventstreams", "gevent-makefile", "uvloop", "asyncio"),
         (Goal(("gevent-makefile",), 0.80, note="a BufferedWriter over a gevent socket"),),
     ),
     Row(
         "relay",
-        "relaying octets to another server, two greenlets for each connection",
-        OF_AN_OCTET,
+        "relaying bytes to another server, two greenlets for each connection",
+        OF_A_BYTE,
         Bulk("send", Sizes((65536,), (65536,))),
         served("relay", "geventstreams", "gevent"),
         (Goal(("gevent",), 1.11, note="0.9 of its throughput"),),
     ),
     Row(
         "tls-echo",
-        "line echo under TLS, 64-octet lines, 100 connections",
+        "line echo under TLS, 64-byte lines, 100 connections",
         MICROSECONDS,
         Echo(),
         served("echo", "geventstreams", "gevent-makefile", "uvloop", "asyncio", tls=True),
@@ -215,7 +215,7 @@ BULK = (
     Row(
         "tls-receive",
         "bulk receive under TLS, read_sequence into 64 KiB",
-        OF_AN_OCTET,
+        OF_A_BYTE,
         Bulk("send", Sizes((65536,), (65536,))),
         served("receive", "geventstreams", "gevent-makefile", "uvloop", "asyncio", tls=True),
         (Goal(("gevent-makefile",), 0.95),),
@@ -223,7 +223,7 @@ BULK = (
     Row(
         "tls-send",
         "bulk send under TLS, write_sequence of 1 MiB",
-        OF_AN_OCTET,
+        OF_A_BYTE,
         Bulk("fetch", Sizes((2**20,), (2**20,))),
         served("send", "geventstreams", "gevent-makefile", "uvloop", "asyncio", tls=True),
         (Goal(("gevent-makefile",), 0.95),),
@@ -231,8 +231,8 @@ BULK = (
 )
 
 WAITING_FOR = (
-    own("WaitForInputStreams", "waiting", "wait_for_input_streams", WAIT),
-    own("WaitSet", "waiting", "WaitSet.wait", WAIT_SET),
+    ours("WaitForInputStreams", "waiting", "wait_for_input_streams", WAIT),
+    ours("WaitSet", "waiting", "WaitSet.wait", WAIT_SET),
     other("gevent.select.poll", "Poll", "waiting", "gevent"),
     other("gevent.selectors", "Selector", "waiting", "gevent"),
     other("gevent.select.select", "Select", "waiting", "gevent", largest=100),
@@ -278,14 +278,14 @@ MEMORY = tuple(
     for name, what, held, peers, options, goals in (
         ("memory-idle", "an idle connection in a server", 0, ("uvloop-protocol",), {}, (Goal(("gevent",), 1.08),)),
         ("memory-tls", "an idle TLS connection in a server", 0, (), {"tls": True}, ()),
-        ("memory-half-line", "a connection that has sent half a line, 32 octets", 32, (), {}, ()),
+        ("memory-half-line", "a connection that has sent half a line, 32 bytes", 32, (), {}, ()),
     )
 )
 
-CALLBACK_HALF = (
+CALLBACK_ROWS = (
     Row(
         "callback-echo",
-        "callback half, line echo by read_cb with stream=True, 100 connections",
+        "callbacks, line echo by read_cb with stream=True, 100 connections",
         MICROSECONDS,
         Echo(),
         served("echo", "callbacks", "uvloop-protocol", "asyncio-protocol", "floor"),
@@ -293,13 +293,13 @@ CALLBACK_HALF = (
     ),
     Row(
         "callback-drain",
-        "callback half, draining 4 MiB that have come in 64-octet reads",
-        OF_AN_OCTET,
+        "callbacks, reading 4 MiB that have arrived in 64-byte reads",
+        OF_A_BYTE,
         Within(together=True, lasting=True),
         (
-            own("Draining", "draining", "callbacks", CALLBACKS),
+            ours("Draining", "draining", "callbacks", CALLBACKS),
             other("BytesIO.readinto", "Drain", "buffered", "stdlib"),
-            Entry("cl-async", "cl-async", "", fixed=CL_ASYNC_PER_OCTET),
+            Entry("cl-async", "cl-async", "", fixed=CL_ASYNC_PER_BYTE),
         ),
         (
             Goal(("BytesIO.readinto",), 2.00),
@@ -308,15 +308,15 @@ CALLBACK_HALF = (
     ),
 )
 
-LEGACY = (
+MAKEFILE_USERS = (
     *(
         Row(
             f"makefile-{name}",
-            f"makefile('rb') on 64-octet lines with the receiving: {call}",
+            f"makefile('rb') on 64-byte lines, with the receive calls: {call}",
             OF_A_CALL,
             Within(together=True),
             (
-                own(function, "files", needs=MAKEFILE),
+                ours(function, "files", needs=MAKEFILE),
                 other("gevent's makefile", function, "files", "gevent-makefile"),
             ),
             (Goal(("gevent's makefile",), bound),),
@@ -324,7 +324,7 @@ LEGACY = (
         for name, call, function, bound in (
             ("readline", "readline", "ReadLine", 0.80),
             ("read", "read(64)", "Read", 1.00),
-            ("readinto", "readinto 64 octets", "ReadInto", 1.00),
+            ("readinto", "readinto 64 bytes", "ReadInto", 1.00),
             ("read-large", "read(65536)", "ReadLarge", 1.00),
         )
     ),
@@ -340,7 +340,7 @@ LEGACY = (
                     "geventstreams",
                     client,
                     needs=(MONKEY, module),
-                    module="benchmarks.operations.own_clients",
+                    module="benchmarks.operations.geventstreams_clients",
                 ),
                 Entry(
                     f"{client} without",
@@ -403,30 +403,30 @@ GROWTH = (
     Row(
         "growth-lines",
         "receiving lines: readline",
-        OF_AN_OCTET,
+        OF_A_BYTE,
         Bulk("lines", Sizes((1, 64, 4096, 2**20), (1, 4, 16, 64, 256, 1024, 4096, 16384, 65536, 262144, 2**20))),
         served("lines", "geventstreams", "gevent-makefile", "uvloop", "asyncio"),
-        size_name="octets in a line",
+        size_name="bytes in a line",
     ),
     Row(
         "growth-reads",
         "receiving in pieces: read_sequence, recv_into, readinto, read",
-        OF_AN_OCTET,
+        OF_A_BYTE,
         Bulk("send", Sizes((1, 64, 4096, 2**20), (1, 8, 64, 512, 4096, 32768, 65536, 262144, 2**20))),
         served("receive", "geventstreams", "gevent", "gevent-makefile", "uvloop", "asyncio"),
-        size_name="octets in a read",
+        size_name="bytes in a read",
     ),
     Row(
         "growth-dripped-line",
-        "a line that comes in single octets (with what sending them costs)",
-        OF_AN_OCTET,
+        "a line that arrives in single bytes (with the cost of sending them)",
+        OF_A_BYTE,
         Within(Sizes((1024, 16384), (64, 1024, 16384, 65536)), lasting=True),
-        (own("Dripped", "dripping"), other("gevent-makefile", "Dripped", "dripping", "gevent-makefile")),
-        (Goal(sizes=(16384, 1024), bound=1.10, note="the bench's own reading of 'no more per octet'"),),
-        size_name="octets in the line",
+        (ours("Dripped", "dripping"), other("gevent-makefile", "Dripped", "dripping", "gevent-makefile")),
+        (Goal(sizes=(16384, 1024), bound=1.10, note="the bench's own reading of 'no more per byte'"),),
+        size_name="bytes in the line",
     ),
 )
 
 ROWS: dict[str, Row] = {
-    row.name: row for row in (*LINES, *SMALL_READS, *BULK, *WAITING, *MEMORY, *CALLBACK_HALF, *LEGACY, IMPORT, *GROWTH)
+    row.name: row for row in (*LINES, *SMALL_READS, *BULK, *WAITING, *MEMORY, *CALLBACK_ROWS, *MAKEFILE_USERS, IMPORT, *GROWTH)
 }

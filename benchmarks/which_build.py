@@ -1,6 +1,6 @@
-"""Which geventstreams is measured: the compiled one, or plain Python where PURE_PYTHON asks for it; never plain by accident.
+"""Choose the build of geventstreams that is measured: the compiled one, or plain Python only if PURE_PYTHON asks for it.
 
-In a checkout the folder `geventstreams/` hides an installed package of the same name, also where only that one is compiled.
+In a checkout the folder `geventstreams/` hides an installed package, even if only the installed one is compiled.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ HOW = "pip install --editable '.[bench]' compiles it in this folder; PURE_PYTHON
 
 
 class NotCompiled(Exception):
-    """There is no compiled package to measure."""
+    """No compiled package of these sources was found."""
 
 
 def plain_wanted() -> bool:
@@ -30,12 +30,12 @@ def plain_wanted() -> bool:
 
 def packages() -> list[Path]:
     """Return the folders of all packages of that name on `sys.path`; the first is the one that `import` finds."""
-    found = []
+    folders = []
     for place in sys.path:
         spec = PathFinder.find_spec(PACKAGE, [place or os.getcwd()])
         if spec is not None and spec.origin is not None:
-            found.append(Path(spec.origin).resolve().parent)
-    return list(dict.fromkeys(found))
+            folders.append(Path(spec.origin).resolve().parent)
+    return list(dict.fromkeys(folders))
 
 
 def is_built(package: Path) -> bool:
@@ -50,7 +50,7 @@ def same_sources(one: Path, other: Path) -> bool:
 
 
 def take_compiled() -> None:
-    """Let this process's children find the compiled package first. Raise NotCompiled where there is none of these sources."""
+    """Let child processes find the compiled package first. Raise NotCompiled if there is none of these sources."""
     found = packages()
     if plain_wanted() or not found or is_built(found[0]):
         return

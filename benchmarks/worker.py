@@ -1,7 +1,7 @@
-"""The process that is measured: runs one server, or times operations, and answers its control lines.
+"""The process that is measured: it runs one server, or times operations, and answers control lines.
 
-A server's control thread sleeps in a read of standard input while anything is measured, so it costs nothing; the CPU
-time it reports is the whole process's. When standard input ends, the process ends.
+A server's control thread sleeps in a read of standard input during a measurement, so it costs nothing; the CPU time that it
+reports is the whole process's. The process ends with its standard input.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ BACKLOG = 4096
 
 
 def load_function(job: Mapping[str, Any]) -> Callable[..., Any]:
-    """The function of the job. For the plain build only geventstreams is taken plain: gevent obeys PURE_PYTHON, too."""
+    """Return the function of the job. With `plain`, gevent is imported first, since it obeys PURE_PYTHON too."""
     if job["options"].get("plain"):
         importlib.import_module("gevent")
         os.environ["PURE_PYTHON"] = "1"
@@ -32,36 +32,36 @@ def load_function(job: Mapping[str, Any]) -> Callable[..., Any]:
 
 
 def pin(core: int) -> None:
-    """Binds this process to a core, if there is one to bind to."""
+    """Bind this process to a core; a negative number means none."""
     if core >= 0:
         os.sched_setaffinity(0, {core})
 
 
-def say(answer: object) -> None:
-    """One line to the harness."""
+def send(answer: object) -> None:
+    """Send one line to the harness."""
     sys.stdout.write(json.dumps(answer) + "\n")
     sys.stdout.flush()
 
 
 def answer_controls() -> None:
-    """Tells the CPU time as often as it is asked for."""
+    """Report the CPU time for each control line, and end the process with the input."""
     while os.read(0, 256):
-        say({"cpu": time.process_time()})
+        send({"cpu": time.process_time()})
     os._exit(0)
 
 
 def run_server(job: Mapping[str, Any], core: int) -> None:
-    """Serves until the harness ends. It is bound to its core after the imports, so that many start quickly."""
+    """Serve until the harness ends. The process is bound to its core after the imports, so that many can start at once."""
     serve = load_function(job)
     pin(core)
     listener = socket.create_server(("127.0.0.1", 0), backlog=BACKLOG)
     threading.Thread(target=answer_controls, daemon=True).start()
-    say({"ready": listener.getsockname()[1]})
+    send({"ready": listener.getsockname()[1]})
     serve(listener, job["options"])
 
 
 def cost_of_clock() -> int:
-    """Nanoseconds between two looks at the clock with nothing in between."""
+    """Return the nanoseconds between two readings of the clock with nothing in between."""
     samples = []
     for _ in range(200):
         began = time.thread_time_ns()
@@ -70,7 +70,7 @@ def cost_of_clock() -> int:
 
 
 def run_operations(jobs: Mapping[str, Mapping[str, Any]]) -> None:
-    """Makes the operations in the size that is asked for, and times them in turn."""
+    """Make the operations in the size that is asked for, and time them in turn."""
     makers = {label: load_function(job) for label, job in jobs.items()}
     operations: dict[str, Any] = {}
     size, clock = -1, cost_of_clock()
@@ -92,13 +92,13 @@ def run_operations(jobs: Mapping[str, Mapping[str, Any]]) -> None:
                 used = time.thread_time_ns() - began - clock
                 operation.finish()
                 samples[label].append(used / count)
-        say(samples)
+        send(samples)
     for operation in operations.values():
         operation.close()
 
 
 def main() -> None:
-    """Does the job given as JSON in the first argument."""
+    """Run the job given as JSON in the first argument."""
     job = json.loads(sys.argv[1])
     if "server" in job:
         run_server(job["server"], job["core"])

@@ -1,7 +1,7 @@
 /* The least a line echo server can cost on this machine: epoll, recv, memrchr, send, and nothing else.
  *
  * It prints "ready PORT" as JSON on standard output and answers each line on standard input with its own CPU time, as benchmarks/worker.py does.
- * The part of a line that came without its end is kept for each connection, so the answers are right however the octets arrive.
+ * The part of a line that came without its end is kept for each connection, so the answers are right however the bytes arrive.
  */
 #define _GNU_SOURCE
 #include <arpa/inet.h>

@@ -6,10 +6,10 @@
  *
  *     open N TOUCH              connections until there are N; TOUCH=1 exchanges one line on each new one
  *     echo SECONDS ACTIVE SIZE  question and answer on the first ACTIVE connections; ends when all answers are in
- *     send OCTETS LINE SIZE     a header (OCTETS, SIZE) and lines of LINE octets (0: no newline at all), then waits for one octet back
- *     fetch OCTETS SIZE         a header (OCTETS, SIZE), then reads so many
+ *     send BYTES LINE SIZE     a header (BYTES, SIZE) and lines of LINE bytes (0: no newline at all), then waits for one byte back
+ *     fetch BYTES SIZE         a header (BYTES, SIZE), then reads so many
  *     connect SECONDS AT_ONCE   connect, one line, its answer, end of file; so many at the same time
- *     drip OCTETS               so many octets without a newline on every connection
+ *     drip BYTES               so many bytes without a newline on every connection
  *
  * Nothing is under way between two commands, so that CPU time read from the server before and after one belongs to exactly that command.
  * TLS is taken from the system's libssl at run time (no headers needed); certificates are not verified: nothing here is a secret.
@@ -112,7 +112,7 @@ static int load_tls(void)
     return 0;
 }
 
-/* Octets received, 0 at the end, -1 with errno (EAGAIN: nothing yet). A sink needs no copy of plain octets: MSG_TRUNC drops them. */
+/* Bytes received, 0 at the end, -1 with errno (EAGAIN: nothing yet). A sink needs no copy of plain bytes: MSG_TRUNC drops them. */
 static ssize_t take(struct connection *c, size_t most, int sink)
 {
     if (c->ssl == NULL)
@@ -273,13 +273,13 @@ static int echo(double seconds, int active, size_t size)
     return answer("ok %ld %.9f", answered, now() - began);
 }
 
-static int give_header(long octets, long size)
+static int give_header(long count, long size)
 {
-    uint64_t header[2] = {htobe64(octets), htobe64(size)};
+    uint64_t header[2] = {htobe64(count), htobe64(size)};
     return give_all(&connections[0], (char *)header, sizeof header);
 }
 
-static int send_lines(long octets, size_t length, long size)
+static int send_lines(long count, size_t length, long size)
 {
     size_t whole = length == 0 ? SPACE : SPACE / length * length;
     double began = now();
@@ -288,24 +288,24 @@ static int send_lines(long octets, size_t length, long size)
     memset(line, 'x', SPACE);
     for (size_t end = length; length > 0 && end <= whole; end += length)
         line[end - 1] = '\n';
-    if (give_header(octets, size) < 0)
+    if (give_header(count, size) < 0)
         return failed("send");
-    for (long left = octets; left > 0; left -= whole)
+    for (long left = count; left > 0; left -= whole)
         if (give_all(&connections[0], line, left < (long)whole ? (size_t)left : whole) < 0)
             return failed("send");
     if (take_exactly(&connections[0], 1) < 0)
         return failed("receive");
-    return answer("ok %ld %.9f", octets, now() - began);
+    return answer("ok %ld %.9f", count, now() - began);
 }
 
-static int fetch(long octets, long size)
+static int fetch(long count, long size)
 {
     double began = now();
     if (opened < 1)
         return answer("error fetch: no connection");
-    if (give_header(octets, size) < 0 || take_exactly(&connections[0], octets) < 0)
+    if (give_header(count, size) < 0 || take_exactly(&connections[0], count) < 0)
         return failed("fetch");
-    return answer("ok %ld %.9f", octets, now() - began);
+    return answer("ok %ld %.9f", count, now() - began);
 }
 
 static int begin_one(int index)
@@ -340,7 +340,7 @@ static int connect_again(double seconds, int at_once)
             if (came > 0 || (came < 0 && errno == EAGAIN))
                 continue;
             if (came < 0 || c->came != 64)
-                return answer("error connect: an answer of %zu octets, then %s", c->came, came < 0 ? strerror(errno) : "the end");
+                return answer("error connect: an answer of %zu bytes, then %s", c->came, came < 0 ? strerror(errno) : "the end");
             hang_up(c);
             finished++;
             if (now() >= until)
@@ -352,14 +352,14 @@ static int connect_again(double seconds, int at_once)
     return answer("ok %ld %.9f", finished, now() - began);
 }
 
-static int drip(size_t octets)
+static int drip(size_t count)
 {
     double began = now();
-    if (octets > SPACE)
+    if (count > SPACE)
         return answer("error drip: too much");
-    memset(line, 'x', octets);
+    memset(line, 'x', count);
     for (int i = 0; i < opened; i++)
-        if (give_all(&connections[i], line, octets) < 0)
+        if (give_all(&connections[i], line, count) < 0)
             return failed("drip");
     return answer("ok %d %.9f", opened, now() - began);
 }

@@ -1,1 +1,1 @@
-"""Operations that are timed within their process: one file for each kind, one class for each contender."""
+"""Operations that are timed within their process: one file for each kind and library, one class for each contender."""

@@ -1,4 +1,4 @@
-"""What is timed: `prepare`, then `run` against the clock, then `finish`, as often as the harness asks for."""
+"""The base of all operations: `prepare`, then `run` with the clock running, then `finish`, for each sample."""
 
 from __future__ import annotations
 
@@ -14,38 +14,38 @@ REFILLED = 131072
 
 
 class Operation(ABC):
-    """One contender's way to do something a number of times."""
+    """One contender's way to do something, many times in each run."""
 
     def prepare(self) -> None:  # noqa: B027 - most have nothing to prepare
-        """Not timed: makes everything ready for one run."""
+        """Prepare one run; not timed."""
 
     @abstractmethod
     def run(self) -> int:
-        """Timed: gives the number of operations it did."""
+        """Run the operations and return how many they were; timed."""
 
     def finish(self) -> None:  # noqa: B027
-        """Not timed: looks whether the run did what it should."""
+        """Check the result of the run; not timed."""
 
     def close(self) -> None:  # noqa: B027
-        """Gives back what it holds."""
+        """Close what the operation has open."""
 
 
 def repeat(call: Callable[[], object], count: int) -> int:
-    """Calls it so often."""
+    """Call a function `count` times; return `count`."""
     for _ in itertools.repeat(None, count):
         call()
     return count
 
 
 def repeat_with(call: Callable[[int], object] | Callable[[bytearray], object], argument: object, count: int) -> int:
-    """Calls it so often with this argument."""
+    """Call a function `count` times with this argument; return `count`."""
     for _ in itertools.repeat(None, count):
         call(argument)  # type: ignore[arg-type]
     return count
 
 
 def large_pair() -> tuple[socket.socket, socket.socket]:
-    """A socket pair whose second half takes REFILLED octets without waiting for the first to read them."""
+    """Return a socket pair whose second half can send REFILLED bytes before the first half reads any."""
     near, far = socket.socketpair()
     far.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4 * REFILLED)
     return near, far

@@ -1,4 +1,4 @@
-"""Small reads out of the standard library's buffers. All contenders read 32 KiB of 64-octet lines in each run."""
+"""Small reads out of the standard library's buffers. All contenders read 32 KiB of 64-byte lines in each run."""
 
 from __future__ import annotations
 
@@ -12,31 +12,31 @@ from benchmarks.operations.base import BUFFER, CONTENT, LINE, REFILLED, Operatio
 
 
 class Memory(io.RawIOBase):
-    """A raw file that never ends, out of memory."""
+    """A raw file in memory that never ends."""
 
     def readable(self) -> bool:
-        """It is."""
+        """Return True."""
         return True
 
     def readinto(self, space: Any) -> int:
-        """Fills a reader's buffer with lines."""
+        """Fill a reader's buffer with lines."""
         count = min(len(space), BUFFER)
         space[:count] = CONTENT[:count]
         return count
 
 
 class FromReader(Operation):
-    """The C reader, whose buffer is filled before each run."""
+    """An `io.BufferedReader`, whose buffer is filled before each run."""
 
     def __init__(self, _options: Mapping[str, Any]) -> None:
         self.reader = io.BufferedReader(Memory(), BUFFER)
 
     def prepare(self) -> None:
-        """One `readinto` of the raw file."""
+        """Fill the buffer by one `readinto` of the raw file."""
         self.reader.peek(1)
 
     def finish(self) -> None:
-        """What is left is dropped."""
+        """Discard the rest of the buffer."""
         self.reader.read(len(self.reader.peek(1)))
 
 
@@ -44,7 +44,7 @@ class ReadLine(FromReader):
     """`readline`."""
 
     def run(self) -> int:
-        """All lines of the buffer."""
+        """Read all lines of the buffer."""
         return repeat(self.reader.readline, BUFFER // len(LINE))
 
 
@@ -52,7 +52,7 @@ class ReadOne(FromReader):
     """`read(1)`."""
 
     def run(self) -> int:
-        """Octets."""
+        """Read single bytes."""
         return repeat_with(self.reader.read, 1, 4096)
 
 
@@ -60,30 +60,30 @@ class ReadEight(FromReader):
     """`read(8)`."""
 
     def run(self) -> int:
-        """Pieces of eight octets."""
+        """Read pieces of eight bytes."""
         return repeat_with(self.reader.read, 8, 4000)
 
 
 class ReadInto(FromReader):
-    """`readinto` 64 octets."""
+    """`readinto` 64 bytes."""
 
     def run(self) -> int:
-        """Pieces of the length of a line."""
+        """Read pieces of the length of a line."""
         return repeat_with(self.reader.readinto, bytearray(64), 500)
 
 
 class Drain(Operation):
-    """`io.BytesIO.readinto` of 64 octets until 4 MiB are read."""
+    """`io.BytesIO.readinto` of 64 bytes until 4 MiB are read."""
 
     def __init__(self, _options: Mapping[str, Any]) -> None:
         self.memory = io.BytesIO(CONTENT * (2**22 // BUFFER))
 
     def prepare(self) -> None:
-        """From the beginning."""
+        """Go back to the beginning."""
         self.memory.seek(0)
 
     def run(self) -> int:
-        """All of it."""
+        """Read everything."""
         space = bytearray(64)
         read, total = self.memory.readinto, 0
         while count := read(space):
@@ -92,18 +92,18 @@ class Drain(Operation):
 
 
 class TextLine(Operation):
-    """`TextIOWrapper.readline` over the C reader; that it takes 8 KiB at a time and decodes them is part of it."""
+    """`TextIOWrapper.readline` over an `io.BufferedReader`, with its reading and decoding of 8 KiB at a time."""
 
     def __init__(self, _options: Mapping[str, Any]) -> None:
         self.text = io.TextIOWrapper(io.BufferedReader(Memory(), BUFFER), "latin-1", newline="\n")
 
     def run(self) -> int:
-        """As many lines as the other's buffer holds."""
+        """Read as many lines as a stream's buffer holds."""
         return repeat(self.text.readline, BUFFER // len(LINE))
 
 
 class Refills(Operation):
-    """`makefile('rb', 65536)` of a gevent socket that holds 128 KiB; the receiving is timed, too."""
+    """`makefile('rb', 65536)` of a gevent socket that has 128 KiB to read; receiving is timed as well."""
 
     def __init__(self, _options: Mapping[str, Any]) -> None:
         near, self._far = large_pair()
@@ -111,15 +111,15 @@ class Refills(Operation):
         self._file = self._socket.makefile("rb", 65536)
 
     def prepare(self) -> None:
-        """The socket gets its octets."""
+        """Send the bytes that the run will receive."""
         self._far.sendall(CONTENT * (REFILLED // BUFFER))
 
     def run(self) -> int:
-        """All lines."""
+        """Read all lines."""
         return repeat(self._file.readline, REFILLED // len(LINE))
 
     def close(self) -> None:
-        """Closes all three."""
+        """Close the file and both sockets."""
         self._file.close()
         self._socket.close()
         self._far.close()

@@ -1,6 +1,6 @@
-"""Clients of real servers, which know nothing of gevent: they run under its monkey-patching.
+"""Clients of real servers that are written without gevent: they run under its monkey-patching.
 
-The process is patched when the first client is made, and the client imported after that.
+The process is patched when the first client is made, and the client is imported after that.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from benchmarks.operations.base import Operation, repeat_with
 
 
 class Client(Operation):
-    """One connection, kept; what it asks for is `size` times as much as the least."""
+    """A client with one connection; it asks for `size` pages or rows."""
 
     def __init__(self, options: Mapping[str, Any]) -> None:
         gevent.monkey.patch_all()
@@ -23,7 +23,7 @@ class Client(Operation):
         self.connect(options["server"])
 
     def connect(self, server: Mapping[str, Any]) -> None:
-        """Makes the connection."""
+        """Connect to the server."""
         raise NotImplementedError
 
 
@@ -31,42 +31,42 @@ class Requests(Client):
     """requests and urllib3 with nginx: a page of 10 kB, again and again."""
 
     def connect(self, server: Mapping[str, Any]) -> None:
-        """The connection comes with the first question."""
+        """Make the session; it connects at the first request."""
         self._session = importlib.import_module("requests").Session()
         self._session.trust_env = False
         self._url, self._length = server["url"], server["length"]
 
     def run(self) -> int:
-        """`size` questions."""
+        """Make `size` requests."""
         return repeat_with(self._ask, self._url, self.size)  # type: ignore[arg-type]
 
     def _ask(self, url: str) -> None:
         if len(self._session.get(url).content) != self._length:
-            raise RuntimeError("an answer of another length")
+            raise RuntimeError("the answer has another length")
 
     def close(self) -> None:
-        """Ends the session."""
+        """Close the session."""
         self._session.close()
 
 
 class Rows(Client):
-    """A database that is asked for `size` rows."""
+    """A client of a database, which asks for `size` rows."""
 
     driver: str
-    question: str
+    query: str
 
     def connect(self, server: Mapping[str, Any]) -> None:
-        """Plainly."""
+        """Connect without TLS."""
         self._connection = importlib.import_module(self.driver).connect(**server)
         self._cursor = self._connection.cursor()
 
     def run(self) -> int:
-        """All rows."""
-        self._cursor.execute(self.question.format(size=self.size))
+        """Fetch all rows."""
+        self._cursor.execute(self.query.format(size=self.size))
         return len(self._cursor.fetchall())
 
     def close(self) -> None:
-        """Closes the connection."""
+        """Close the connection."""
         self._connection.close()
 
 
@@ -74,11 +74,11 @@ class PyMySQL(Rows):
     """PyMySQL with MariaDB."""
 
     driver = "pymysql"
-    question = "SELECT seq, 'the name of a row' FROM seq_1_to_{size}"
+    query = "SELECT seq, 'the name of a row' FROM seq_1_to_{size}"
 
 
 class PG8000(Rows):
     """pg8000 with PostgreSQL."""
 
     driver = "pg8000.dbapi"
-    question = "SELECT n, 'the name of a row' FROM generate_series(1, {size}) AS n"
+    query = "SELECT n, 'the name of a row' FROM generate_series(1, {size}) AS n"

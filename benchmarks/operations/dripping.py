@@ -1,4 +1,4 @@
-"""A line that comes in single octets, each received by itself, to `makefile('rb')` of a gevent socket."""
+"""A line that arrives in single bytes, each received by itself, at `makefile('rb')` of a gevent socket."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from benchmarks.operations.base import Operation
 
 
 class Dripped(Operation):
-    """One line of `size` octets. Sending them costs the same for every contender and every length."""
+    """One line of `size` bytes. Sending a byte costs the same for every contender and every length."""
 
     def __init__(self, options: Mapping[str, Any]) -> None:
         near, self.far = socket.socketpair()
@@ -23,24 +23,24 @@ class Dripped(Operation):
         self.open(near)
 
     def open(self, near: socket.socket) -> None:
-        """Makes the contender's reader."""
+        """Make the contender's reader."""
         self._socket = gevent.socket.socket(fileno=near.detach())
         self.reader: Any = self._socket.makefile("rb")
 
     def run(self) -> int:
-        """Reads the line in one greenlet while the other sends it, one octet in each round of the loop."""
+        """Read the line in one greenlet while another sends it, one byte in each iteration of the loop."""
         reading = gevent.spawn(self.reader.readline)
         for _ in range(self._length - 1):
             self.far.send(b"x")
-            self._hub.wait(self._hub.loop.timer(0.0))  # a turn of the loop that looks at the sockets; sleep(0) need not
+            self._hub.wait(self._hub.loop.timer(0.0))  # an iteration of the loop that polls the sockets; sleep(0) may not
         self.far.send(b"\n")
         line: bytes = reading.get(timeout=10)
         if len(line) != self._length:
-            raise RuntimeError(f"a line of {len(line)} octets instead of {self._length}")
+            raise RuntimeError(f"a line of {len(line)} bytes instead of {self._length}")
         return len(line)
 
     def close(self) -> None:
-        """Closes both ends."""
+        """Close both ends."""
         self.reader.close()
         self._socket.close()
         self.far.close()

@@ -1,4 +1,4 @@
-"""Reads by `makefile('rb')` of a gevent socket that holds 128 KiB of 64-octet lines; the receiving is timed, too."""
+"""Reads by `makefile('rb')` of a gevent socket that has 128 KiB of 64-byte lines to read; receiving is timed as well."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from benchmarks.operations.base import BUFFER, CONTENT, LINE, REFILLED, Operatio
 
 
 class FromFile(Operation):
-    """gevent's own file, as `makefile` gives it where nothing else is asked for."""
+    """gevent's own file, as `makefile` makes it by default."""
 
     def __init__(self, _options: Mapping[str, Any]) -> None:
         near, self._far = large_pair()
@@ -19,15 +19,15 @@ class FromFile(Operation):
         self.file = self.open()
 
     def open(self) -> Any:
-        """Makes the contender's file."""
+        """Return the contender's file."""
         return self.socket.makefile("rb")
 
     def prepare(self) -> None:
-        """The socket gets its octets."""
+        """Send the bytes that the run will receive."""
         self._far.sendall(CONTENT * (REFILLED // BUFFER))
 
     def close(self) -> None:
-        """Closes all three."""
+        """Close the file and both sockets."""
         self.file.close()
         self.socket.close()
         self._far.close()
@@ -37,7 +37,7 @@ class ReadLine(FromFile):
     """`readline`."""
 
     def run(self) -> int:
-        """All lines."""
+        """Read all lines."""
         return repeat(self.file.readline, REFILLED // len(LINE))
 
 
@@ -45,15 +45,15 @@ class Read(FromFile):
     """`read(64)`."""
 
     def run(self) -> int:
-        """All octets."""
+        """Read all bytes."""
         return repeat_with(self.file.read, 64, REFILLED // 64)
 
 
 class ReadInto(FromFile):
-    """`readinto` 64 octets."""
+    """`readinto` 64 bytes."""
 
     def run(self) -> int:
-        """All octets."""
+        """Read all bytes."""
         return repeat_with(self.file.readinto, bytearray(64), REFILLED // 64)
 
 
@@ -61,5 +61,5 @@ class ReadLarge(FromFile):
     """`read(65536)`."""
 
     def run(self) -> int:
-        """All octets."""
+        """Read all bytes."""
         return repeat_with(self.file.read, 65536, REFILLED // 65536)

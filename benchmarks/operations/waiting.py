@@ -1,4 +1,4 @@
-"""Waiting for many sockets of which one is readable, by gevent's own means."""
+"""Waiting for many sockets of which one is readable, with gevent."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ LIMIT_MS = 10_000
 
 
 class OneReady(Operation):
-    """Before each run one socket, another one each time, gets an octet; afterwards it is read."""
+    """Before each run one socket, chosen at random, becomes readable by one byte; afterwards the byte is read."""
 
     def __init__(self, options: Mapping[str, Any]) -> None:
         self.far = FarEnd(options["size"])
@@ -29,23 +29,23 @@ class OneReady(Operation):
         self._random = random.Random(options["size"])
 
     def prepare(self) -> None:
-        """Makes one readable."""
+        """Make one socket readable."""
         self.chosen = self._random.choice(self._candidates)
         self.far.far[self.chosen].send(b"x")
 
     def finish(self) -> None:
-        """The one that got the octet, and no other, must have been found."""
+        """Check that exactly this socket was reported, and read its byte."""
         descriptor = self.far.near[self.chosen].fileno()
-        if self.found() != [descriptor]:
+        if self.ready() != [descriptor]:
             raise RuntimeError(f"{self.answer!r} is not descriptor {descriptor}")
         os.read(descriptor, 1)
 
-    def found(self) -> list[int]:
-        """The descriptors that the last run found ready."""
+    def ready(self) -> list[int]:
+        """Return the descriptors that the last run reported ready."""
         raise NotImplementedError
 
     def close(self) -> None:
-        """Closes all sockets."""
+        """Close all sockets."""
         self.far.close()
         for near in self.far.near:
             near.close()
@@ -61,12 +61,12 @@ class Poll(OneReady):
             self._poll.register(near, blocking_select.POLLIN)
 
     def run(self) -> int:
-        """One call."""
+        """Wait once."""
         self.answer = self._poll.poll(LIMIT_MS)
         return 1
 
-    def found(self) -> list[int]:
-        """It tells descriptors."""
+    def ready(self) -> list[int]:
+        """Return the descriptors of the answer."""
         return [descriptor for descriptor, _ in self.answer]  # type: ignore[attr-defined]
 
 
@@ -74,13 +74,13 @@ class Select(OneReady):
     """`gevent.select.select`."""
 
     def run(self) -> int:
-        """One call."""
+        """Wait once."""
         self.answer = gevent.select.select(self.far.near, [], [], LIMIT)[0]
         return 1
 
-    def found(self) -> list[int]:
-        """It tells sockets."""
-        return [ready.fileno() for ready in self.answer]  # type: ignore[attr-defined]
+    def ready(self) -> list[int]:
+        """Return the descriptors of the answer."""
+        return [one.fileno() for one in self.answer]  # type: ignore[attr-defined]
 
 
 class Selector(OneReady):
@@ -93,15 +93,15 @@ class Selector(OneReady):
             self._selector.register(near, gevent.selectors.EVENT_READ)
 
     def run(self) -> int:
-        """One call."""
+        """Wait once."""
         self.answer = self._selector.select(LIMIT)
         return 1
 
-    def found(self) -> list[int]:
-        """It tells keys."""
+    def ready(self) -> list[int]:
+        """Return the descriptors of the answer."""
         return [key.fd for key, _ in self.answer]  # type: ignore[attr-defined]
 
     def close(self) -> None:
-        """Closes the selector first."""
+        """Close the selector first."""
         self._selector.close()
         super().close()

@@ -1,12 +1,13 @@
-"""The servers that are measured: one file for each way to write them, one function for each role.
+"""The servers that are measured: one file for each library and style, one function for each role.
 
-The roles are the same everywhere, `(listener, options)`, and never return:
+A role is called with `(listener, options)` and never returns:
 
-* `echo`: gives back every line.
-* `one_line`: gives back one line and closes the connection.
-* `receive`, `lines`: after a `HEADER` (octets, size) so many octets come, read in pieces of `size`, or line by line;
+* `echo`: sends every line back.
+* `one_line`: sends one line back and closes the connection.
+* `receive`, `lines`: after a `HEADER` (bytes, size) so many bytes come, read in pieces of `size`, or line by line;
   then ANSWER goes back.
-* `send`: after a `HEADER` so many octets go out, in pieces of `size`.
+* `send`: after a `HEADER` so many bytes go out, in pieces of `size`.
+* `relay`: passes everything on to another server.
 
-Each is written as its users write it, framing lines where the role says lines.
+Each is written as users of the library write it, with line framing where the role says lines.
 """

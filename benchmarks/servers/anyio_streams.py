@@ -20,11 +20,11 @@ async def _echo(stream: anyio.abc.SocketStream) -> None:
             line = await lines.receive_until(b"\n", LINE_LIMIT)
             await stream.send(line + b"\n")
     except (anyio.EndOfStream, anyio.IncompleteRead, anyio.BrokenResourceError):
-        pass  # the load has gone
+        pass  # the load closed the connection
 
 
 def echo(listener: socket.socket, _options: Mapping[str, Any]) -> None:
-    """Lines come back."""
+    """Send lines back."""
 
     async def main() -> None:
         async with await anyio.abc.SocketListener.from_socket(listener) as connections:

@@ -1,4 +1,4 @@
-"""asyncio's protocols, on its own loop or on uvloop: octets come to `data_received`."""
+"""asyncio's protocols, on its own loop or on uvloop: `data_received` gets the bytes."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from benchmarks.servers.asyncio_streams import BACKLOG, run
 
 
 class EchoLines(asyncio.Protocol):
-    """Gives back every line."""
+    """Sends every line back."""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """A new connection."""
+        """Keep the transport of a new connection."""
         self._transport = cast("asyncio.Transport", transport)  # uvloop's is no subclass
         self._begun = b""
 
     def data_received(self, data: bytes) -> None:
-        """Octets: whole lines, and perhaps the beginning of one."""
+        """Send whole lines back, and keep the beginning of the next one."""
         if self._begun:
             data = self._begun + data
         end = data.rfind(b"\n") + 1
@@ -32,7 +32,7 @@ class EchoLines(asyncio.Protocol):
 
 
 def echo(listener: socket.socket, options: Mapping[str, Any]) -> None:
-    """Lines come back."""
+    """Send lines back."""
 
     async def main() -> None:
         loop = asyncio.get_running_loop()

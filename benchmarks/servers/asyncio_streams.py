@@ -6,6 +6,7 @@ import asyncio
 import importlib
 import socket
 from collections.abc import Awaitable, Callable, Mapping
+from functools import partial
 from typing import Any
 
 from benchmarks.servers.common import ANSWER, HEADER, TIMEOUT, pieces, tls_context
@@ -17,18 +18,18 @@ Talk = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 
 
 def run(options: Mapping[str, Any], main: Awaitable[None]) -> None:
-    """Runs a server on the loop that the options name."""
+    """Run a server on the loop that the options name."""
     module = importlib.import_module(options.get("loop", "asyncio"))
     loop: asyncio.AbstractEventLoop = module.new_event_loop()
     loop.run_until_complete(main)
 
 
-def _serve(listener: socket.socket, options: Mapping[str, Any], talk: Talk) -> None:
+def _serve(talk: Talk, listener: socket.socket, options: Mapping[str, Any]) -> None:
     async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
             await talk(reader, writer)
         except (ConnectionError, asyncio.IncompleteReadError):
-            pass  # the load has gone
+            pass  # the load closed the connection
         writer.close()
 
     async def main() -> None:
@@ -82,25 +83,11 @@ async def _one_line(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) 
 
 
 def echo(listener: socket.socket, options: Mapping[str, Any]) -> None:
-    """Lines come back."""
-    _serve(listener, options, _echo_in_time if options.get("timeouts") else _echo)
+    """Send lines back, under timeouts if the options ask for them."""
+    _serve(_echo_in_time if options.get("timeouts") else _echo, listener, options)
 
 
-def receive(listener: socket.socket, options: Mapping[str, Any]) -> None:
-    """Takes octets by `read`."""
-    _serve(listener, options, _receive)
-
-
-def lines(listener: socket.socket, options: Mapping[str, Any]) -> None:
-    """Takes lines by `readline`."""
-    _serve(listener, options, _lines)
-
-
-def send(listener: socket.socket, options: Mapping[str, Any]) -> None:
-    """Gives octets by `write` and `drain`."""
-    _serve(listener, options, _send)
-
-
-def one_line(listener: socket.socket, options: Mapping[str, Any]) -> None:
-    """One line of each connection, which the server closes then."""
-    _serve(listener, options, _one_line)
+receive = partial(_serve, _receive)
+lines = partial(_serve, _lines)
+send = partial(_serve, _send)
+one_line = partial(_serve, _one_line)

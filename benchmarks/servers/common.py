@@ -1,10 +1,10 @@
-"""What the servers of the bench share: the header of bulk transfers, and the certificate."""
+"""Bulk transfers for servers whose calls wait, the header of a transfer, and TLS."""
 
 from __future__ import annotations
 
 import ssl
 import struct
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 HEADER = struct.Struct(">QQ")
@@ -13,7 +13,7 @@ TIMEOUT = 30.0
 
 
 def tls_context(options: Mapping[str, Any], make: type[ssl.SSLContext] = ssl.SSLContext) -> ssl.SSLContext | None:
-    """The server's side of TLS, if the options want it. On gevent's sockets only gevent's own class does not block."""
+    """Return the server's context if the options ask for TLS. On gevent's sockets only gevent's own class does not block."""
     if not options.get("tls"):
         return None
     context = make(ssl.PROTOCOL_TLS_SERVER)
@@ -22,5 +22,44 @@ def tls_context(options: Mapping[str, Any], make: type[ssl.SSLContext] = ssl.SSL
 
 
 def pieces(total: int, size: int) -> tuple[bytes, int]:
-    """A piece of output, and how often it makes up the total."""
+    """Return a piece of output, and how often it makes up the total."""
     return b"x" * size, total // size
+
+
+def receive_pieces(read: Callable[[int], bytes], read_into: Callable[[memoryview], int], answer: Callable[[bytes], object]) -> None:
+    """Serve the role `receive`: one space for all pieces of a transfer."""
+    while header := read(HEADER.size):
+        left, size = HEADER.unpack(header)
+        space = memoryview(bytearray(size))
+        while left:
+            left -= read_into(space[: min(left, size)])
+        answer(ANSWER)
+
+
+def receive_lines(read: Callable[[int], bytes], readline: Callable[[], bytes], answer: Callable[[bytes], object]) -> None:
+    """Serve the role `lines`."""
+    while header := read(HEADER.size):
+        left, _ = HEADER.unpack(header)
+        while left:
+            left -= len(readline())
+        answer(ANSWER)
+
+
+def send_pieces(read: Callable[[int], bytes], write: Callable[[bytes], object], flush: Callable[[], object] | None = None) -> None:
+    """Serve the role `send`; `flush` is called once for each transfer."""
+    while header := read(HEADER.size):
+        piece, times = pieces(*HEADER.unpack(header))
+        for _ in range(times):
+            write(piece)
+        if flush is not None:
+            flush()
+
+
+def flushed(file: Any) -> Callable[[bytes], None]:
+    """Return a function that writes to a buffered file and flushes it."""
+
+    def answer(data: bytes) -> None:
+        file.write(data)
+        file.flush()
+
+    return answer

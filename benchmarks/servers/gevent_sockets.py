@@ -1,9 +1,10 @@
-"""gevent's sockets as they are: whatever a `recv` brings."""
+"""gevent's sockets as they are, without a buffer: each `recv` gives what has arrived."""
 
 from __future__ import annotations
 
 import socket
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 import gevent
@@ -12,11 +13,11 @@ import gevent.socket
 import gevent.ssl
 
 from benchmarks.servers import upstream
-from benchmarks.servers.common import ANSWER, HEADER, TIMEOUT, pieces, tls_context
+from benchmarks.servers.common import TIMEOUT, receive_pieces, send_pieces, tls_context
 
 
-def serve(listener: socket.socket, options: Mapping[str, Any], talk: Callable[[Any], None]) -> None:
-    """Calls `talk` with each connection in a greenlet of its own."""
+def serve(talk: Callable[[Any], None], listener: socket.socket, options: Mapping[str, Any]) -> None:
+    """Call `talk` with each connection in a greenlet of its own."""
 
     def handle(connection: Any, _address: object) -> None:
         if options.get("timeouts"):
@@ -29,49 +30,18 @@ def serve(listener: socket.socket, options: Mapping[str, Any], talk: Callable[[A
 
 
 def _echo(connection: Any) -> None:
-    while octets := connection.recv(65536):
-        connection.sendall(octets)
-
-
-def _receive(connection: Any) -> None:
-    while header := connection.recv(HEADER.size):
-        left, size = HEADER.unpack(header)
-        space = memoryview(bytearray(size))
-        while left:
-            left -= connection.recv_into(space[: min(left, size)])
-        connection.sendall(ANSWER)
-
-
-def _send(connection: Any) -> None:
-    while header := connection.recv(HEADER.size):
-        piece, times = pieces(*HEADER.unpack(header))
-        for _ in range(times):
-            connection.sendall(piece)
-
-
-def echo(listener: socket.socket, options: Mapping[str, Any]) -> None:
-    """What comes goes back; nobody looks for lines."""
-    serve(listener, options, _echo)
-
-
-def receive(listener: socket.socket, options: Mapping[str, Any]) -> None:
-    """A `recv_into` loop."""
-    serve(listener, options, _receive)
-
-
-def send(listener: socket.socket, options: Mapping[str, Any]) -> None:
-    """A `sendall` for each piece."""
-    serve(listener, options, _send)
+    while chunk := connection.recv(65536):  # without looking for lines
+        connection.sendall(chunk)
 
 
 def _pour(source: Any, target: Any) -> None:
-    while octets := source.recv(65536):
-        target.sendall(octets)
+    while chunk := source.recv(65536):
+        target.sendall(chunk)
     target.shutdown(socket.SHUT_WR)
 
 
 def relay(listener: socket.socket, options: Mapping[str, Any]) -> None:
-    """`recv` and `sendall` in two greenlets, and no care for errors."""
+    """`recv` and `sendall` in two greenlets, without handling of errors."""
     address = upstream.start()
 
     def talk(connection: Any) -> None:
@@ -80,4 +50,9 @@ def relay(listener: socket.socket, options: Mapping[str, Any]) -> None:
             _pour(connection, onward)
             back.join()
 
-    serve(listener, options, talk)
+    serve(talk, listener, options)
+
+
+echo = partial(serve, _echo)
+receive = partial(serve, lambda connection: receive_pieces(connection.recv, connection.recv_into, connection.sendall))
+send = partial(serve, lambda connection: send_pieces(connection.recv, connection.sendall))

@@ -1,4 +1,4 @@
-"""trio's streams; they have no lines, so the server looks for them."""
+"""trio's streams; they have no `readline`, so the server splits lines itself."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from benchmarks.servers.common import TIMEOUT
 
 async def _echo(stream: trio.SocketStream) -> None:
     begun = bytearray()
-    while octets := await stream.receive_some(65536):
-        begun += octets
+    while chunk := await stream.receive_some(65536):
+        begun += chunk
         while (end := begun.find(b"\n") + 1) > 0:
             await stream.send_all(begun[:end])
             del begun[:end]
@@ -24,10 +24,10 @@ async def _echo_in_time(stream: trio.SocketStream) -> None:
     begun = bytearray()
     while True:
         with trio.fail_after(TIMEOUT):
-            octets = await stream.receive_some(65536)
-        if not octets:
+            chunk = await stream.receive_some(65536)
+        if not chunk:
             return
-        begun += octets
+        begun += chunk
         while (end := begun.find(b"\n") + 1) > 0:
             with trio.fail_after(TIMEOUT):
                 await stream.send_all(begun[:end])
@@ -35,14 +35,14 @@ async def _echo_in_time(stream: trio.SocketStream) -> None:
 
 
 def echo(listener: socket.socket, options: Mapping[str, Any]) -> None:
-    """Lines come back."""
+    """Send lines back."""
     talk = _echo_in_time if options.get("timeouts") else _echo
 
     async def handle(stream: trio.SocketStream) -> None:
         try:
             await talk(stream)
         except trio.BrokenResourceError:
-            pass  # the load has gone
+            pass  # the load closed the connection
 
     async def main() -> None:
         listener.setblocking(False)

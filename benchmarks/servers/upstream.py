@@ -1,4 +1,4 @@
-"""What a relay under measurement passes its octets on to: a process of its own, so that its CPU time is not the relay's."""
+"""The server behind a relay that is measured: a process of its own, so that its CPU time is not the relay's."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _running: list[subprocess.Popen[bytes]] = []
 
 
 def start() -> tuple[str, int]:
-    """Starts one, which ends with this process: its address."""
+    """Start one, which ends with this process; return its address."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         command = [sys.executable, "-m", "benchmarks.servers.upstream", str(listener.fileno())]
         _running.append(subprocess.Popen(command, stdin=subprocess.PIPE, pass_fds=[listener.fileno()]))
@@ -23,7 +23,7 @@ def start() -> tuple[str, int]:
 
 
 def main(descriptor: int) -> None:
-    """Receives until standard input ends."""
+    """Receive until standard input ends."""
     os.sched_setaffinity(0, range(os.cpu_count() or 1))  # not the core of the relay
     arguments = (socket.socket(fileno=descriptor), {})
     threading.Thread(target=threads.receive, args=arguments, daemon=True).start()

@@ -1,4 +1,4 @@
-"""The bench runs, tells what it could not measure, and refuses what it does not know; nothing here is about speed."""
+"""The bench: its table and files, what it reports as missing, and what it refuses; no test is about speed."""
 
 import json
 import os
@@ -9,11 +9,14 @@ from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
+from PIL import Image
 from servers import require
 
 import geventstreams
-from benchmarks import which_build
+from benchmarks import plot, which_build
 from benchmarks.__main__ import main
+from benchmarks.model import Result
+from benchmarks.rows import ROWS as ROW_BY_NAME
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 LIMIT = 60
@@ -23,7 +26,7 @@ PEERS = ("floor", "gevent-makefile", "stdlib")
 
 
 def bench(*arguments: str, first: str = "") -> "subprocess.CompletedProcess[str]":
-    """Runs `python -m benchmarks` in the checkout, or a program that does so after some first lines of its own."""
+    """Run `python -m benchmarks` in the checkout, after the lines of `first`."""
     program = f"{first}\nimport sys\nfrom benchmarks.__main__ import main\nsys.exit(main(sys.argv[1:]))"
     command = [sys.executable, *(["-c", program] if first else ["-m", "benchmarks"]), *arguments]
     kept = os.environ if geventstreams.compiled else os.environ | {"PURE_PYTHON": "1"}  # else it refuses to measure plain Python
@@ -32,10 +35,10 @@ def bench(*arguments: str, first: str = "") -> "subprocess.CompletedProcess[str]
 
 @pytest.fixture(scope="module")
 def written(tmp_path_factory: pytest.TempPathFactory) -> "tuple[subprocess.CompletedProcess[str], Path]":
-    """One quick run of two rows, and the directory with what it wrote."""
+    """Return one quick run of two rows, and the folder with the files that it wrote."""
     require("cc")
     folder = tmp_path_factory.mktemp("bench")
-    files = ("--json", str(folder / "figures.json"), "--svg", str(folder / "plot.svg"))
+    files = ("--json", str(folder / "figures.json"), "--plot", str(folder / "plot.png"))
     return bench("--quick", "--only", *ROWS, "--peers", ",".join(PEERS), *files), folder
 
 
@@ -74,21 +77,34 @@ def test_json(written: "tuple[subprocess.CompletedProcess[str], Path]") -> None:
 
 
 @pytest.mark.slow
-def test_svg(written: "tuple[subprocess.CompletedProcess[str], Path]") -> None:
-    """The plot is a well-formed SVG whose text names the contenders and the command that made it."""
+def test_plot(written: "tuple[subprocess.CompletedProcess[str], Path]") -> None:
+    """The plot is a PNG of less than 100 kB, titled with the command that made it."""
     _, folder = written
-    root = ElementTree.parse(folder / "plot.svg").getroot()
-    assert root.tag == "{http://www.w3.org/2000/svg}svg"
+    assert (folder / "plot.png").stat().st_size < 100_000
+    with Image.open(folder / "plot.png") as image:
+        assert image.format == "PNG"
+        assert image.size[0] > 1000
+        assert image.info["Title"].startswith("python -m benchmarks --quick --only read-exactly echo")
+
+
+def test_plot_as_svg(tmp_path: Path) -> None:
+    """A plot whose name ends in .svg is a well-formed SVG whose text names the contenders and the command that made it."""
+    row = ROW_BY_NAME["read-exactly"]
+    points = {entry.label: {0: [50.0, 51.0, 49.0]} for entry in row.entries}
+    about = {"command": "the command", "date": "2026-01-01", "versions": {}, "machine": {}, "build": "compiled", "cores": "two"}
+    plot.draw(about, [Result(row, points, {}, 1.0)], tmp_path / "plot.svg")
+    root = ElementTree.parse(tmp_path / "plot.svg").getroot()
     text = " ".join(root.itertext())
-    assert "gevent-makefile" in text
-    assert "python -m benchmarks --quick --only read-exactly echo" in text
+    assert root.tag == "{http://www.w3.org/2000/svg}svg"
+    assert "BufferedReader.read(8)" in text
+    assert "the command" in text
 
 
 @pytest.mark.parametrize(
     ("arguments", "complaint"),
     [
-        (("--only", "no-such-row"), "no row 'no-such-row'; --list tells them"),
-        (("--peers", "floor,nobody"), "no peer 'nobody'; --list tells them"),
+        (("--only", "no-such-row"), "no row 'no-such-row'; --list shows them"),
+        (("--peers", "floor,unknown"), "no peer 'unknown'; --list shows them"),
         (("--repeat", "0"), "--repeat 0: at least 1"),
         (("--json", "/no/such/directory/x.json"), "no directory '/no/such/directory' to write 'x.json' to"),
     ],
@@ -100,7 +116,7 @@ def test_wrong_arguments(arguments: tuple[str, ...], complaint: str) -> None:
     assert done.stderr == f"python -m benchmarks: {complaint}\n"
 
 
-def test_list_tells_rows_and_peers() -> None:
+def test_list_shows_rows_and_peers() -> None:
     """`--list` names every row of the table and every peer, and measures nothing."""
     done = bench("--list")
     assert done.returncode == 0
@@ -110,7 +126,7 @@ def test_list_tells_rows_and_peers() -> None:
 
 
 def test_absent_peer_is_named() -> None:
-    """A peer that is not installed and a name that this build lacks are told with the reason, beside what could run."""
+    """A peer that is not installed and a name that this build lacks are reported with the reason, beside what could run."""
     require("cc")
     without = """
 import importlib.util
@@ -119,10 +135,10 @@ importlib.util.find_spec = lambda name: None if name in ("uvloop", "geventstream
 """
     done = bench("--quick", "--only", "callback-echo", "--peers", "uvloop-protocol,floor", first=without)
     assert (done.returncode, done.stderr) == (0, "")
-    told = {line.split()[0]: line.strip() for line in done.stdout.splitlines() if line.startswith("    ")}
-    assert told["uvloop-protocol"].endswith("missing: no module uvloop")
-    assert told["callbacks"].endswith("not available in this build (no geventstreams)")
-    assert told["floor"].split()[1].replace(".", "").isdigit()
+    reports = {line.split()[0]: line.strip() for line in done.stdout.splitlines() if line.startswith("    ")}
+    assert reports["uvloop-protocol"].endswith("missing: no module uvloop")
+    assert reports["callbacks"].endswith("not available in this build (no geventstreams)")
+    assert reports["floor"].split()[1].replace(".", "").isdigit()
 
 
 def test_failing_contender_is_named_and_fails_the_run() -> None:
@@ -130,16 +146,16 @@ def test_failing_contender_is_named_and_fails_the_run() -> None:
     without = "import os; os.environ['CC'] = 'no-such-compiler'"
     done = bench("--quick", "--only", "echo", "--peers", "floor,gevent", first=without)
     assert (done.returncode, done.stderr) == (1, "")
-    told = {line.split()[0]: line.strip() for line in done.stdout.splitlines() if line.startswith("    ")}
-    assert told["floor"].endswith("failed: floor.c: no C compiler (no-such-compiler) here")
-    assert told["gevent"].endswith("failed: load.c: no C compiler (no-such-compiler) here")
+    reports = {line.split()[0]: line.strip() for line in done.stdout.splitlines() if line.startswith("    ")}
+    assert reports["floor"].endswith("failed: floor.c: no C compiler (no-such-compiler) here")
+    assert reports["gevent"].endswith("failed: load.c: no C compiler (no-such-compiler) here")
 
 
 # Which build is measured.
 
 
 def package(folder: Path, source: str = "a = 1", built: bool = False) -> Path:
-    """A folder with a small package of our name in it."""
+    """Make a small package named geventstreams in a folder; return the folder."""
     place = folder / which_build.PACKAGE
     place.mkdir(parents=True)
     (place / "__init__.py").write_text(source)
@@ -178,7 +194,7 @@ def test_plain_python_is_measured_only_if_asked_for(tmp_path: Path, monkeypatch:
 
 
 def test_the_refusal_is_one_line(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    """`python -m benchmarks` tells why it does not measure, with status 2."""
+    """`python -m benchmarks` prints why it does not measure, with status 2."""
 
     def refuse() -> None:
         raise which_build.NotCompiled("not compiled")

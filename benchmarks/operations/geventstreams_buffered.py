@@ -1,4 +1,4 @@
-"""Small reads out of a stream's buffer. All contenders read 32 KiB of 64-octet lines in each run."""
+"""Small reads out of a stream's buffer. All contenders read 32 KiB of 64-byte lines in each run."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ class FromStream(Operation):
         self.stream = geventstreams.SocketStream(near, element_type=options.get("element_type", "base-char"))
 
     def prepare(self) -> None:
-        """One receipt of the stream."""
+        """Fill the buffer by one receive call."""
         self.far.sendall(CONTENT)
         self.stream.peek(1)
         if self.stream.buffered != BUFFER:
-            raise RuntimeError(f"the buffer holds {self.stream.buffered} octets instead of {BUFFER}")
+            raise RuntimeError(f"the buffer holds {self.stream.buffered} bytes instead of {BUFFER}")
 
     def finish(self) -> None:
-        """What is left is dropped."""
+        """Discard the rest of the buffer."""
         self.stream.read_available()
 
     def close(self) -> None:
-        """Closes both ends."""
+        """Close both ends."""
         self.stream.abort()
         self.far.close()
 
@@ -37,7 +37,7 @@ class ReadLine(FromStream):
     """`readline`."""
 
     def run(self) -> int:
-        """All lines of the buffer."""
+        """Read all lines of the buffer."""
         return repeat(self.stream.readline, BUFFER // len(LINE))
 
 
@@ -45,7 +45,7 @@ class TextLine(FromStream):
     """`read_line`."""
 
     def run(self) -> int:
-        """All lines of the buffer, as text."""
+        """Read all lines of the buffer, as text."""
         return repeat(self.stream.read_line, BUFFER // len(LINE))
 
 
@@ -53,7 +53,7 @@ class ReadByte(FromStream):
     """`read_byte`."""
 
     def run(self) -> int:
-        """Octets."""
+        """Read single bytes."""
         return repeat(self.stream.read_byte, 4096)
 
 
@@ -61,7 +61,7 @@ class ReadChar(FromStream):
     """`read_char`."""
 
     def run(self) -> int:
-        """Characters."""
+        """Read characters."""
         return repeat(self.stream.read_char, 4096)
 
 
@@ -69,25 +69,25 @@ class ReadEight(FromStream):
     """`read_exactly(8)`."""
 
     def run(self) -> int:
-        """Pieces of eight octets."""
+        """Read pieces of eight bytes."""
         return repeat_with(self.stream.read_exactly, 8, 4000)
 
 
 class ReadSequence(FromStream):
-    """`read_sequence` into 64 octets."""
+    """`read_sequence` into 64 bytes."""
 
     def run(self) -> int:
-        """Pieces of the length of a line."""
+        """Read pieces of the length of a line."""
         return repeat_with(self.stream.read_sequence, bytearray(64), 500)
 
 
 class Refills(FromStream):
-    """`readline` from a socket that holds 128 KiB; the receiving is timed, too."""
+    """`readline` of a socket that has 128 KiB to read; receiving is timed as well."""
 
     def prepare(self) -> None:
-        """The socket gets its octets."""
+        """Send the bytes that the run will receive."""
         self.far.sendall(CONTENT * (REFILLED // BUFFER))
 
     def run(self) -> int:
-        """All lines."""
+        """Read all lines."""
         return repeat(self.stream.readline, REFILLED // len(LINE))

@@ -1,4 +1,4 @@
-"""A line that comes in single octets, by `readline` of a stream."""
+"""A line that arrives in single bytes, read by `readline` of a stream."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from benchmarks.operations import dripping
 
 
 class Dripped(dripping.Dripped):
-    """One line of `size` octets."""
+    """One line of `size` bytes."""
 
     def open(self, near: socket.socket) -> None:
-        """Makes the stream."""
+        """Make the stream."""
         self.reader = geventstreams.SocketStream(near, "input")
 
     def close(self) -> None:
-        """Closes both ends."""
+        """Close both ends."""
         self.reader.abort()
         self.far.close()

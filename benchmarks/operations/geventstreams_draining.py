@@ -1,4 +1,4 @@
-"""Octets that have come to the callback half, drained from its stream in pieces of 64 octets."""
+"""Bytes in the buffer of a callback connection, read from its stream in pieces of 64 bytes."""
 
 from __future__ import annotations
 
@@ -29,10 +29,10 @@ class Draining(Operation):
         listener.close()
 
     def on_read(self, _connection: object, _stream: object) -> None:
-        """Leaves it there."""
+        """Leave the bytes in the stream."""
 
     def prepare(self) -> None:
-        """Returns when the stream holds 4 MiB; half of what it takes before it stops receiving."""
+        """Return when the stream holds 4 MiB, half of its high-water mark."""
         deadline = time.monotonic() + LIMIT
         left = HELD - self._stream.buffered
         while self._stream.buffered < HELD:
@@ -40,10 +40,10 @@ class Draining(Operation):
                 left -= self._far.send(CONTENT[:left])
             gevent.sleep(0)
             if time.monotonic() > deadline:
-                raise RuntimeError(f"the stream holds {self._stream.buffered} octets instead of {HELD}")
+                raise RuntimeError(f"the stream holds {self._stream.buffered} bytes instead of {HELD}")
 
     def run(self) -> int:
-        """All of it."""
+        """Read everything."""
         space = bytearray(64)
         read, total = self._stream.read_sequence, 0
         while count := read(space):
@@ -51,6 +51,6 @@ class Draining(Operation):
         return total
 
     def close(self) -> None:
-        """Closes both ends."""
+        """Close both ends."""
         self._stream.close(abort=True)
         self._far.close()

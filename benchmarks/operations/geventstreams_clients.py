@@ -1,4 +1,4 @@
-"""The same clients with our `makefile` in place: while they connect, and while they are measured."""
+"""Clients of real servers that use our `makefile` while they connect and while they are measured."""
 
 from __future__ import annotations
 
@@ -10,20 +10,20 @@ from geventstreams import monkey
 
 
 class Patched(clients.Client):
-    """gevent and our files. Others in this process have gevent's own."""
+    """A client with our files. The other clients in the process use gevent's own."""
 
     def connect(self, server: Mapping[str, Any]) -> None:
-        """A file that is made here is ours."""
+        """Connect with `makefile` patched."""
         monkey.patch_makefile()
         super().connect(server)
         monkey.unpatch_makefile()
 
     def prepare(self) -> None:
-        """Files are ours from now on."""
+        """Patch `makefile`."""
         monkey.patch_makefile()
 
     def finish(self) -> None:
-        """And no more."""
+        """Restore gevent's own `makefile`."""
         monkey.unpatch_makefile()
 
 

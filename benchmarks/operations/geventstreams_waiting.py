@@ -10,7 +10,7 @@ from benchmarks.operations.waiting import LIMIT, OneReady
 
 
 class WaitForInputStreams(OneReady):
-    """`wait_for_input_streams` with the same list again and again."""
+    """`wait_for_input_streams` with one list for all calls."""
 
     def __init__(self, options: Mapping[str, Any]) -> None:
         super().__init__(options)
@@ -18,19 +18,19 @@ class WaitForInputStreams(OneReady):
         self.answer: list[Any] = []
 
     def run(self) -> int:
-        """One call."""
+        """Wait once."""
         self.answer = geventstreams.wait_for_input_streams(self.streams, timeout=LIMIT)
         return 1
 
     def finish(self) -> None:
-        """The one that got the octet, and no other, must have been found."""
+        """Check that exactly this stream was reported, and read its byte."""
         chosen = self.streams[self.chosen]
         if self.answer != [chosen]:
             raise RuntimeError(f"{self.answer!r} is not {chosen!r}")
         chosen.read(1)
 
     def close(self) -> None:
-        """Closes all streams."""
+        """Close all streams."""
         self.far.close()
         for stream in self.streams:
             stream.abort()
@@ -44,11 +44,11 @@ class WaitSet(WaitForInputStreams):
         self._set = geventstreams.WaitSet(self.streams)
 
     def run(self) -> int:
-        """One call."""
+        """Wait once."""
         self.answer = self._set.wait(LIMIT)
         return 1
 
     def close(self) -> None:
-        """Closes the set first."""
+        """Close the set first."""
         self._set.close()
         super().close()

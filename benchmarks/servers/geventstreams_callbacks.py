@@ -1,4 +1,4 @@
-"""geventstreams' callback half: octets come to a read callback, which reads them from the connection's stream."""
+"""geventstreams' callbacks: a read callback takes the bytes from the connection's stream."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import geventstreams
 
 
 def echo(listener: socket.socket, _options: Mapping[str, Any]) -> None:
-    """Every whole line in the stream goes back."""
+    """Send every whole line back."""
 
     def on_read(_connection: object, stream: Any) -> None:
         while line := stream.readline():
@@ -24,4 +24,4 @@ def echo(listener: socket.socket, _options: Mapping[str, Any]) -> None:
 
 
 def on_event(_event: object) -> None:
-    """Connections come and go."""
+    """Ignore the events of connections."""
