@@ -9,6 +9,7 @@ Everything else about the package stands in pyproject.toml. Rules for the next e
 * A wheel without built modules says why in REASON, which `geventstreams --version` prints, and is tagged `py3-none-any`.
 """
 
+import contextlib
 import os
 import shlex
 import shutil
@@ -24,6 +25,7 @@ from setuptools.errors import BaseError, CCompilerError
 try:
     import greenlet
     from Cython.Build import cythonize
+    from Cython.Compiler import AutoDocTransforms, Naming
 except ImportError:  # built without isolation, in an environment that lacks one of them
     cythonize = None
 
@@ -42,11 +44,37 @@ DIRECTIVES = {
     "annotation_typing": False,  # the annotations are for people and mypy; the .pxd holds the C types
     "binding": False,
     "initializedcheck": False,
-    "embedsignature": False,
+    "embedsignature": True,  # what `inspect.signature` and `help` show; "clinic" is the form that the first of them reads
+    "embedsignature.format": "clinic",
     "cdivision": True,
     "infer_types": True,  # a local that holds a C number stays one
     "auto_pickle": False,
 }
+
+
+def show_constructors():
+    """Have Cython embed the arguments of classes too, which it leaves out in the form "clinic".
+
+    `inspect.signature(SocketStream)` reads the head of the class's docstring, and `SocketStream.__init__` has a docstring only if
+    there is a place for it (`wrapperbase_cname`). A Cython that is made in another way leaves both out, and a test fails.
+    """
+    original = AutoDocTransforms.EmbedSignature.visit_DefNode
+
+    def visit_method(self, node):
+        with contextlib.suppress(AttributeError, TypeError):
+            if node.name == "__init__" and node.entry.is_special:
+                node.entry.wrapperbase_cname = node.entry.pyfunc_cname.replace(Naming.pyfunc_prefix, Naming.wrapperbase_prefix, 1)
+                self._setup_format()
+                arguments = len(node.args) - node.num_posonly_args - node.num_kwonly_args
+                signature = self._fmt_signature(
+                    None, self.class_name, node.args, node.num_posonly_args, arguments - 1, node.star_arg, node.num_kwonly_args,
+                    node.starstar_arg, hide_self=True,
+                )
+                scope = self.class_node.entry.type.scope
+                scope.doc = type(scope.doc or node.name)(self._embed_signature(signature, scope.doc))
+        return original(self, node)
+
+    AutoDocTransforms.EmbedSignature.visit_DefNode = visit_method
 
 
 def cores():
@@ -153,6 +181,7 @@ def hot_modules():
     """The extensions to build."""
     if why_plain() is not None:
         return []
+    show_constructors()
     declarations = sorted(Path(PACKAGE).rglob("*.pxd"))
     sources = [path.with_suffix(".py") for path in declarations if path.parent.name != TWINS]
     return [

@@ -146,7 +146,7 @@ class SocketFile(FileEngine):
         finally:
             self._leave_input()
 
-    def readline(self, size: int | None = ALL) -> bytes:
+    def readline(self, size: int | None = -1) -> bytes:
         """The next line with its newline; without one after `size` octets, or at the end of the input."""
         if self._is_writable and self._has_own_reads():
             return self._gather_line(size)

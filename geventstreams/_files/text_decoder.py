@@ -71,7 +71,7 @@ class TextInput:
         finally:
             self._lock.release()
 
-    def readline(self, size: int = ALL) -> str:
+    def readline(self, size: int = -1) -> str:
         """The next line with its newline; without one after `size` characters, or at the end of the input."""
         if size is ALL and self._lock.holder is None and not self._needs_lock and not self._file.closed:
             end = self._line_end()

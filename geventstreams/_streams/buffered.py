@@ -214,7 +214,7 @@ class BufferedStream(StreamEngine):
 
     # Lines.
 
-    def readline(self, size: int | None = ALL) -> bytes:
+    def readline(self, size: int | None = -1) -> bytes:
         """The next line with its newline; without one at the end of the input or after `size` octets; b"" at the end.
 
         LineTooLong where it would be longer than `line_limit`, with nothing consumed.

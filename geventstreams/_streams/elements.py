@@ -31,20 +31,24 @@ class ElementType(enum.Enum):
     SIGNED_BYTE_8 = "signed-byte-8"
 
 
-_SYNONYMS: dict[Any, ElementType] = {str: ElementType.BASE_CHAR, bytes: ElementType.UNSIGNED_BYTE_8}
+_KINDS: dict[Any, ElementType] = {
+    str: ElementType.BASE_CHAR,
+    bytes: ElementType.UNSIGNED_BYTE_8,
+    **{kind.value: kind for kind in ElementType},
+}
 
 
 def element_type(value: Any) -> ElementType:
     """The element type that a user's value names: an `ElementType`, its name, `str` or `bytes`."""
     if isinstance(value, ElementType):
         return value
-    if isinstance(value, type) and value in _SYNONYMS:
-        return _SYNONYMS[value]
     if isinstance(value, str):
-        for kind in ElementType:
-            if kind.value == value.lower():
-                return kind
-        raise ValueError(f"element_type must be one of {', '.join(repr(kind.value) for kind in ElementType)}, not {value!r}")
+        kind = _KINDS.get(value) or _KINDS.get(value.lower())
+        if kind is None:
+            raise ValueError(f"element_type must be one of {', '.join(repr(kind.value) for kind in ElementType)}, not {value!r}")
+        return kind
+    if isinstance(value, type) and value in _KINDS:
+        return _KINDS[value]
     raise TypeError(f"element_type must be a name, str, bytes or an ElementType, not {type(value).__name__} {value!r}")
 
 

@@ -35,7 +35,7 @@ class LispStream(BufferedStream):
     `element_type` decides what `read_byte` and generic sequences see of an octet, `encoding` how octets become characters.
     """
 
-    def __init__(self, transport: Transport, element_type: Any = ElementType.BASE_CHAR, *, encoding: str = "latin-1",
+    def __init__(self, transport: Transport, element_type: Any = "base-char", *, encoding: str = "latin-1",
                  readable: bool = True, writable: bool = True, read_timeout: float | None = None, write_timeout: float | None = None,
                  line_limit: float | None = 2**20, linger_timeout: float | None = 2.0) -> None:
         self._init_stream(transport, readable, writable, StreamOptions(
@@ -289,7 +289,7 @@ class LispStream(BufferedStream):
             octet -= 256
         return octet
 
-    def read_sequence(self, seq: Any, start: int = START, end: int | None = None) -> int:
+    def read_sequence(self, seq: Any, start: int = 0, end: int | None = None) -> int:
         """Fills `seq[start:end]`, waiting until it is full, the input ends, or `read_timeout` passes: the index of the first element not
         updated.
 

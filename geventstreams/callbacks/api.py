@@ -18,7 +18,6 @@ from geventstreams._net.addresses import Query, family_of, host_name, look_up_ow
 from geventstreams._net.connect import client_factory, open_tcp_stream, open_unix_stream
 from geventstreams._net.listening import adopt, first_listening
 from geventstreams._net.unix_paths import BoundPath, unix_path
-from geventstreams._streams.elements import ElementType
 from geventstreams._streams.factory import StreamFactory
 from geventstreams._streams.socket_stream import SocketStream
 from geventstreams.callbacks.connection import AsyncSocket, octets_of
@@ -37,7 +36,7 @@ def tcp_connect(
     ctx_configure_callback: TLSCallback | None = None, ssl_configure_callback: TLSCallback | None = None,
     handshake_timeout: float | None = None, tlsext_host_name: Any = True, allow_truncation: bool = False, timeout: float | None = None,
     local_address: Any = None, local_port: Any = None, nodelay: bool = True, keepalive: bool = False, ipv6: Any = "any",
-    high_water: int = HIGH_WATER, low_water: int = LOW_WATER, element_type: Any = ElementType.UNSIGNED_BYTE_8,
+    high_water: int = HIGH_WATER, low_water: int = LOW_WATER, element_type: Any = "unsigned-byte-8",
     encoding: str = "latin-1", line_limit: float | None = 2**20, linger_timeout: float | None = 2.0,
 ) -> Any:
     """Connects, and calls back. Returns at once: the `AsyncSocket`, or its `AsyncIOStream` with `stream`. cl-async's `tcp-connect`.
@@ -127,7 +126,7 @@ def tcp_server(
     ctx_configure_callback: TLSCallback | None = None, ssl_configure_callback: TLSCallback | None = None,
     handshake_timeout: float | None = 10.0, allow_truncation: bool = False, nodelay: bool = True, ipv6: Any = "any",
     write_cb: Callback | None = None, high_water: int = HIGH_WATER, low_water: int = LOW_WATER,
-    element_type: Any = ElementType.UNSIGNED_BYTE_8, encoding: str = "latin-1", line_limit: float | None = 2**20,
+    element_type: Any = "unsigned-byte-8", encoding: str = "latin-1", line_limit: float | None = 2**20,
     linger_timeout: float | None = 2.0,
 ) -> AsyncServer:
     """Listens, and calls back for every connection as `tcp_connect` does. cl-async's `tcp-server`.

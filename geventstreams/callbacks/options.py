@@ -7,7 +7,6 @@ from typing import Any
 
 from geventstreams._constants import NEVER
 from geventstreams._core import arguments
-from geventstreams._streams.elements import ElementType
 from geventstreams._streams.elements import element_type as element_type_of
 from geventstreams._streams.elements import encoding as encoding_of
 
@@ -24,7 +23,7 @@ class ConnectionOptions:
     def __init__(self, read_cb: ReadCallback | None, event_cb: Callback | None, *, connect_cb: Callback | None = None,
                  write_cb: Callback | None = None, stream: bool = False, dont_drain_read_buffer: bool | None = None,
                  read_timeout: float | None = None, write_timeout: float | None = None, half_close: bool = False,
-                 high_water: int = HIGH_WATER, low_water: int = LOW_WATER, element_type: Any = ElementType.UNSIGNED_BYTE_8,
+                 high_water: int = HIGH_WATER, low_water: int = LOW_WATER, element_type: Any = "unsigned-byte-8",
                  encoding: str = "latin-1", line_limit: float | None = 2**20, linger_timeout: float | None = 2.0) -> None:
         self.read_cb = callback("read_cb", read_cb)
         self.event_cb = callback("event_cb", event_cb)

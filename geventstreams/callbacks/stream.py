@@ -12,7 +12,6 @@ from typing import Any
 import geventstreams._core.arguments as arguments
 from geventstreams._core.fork import FORK
 from geventstreams._files.text_file import SharedFile, file_over, halves
-from geventstreams._streams.elements import ElementType
 from geventstreams.callbacks.push_mode import Connection, NotYet, PushedStream
 from geventstreams.errors import EndOfFile, StreamClosed, line_too_long
 
@@ -33,7 +32,7 @@ class AsyncStream(PushedStream):
     _reads = True
     _writes = True
 
-    def __init__(self, socket: Any = None, *, element_type: Any = ElementType.UNSIGNED_BYTE_8, encoding: str = "latin-1",
+    def __init__(self, socket: Any = None, *, element_type: Any = "unsigned-byte-8", encoding: str = "latin-1",
                  line_limit: float | None = 2**20, linger_timeout: float | None = 2.0) -> None:
         if not isinstance(socket, Connection):
             raise TypeError(f"socket must be an AsyncSocket, not {type(socket).__name__} {socket!r}")
@@ -90,7 +89,7 @@ class AsyncStream(PushedStream):
         """The same as `readinto`."""
         return self.readinto(buffer)
 
-    def readline(self, size: int | None = ALL) -> bytes | None:  # type: ignore[override]  # None: nothing yet
+    def readline(self, size: int | None = -1) -> bytes | None:  # type: ignore[override]  # None: nothing yet
         """The next line with its newline, if it is whole (or `size` octets of it are there); None where it is not yet; at the end of the
         input the rest, then b"". LineTooLong as ever."""
         if self.input.permit != FORK.generation:
@@ -143,7 +142,7 @@ class AsyncStream(PushedStream):
     def _at_end(self, eof_error: bool, eof_value: Any) -> Any:
         return None if self._end is None else PushedStream._at_end(self, eof_error, eof_value)
 
-    def read_sequence(self, seq: Any, start: int = START, end: int | None = None) -> int:
+    def read_sequence(self, seq: Any, start: int = 0, end: int | None = None) -> int:
         """Copies what is there to `seq[start:end]`, as far as it fits: the index of the first element not updated, which is `start` where
         nothing is, before the end and at it."""
         if self.input.permit != FORK.generation:
