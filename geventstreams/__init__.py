@@ -1,8 +1,27 @@
-"""Streams that look blocking and never block anybody else: buffered socket streams for gevent.
+"""Buffered socket streams for gevent: calls that look blocking and let other greenlets run.
 
-Rules for the next editor: the public names, and nothing else. `prefer_plain_modules()` comes before the first import of a hot module.
-A program pays at its start for what it uses: servers, waiting, the callback half and `makefile` are loaded where they are first asked for.
+    from geventstreams import open_tcp_stream
+
+    with open_tcp_stream("example.org", 80, read_timeout=10) as stream:
+        stream.write(b"HEAD / HTTP/1.0\\r\\nHost: example.org\\r\\n\\r\\n")
+        print(stream.readline())
+
+Where to begin:
+
+* `open_tcp_stream`, `open_unix_stream`: connect and get a `SocketStream`.
+* `SocketStream`: a stream over a connected socket, in plain text or under TLS. It is a binary file, and has LispWorks' vocabulary too.
+* `SocketStreamServer`, `start_up_server`: a greenlet and a stream for each connection.
+* `wait_for_input_streams`, `WaitSet`: wait for input on many streams at once.
+* `tcp_connect`, `tcp_server`: connections that call back, as in cl-async.
+* `makefile`: a file over a socket that other code owns.
+* `StreamError` and its subclasses: what can go wrong.
+
+Modules to import by name: `geventstreams.monkey`, `geventstreams.metrics`, `geventstreams.proxy_protocol`, `geventstreams.relay`,
+`geventstreams.workers`, and `geventstreams.testing` for tests.
 """
+
+# Servers, waiting, callbacks and `makefile` are loaded when one of their names is first used, so a program pays at its start for what it
+# uses. _ON_DEMAND is the list of their names; checkers find them by the imports under TYPE_CHECKING.
 
 from __future__ import annotations
 
@@ -15,74 +34,34 @@ if sys.platform == "win32":
 
 from geventstreams._build import prefer_plain_modules, runs_compiled
 
-prefer_plain_modules()
+prefer_plain_modules()  # before the first import of a hot module
 
-from geventstreams._core.transport import SocketTransport, Transport
-from geventstreams._net.connect import open_tcp_stream, open_unix_stream
-from geventstreams._streams import engine
-from geventstreams._streams.buffered import BufferedStream
-from geventstreams._streams.elements import ElementType
-from geventstreams._streams.socket_stream import SocketStream
-from geventstreams.errors import (
-    ConnectError,
-    ConnectTimeout,
-    EndOfFile,
-    HandshakeTimeout,
-    IncompleteRead,
-    LineTooLong,
-    ReadTimeout,
-    StreamBusy,
-    StreamClosed,
-    StreamError,
-    StreamReset,
-    StreamTimeout,
-    StreamTruncated,
-    TLSError,
-    TLSVerificationError,
-    UnsuitableSocket,
-    WriteTimeout,
-)
+from geventstreams import errors as errors
+from geventstreams._core.transport import SocketTransport as SocketTransport
+from geventstreams._core.transport import Transport as Transport
+from geventstreams._net.connect import open_tcp_stream as open_tcp_stream
+from geventstreams._net.connect import open_unix_stream as open_unix_stream
+from geventstreams._streams import engine as _engine
+from geventstreams._streams.buffered import BufferedStream as BufferedStream
+from geventstreams._streams.elements import ElementType as ElementType
+from geventstreams._streams.socket_stream import SocketStream as SocketStream
+from geventstreams.errors import *
 
 if TYPE_CHECKING:
-    from geventstreams._files.makefile import makefile
-    from geventstreams.callbacks import (
-        TCPEOF,
-        AsyncInputStream,
-        AsyncIOStream,
-        AsyncOutputStream,
-        AsyncServer,
-        AsyncSocket,
-        AsyncStream,
-        DNSError,
-        TCPError,
-        TCPEvent,
-        TCPRefused,
-        TCPReset,
-        TCPTimeout,
-        TCPTLSError,
-        close_socket,
-        close_tcp_server,
-        pipe_connect,
-        pipe_server,
-        set_socket_timeouts,
-        socket_data,
-        tcp_connect,
-        tcp_server,
-        write_socket_data,
-    )
-    from geventstreams.server import DrainReport, SocketStreamServer, server_terminate, start_up_server
-    from geventstreams.waiting import (
-        WaitSet,
-        noticed_socket_stream,
-        process_wait,
-        wait_for_input_streams,
-        wait_for_input_streams_returning_first,
-    )
+    from geventstreams._files.makefile import makefile as makefile
+    from geventstreams.callbacks import *
+    from geventstreams.server import *
+    from geventstreams.waiting import *
 
 __version__ = "1.0.0"
 
-compiled: bool = runs_compiled(engine)
+compiled: bool = runs_compiled(_engine)
 """Whether the hot modules run compiled."""
+
+_AT_START = (
+    "BufferedStream", "ElementType", "SocketStream", "SocketTransport", "Transport", "compiled", "open_tcp_stream", "open_unix_stream",
+    *errors.__all__,
+)  # fmt: skip
 
 _ON_DEMAND = {
     "_files.makefile": {"makefile"},
@@ -96,7 +75,11 @@ _ON_DEMAND = {
         "WaitSet", "noticed_socket_stream", "process_wait", "wait_for_input_streams", "wait_for_input_streams_returning_first",
     },
 }  # fmt: skip
-"""The modules that are loaded where one of their names is first asked for."""
+"""The public names of each module that is loaded on demand."""
+
+_NAMES = [*_AT_START, *(name for names in _ON_DEMAND.values() for name in sorted(names))]
+if not TYPE_CHECKING:  # checkers would take a list that is not a literal for an empty one
+    __all__ = list(_NAMES)
 
 
 def __getattr__(name: str) -> Any:
@@ -111,66 +94,4 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__, *(module for module in _ON_DEMAND if not module.startswith("_"))})
-
-
-__all__ = [
-    "TCPEOF",
-    "AsyncIOStream",
-    "AsyncInputStream",
-    "AsyncOutputStream",
-    "AsyncServer",
-    "AsyncSocket",
-    "AsyncStream",
-    "BufferedStream",
-    "ConnectError",
-    "ConnectTimeout",
-    "DNSError",
-    "DrainReport",
-    "ElementType",
-    "EndOfFile",
-    "HandshakeTimeout",
-    "IncompleteRead",
-    "LineTooLong",
-    "ReadTimeout",
-    "SocketStream",
-    "SocketStreamServer",
-    "SocketTransport",
-    "StreamBusy",
-    "StreamClosed",
-    "StreamError",
-    "StreamReset",
-    "StreamTimeout",
-    "StreamTruncated",
-    "TCPError",
-    "TCPEvent",
-    "TCPRefused",
-    "TCPReset",
-    "TCPTLSError",
-    "TCPTimeout",
-    "TLSError",
-    "TLSVerificationError",
-    "Transport",
-    "UnsuitableSocket",
-    "WaitSet",
-    "WriteTimeout",
-    "close_socket",
-    "close_tcp_server",
-    "compiled",
-    "makefile",
-    "noticed_socket_stream",
-    "open_tcp_stream",
-    "open_unix_stream",
-    "pipe_connect",
-    "pipe_server",
-    "process_wait",
-    "server_terminate",
-    "set_socket_timeouts",
-    "socket_data",
-    "start_up_server",
-    "tcp_connect",
-    "tcp_server",
-    "wait_for_input_streams",
-    "wait_for_input_streams_returning_first",
-    "write_socket_data",
-]
+    return sorted({*globals(), *_NAMES, *(module for module in _ON_DEMAND if not module.startswith("_"))})

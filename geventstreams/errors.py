@@ -11,6 +11,26 @@ import os
 import ssl
 from typing import Any
 
+__all__ = [
+    "ConnectError",
+    "ConnectTimeout",
+    "EndOfFile",
+    "HandshakeTimeout",
+    "IncompleteRead",
+    "LineTooLong",
+    "ReadTimeout",
+    "StreamBusy",
+    "StreamClosed",
+    "StreamError",
+    "StreamReset",
+    "StreamTimeout",
+    "StreamTruncated",
+    "TLSError",
+    "TLSVerificationError",
+    "UnsuitableSocket",
+    "WriteTimeout",
+]
+
 
 class StreamError(OSError):
     """Something failed on a stream. `stream` is the stream, where there is one; `unsent` the octets it still holds, where that matters."""

@@ -20,8 +20,13 @@ def seconds(name: str, value: float | None) -> float:
     return float(value)
 
 
+def seconds_or_zero(name: str, value: float | None) -> float:
+    """Return a timeout of a call that can be told not to wait, by 0."""
+    return 0.0 if value == 0 and not isinstance(value, bool) else seconds(name, value)
+
+
 def given_seconds(limit: float) -> float | None:
-    """The reverse: None where there is no limit."""
+    """Return a limit as users give it: None if there is none."""
     return None if limit == NEVER else limit
 
 

@@ -361,7 +361,7 @@ class SocketStreamServer(StreamServer):  # type: ignore[misc]  # gevent has no t
         Args:
             timeout: Seconds that connections have; None means `stop_timeout`, 0 kills all handlers at once.
         """
-        seconds = self.stop_timeout if timeout is None else _seconds_to_stop(timeout)
+        seconds = self.stop_timeout if timeout is None else arguments.seconds_or_zero("timeout", timeout)
         self.refuse_thread()
         if seconds:
             self._accept_queued()
@@ -425,10 +425,6 @@ class SocketStreamServer(StreamServer):  # type: ignore[misc]  # gevent has no t
 
     def send_before_wait(self) -> None:
         """Do nothing: a server has no output."""
-
-
-def _seconds_to_stop(timeout: float) -> float:
-    return 0.0 if timeout == 0 and not isinstance(timeout, bool) else arguments.seconds("timeout", timeout)
 
 
 def _check(listener: Any, handle: Any, backlog: int | None, spawn: Any) -> None:

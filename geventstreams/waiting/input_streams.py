@@ -1,18 +1,26 @@
-"""Waiting for the first of many streams to have input, and for anything else that such input may change.
+"""Waiting for input on many streams and servers at once: `wait_for_input_streams` for a list of them, `WaitSet` for a set that lasts."""
 
-Rules for the next editor: a stream calls a `ReadinessCallback` when its input may have become readable; a `ReadySet` keeps those that were
-called and asks only their streams, so a wait costs what is ready, not what is watched. A callback refers to its ready set weakly, and sets
-that outlive a call refer to their streams weakly, so nothing here keeps a stream alive. No input is ever taken here.
-"""
+# A stream calls its ReadinessCallback when its input may have become readable. A ReadySet collects the callbacks that were called, and asks
+# only their streams: a wait costs what is ready, not what is watched.
+#
+# `wait_for_input_streams` gets a list that is usually the one of the call before, so the callbacks stay on its streams in between: a
+# RememberedList, found again by comparing the streams by identity. Without it each call would add and remove a callback for each stream.
+# Several greenlets of a hub may wait for lists of their own, so a hub remembers REMEMBERED lists and drops the oldest that no greenlet
+# waits for. A WaitSet needs nothing of this.
+#
+# libev may report only a part of the ready descriptors in one round of the loop (ONE_POLL). All that are ready must be returned, so after a
+# full round the remaining streams are asked by one poll(2); so they are where no wait takes place.
+#
+# Invariants: a callback refers to its set weakly, and sets refer to streams weakly (a WaitSet strongly to its members), so no wait keeps a
+# stream alive. Input is never taken here.
 
 from __future__ import annotations
 
 import weakref
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
 from typing import Any
 
-from gevent import get_hub, getcurrent
+from gevent import get_hub
 from gevent.hub import Hub
 
 import geventstreams._native.syscalls as _system
@@ -26,17 +34,17 @@ from geventstreams._streams.engine import StreamEngine
 from geventstreams.errors import StreamClosed, StreamError
 
 ROUND = 0.05
-"""Seconds after which a condition is tested again even if nothing happened."""
+"""Seconds after which a condition is tested again although nothing happened."""
 
 ONE_POLL = 48
-"""A loop reports at least this many events at a time: where fewer rang, all that were ready did."""
+"""A loop reports at least this many events at a time: if fewer callbacks were called, all streams that are ready called theirs."""
 
 REMEMBERED = 8
-"""Lists of streams that a hub remembers from one wait to the next."""
+"""Lists of streams that a hub remembers between waits."""
 
 
 class ReadinessCallback:
-    """What a stream calls when its input may have become readable."""
+    """What a stream calls when its input may have become readable. `signalled` is true from then on until the stream is asked."""
 
     def __init__(self, ready_set: ReadySet, stream: Any) -> None:
         self._ready_set = weakref.ref(ready_set)
@@ -51,7 +59,7 @@ class ReadinessCallback:
                 ready_set.signal(self)
 
     def is_awaited(self) -> bool:
-        """Whether a greenlet waits for it now."""
+        """Return whether a greenlet waits for it now."""
         ready_set = self._ready_set()
         return ready_set is not None and ready_set.has_waiters()
 
@@ -81,7 +89,7 @@ class ReadySet:
         return callback
 
     def begin(self) -> None:
-        """Begin a wait. Where a loop cannot leave watchers armed without running for them, callbacks are set only until `end`."""
+        """Begin a wait. Where the loop would run for watchers that stay armed (libuv), callbacks are on the streams only until `end`."""
         self._active += 1
         if self._active == 1 and not self._stays_armed:
             for callback in self.readiness_callbacks():
@@ -90,7 +98,7 @@ class ReadySet:
                     stream.watch_input(callback)
 
     def end(self) -> None:
-        """End a wait; a callback that is not set any more counts as signalled."""
+        """End a wait. A callback that is no longer on its stream counts as signalled."""
         self._active -= 1
         if not self._active and not self._stays_armed:
             self.remove_callbacks()
@@ -100,7 +108,7 @@ class ReadySet:
                     self.signals.append(callback)
 
     def remove_callbacks(self) -> None:
-        """Take the callbacks off the streams."""
+        """Remove the callbacks from the streams."""
         for callback in self.readiness_callbacks():
             stream = callback.stream()
             if stream is not None:
@@ -111,15 +119,15 @@ class ReadySet:
         return [callback.stream() for callback in self.readiness_callbacks() if not callback.signalled]
 
     def signal(self, callback: ReadinessCallback) -> None:
-        """Note that a callback was called, and wake the greenlets that wait here: its stream is worth asking."""
+        """Record that a callback was called, and wake the greenlets that wait here."""
         self.signals.append(callback)
         for waiter in self._waiters:
             waiter.fire()
 
     def ask(self) -> list[Any]:
-        """Return the streams among those signalled whose read would not wait. The inputs of the others are armed again."""
+        """Ask the streams whose callbacks were signalled: return those whose read would not wait, and arm the inputs of the others."""
         ready: list[Any] = []
-        still: list[ReadinessCallback] = []
+        remaining: list[ReadinessCallback] = []
         signals, self.signals = self.signals, []
         asked = 0
         try:
@@ -127,21 +135,21 @@ class ReadySet:
                 stream = callback.stream()
                 if stream is not None and stream.readable_now():
                     ready.append(stream)
-                    still.append(callback)
+                    remaining.append(callback)
                 elif stream is not None:
                     stream.arm_input()
                     callback.signalled = False
-                    # It may have become readable between the question and the arming: then the event comes.
+                    # If it became readable between the question and the arming, the event comes now.
                 asked += 1
         finally:
             if asked < len(signals):
-                still.extend(signals[asked:])  # a stream that refused to be asked is asked again the next time
-            still.extend(self.signals)
-            self.signals = still
+                remaining.extend(signals[asked:])  # a stream that refused to be asked is asked again the next time
+            remaining.extend(self.signals)
+            self.signals = remaining
         return ready
 
     def wait_for_signal(self, limit: float) -> bool:
-        """Wait until a callback is called, at most `limit` seconds. Return whether one was."""
+        """Wait until a callback is called, at most `limit` seconds. Return whether one was called."""
         waiter = Wakeup(self.hub)
         self._waiters.append(waiter)
         try:
@@ -150,17 +158,17 @@ class ReadySet:
             self._waiters.remove(waiter)
 
     def has_waiters(self) -> bool:
-        """Whether a greenlet waits here now."""
+        """Return whether a greenlet waits here now."""
         return bool(self._waiters)
 
     def wake(self) -> None:
-        """Wakes whoever waits here."""
+        """Wake the greenlets that wait here."""
         for waiter in self._waiters:
             waiter.fire()
 
 
 class RememberedList(ReadySet):
-    """The ready_set of a list of streams that is waited for again and again. It knows the streams weakly."""
+    """The ready set of a list of streams that is waited for again and again. It refers to the streams weakly."""
 
     def __init__(self, hub: Hub, streams: list[Any]) -> None:
         ReadySet.__init__(self, hub)
@@ -168,7 +176,7 @@ class RememberedList(ReadySet):
         self._readiness_callbacks = [self.add_callback(stream) for stream in streams]
 
     def is_in_use(self) -> bool:
-        """Whether somebody waits with it: then its readiness_callbacks have to stay where they are."""
+        """Return whether a greenlet waits with it, so that its callbacks have to stay on the streams."""
         return self._active > 0
 
     def end(self) -> None:
@@ -180,7 +188,7 @@ class RememberedList(ReadySet):
         return self._readiness_callbacks
 
     def lists(self, streams: list[Any]) -> bool:
-        """Whether these are its streams, in this order."""
+        """Return whether these are its streams, in this order."""
         if len(streams) != len(self._readiness_callbacks) or self.process != FORK.generation:
             return False
         for index in range(len(streams)):
@@ -190,46 +198,56 @@ class RememberedList(ReadySet):
         return True
 
 
-_rosters: weakref.WeakKeyDictionary[Hub, list[RememberedList]] = weakref.WeakKeyDictionary()
+_remembered: weakref.WeakKeyDictionary[Hub, list[RememberedList]] = weakref.WeakKeyDictionary()
 
 
-def _remembered_list_of(given: list[Any]) -> RememberedList:
-    """The remembered remembered of these streams, or a new one, which is then remembered in place of an older one that nobody waits with.
+def remembered_list(streams: list[Any]) -> RememberedList:
+    """Return the remembered list of these streams, or a new one that replaces the oldest one that is not in use.
 
-    Whatever is closed or cannot be waited for is refused before a callback is hung or an octet sent.
+    A stream that cannot be waited for is refused before a callback is added or a byte is sent.
     """
     hub = get_hub()
-    rosters = _rosters.setdefault(hub, [])
-    for remembered in rosters:
-        if remembered.lists(given):
-            return remembered
-    streams = list({id(stream): stream for stream in given}.values())
-    _refuse_strangers(streams)
-    _refuse_foreign(streams)
-    _refuse_closed(streams)
-    remembered = RememberedList(hub, streams)
-    unused = [other for other in rosters if not other.is_in_use()] if len(rosters) >= REMEMBERED else []
+    lists = _remembered.setdefault(hub, [])
+    for known in lists:
+        if known.lists(streams):
+            return known
+    distinct = list({id(stream): stream for stream in streams}.values())
+    check_streams(distinct)
+    new = RememberedList(hub, distinct)
+    unused = [other for other in lists if not other.is_in_use()] if len(lists) >= REMEMBERED else []
     if unused:
-        rosters.remove(unused[0])
+        lists.remove(unused[0])
         unused[0].remove_callbacks()
-    if len(rosters) < REMEMBERED:
-        rosters.append(remembered)
+    if len(lists) < REMEMBERED:
+        lists.append(new)
     else:
-        remembered.remembered = False
-    return remembered
+        new.remembered = False
+    return new
 
 
 def wait_for_input_streams(streams: Iterable[Any], wait_function: Callable[[], Any] | None = None, wait_reason: str | None = None,
                            timeout: float | None = None) -> list[Any]:
-    """All of the streams that are ready, in the order given, each once; waits until one is.
+    """Wait until at least one of the streams is ready, and return all that are, in the order given, each once.
 
-    Ready means that a read would not wait: octets (of plain text, under TLS), the end of the input, or an error; of a listening server
-    that a client can be accepted. `timeout` seconds without one give `[]`; 0 does not wait. `wait_function()` is called before waiting, at
-    every wake-up and at least every 50 ms, and a true value gives `[]` too. `wait_reason` is seen in `gevent.util.format_run_info`. What
-    the streams hold unsent is sent first. No input is taken. A stream closed before the call is StreamClosed, one closed during it is
-    ready. Modelled on LispWorks' `comm:wait-for-wait-state-collection` and its `wait-for-input-streams`.
+    A stream is ready when a read would not wait: bytes are there (under TLS, bytes of plain text), or the end of the input, or an error. A
+    server is ready when a client can be accepted. No input is taken. What the streams hold unsent is sent first.
+    LispWorks: `comm:wait-for-wait-state-collection` and its `wait-for-input-streams`.
+
+    Args:
+        streams: Streams and servers. The call is cheapest if it is the same list, or an equal one, as in the call before.
+        wait_function: Called before waiting, at each wake-up and at least every 50 ms. When it returns a true value, the wait ends.
+        wait_reason: The name of the wait in `gevent.util.format_run_info()`.
+        timeout: Seconds to wait at most; None means no limit, 0 does not wait.
+
+    Returns:
+        The streams that are ready; an empty list after `timeout` seconds or because of `wait_function`. A stream that is closed during the
+        wait is ready.
+
+    Raises:
+        StreamClosed: A stream was closed before the call.
+        StreamError: A stream belongs to another thread, or to the parent of a forked process.
     """
-    limit = _limit(timeout)
+    limit = arguments.seconds_or_zero("timeout", timeout)
     wanted = streams if type(streams) is list else list(streams)
     if wait_reason is not None:
         return list(run_in_named_frame(wait_reason, _wait_for, wanted, wait_function, limit))
@@ -238,50 +256,42 @@ def wait_for_input_streams(streams: Iterable[Any], wait_function: Callable[[], A
 
 def wait_for_input_streams_returning_first(streams: Iterable[Any], wait_function: Callable[[], Any] | None = None,
                                            wait_reason: str | None = None, timeout: float | None = None) -> Any:
-    """The first in the order given of the streams that are ready, or None; otherwise as `wait_for_input_streams`."""
+    """Wait until at least one of the streams is ready, and return the first that is, in the order given, or None.
+
+    The arguments and errors are those of `wait_for_input_streams`. LispWorks: `wait-for-input-streams-returning-first`.
+    """
     ready = wait_for_input_streams(streams, wait_function, wait_reason, timeout)
     return ready[0] if ready else None
 
 
-def _limit(timeout: float | None) -> float:
-    if timeout is None:
-        return NEVER
-    if timeout == 0 and not isinstance(timeout, bool):
-        return 0.0
-    return arguments.seconds("timeout", timeout)
-
-
-def _refuse_strangers(streams: list[Any]) -> None:
+def check_streams(streams: Iterable[Any]) -> None:
+    """Refuse what is no stream or server, what belongs to another thread, and what is closed, before any of them is touched."""
     for stream in streams:
         if not hasattr(stream, "watch_input"):
             raise TypeError(f"streams must hold streams or servers, not {type(stream).__name__} {stream!r}")
-
-
-def _refuse_foreign(streams: list[Any]) -> None:
-    """Raise StreamError for a stream or server of another thread, before anything of it is touched: nothing could wake a greenlet of this
-    thread for it."""
     for stream in streams:
         stream.refuse_thread()
+    _refuse_closed(streams)
 
 
-def _refuse_closed(streams: list[Any]) -> None:
+def _refuse_closed(streams: Iterable[Any]) -> None:
     for stream in streams:
         if stream.closed:
             raise StreamClosed(f"{stream!r} was closed before the wait", stream=stream)
 
 
 def _begin(streams: list[Any]) -> None:
-    """Refuses what is closed, then sends what the streams hold."""
+    """Refuse closed streams, then send what the streams hold."""
     restless = []
     kind = None
-    of_conduits = False
+    has_engine = False
     for stream in streams:
-        if type(stream) is not kind:  # thousands are of one class, nearly always: it is looked at once
+        if type(stream) is not kind:  # usually all are of one class, which is looked at once
             kind = type(stream)
-            of_conduits = issubclass(kind, StreamEngine)
-        if of_conduits:
-            conduit: StreamEngine = stream
-            if conduit.at_rest():
+            has_engine = issubclass(kind, StreamEngine)
+        if has_engine:
+            engine: StreamEngine = stream
+            if engine.at_rest():
                 continue
         restless.append(stream)
     _refuse_closed(restless)
@@ -293,27 +303,27 @@ def _wait_for(streams: list[Any], wait_function: Callable[[], Any] | None, limit
     until = _system.monotonic() + limit if limit not in (0.0, NEVER) else limit
     if not streams:
         return _wait_for_nothing(wait_function, until)
-    remembered = _remembered_list_of(streams)
+    ready_set = remembered_list(streams)
     _begin(streams)
-    remembered.begin()
+    ready_set.begin()
     try:
-        ready = remembered.ask()
+        ready = ready_set.ask()
         if ready or not limit:
-            ready += _ready_in_the_system(remembered.quiet())
+            ready += _ready_in_the_system(ready_set.quiet())
         while not ready:
-            if (wait_function is not None and wait_function()) or not _wait_a_round(remembered, wait_function is not None, until):
-                ready = remembered.ask()
+            if (wait_function is not None and wait_function()) or not _wait_a_round(ready_set, wait_function is not None, until):
+                ready = ready_set.ask()
                 break
-            ready = remembered.ask()
+            ready = ready_set.ask()
             if len(ready) >= ONE_POLL:
-                ready += _ready_in_the_system(remembered.quiet())
+                ready += _ready_in_the_system(ready_set.quiet())
     finally:
-        remembered.end()
+        ready_set.end()
     return _in_order(ready, streams)
 
 
 def _wait_a_round(ready_set: ReadySet, often: bool, until: float) -> bool:
-    """Waits for a callback, at most until then, and if it must be often, at most for a ROUND: False where the time is up."""
+    """Wait for a callback until a time, `often` for a ROUND at most. Return False if the time has come."""
     left = until - _system.monotonic() if until not in (0.0, NEVER) else until
     if left <= 0:
         return False
@@ -331,7 +341,7 @@ def _wait_for_nothing(wait_function: Callable[[], Any] | None, until: float) -> 
 
 
 def _ready_in_the_system(streams: list[Any]) -> list[Any]:
-    """Those of the streams whose read would not wait, asked in one call of the system where their descriptors can tell."""
+    """Return the streams whose read would not wait. Those with a descriptor are asked by one poll(2)."""
     by_descriptor = {stream.fileno(): stream for stream in streams if stream.fileno() >= 0}
     candidates = [by_descriptor[descriptor] for descriptor in _system.readable_of(list(by_descriptor))]
     candidates += [stream for stream in streams if stream.fileno() < 0]
@@ -351,16 +361,20 @@ def _in_order(ready: list[Any], streams: list[Any]) -> list[Any]:
 
 
 class WaitSet(ReadySet):
-    """Streams that are waited for together, again and again. Iterable, with `len()` and `in`; a context manager that closes itself."""
+    """A set of streams and servers that are waited for together, again and again.
+
+    It supports iteration, `len()` and `in`, and closes itself as a context manager. A wait costs what is ready, not what is in the set.
+
+    Args:
+        streams: The first members.
+    """
 
     def __init__(self, streams: Iterable[Any] = ()) -> None:
         ReadySet.__init__(self, get_hub())
         self._members: dict[Any, ReadinessCallback] = {}
         self._closed = False
         members = list(streams)
-        _refuse_strangers(members)
-        _refuse_foreign(members)
-        _refuse_closed(members)
+        check_streams(members)
         for stream in members:
             self.add(stream)
 
@@ -368,16 +382,19 @@ class WaitSet(ReadySet):
         return list(self._members.values())
 
     def add(self, stream: Any) -> None:
-        """Takes a stream in, also while a greenlet waits; one that is in already is no error, a closed one is StreamClosed."""
+        """Add a stream or server, also while a greenlet waits. A member is not added again.
+
+        Raises:
+            StreamClosed: The stream, or this set, is closed.
+            StreamError: The stream, or this set, belongs to another thread, or to the parent of a forked process.
+        """
         self._refuse()
-        _refuse_strangers([stream])
-        _refuse_foreign([stream])
-        _refuse_closed([stream])
+        check_streams([stream])
         if stream not in self._members:
             self._members[stream] = self.add_callback(stream)
 
     def discard(self, stream: Any) -> None:
-        """Lets a stream go, also while a greenlet waits; one that is not in is no error."""
+        """Remove a stream if it is a member, also while a greenlet waits."""
         if not self.hold.may_use_loop():
             raise self._of_another_thread()
         callback = self._members.pop(stream, None)
@@ -386,12 +403,20 @@ class WaitSet(ReadySet):
             self.signals = [other for other in self.signals if other is not callback]
 
     def wait(self, timeout: float | None = None) -> list[Any]:
-        """The members that are ready, waiting until one is; `[]` when `timeout` seconds have passed, 0 does not wait.
+        """Wait until at least one member is ready, and return all that are, in no particular order.
 
-        A stream is reported as long as a read would not wait; a closed one once, and then it has left. The cost grows with the ready
-        members, not with all.
+        A member is returned each time, as long as a read would not wait. A closed one is returned once, and removed.
+
+        Args:
+            timeout: Seconds to wait at most; None means no limit, 0 does not wait.
+
+        Returns:
+            The members that are ready; an empty list after `timeout` seconds.
+
+        Raises:
+            StreamClosed: This set was closed, before the call or during the wait.
         """
-        limit = _limit(timeout)
+        limit = arguments.seconds_or_zero("timeout", timeout)
         until = _system.monotonic() + limit if limit not in (0.0, NEVER) else limit
         self._refuse()
         self.begin()
@@ -407,7 +432,7 @@ class WaitSet(ReadySet):
 
     def _wait(self, until: float) -> list[Any]:
         if self.signals and self.ask():
-            let_ready_run(self.hub)  # the loop looks at the others too, however long some stay ready
+            let_ready_run(self.hub)  # the loop looks at the other members too, even if some stay ready all the time
         while not (ready := self.ask()):
             if self._closed or not _wait_a_round(self, False, until):
                 return self.ask()
@@ -425,7 +450,7 @@ class WaitSet(ReadySet):
         return StreamError("this WaitSet belongs to the hub of another thread")
 
     def close(self) -> None:
-        """Lets all members go, as they are; whoever waits gets StreamClosed."""
+        """Remove all members, which stay open. A greenlet that waits here gets StreamClosed."""
         if not self._closed:
             if not self.hold.may_use_loop():
                 raise self._of_another_thread()
@@ -453,101 +478,3 @@ class WaitSet(ReadySet):
     def __del__(self) -> None:
         for stream, callback in getattr(self, "_members", {}).items():
             stream.unwatch_input(callback)
-
-
-class _Notice:
-    """The streams whose input is noticed by the conditions that greenlets of one hub wait for."""
-
-    def __init__(self) -> None:
-        self.process = FORK.generation
-        self.streams: list[Any] = []
-        self.waiters: list[Wakeup] = []
-
-    def __call__(self) -> None:
-        for waiter in self.waiters:
-            waiter.fire()
-
-    def begin_round(self) -> None:
-        """Sends what the streams hold and arms their inputs."""
-        for stream in self.streams:
-            if not stream.closed:
-                stream.send_before_wait()
-                stream.arm_input()
-
-
-class _Noticing:
-    """A greenlet's interest in the input of a stream."""
-
-    def __init__(self, notice: _Notice) -> None:
-        self._notice = notice
-        self._greenlet = getcurrent()
-
-    def __call__(self) -> None:
-        self._notice()
-
-    def is_awaited(self) -> bool:
-        """Whether that greenlet waits for a condition now."""
-        return any(waiter.waiter is self._greenlet for waiter in self._notice.waiters)
-
-
-_notices: weakref.WeakKeyDictionary[Hub, _Notice] = weakref.WeakKeyDictionary()
-
-
-def _notice_of(hub: Hub) -> _Notice:
-    """The one notice of a hub in this process: what greenlets of a forked child's parent noticed is nothing to the child's own."""
-    notice = _notices.get(hub)
-    if notice is None or notice.process != FORK.generation:
-        notice = _notices[hub] = _Notice()
-    return notice
-
-
-@contextmanager
-def noticed_socket_stream(stream: Any) -> Iterator[Any]:
-    """Within it, new input, an end or an error of `stream` makes `process_wait` test its condition.
-
-    LispWorks' `with-noticed-socket-stream`.
-    """
-    _refuse_strangers([stream])
-    _refuse_foreign([stream])
-    _refuse_closed([stream])
-    notice = _notice_of(get_hub())
-    notice.streams.append(stream)
-    noticing = _Noticing(notice)
-    stream.watch_input(noticing)
-    try:
-        yield stream
-    finally:
-        notice.streams.remove(stream)
-        stream.unwatch_input(noticing)
-
-
-def process_wait(wait_reason: str, function: Callable[..., Any], *args: Any, timeout: float | None = None) -> bool:
-    """Waits until `function(*args)` is true: True, or False when `timeout` seconds have passed.
-
-    It is tested before waiting, whenever a noticed stream has new input, and at least every 50 ms; it must not wait itself.
-    `wait_reason` is seen in `gevent.util.format_run_info`. LispWorks' `mp:process-wait`.
-    """
-    limit = _limit(timeout)
-    if not isinstance(wait_reason, str):
-        raise TypeError(f"wait_reason must be a string, not {type(wait_reason).__name__} {wait_reason!r}")
-    if not callable(function):
-        raise TypeError(f"function must be callable, not {type(function).__name__} {function!r}")
-    if function(*args):
-        return True
-    return bool(limit) and run_in_named_frame(wait_reason, _process_wait, function, args, _system.monotonic() + limit)
-
-
-def _process_wait(function: Callable[..., Any], args: tuple[Any, ...], until: float) -> bool:
-    hub = get_hub()
-    notice = _notice_of(hub)
-    waiter = Wakeup(hub)
-    notice.waiters.append(waiter)
-    try:
-        while (left := until - _system.monotonic()) > 0:
-            notice.begin_round()
-            waiter.wait(min(left, ROUND))
-            if function(*args):
-                return True
-    finally:
-        notice.waiters.remove(waiter)
-    return False

@@ -50,5 +50,5 @@ cdef class RememberedList(ReadySet):
     cpdef bint lists(self, list streams) except? False
 
 
-@cython.locals(conduit=StreamEngine, of_conduits=bint)
+@cython.locals(engine=StreamEngine, has_engine=bint)
 cdef void _begin(list streams) except *

@@ -1,0 +1,125 @@
+"""Waiting until a condition is true: `process_wait`, which tests it again when a stream of `noticed_socket_stream` has input."""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from gevent import get_hub, getcurrent
+from gevent.hub import Hub
+
+import geventstreams._native.syscalls as _system
+from geventstreams._core import arguments
+from geventstreams._core.fork import FORK
+from geventstreams._core.transport import Wakeup
+from geventstreams._core.wait_reason import run_in_named_frame
+from geventstreams.waiting.input_streams import ROUND, check_streams
+
+
+class Notice:
+    """The noticed streams of a hub, and the greenlets that wait for a condition there."""
+
+    def __init__(self) -> None:
+        self.process = FORK.generation
+        self.streams: list[Any] = []
+        self.waiters: list[Wakeup] = []
+
+    def begin_round(self) -> None:
+        """Send what the streams hold, and arm their inputs."""
+        for stream in self.streams:
+            if not stream.closed:
+                stream.send_before_wait()
+                stream.arm_input()
+
+
+class Noticing:
+    """What a noticed stream calls when its input may have become readable."""
+
+    def __init__(self, notice: Notice) -> None:
+        self._notice = notice
+        self._greenlet = getcurrent()
+
+    def __call__(self) -> None:
+        for waiter in self._notice.waiters:
+            waiter.fire()
+
+    def is_awaited(self) -> bool:
+        """Return whether the greenlet that noticed the stream waits for a condition now."""
+        return any(waiter.waiter is self._greenlet for waiter in self._notice.waiters)
+
+
+_notices: weakref.WeakKeyDictionary[Hub, Notice] = weakref.WeakKeyDictionary()
+
+
+def _notice_of(hub: Hub) -> Notice:
+    """Return the notice of a hub in this process: a forked child has one of its own."""
+    notice = _notices.get(hub)
+    if notice is None or notice.process != FORK.generation:
+        notice = _notices[hub] = Notice()
+    return notice
+
+
+@contextmanager
+def noticed_socket_stream(stream: Any) -> Iterator[Any]:
+    """Return a context manager in whose body new input on `stream` makes `process_wait` test its condition.
+
+    So do the end of the input and an error. LispWorks: `comm:with-noticed-socket-stream`.
+
+    Args:
+        stream: A stream or a server of this thread.
+
+    Raises:
+        StreamClosed: The stream is closed.
+    """
+    check_streams([stream])
+    notice = _notice_of(get_hub())
+    notice.streams.append(stream)
+    noticing = Noticing(notice)
+    stream.watch_input(noticing)
+    try:
+        yield stream
+    finally:
+        notice.streams.remove(stream)
+        stream.unwatch_input(noticing)
+
+
+def process_wait(wait_reason: str, function: Callable[..., Any], *args: Any, timeout: float | None = None) -> bool:
+    """Wait until `function(*args)` is true. LispWorks: `mp:process-wait`.
+
+    The function is called before waiting, when a stream of `noticed_socket_stream` has new input, and at least every 50 ms.
+
+    Args:
+        wait_reason: The name of the wait in `gevent.util.format_run_info()`.
+        function: The condition. It must not wait itself.
+        args: Its arguments.
+        timeout: Seconds to wait at most; None means no limit, 0 does not wait.
+
+    Returns:
+        True when the condition was true, False after `timeout` seconds.
+    """
+    limit = arguments.seconds_or_zero("timeout", timeout)
+    if not isinstance(wait_reason, str):
+        raise TypeError(f"wait_reason must be a string, not {type(wait_reason).__name__} {wait_reason!r}")
+    if not callable(function):
+        raise TypeError(f"function must be callable, not {type(function).__name__} {function!r}")
+    if function(*args):
+        return True
+    return bool(limit) and run_in_named_frame(wait_reason, _process_wait, function, args, _system.monotonic() + limit)
+
+
+def _process_wait(function: Callable[..., Any], args: tuple[Any, ...], until: float) -> bool:
+    hub = get_hub()
+    notice = _notice_of(hub)
+    waiter = Wakeup(hub)
+    notice.waiters.append(waiter)
+    try:
+        while (left := until - _system.monotonic()) > 0:
+            notice.begin_round()
+            waiter.wait(min(left, ROUND))
+            if function(*args):
+                return True
+    finally:
+        notice.waiters.remove(waiter)
+    return False
