@@ -26,3 +26,6 @@ TOLD = 2
 
 SMALL = 4096
 """A remainder up to this size is copied in front of what arrives next; below this much room a buffer makes more."""
+
+ROUND = 0.05
+"""Seconds after which a wait tests a condition again although nothing happened."""

@@ -11,11 +11,12 @@ from gevent import get_hub, getcurrent
 from gevent.hub import Hub
 
 import geventstreams._native.syscalls as _system
+from geventstreams._constants import ROUND
 from geventstreams._core import arguments
 from geventstreams._core.fork import FORK
 from geventstreams._core.transport import Wakeup
 from geventstreams._core.wait_reason import run_in_named_frame
-from geventstreams.waiting.input_streams import ROUND, check_streams
+from geventstreams.waiting.input_streams import check_streams
 
 
 class Notice:

@@ -24,7 +24,7 @@ from gevent import get_hub
 from gevent.hub import Hub
 
 import geventstreams._native.syscalls as _system
-from geventstreams._constants import NEVER
+from geventstreams._constants import NEVER, ROUND
 from geventstreams._core import arguments
 from geventstreams._core.fairness import let_ready_run
 from geventstreams._core.fork import FORK, inherited
@@ -32,9 +32,6 @@ from geventstreams._core.transport import Wakeup, hold_of
 from geventstreams._core.wait_reason import run_in_named_frame
 from geventstreams._streams.engine import StreamEngine
 from geventstreams.errors import StreamClosed, StreamError
-
-ROUND = 0.05
-"""Seconds after which a condition is tested again although nothing happened."""
 
 ONE_POLL = 48
 """A loop reports at least this many events at a time: if fewer callbacks were called, all streams that are ready called theirs."""

@@ -7,7 +7,7 @@ from typing import Any
 
 import gevent
 import pytest
-from network import HOST
+from kit.network import HOST
 
 from geventstreams import SocketStream, SocketStreamServer, open_tcp_stream, open_unix_stream, start_up_server
 from geventstreams._core import arguments
