@@ -20,8 +20,8 @@ from geventstreams._net.listening import adopt, first_listening
 from geventstreams._net.unix_paths import BoundPath, unix_path
 from geventstreams._streams.factory import StreamFactory
 from geventstreams._streams.socket_stream import SocketStream
-from geventstreams.callbacks.connection import AsyncSocket, octets_of
-from geventstreams.callbacks.options import HIGH_WATER, LOW_WATER, Callback, ConnectionOptions, ReadCallback, callback
+from geventstreams.callbacks.connection import AsyncSocket
+from geventstreams.callbacks.options import HIGH_WATER, LOW_WATER, Callback, ConnectionOptions, ReadCallback, bytes_to_send, callback
 from geventstreams.callbacks.server import AsyncServer, Securer
 from geventstreams.callbacks.stream import AsyncStream
 from geventstreams.errors import StreamClosed
@@ -111,7 +111,7 @@ def pipe_connect(
 
 
 def _begun(connection_options: ConnectionOptions, opener: Callable[[], SocketStream], peer: str, data: Any) -> Any:
-    octets = None if data is None else octets_of("data", data)
+    octets = None if data is None else bytes_to_send("data", data)
     socket = AsyncSocket(connection_options, opener=opener, peer=peer)
     if octets is not None:
         socket.write(octets)

@@ -1,61 +1,49 @@
 cimport geventstreams._native.syscalls as _system
-cimport geventstreams._core.arguments as arguments
-from geventstreams.callbacks.push_mode cimport PushedStream
-from geventstreams.callbacks.sending cimport SendingConnection
-from geventstreams._core.transport cimport Transport, Wakeup
+from geventstreams._core.transport cimport HubHold, Transport, Wakeup
+from geventstreams.callbacks.push_mode cimport Connection, PushedStream
+from geventstreams.callbacks.send_queue cimport SendQueue
 
-cdef double NEVER
-cdef Py_ssize_t ENDED
-cdef Py_ssize_t WOULD_WAIT
-cdef double SLICE
+cdef double NEVER, SLICE
+cdef Py_ssize_t ENDED, WOULD_WAIT
+cdef int CONNECTING, OPEN, BROKEN, CLOSING_EARLY, CLOSING, CLOSING_QUIETLY, FAILED, CLOSED
+cdef int ACCEPTING, FINISHING, FINISHED
 
 
-cdef class AsyncSocket(SendingConnection):
+cdef class AsyncSocket(Connection):
     cdef public object data
-    cdef object _read_cb
-    cdef object _event_cb
-    cdef object _connect_cb
-    cdef object _write_cb
-    cdef bint _draining
-    cdef bint _half_close
-    cdef Py_ssize_t _high_water
-    cdef Py_ssize_t _low_water
-    cdef double _read_limit
-    cdef bint _gives_stream
-    cdef bint _given
-    cdef object _opener
-    cdef bint _opening
-    cdef object _departed
-    cdef object _greenlet
-    cdef object _connect_timer
-    cdef Wakeup _wake
-    cdef bint _resting
-    cdef bint _paused
-    cdef bint _full
-    cdef bint _looking
-    cdef bint _input_over
-    cdef bint _written
-    cdef bint _told
-    cdef double _silent_since
+    cdef object _hub
+    cdef HubHold _hold
+    cdef SendQueue _send_queue
+    cdef Transport _transport
+    cdef PushedStream _stream
+    cdef bint _has_stream
+    cdef int _phase
+    cdef tuple _failure
+    cdef object _options, _read_cb, _event_cb, _write_cb, _departed
+    cdef object _greenlet, _attempt
+    cdef Wakeup _resting
+    cdef bint _draining, _paused, _full, _looking, _input_ended
+    cdef Py_ssize_t _high_water, _low_water
+    cdef double _read_limit, _silent_since, _busy_since
     cdef long long _received
-    cdef double _busy_since
+    cdef int _output
+    cdef double _write_limit, _linger_limit
+    cdef bint _queued, _sent
+    cdef Py_ssize_t _lost
+    cdef object _sender
+    cdef Wakeup _drained
 
-    cdef int _come_up(self) except -1
-    cdef int _connect(self) except -1
-    cdef void _fail_to_connect(self, error) except *
+    cdef bint _is_established(self) noexcept
+    cdef int _wake(self) except -1
     cdef void _pump(self) except *
     cdef bint _wants_input(self, PushedStream stream) except -1
-    cdef int _bring(self, PushedStream stream) except -1
-    cdef Py_ssize_t _receive(self, PushedStream stream) except -2
+    cdef void _bring(self, PushedStream stream) except *
     cdef int _deliver(self, PushedStream stream) except -1
     cdef void _let_others_run(self) except *
-    cdef int _await_input(self, PushedStream stream) except -1
-    cdef void _await_input_in_time(self, PushedStream stream) except *
+    cdef void _await_input(self, PushedStream stream) except *
     cdef void _rest(self) except *
     cdef void _call(self, callback, argument) except *
-    cdef void _callback_failed(self) except *
-    cdef void _tell_written(self) except *
-    cdef void _tell(self, event) except *
-    cdef void _input_ended(self, PushedStream stream) except *
-    cdef void _close_unasked(self) except *
-    cdef void _fail_in_turn(self) except *
+    cdef void _wait_until_sent(self) except *
+    cdef double _output_limit(self) noexcept
+    cdef int _all_sent(self) except -1
+    cdef void _drop(self, bint abort) except *

@@ -1,31 +1,49 @@
-"""The socket of the callback half: one greenlet brings its octets and calls back, so callbacks never overlap and may wait.
+"""The socket of the callback half: a connection that calls back when bytes arrive, when its output was sent, and when it ends."""
 
-Rules for the next editor: everything that calls back is in `_run` and what it calls. Whoever else has something to tell notes it and calls
-`_wake_pump`. The final event is the last call: `_told` says that it was made, or that nobody is to be told. In a forked child nobody is
-called back: each wait ends in StreamError there, and `_run` leaves.
-"""
+# Theory: phases.py. Invariants:
+#
+# * Everything that calls back is in `_run` and what that calls; `_phase` changes only in `_move`, and `_output` only upwards.
+# * Only three functions wait in a greenlet that is not the user's: `_run`, `_send_in_background` and `_shut_down_in_background`.
+# * `_sender` is the greenlet of one of the latter two; while there is one, nothing else sends.
+# * From FAILED on no greenlet waits in the transport, and nothing is sent.
 
 from __future__ import annotations
 
-import errno
 import ssl
 import sys
 from collections.abc import Callable
 from typing import Any
 
 import gevent
-from gevent import GreenletExit, getcurrent
+from gevent import GreenletExit, get_hub, getcurrent
 
 import geventstreams._native.syscalls as _system
 from geventstreams._constants import ENDED, NEVER, WOULD_WAIT
 from geventstreams._core import arguments
 from geventstreams._core.fairness import yield_to_hub
-from geventstreams._core.transport import NoTransport, Transport, Wakeup
-from geventstreams._streams.tls_upgrade import UpgradableStream
+from geventstreams._core.fork import inherited
+from geventstreams._core.linger import linger
+from geventstreams._core.transport import Transport, Wakeup, hold_of
+from geventstreams.callbacks.connecting import Attempt, Opener, Unconnected
 from geventstreams.callbacks.events import end_of_file, event_for
-from geventstreams.callbacks.options import ConnectionOptions
-from geventstreams.callbacks.push_mode import PushedStream
-from geventstreams.callbacks.sending import CLOSED, CLOSING, CONNECTING, OPEN, SendingConnection
+from geventstreams.callbacks.options import ConnectionOptions, bytes_to_send
+from geventstreams.callbacks.phases import (
+    ACCEPTING,
+    BROKEN,
+    CLOSED,
+    CLOSING,
+    CLOSING_EARLY,
+    CLOSING_QUIETLY,
+    CONNECTING,
+    FAILED,
+    FINISHED,
+    FINISHING,
+    OPEN,
+    TRANSITIONS,
+    Phase,
+)
+from geventstreams.callbacks.push_mode import Connection, PushedStream
+from geventstreams.callbacks.send_queue import send_queue_of
 from geventstreams.callbacks.stream import AsyncIOStream
 from geventstreams.errors import (
     ConnectTimeout,
@@ -33,147 +51,188 @@ from geventstreams.errors import (
     StreamBusy,
     StreamClosed,
     StreamError,
+    TLSError,
+    WriteTimeout,
     from_system,
     in_seconds,
+    noted,
     renewed,
 )
 
 SLICE = 0.005
 """Seconds for which a connection that always has input keeps the hub to itself."""
 
-Opener = Callable[[], UpgradableStream]
-"""Makes the connection, waiting: a stream whose transport is then the connection's."""
 
+class AsyncSocket(Connection):
+    """A connection that calls back. `tcp_connect`, `pipe_connect` and the servers of this half make them.
 
-class Unconnected(NoTransport):
-    """What a connection stands on before there is one."""
+    Received bytes are passed to the read callback, or kept in `stream`. All methods may be called from callbacks and from other greenlets
+    of the same thread; only `drain` waits. In a forked child, and in another thread, they raise `StreamError`.
 
-    def __init__(self, peer: str) -> None:
-        NoTransport.__init__(self)
-        self.peer = peer
+    Source of the contract: cl-async's `socket`.
 
-    def _nothing_there(self) -> StreamError:
-        return StreamError(f"the connection to {self.peer} does not stand yet", errno.ENOTCONN)
-
-
-class AsyncSocket(SendingConnection):
-    """A connection that calls back. `tcp_connect` and `tcp_server` make them.
-
-    `data` is the application's own object. Bytes come to the read callback or, through the stream, to whoever reads it.
+    Attributes:
+        data: Any object of the application's; None at first.
     """
 
     def __init__(self, options: ConnectionOptions, transport: Transport | None = None, opener: Opener | None = None, peer: str = "peer",
                  departed: Callable[[AsyncSocket], object] | None = None) -> None:
-        SendingConnection.__init__(self, Unconnected(peer) if transport is None else transport, options.write_limit, options.linger_limit)
-        self.data: Any = None
+        self._hub = get_hub()
+        self._hold = hold_of(self._hub)
+        self._hold.tell_end_to(self)
+        self._send_queue = send_queue_of(self._hub)
+        self._transport = Unconnected(peer) if transport is None else transport
+        self._stream: PushedStream = None  # type: ignore[assignment]  # `accept` sets it below
+        self._phase = CONNECTING
+        self._options: Any = options
         self._read_cb = options.read_cb
         self._event_cb = options.event_cb
-        self._connect_cb = options.connect_cb
         self._write_cb = options.write_cb
+        self._attempt = None if opener is None else Attempt(opener)
+        self._departed = departed
+        self._greenlet: Any = None
+        self._resting: Wakeup | None = None
+        self._failure: tuple[Any, ...] | None = None
+        self.data: Any = None
+        # Input.
         self._draining = options.draining
-        self._half_close = options.half_close
         self._high_water = options.high_water
         self._low_water = options.low_water
         self._read_limit = options.read_limit
-        self._gives_stream = options.stream
-        self._given = False
-        self._opener: Any = opener
-        self._opening = False
-        self._departed = departed
-        self._greenlet: Any = None
-        self._connect_timer: Any = None
-        self._wake: Any = None
-        self._resting = False
         self._paused = False
         self._full = False
         self._looking = False
-        self._input_over = False
-        self._written = False
-        self._told = False
+        self._input_ended = False
         self._silent_since = 0.0
         self._received = 0
         self._busy_since = 0.0
+        # Output.
+        self._output = ACCEPTING
+        self._write_limit = options.write_limit
+        self._linger_limit = options.linger_limit
+        self._queued = False
+        self._sender: Any = None
+        self._sent = False
+        self._lost = 0
+        self._drained: Wakeup | None = None
+        self._has_stream = False
         AsyncIOStream(self, **options.stream_options)
-        self._given = options.stream
+        self._has_stream = options.stream
 
     def start(self) -> None:
-        """Begins; called once, by who made it."""
+        """Begin to connect, or to receive. Called once, by the maker."""
         self._greenlet = gevent.spawn(self._run)
 
     # For its user.
 
     @property
     def closed(self) -> bool:
-        """Whether the connection is closed, by us or by what an event tells."""
-        return self._phase >= CLOSING
+        """Whether the connection is closed, by us or by what an event reports."""
+        return self._phase >= CLOSING_EARLY
 
     @property
     def stream(self) -> Any:
-        """Its stream; None while its octets go to the read callback as bytes."""
-        if not self._given and self._draining:
+        """The socket's `AsyncIOStream`; None while received bytes are passed to the read callback."""
+        if not self._has_stream and self._draining:
             return None
-        self._given = True
+        self._has_stream = True
         return self._stream
 
     @property
     def unsent(self) -> int:
-        """Octets that were written and are not yet with the system."""
+        """How many bytes were written and are not yet with the system."""
         return self._stream.held()
 
     @property
     def address(self) -> Any:
-        """Our end, as `getsockname` gives it; None before the connection stands."""
+        """Our end, as `getsockname` gives it; None before the connection is established."""
         return self._transport.addresses()[0]
 
     @property
     def peer_address(self) -> Any:
-        """The other end, as `getpeername` gives it; None before the connection stands."""
+        """The other end, as `getpeername` gives it; None before the connection is established."""
         return self._transport.addresses()[1]
 
     def fileno(self) -> int:
-        """The descriptor, or -1 before the connection stands and after it was closed."""
+        """Return the descriptor, or -1 before the connection is established and after it was closed."""
         return self._stream.fileno()
 
     def write(self, data: Any, start: int = 0, end: int | None = None) -> bool:
-        """Has `data[start:end]` (bytes-like, or a string, sent as UTF-8) sent in this turn of the hub, behind all that was written before.
+        """Queue `data[start:end]`, to be sent in this turn of the hub, behind everything that was written before. Never waits.
 
-        Never waits. False where more than `high_water` octets are unsent now: `write_cb` tells when they are gone, `drain` waits for it.
+        Source of the contract: cl-async's `write-socket-data`.
+
+        Args:
+            data: A bytes-like object, or a string, which is sent as UTF-8.
+            start: The first element to send.
+            end: The element behind the last one to send; None for all.
+
+        Returns:
+            False if more than `high_water` bytes are unsent now: `write_cb` is called when they are sent, and `drain` waits for it.
+
+        Raises:
+            StreamClosed: The socket is closed, or its output was ended.
         """
-        if self._output_over:
+        if self._output != ACCEPTING:
             raise StreamClosed(f"the connection to {self._transport.peer} is closed for writing", stream=self._stream)
         if type(data) is bytes and type(start) is int and start == 0 and end is None:
             self._stream.enqueue(data, len(data))
         else:
-            octets = octets_of("data", data, start, end)
-            self._stream.enqueue(octets, len(octets))
+            view = bytes_to_send("data", data, start, end)
+            self._stream.enqueue(view, len(view))
         return self._stream.held() <= self._high_water
 
+    def drain(self) -> None:
+        """Wait until everything that was written is with the system.
+
+        Raises:
+            StreamError: The output cannot be sent: the error that ended the connection, or `StreamClosed`; `unsent` bytes are lost.
+        """
+        self._refuse_thread()
+        while self._stream.held() and self._phase < FAILED and self._failure is None:
+            if self._sender is None and self._is_established():
+                self.send()
+            else:
+                if self._drained is None:
+                    self._drained = Wakeup(self._hub)
+                self._drained.wait(NEVER)
+        if self._lost:
+            if self._failure is None:
+                raise StreamClosed(f"the connection to {self._transport.peer} was closed", stream=self._stream, unsent=self._lost)
+            raise renewed(self._failure, self._stream, self._lost)
+
     def pause(self) -> None:
-        """Takes no more input, and calls nobody back for any, until `resume`."""
-        self._refuse_elsewhere()
-        self._paused = True
-        self._wake_pump()
+        """Receive nothing, and call nothing back for input, until `resume`. The read timeout does not run meanwhile."""
+        self._set_paused(True)
 
     def resume(self) -> None:
-        """Ends a pause."""
-        self._refuse_elsewhere()
-        self._paused = False
-        self._wake_pump()
+        """End a pause."""
+        self._set_paused(False)
 
     def set_timeouts(self, read: float | None, write: float | None) -> None:
-        """Sets the limits anew: seconds between receipts, seconds without progress while sending; None is no limit."""
+        """Set both timeouts anew; waits that are under way obey them.
+
+        Source of the contract: cl-async's `set-socket-timeouts`.
+
+        Args:
+            read: Seconds without input after which the connection is closed; None for no timeout.
+            write: Seconds without progress while sending after which the connection is closed; None for no timeout.
+
+        Raises:
+            StreamClosed: The socket is closed.
+        """
         read_limit = arguments.seconds("read", read)
         write_limit = arguments.seconds("write", write)
-        self._refuse_elsewhere()
-        if self._phase >= CLOSING:
+        self._refuse_thread()
+        if self.closed:
             raise StreamClosed(f"the connection to {self._transport.peer} is closed", stream=self._stream)
         self._read_limit = read_limit
         self._write_limit = write_limit
         self._stream.note_limits(read_limit, write_limit)
-        self._wake_pump()
+        self._wake()
 
     def set_callbacks(self, read_cb: Any = None, event_cb: Any = None, write_cb: Any = None) -> None:
-        """Calls these from now on, in place of those that it called; None leaves one as it is."""
+        """Replace callbacks; None leaves one as it is."""
         if read_cb is not None:
             self._read_cb = read_cb
         if event_cb is not None:
@@ -181,24 +240,51 @@ class AsyncSocket(SendingConnection):
         if write_cb is not None:
             self._write_cb = write_cb
 
+    def close(self, force: bool = False) -> None:
+        """Close the connection, and return at once. A second call does nothing, except that one with `force` ends the first.
+
+        What was written is sent first, then the end of the output. A peer that takes nothing for `write_timeout` seconds meanwhile
+        (`linger_timeout` where there is none) sees a reset instead. Nothing is called back any more, except the event of output that could
+        not be delivered. In another thread, once the connection's own has ended, what is unsent is dropped.
+
+        Source of the contract: cl-async's `close-socket`.
+
+        Args:
+            force: Drop what is unsent; the peer sees a reset (on a Unix socket, an end).
+        """
+        if self._phase >= FAILED:
+            return
+        if not self._stream.is_of_this_process():
+            self._close_in_child()
+            return
+        if self._hold.ended:
+            self.thread_has_ended()
+            return
+        self._refuse_thread()
+        self._stream.disconnect(False)
+        if force:
+            self._drop(True)
+        elif self._phase < CLOSING_EARLY:
+            self._begin_closing(CLOSING)
+
     def __repr__(self) -> str:
-        state = ("connecting", f"fd={self._transport.fileno()}", "closing", "closed")[self._phase]
+        state = f"fd={self._transport.fileno()}" if self._phase == OPEN else Phase(self._phase).name.lower().replace("_", " ")
         return f"<{type(self).__name__} {state} peer={self._transport.peer}>"
 
     # For its stream.
 
     def claim(self) -> tuple[PushedStream | None, Transport]:
-        if self._phase >= CLOSING:
+        if self.closed:
             raise StreamClosed(f"socket {self!r} is closed")
-        if self._given:
+        if self._has_stream:
             raise StreamError(f"socket {self!r} has a stream already: {self._stream!r}", stream=self._stream)
         return self._stream, self._transport
 
     def accept(self, stream: PushedStream) -> None:
         if self._stream is None:  # only the first time
-            stream.note_limits(self._read_limit, self._write_limit)  # type: ignore[unreachable]  # None until now, see sending.py
+            stream.note_limits(self._read_limit, self._write_limit)  # type: ignore[unreachable]  # None until now, see __init__
         else:
-            self._given = True
+            self._has_stream = True
             self._draining = self._draining and not stream.readable()
         self._stream = stream
 
@@ -209,69 +295,60 @@ class AsyncSocket(SendingConnection):
         if getcurrent() is not self._greenlet:
             raise StreamBusy(f"{self._greenlet!r} reads from {self._transport.peer}: this is for its callbacks", stream=self._stream)
 
-    def end_input(self) -> None:
-        self._input_over = True
-        self._wake_pump()
-
     def taken(self) -> None:
         if not self._looking:
             self._looking = True
             self._hub.loop.run_callback(self._look)
 
     def _look(self) -> None:
-        """Whether enough was taken in this turn for the pump to go on."""
+        """Receive again if enough was taken from the buffer in this turn."""
         self._looking = False
         if len(self._stream.input) < self._low_water:
-            self._wake_pump()
+            self._wake()
 
-    # What the sending half tells.
+    def end_input(self) -> None:
+        self._input_ended = True
+        self._wake()
 
-    def _on_sent(self) -> None:
-        if self._write_cb is not None:
-            self._written = True
-            self._wake_pump()
+    # State.
 
-    def _wake_pump(self) -> None:
-        if self._resting:
-            self._wake.fire()
-        elif self._phase != CONNECTING:
+    def _move(self, phase: int) -> None:
+        assert phase in TRANSITIONS[self._phase], f"{self!r} became {Phase(phase).name}"
+        self._phase = phase
+
+    def _is_established(self) -> bool:
+        return self._phase not in (CONNECTING, CLOSING_EARLY)
+
+    def _wake(self) -> None:
+        """Have the greenlet look at the state again."""
+        if self._resting is not None:
+            self._resting.fire()
+        else:
             self._transport.wake()
 
-    def _gone(self) -> None:
-        if self._connect_timer is not None:
-            self._connect_timer.kill(block=False)
-            self._connect_timer = None
-        if self._opening:
-            self._greenlet.kill(block=False)
-        elif self._resting:
-            self._wake.fire()
-        if self._departed is not None:
-            self._departed(self)
-            self._departed = None
+    def _set_paused(self, paused: bool) -> None:
+        self._refuse_thread()
+        self._paused = paused
+        self._wake()
 
-    def _close_unconnected(self) -> None:
-        if not self._stream.held():
-            self._drop(False)
-        elif self._output_limit() != NEVER:
-            self._connect_timer = gevent.spawn_later(self._output_limit(), self._give_up)
-
-    def _give_up(self) -> None:
-        """Closed while connecting, with something to send, and there was no connection in time."""
-        self._connect_timer = None
-        self._fail(ConnectTimeout(f"connecting to {self._transport.peer}: no answer in time", stream=self._stream))
-        self._drop(False)
+    def _refuse_thread(self) -> None:
+        """Raise StreamError in a forked child, and in another thread than the connection's."""
+        if not self._stream.is_of_this_process():
+            raise inherited("connection")
+        if self._hold.thread != _system.thread_id():
+            raise StreamError("this connection belongs to the hub of another thread")
 
     # The greenlet.
 
     def _run(self) -> None:
         try:
-            if self._stream.is_of_this_process() and self._come_up():
+            if self._stream.is_of_this_process() and self._establish():
                 self._pump()
-            while self._phase == CLOSING:
+            while CLOSING_EARLY <= self._phase < FAILED:
                 self._rest()
-            if self._failure is not None and not self._told and self._stream.is_of_this_process():
-                self._told = True
-                self._tell(event_for(renewed(self._failure, self._stream, self._lost or None), self))
+            if self._phase == FAILED and self._stream.is_of_this_process():
+                self._move(CLOSED)
+                self._report_event(event_for(self._error(), self))
         except StreamError:
             if self._stream.is_of_this_process():
                 raise
@@ -281,126 +358,107 @@ class AsyncSocket(SendingConnection):
     def _leave(self) -> None:
         if not self._stream.is_of_this_process():
             self._close_in_child()
-        elif self._phase < CLOSING:
-            self._stream.disconnect(True)
-            self._begin_closing()
-        self._read_cb = self._event_cb = self._connect_cb = self._write_cb = self._opener = None
+        elif self._phase < CLOSING_EARLY:
+            self._close_quietly()
+        self._read_cb = self._event_cb = self._write_cb = self._attempt = self._options = None
         self._greenlet = None
 
-    def _come_up(self) -> bool:
-        """Waits for the connection, and calls back: whether it is open then."""
-        if self._opener is not None and not self._connect():
+    def _establish(self) -> bool:
+        """Wait until the connection is established, and call back. Return False if it is not wanted any more, or was not established."""
+        if self._attempt is not None and not self._connect(self._attempt):
             return False
-        if self._phase == CLOSING:
-            self._send_the_end()
+        if self._phase == CLOSING_EARLY:
+            self._move(CLOSING)
+            self._finish_output()
         if self._phase != CONNECTING:
             return False
-        self._phase = OPEN
-        if self._dirty:
+        self._move(OPEN)
+        if self._queued:
             self._send_queue.add(self)
-        if self._connect_cb is not None:
-            self._call(self._connect_cb, self._stream if self._gives_stream else self)
+        if self._options.connect_cb is not None:
+            self._call(self._options.connect_cb, self._stream if self._options.stream else self)
         return True
 
-    def _connect(self) -> bool:
-        """Waits for the connection: whether it stands, and is wanted."""
-        if self._phase == CLOSED:
-            return False
-        opener, self._opener = self._opener, None
-        self._opening = True
+    def _connect(self, attempt: Attempt) -> bool:
         try:
-            made = opener()
+            opened = attempt.run()
         except OSError as error:
-            self._fail_to_connect(error)
+            self._fail_to_connect(from_system(error, "connecting to", self._transport.peer, self._stream))
             return False
-        except BaseException:  # noqa: BLE001  # a callback of the TLS arguments failed, or somebody killed this greenlet, as `_drop` does
-            self._opening = False
-            if self._phase != CLOSED:
-                self._told = True
-                self._report()
-                self._drop(False)
+        except BaseException:  # noqa: BLE001  # a callback of the TLS arguments raised, or this greenlet was killed
+            self._report()
+            self._drop(False)
             return False
-        finally:
-            self._opening = False
-        if self._phase == CLOSED:
-            made.close(abort=True)
+        if opened is None:
             return False
-        self._stream.take_over(made)
-        if self._connect_timer is not None:
-            self._connect_timer.kill(block=False)
-            self._connect_timer = None
+        self._stream.take_over(opened)
         return True
 
-    def _fail_to_connect(self, error: OSError) -> None:
-        known = from_system(error, "connecting to", self._transport.peer, self._stream)
-        self._opening = False
-        if self._phase == CLOSED:
-            return
-        if self._phase == CLOSING and not self._stream.held():
-            self._told = True
-        self._fail(known)
-        self._stream.end_with(known)
+    def _fail_to_connect(self, error: StreamError) -> None:
+        self._fail(error)
+        self._stream.end_with(error)
         self._drop(False)
 
+    def _give_up(self) -> None:
+        """Called when a connection that was closed early is not established in time."""
+        self._fail_to_connect(ConnectTimeout(f"connecting to {self._transport.peer}: no answer in time", stream=self._stream))
+
     def _pump(self) -> None:
-        """Receives and calls back, until the connection is no more open."""
-        while self._phase == OPEN and self._stream.is_of_this_process():
+        """Receive and call back until the connection is closed for its user."""
+        while OPEN <= self._phase <= BROKEN and self._stream.is_of_this_process():
             stream = self._stream
-            if self._written:
-                self._tell_written()
-            elif stream.lost():
-                self._close_unasked()
+            if self._sent:
+                self._sent = False
+                if self._write_cb is not None and not stream.held():
+                    self._call(self._write_cb, self)
+            elif stream.lost() or (self._input_ended and self._output == FINISHED):
+                self._close_quietly()
             elif self._wants_input(stream):
                 self._bring(stream)
-            elif self._failure is not None:
-                self._fail_in_turn()
-            elif self._input_over and self._end_told:
-                self._close_unasked()
+            elif self._phase == BROKEN:
+                self._end_with_failure()
             else:
                 self._rest()
 
     def _wants_input(self, stream: PushedStream) -> bool:
         held = stream.input.end - stream.input.start
         self._full = held > self._high_water or (self._full and held >= self._low_water)
-        return not (self._paused or self._full or self._input_over)
+        return not (self._paused or self._full or self._input_ended)
 
     def _bring(self, stream: PushedStream) -> None:
-        """Calls back with what the system has; where it has nothing, sends what is left to send, or waits."""
+        """Deliver what the system has; where it has nothing, send what is left to send, or wait."""
         count = WOULD_WAIT
-        if not self._transport.emptied or self._failure is not None:
-            count = self._receive(stream)
+        if not self._transport.emptied or self._phase == BROKEN:
+            try:
+                count = stream.receive() if self._draining else stream.receive_portion()
+            except OSError as error:
+                self._fail(from_system(error, "reading from", self._transport.peer, stream))
+                self._end_with_failure()
+                return
         if count > 0:
             self._deliver(stream)
         elif count == ENDED:
-            self._input_ended(stream)
-        elif self._failure is not None:
-            self._fail_in_turn()
-        elif self._dirty or (self._transport.unsent and self._sender is None):
+            self._receive_end(stream)
+        elif self._phase == BROKEN:
+            self._end_with_failure()
+        elif self._queued or (self._transport.unsent and self._sender is None):
             self.send()
         else:
             self._await_input(stream)
 
-    def _receive(self, stream: PushedStream) -> int:
-        """A count, ENDED, or WOULD_WAIT, the latter also for an error, which is noted."""
-        try:
-            return stream.receive() if self._draining else stream.receive_portion()
-        except OSError as error:
-            self._fail(from_system(error, "reading from", self._transport.peer, stream))
-            return WOULD_WAIT
-
     def _deliver(self, stream: PushedStream) -> None:
-        """Calls back with what has arrived."""
+        """Call back with what has arrived."""
         data: Any = stream
         if self._draining:
             data = stream.input.take(stream.input.end - stream.input.start)
         else:
-            self._given = True
+            self._has_stream = True
         if self._read_cb is not None:
             try:
                 self._read_cb(self, data)
-            except BaseException:  # noqa: BLE001  # the hub is told of whatever a callback raises
+            except BaseException:  # noqa: BLE001  # everything that a callback raises goes to the hub
                 self._callback_failed()
-        if self._dirty:
+        if self._queued:
             self.send()
         if self._transport.emptied:
             self._busy_since = 0.0
@@ -416,15 +474,12 @@ class AsyncSocket(SendingConnection):
             yield_to_hub(self._hub)
 
     def _await_input(self, stream: PushedStream) -> None:
-        """Waits for input or for anything else; notes the end of the read limit."""
+        """Wait for input or for `_wake`, at most until the read timeout, which closes the connection."""
         stream.settle()
         self._busy_since = 0.0
         if self._read_limit == NEVER:
             self._transport.wait_input(NEVER)
-        else:
-            self._await_input_in_time(stream)
-
-    def _await_input_in_time(self, stream: PushedStream) -> None:
+            return
         now = _system.monotonic()
         if not self._silent_since or self._received != self._transport.received:
             self._silent_since = now
@@ -433,20 +488,21 @@ class AsyncSocket(SendingConnection):
         if left > 0:
             self._transport.wait_input(left)
         else:
-            self._fail(ReadTimeout(f"nothing arrived from {self._transport.peer} for {in_seconds(self._read_limit)}", stream=stream))
+            error = ReadTimeout(f"nothing arrived from {self._transport.peer} for {in_seconds(self._read_limit)}", stream=stream)
+            stream.end_with(error)
+            self._close_quietly()
+            self._report_event(event_for(error, self))
 
     def _rest(self) -> None:
-        """Waits until somebody says that something has changed."""
-        if self._wake is None:
-            self._wake = Wakeup(self._hub)
+        """Wait for `_wake`, without receiving."""
         stream = self._stream
         stream.keep_back(self._full)
         stream.settle()
-        self._resting = True
+        self._resting = Wakeup(self._hub)
         try:
-            self._wake.wait(NEVER)
+            self._resting.wait(NEVER)
         finally:
-            self._resting = False
+            self._resting = None
             self._stream.keep_back(False)
             stream.keep_back(False)
         self._silent_since = self._busy_since = 0.0
@@ -456,79 +512,268 @@ class AsyncSocket(SendingConnection):
     def _call(self, callback: Any, argument: Any) -> None:
         try:
             callback(argument)
-        except BaseException:  # noqa: BLE001  # the hub is told of whatever a callback raises
+        except BaseException:  # noqa: BLE001  # everything that a callback raises goes to the hub
             self._callback_failed()
-        if self._dirty:
+        if self._queued:
             self.send()
 
     def _callback_failed(self) -> None:
-        """An exception of a callback is the hub's to tell, and ends this connection."""
+        """Pass the exception of a callback to the hub, and close the connection."""
         self._report()
-        if self._phase == OPEN:
-            self._told = True
-            self._stream.disconnect(True)
-            self._begin_closing()
+        if OPEN <= self._phase <= BROKEN:
+            self._close_quietly()
 
     def _report(self) -> None:
         kind, error, traceback = sys.exc_info()
         if not isinstance(error, GreenletExit):
             self._hub.handle_error(self, kind, error, traceback)
 
-    def _tell_written(self) -> None:
-        self._written = False
-        if self._write_cb is not None and not self._stream.held():
-            self._call(self._write_cb, self)
-
-    def _tell(self, event: Any) -> None:
+    def _report_event(self, event: Any) -> None:
         if self._event_cb is not None:
             self._call(self._event_cb, event)
         elif event.error is not None:
             self._hub.handle_error(self, type(event.error), event.error, None)
 
+    # Sending.
+
+    def wrote(self) -> None:
+        if not self._queued:
+            self._queued = True
+            if self._phase != CONNECTING:
+                self._send_queue.add(self)
+
+    def send(self) -> None:
+        may_send = self._sender is None and self._failure is None and self._phase in (OPEN, CLOSING, CLOSING_QUIETLY)
+        if may_send and self._stream.is_of_this_process():
+            written = self._queued
+            self._queued = False
+            try:
+                if not self._stream.push():
+                    self._sender = gevent.spawn(self._send_in_background)
+                elif written:
+                    self._all_sent()
+            except OSError as error:
+                self._sending_failed(error)
+
+    def _send_in_background(self) -> None:
+        """Send as room comes what the system did not take at once, in a greenlet of its own."""
+        try:
+            self._wait_until_sent()
+        except OSError as error:
+            self._sender = None
+            self._sending_failed(error)
+            return
+        self._sender = None
+        self._queued = False
+        if self._phase < FAILED:
+            self._all_sent()
+
+    def _wait_until_sent(self) -> None:
+        """Wait until everything is with the system, or the connection was closed."""
+        since = _system.monotonic()
+        while self._phase < FAILED:
+            limit = self._output_limit()
+            left = since + limit - _system.monotonic() if limit != NEVER else NEVER
+            if left <= 0:
+                unsent = self._stream.held()
+                raise WriteTimeout(f"{self._transport.peer} took nothing for {in_seconds(limit)}", stream=self._stream, unsent=unsent)
+            self._transport.wait_output(left)
+            if self._phase >= FAILED:
+                return
+            before = self._stream.held()
+            if self._stream.push():
+                return
+            if self._stream.held() < before:
+                since = _system.monotonic()
+
+    def _output_limit(self) -> float:
+        if self._phase >= CLOSING_EARLY and self._write_limit == NEVER:
+            return self._linger_limit
+        return self._write_limit
+
+    def _all_sent(self) -> None:
+        """Do what waits for the output to be sent: end it, close, or call `write_cb`."""
+        if self._drained is not None:
+            self._drained.fire()
+        if self._phase >= CLOSING:
+            self._shut_down()
+        elif self._output != ACCEPTING:
+            self._end_output()
+        elif self._write_cb is not None:
+            self._sent = True
+            self._wake()
+
+    def _sending_failed(self, error: OSError) -> None:
+        """Accept nothing more. Input that arrived before is delivered before the event; a connection that is closing is closed now."""
+        if not self._stream.is_of_this_process():
+            self._close_in_child()
+            return
+        failure = from_system(error, "writing to", self._transport.peer, self._stream)
+        failure.unsent = self._stream.held()
+        self._fail(failure)
+        if self._phase == OPEN:
+            self._move(BROKEN)
+            self._wake()
+        else:
+            self._drop(isinstance(failure, WriteTimeout))
+
+    def _fail(self, error: StreamError) -> None:
+        """Keep the first error that ends the connection, and accept no more output."""
+        if self._failure is None:
+            self._failure = noted(error)
+            self._lost = self._stream.held()
+        self._refuse_output()
+
+    def _error(self) -> StreamError:
+        return renewed(self._failure, self._stream, self._lost or None)  # type: ignore[arg-type]  # called after `_fail`
+
+    def _refuse_output(self) -> None:
+        if self._output == ACCEPTING:
+            self._output = FINISHING
+            self._stream.shut_output()
+        if self._drained is not None:
+            self._drained.fire()
+
     # Ending.
 
-    def _input_ended(self, stream: PushedStream) -> None:
+    def end_output(self) -> None:
+        if self._output == ACCEPTING:
+            self._refuse_thread()
+            self._refuse_output()
+            self._finish_output()
+
+    def _finish_output(self) -> None:
+        """Send what is left, and the end behind it."""
+        if self._is_established() and self._failure is None:
+            if self._stream.held():
+                self._queued = True
+                self.send()
+            elif self._sender is None:
+                self._all_sent()
+
+    def _end_output(self) -> None:
+        """Tell the peer that nothing more comes, and go on receiving."""
+        try:
+            if self._transport.end_output() == WOULD_WAIT:
+                self._sender = gevent.spawn(self._send_in_background)
+                return
+        except OSError as error:
+            self._sending_failed(error)
+            return
+        self._output = FINISHED
+        self._wake()
+
+    def _receive_end(self, stream: PushedStream) -> None:
+        """The input has ended, in order or in an error."""
         error = stream.failure()
         if error is not None:
             self._fail(error)
         if self._failure is not None:
-            self._fail_in_turn()
+            self._end_with_failure()
             return
-        self._input_over = True
+        self._input_ended = True
         event = end_of_file(self, self._transport.peer)
-        if not self._half_close:
-            self._told = True
-            self._close_unasked()
-        self._tell(event)
+        if not self._options.half_close:
+            self._close_quietly()
+        self._report_event(event)
 
-    def _close_unasked(self) -> None:
-        self._told = True
-        self._stream.disconnect(True)
-        self._begin_closing()
-
-    def _fail_in_turn(self) -> None:
-        """Closes because of an error, now that all that arrived before it was told; then tells it."""
-        error = renewed(self._failure, self._stream, self._lost or None)  # type: ignore[arg-type]  # it failed
-        self._told = True
+    def _end_with_failure(self) -> None:
+        """Close because of an error, when all that arrived before it was delivered. `_run` calls back, except for an error of TLS."""
+        error = self._error()
         self._stream.end_with(error)
         self._stream.disconnect(True)
-        if isinstance(error, ReadTimeout):
-            self._failure = None
-            self._begin_closing()
-        elif isinstance(error, ssl.SSLError):
-            self._phase = CLOSING
-            self._end_told = True
-            self._begin_shutdown()
+        if isinstance(error, ssl.SSLError):  # the alert that says why is on its way
+            self._move(CLOSING_QUIETLY)
+            self._output = FINISHED
+            self._shut_down()
+            self._report_event(event_for(error, self))
         else:
             self._drop(isinstance(error, TimeoutError))
-        self._tell(event_for(error, self))
 
+    def _close_quietly(self) -> None:
+        """Close behind the final event, or in place of one: what was written is still sent."""
+        self._stream.disconnect(True)
+        self._begin_closing(CLOSING_QUIETLY)
 
-def octets_of(name: str, data: Any, start: int = 0, end: int | None = None) -> Any:
-    """`data[start:end]` as octets: a string is sent as UTF-8."""
-    if isinstance(data, str):
-        first, last = arguments.bounds(start, end, len(data))
-        return data[first:last].encode()
-    octets = arguments.octets(name, data)
-    first, last = arguments.bounds(start, end, len(octets))
-    return octets[first:last]
+    def _begin_closing(self, phase: int) -> None:
+        """Send what was written, then the end, then close; in the background where that has to wait."""
+        if not self._stream.is_of_this_process():
+            self._close_in_child()
+            return
+        self._refuse_output()
+        if self._phase != CONNECTING:
+            self._move(phase)
+            if self._failure is not None or self._transport.fileno() < 0:
+                self._drop(False)
+            else:
+                self._finish_output()
+        elif self._attempt is not None and self._stream.held():
+            self._move(CLOSING_EARLY)
+            if self._output_limit() != NEVER:
+                self._attempt.cancel_after(self._output_limit(), self._give_up)
+        else:
+            self._drop(False)
+        self._wake()
+
+    def _shut_down(self) -> None:
+        """Everything is sent: end the output if that was not done, and close; in the background where that has to wait."""
+        try:
+            if self._output != FINISHED and self._transport.end_output() != WOULD_WAIT:
+                self._output = FINISHED
+            if self._output == FINISHED and not self._transport.unread() and not self._transport.not_yet_sent():
+                self._drop(False)
+                return
+        except OSError:
+            self._drop(False)
+            return
+        self._sender = gevent.spawn(self._shut_down_in_background)
+
+    def _shut_down_in_background(self) -> None:
+        """End the output when the transport takes it, linger while the system has bytes to send, and close."""
+        try:
+            while self._phase < FAILED and self._output != FINISHED:
+                if self._transport.end_output() != WOULD_WAIT:
+                    self._output = FINISHED
+                elif not self._transport.wait_output(self._output_limit()):
+                    break
+            if self._phase < FAILED:
+                linger(self._transport, self._linger_limit)
+        except OSError:
+            pass  # everything was sent: nothing is lost by a peer that is gone
+        finally:
+            self._sender = None
+            self._drop(False)
+
+    def thread_has_ended(self) -> None:
+        """Close at once: nothing runs this connection any more. Called by the hub's hold when its thread ends."""
+        if self._phase < FAILED:
+            self._stream.disconnect(False)
+            self._drop(False)
+
+    def _close_in_child(self) -> None:
+        """Close the descriptor of a forked child, and leave the connection to the parent."""
+        if self._phase != CLOSED:
+            self._move(CLOSED)
+            self._transport.close_in_child()
+
+    def _drop(self, abort: bool) -> None:
+        """Close the descriptor and let go of everything. The peer sees a reset if `abort` says so, or if output is left over."""
+        if self._phase >= FAILED:
+            return
+        held = self._stream.held()
+        self._lost = max(self._lost, held)
+        self._move(FAILED if self._failure is not None and self._phase != CLOSING_QUIETLY else CLOSED)
+        tls_failed = self._failure is not None and issubclass(self._failure[0], TLSError)
+        # The peer must not take a part for the whole. Where TLS has failed, the alert says so.
+        self._transport.close(abort or (held > 0 and not tls_failed))
+        if not self._stream.closed:
+            self._stream.disconnect(True)
+        self._stream.forget()
+        self._refuse_output()
+        if self._attempt is not None:
+            self._attempt.cancel()
+        if self._resting is not None:
+            self._resting.fire()
+        departed, self._departed = self._departed, None
+        if departed is not None:
+            departed(self)

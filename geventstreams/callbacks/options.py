@@ -59,3 +59,13 @@ def callback(name: str, value: Any) -> Any:
     if value is not None and not callable(value):
         raise TypeError(f"{name} must be callable or None, not {type(value).__name__} {value!r}")
     return value
+
+
+def bytes_to_send(name: str, data: Any, start: int = 0, end: int | None = None) -> Any:
+    """Return `data[start:end]` as bytes or a view of bytes; a string is encoded as UTF-8."""
+    if isinstance(data, str):
+        first, last = arguments.bounds(start, end, len(data))
+        return data[first:last].encode()
+    view = arguments.octets(name, data)
+    first, last = arguments.bounds(start, end, len(view))
+    return view[first:last]

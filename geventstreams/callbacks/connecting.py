@@ -1,0 +1,77 @@
+"""Connecting, before there is anything to send or receive: an attempt that others may cancel, and the transport until it has succeeded."""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Callable
+from typing import Any
+
+import gevent
+from gevent import GreenletExit, getcurrent
+
+from geventstreams._core.transport import NoTransport
+from geventstreams._streams.tls_upgrade import UpgradableStream
+from geventstreams.errors import StreamError
+
+Opener = Callable[[], UpgradableStream]
+"""Connects, waiting, and returns a stream whose transport the connection takes over."""
+
+
+class Unconnected(NoTransport):
+    """The transport of a connection that is not established yet."""
+
+    def __init__(self, peer: str) -> None:
+        NoTransport.__init__(self)
+        self.peer = peer
+
+    def _nothing_there(self) -> StreamError:
+        return StreamError(f"the connection to {self.peer} is not established yet", errno.ENOTCONN)
+
+
+class Attempt:
+    """An attempt to connect, which one greenlet runs and any other may cancel."""
+
+    def __init__(self, opener: Opener) -> None:
+        self._opener: Opener | None = opener  # None once it is canceled
+        self._greenlet: Any = None
+        self._timer: Any = None
+
+    def run(self) -> UpgradableStream | None:
+        """Wait until the connection is established. Return None if the attempt is canceled; raise what the opener raises."""
+        opener = self._opener
+        if opener is None:
+            return None
+        self._greenlet = getcurrent()
+        try:
+            opened = opener()
+        except BaseException:
+            if self._opener is None:
+                return None
+            raise
+        finally:
+            self._greenlet = None
+            self._stop_timer()
+        if self._opener is None:
+            opened.close(abort=True)
+            return None
+        return opened
+
+    def cancel_after(self, seconds: float, expired: Callable[[], object]) -> None:
+        """Call `expired`, which is to cancel the attempt, if it is still running after so many seconds."""
+        self._timer = gevent.spawn_later(seconds, expired)
+
+    def cancel(self) -> None:
+        """End the attempt. A connection that is established just now is reset."""
+        self._opener = None
+        self._stop_timer()
+        if self._greenlet is not None:
+            self._greenlet.parent.loop.run_callback(self._interrupt)
+
+    def _interrupt(self) -> None:
+        if self._greenlet is not None:  # else it ended by itself in this turn
+            self._greenlet.throw(GreenletExit)
+
+    def _stop_timer(self) -> None:
+        timer, self._timer = self._timer, None
+        if timer is not None:
+            timer.kill(block=False)
