@@ -15,7 +15,8 @@ from gevent import get_hub
 from geventstreams._constants import BLOCK
 from geventstreams._core import arguments
 from geventstreams._core.host_names import server_name
-from geventstreams._core.transport import Wakeup, address_name
+from geventstreams._core.transport import address_name
+from geventstreams._core.wakeup import Wakeup
 from geventstreams._net.addresses import host_name
 from geventstreams._net.connect import open_tcp_stream
 from geventstreams._streams.socket_stream import SocketStream

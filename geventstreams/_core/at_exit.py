@@ -1,7 +1,7 @@
-"""What happens at the end of the program: the output of files and streams that are open is sent, as far as the system takes it at once.
+"""Sending, at the end of the program, the output of files and streams that are open, as far as the system takes it at once.
 
-Destructors cannot do this. A collector may run that of a socket before that of the file that holds its output, and does so wherever
-a module has functions. So the living objects are looked for once, at the end, which costs nothing before.
+Destructors cannot do this. A collector may run that of a socket before that of the file that holds its output, and does so where
+a module has functions. So the living objects are searched once, at the end, which costs nothing before.
 """
 
 from __future__ import annotations
@@ -14,14 +14,14 @@ from typing import Any
 
 
 def send_at_exit(kind: type, send: Callable[[Any], object]) -> None:
-    """Have `send` called at the end of the program for each object of this class or a subclass. It must not wait."""
+    """Call `send` at the end of the program for each object of this class or a subclass. It must not wait."""
     atexit.register(_send_all, kind, send)
 
 
 def _send_all(kind: type, send: Callable[[Any], object]) -> None:
     kinds = set(_with_subclasses(kind))
     for thing in [thing for thing in gc.get_objects() if type(thing) in kinds]:
-        with contextlib.suppress(Exception):  # one that fails keeps no other from being sent, and nobody is there to be told
+        with contextlib.suppress(Exception):  # one that fails keeps no other from being sent, and no caller is left
             send(thing)
 
 

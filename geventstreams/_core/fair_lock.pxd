@@ -1,8 +1,8 @@
+cimport cython
+
 cimport geventstreams._native.syscalls as _system
-from geventstreams._core.transport cimport Wakeup
-
-
-cdef double NEVER
+from geventstreams._core.deadline cimport deadline_after, seconds_until
+from geventstreams._core.wakeup cimport Wakeup
 
 
 cdef class FairLock:
@@ -10,10 +10,11 @@ cdef class FairLock:
     cdef object _queue
     cdef double _progress
 
-    cpdef bint acquire(self, hub, double limit) except? False
+    cpdef bint acquire(self, hub, double timeout) except? False
     cdef bint _seize(self, Wakeup waiter) except? False
     cdef bint _withdraw(self, Wakeup waiter) except? False
-    cdef void _wait(self, Wakeup waiter, double limit) except *
+    @cython.locals(deadline=double, left=double)
+    cdef void _wait(self, Wakeup waiter, double timeout) except *
     cpdef void progressed(self) except *
     cpdef void release(self) except *
     cpdef void cancel_waiters(self) except *

@@ -1,10 +1,11 @@
-"""A lock for readers and writers: first come, first served, and no greenlet overtakes one that was promised the lock.
+"""A lock for readers and writers: first come, first served, and no greenlet overtakes one that waits."""
 
-Rule for the next editor: greenlets of several threads may queue for one lock, that of a file of `makefile`. So what looks at `holder` and
-the queue and then changes them is one step: `_seize`, `_withdraw`, `release`, `cancel_waiters`. Compiled, no other thread runs within a
-step, because nothing in it runs Python code; plain, a `SharedFairLock` takes care of that. A waiter is fired in its own hub's thread, and
-so never before its greenlet waits there.
-"""
+# Invariants:
+# * Greenlets of several threads may queue for one lock, that of a file of `makefile`. So whatever looks at `holder` and the queue and then
+#   changes them is one step: `_seize`, `_withdraw`, `release`, `cancel_waiters`. Compiled, no other thread runs within a step, because
+#   nothing in it runs Python code; in the plain build a `SharedFairLock` takes care of that.
+# * A waiter is fired in its own hub's thread, and so never before its greenlet waits there.
+# * `release` hands the lock to the first waiter even before that runs. Whoever leaves the queue by an exception has to release it then.
 
 from __future__ import annotations
 
@@ -15,8 +16,8 @@ from typing import Any
 from gevent.hub import Hub
 
 import geventstreams._native.syscalls as _system
-from geventstreams._constants import NEVER
-from geventstreams._core.transport import Wakeup
+from geventstreams._core.deadline import deadline_after, seconds_until
+from geventstreams._core.wakeup import Wakeup
 
 _RLock = _system.original(_thread, "RLock")
 
@@ -29,15 +30,18 @@ class FairLock:
         self._queue: deque[Wakeup] | None = None
         self._progress = 0.0
 
-    def acquire(self, hub: Hub, limit: float) -> bool:
-        """Waits for the turn: False when it was refused, or when the holders made no progress for `limit` seconds."""
+    def acquire(self, hub: Hub, timeout: float) -> bool:
+        """Acquire the lock in FIFO order.
+
+        Return False if the waiters were cancelled, or its holders made no progress for `timeout` seconds.
+        """
         if self._seize(None):
             return True
         waiter = Wakeup(hub)
         try:
             if self._seize(waiter):
                 return True
-            self._wait(waiter, limit)
+            self._wait(waiter, timeout)
         except BaseException:
             if self._withdraw(waiter):
                 self.release()
@@ -47,7 +51,7 @@ class FairLock:
         return self._withdraw(waiter)
 
     def _seize(self, waiter: Wakeup | None) -> bool:
-        """Take the turn if nobody holds it, else put the waiter into the queue: whether it was taken."""
+        """Take the lock if it is free, else put the waiter into the queue. Return whether it was taken."""
         if self.holder is None:
             self.holder = self if waiter is None else waiter
             return True
@@ -58,28 +62,29 @@ class FairLock:
         return False
 
     def _withdraw(self, waiter: Wakeup) -> bool:
-        """End the waiting of a waiter: whether it has the turn."""
+        """End the waiting of a waiter. Return whether it has the lock."""
         if self.holder is waiter:
             return True
         if self._queue and waiter in self._queue:
             self._queue.remove(waiter)
         return False
 
-    def _wait(self, waiter: Wakeup, limit: float) -> None:
-        since = _system.monotonic()
-        left = limit
-        while not waiter.wait(left) and limit != NEVER:
-            left = max(since, self._progress) + limit - _system.monotonic()
+    def _wait(self, waiter: Wakeup, timeout: float) -> None:
+        deadline = deadline_after(timeout)
+        left = timeout
+        while not waiter.wait(left):
+            deadline = max(deadline, self._progress + timeout)
+            left = seconds_until(deadline)
             if left <= 0:
                 return
 
     def progressed(self) -> None:
-        """The holder got on: whoever waits for the turn waits anew."""
+        """Let the waiters' timeouts begin anew: the holder made progress."""
         if self._queue:
             self._progress = _system.monotonic()
 
     def release(self) -> None:
-        """Ends the holder's turn: the next in the queue has it from now on, even before it runs."""
+        """Hand the lock to the first waiter, or free it."""
         if self._queue:
             waiter = self._queue.popleft()
             self.holder = waiter
@@ -88,19 +93,19 @@ class FairLock:
             self.holder = None
 
     def cancel_waiters(self) -> None:
-        """Empties the queue; those who waited find that the turn is not theirs."""
+        """Empty the queue. The waiters find that the lock is not theirs."""
         queue, self._queue = self._queue, None
         for waiter in queue or ():
             waiter.fire()
 
 
 def fair_lock_between(threads: bool) -> FairLock:
-    """A turn for the greenlets of one thread, or of several `threads`."""
+    """Make a lock for the greenlets of one thread, or of several `threads`."""
     return SharedFairLock() if threads and not _system.compiled() else FairLock()
 
 
 class SharedFairLock(FairLock):
-    """A turn for the greenlets of several threads, where these may interrupt each other between any two bytecodes."""
+    """A lock for the greenlets of several threads, where these may interrupt each other between any two bytecodes."""
 
     def __init__(self) -> None:
         FairLock.__init__(self)

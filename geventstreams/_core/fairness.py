@@ -1,4 +1,4 @@
-"""Letting everybody else run: not only those who are ready, but those whose time has come and whose input has arrived.
+"""Letting other greenlets run: those that are ready, those whose timer is due, and those whose input has arrived.
 
 `gevent.sleep(0)` is not enough for that: the loop runs its callbacks fifty at a time before it looks at its timers and descriptors again,
 and a greenlet that calls it after each slice of work is one callback of those.
@@ -9,13 +9,58 @@ from __future__ import annotations
 import gevent
 from gevent.hub import Hub
 
-from geventstreams._constants import NEVER
+import geventstreams._native.greenlets as _greenlets
+import geventstreams._native.syscalls as _system
+from geventstreams._constants import NEVER, SLICE
 from geventstreams._core.fork import FORK, inherited
-from geventstreams._core.transport import Wakeup
+from geventstreams._core.wakeup import Wakeup
+
+_FRESH = 0
+_SECOND = 1
+_RUNNING = 2
+
+
+class Fairness:
+    """The time for which one user of the hub (a stream, a file, a callback connection) has not waited.
+
+    The slice begins with the second call after a wait: nearly always there is none, and the clock need not be looked at.
+    """
+
+    def __init__(self) -> None:
+        self._state = _FRESH
+        self._since = 0.0
+
+    def waited(self) -> None:
+        """Begin a new slice: the hub has run."""
+        self._state = _FRESH
+
+    def is_overdue(self, hub: Hub) -> bool:
+        """Return whether the slice is over, and begin a new one if it is: the caller lets the hub run now.
+
+        Nothing can be let run from within the hub itself, nor from another thread than the hub's.
+        """
+        now = _system.monotonic()
+        if self._state != _RUNNING:
+            self._state = _RUNNING
+            self._since = now
+        if now - self._since <= SLICE or _greenlets.current() is hub or hub.thread_ident != _system.thread_id():
+            return False
+        self._state = _FRESH
+        return True
+
+    def let_others_run(self, hub: Hub) -> bool:
+        """Let the hub go round once if the slice is over. Return whether it did."""
+        if self._state == _FRESH:
+            self._state = _SECOND
+            return False
+        if not self.is_overdue(hub):
+            return False
+        yield_to_hub(hub)
+        return True
 
 
 def yield_to_hub(hub: Hub) -> None:
-    """Waits until the loop has gone round once. Where the hub was destroyed or has died there is nobody to wait for."""
+    """Wait until the loop has gone round once. Return at once where the hub was destroyed or has died."""
     if hub.loop is None or hub.dead:
         return
     wakeup = Wakeup(hub)
@@ -29,7 +74,11 @@ def yield_to_hub(hub: Hub) -> None:
 
 
 def let_ready_run(hub: Hub) -> None:
-    """Wait until the greenlets that are ready now have run. StreamError where the hub has died, and in a forked child."""
+    """Wait until the greenlets that are ready now have run.
+
+    Raises:
+        StreamError: where the hub has died, and in a forked child.
+    """
     process = FORK.generation
     if hub.dead:
         Wakeup(hub).refuse()
@@ -39,5 +88,9 @@ def let_ready_run(hub: Hub) -> None:
 
 
 def pause(hub: Hub, seconds: float) -> None:
-    """Wait this long. StreamError where the hub has died, and in a forked child."""
+    """Wait this long.
+
+    Raises:
+        StreamError: where the hub has died, and in a forked child.
+    """
     Wakeup(hub).wait(seconds)

@@ -1,4 +1,8 @@
-"""Which process runs: streams compare their passes with its number, so that a forked child finds that none of the parent's is its own."""
+"""The fork generation: a number that changes in a forked child, so that a stream can tell that it belongs to the parent.
+
+Each half of a stream keeps a permit, the generation in which it may be used, or NO_PERMIT. One comparison with `FORK.generation` then
+answers "may this call begin at once?": a permit is withdrawn by setting it to NO_PERMIT, and a fork withdraws all of them.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +12,7 @@ from geventstreams.errors import StreamError
 
 
 class ForkGeneration:
-    """This process: its number changes when it is a forked child, and so every stream of the parent loses its passes."""
+    """The number of forks between the first process that loaded this module and the one that runs now, counted from 1."""
 
     def __init__(self) -> None:
         self.generation = 1
@@ -28,4 +32,4 @@ def inherited(thing: str) -> StreamError:
 
 
 NO_PERMIT = 0
-"""The number of no process."""
+"""The generation of no process."""

@@ -11,10 +11,7 @@ NO_DESCRIPTOR = -1
 
 
 class OwnedFd:
-    """A descriptor about which nothing has to be asked, and which is closed unless somebody takes it.
-
-    In a forked child nobody can: the connection is the parent's.
-    """
+    """A descriptor of a connected socket, with its family and peer. It is closed unless it is taken; no forked child can take it."""
 
     __slots__ = ("descriptor", "family", "peer_address", "process")
 
@@ -25,7 +22,11 @@ class OwnedFd:
         self.process = FORK.generation
 
     def take(self) -> int:
-        """The descriptor, which is the caller's to close from now on. StreamError in a forked child."""
+        """Return the descriptor, which is the caller's to close from now on.
+
+        Raises:
+            StreamError: in a forked child, because the connection is the parent's.
+        """
         if self.process != FORK.generation:
             raise inherited("connection")
         descriptor, self.descriptor = self.descriptor, NO_DESCRIPTOR
@@ -33,11 +34,11 @@ class OwnedFd:
 
     @property
     def was_taken(self) -> bool:
-        """Whether somebody took it, or it was closed."""
+        """Whether it was taken, or closed."""
         return self.descriptor == NO_DESCRIPTOR
 
     def close(self) -> None:
-        """Closes it, unless somebody took it."""
+        """Close the descriptor, unless it was taken."""
         if not self.was_taken:
             descriptor, self.descriptor = self.descriptor, NO_DESCRIPTOR
             _system.close(descriptor)

@@ -1,7 +1,8 @@
 cimport geventstreams._native.memory as _bytes
 from geventstreams._core.buffers cimport InputBuffer
 from geventstreams._core.tls_records cimport RecordBuffer, Records
-from geventstreams._core.transport cimport Transport, Wakeup
+from geventstreams._core.transport cimport Transport
+from geventstreams._core.wakeup cimport Wakeup
 
 cdef Py_ssize_t RECORD
 cdef Py_ssize_t BATCH

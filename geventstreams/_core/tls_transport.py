@@ -19,7 +19,8 @@ from geventstreams._constants import ENDED, WOULD_WAIT
 from geventstreams._core.buffers import InputBuffer
 from geventstreams._core.tls_context import Session, refusal_of
 from geventstreams._core.tls_records import RECORD, RecordBuffer, Records
-from geventstreams._core.transport import Transport, Wakeup
+from geventstreams._core.transport import Transport
+from geventstreams._core.wakeup import Wakeup
 from geventstreams.errors import BROKEN, HandshakeEnded, StreamError, StreamTruncated, TLSError, from_system, noted, renewed
 
 BATCH = 16 * RECORD

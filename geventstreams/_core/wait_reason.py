@@ -1,7 +1,6 @@
-"""Why a greenlet waits, where people look for it: in the stack that `gevent.util.format_run_info` prints.
+"""The reason why a greenlet waits, shown where it is looked for: in the stack that `gevent.util.format_run_info` prints."""
 
-Rule for the next editor: this file is never compiled, since only a Python frame shows a name.
-"""
+# Invariant: this file is never compiled, since only a Python frame shows a name.
 
 from __future__ import annotations
 
@@ -15,7 +14,7 @@ def _call(function: Callable[..., Any], *args: Any) -> Any:
 
 
 def run_in_named_frame(reason: str, function: Callable[..., Any], *args: Any) -> Any:
-    """`function(*args)`, called from a frame whose name is `reason`."""
+    """Return `function(*args)`, called from a frame whose name is `reason`."""
     if not isinstance(reason, str):
         raise TypeError(f"wait_reason must be a string, not {type(reason).__name__} {reason!r}")
     return FunctionType(_call.__code__.replace(co_name=reason), globals())(function, *args)

@@ -1,5 +1,8 @@
+cimport cython
+
 cimport geventstreams._native.syscalls as _system
 from geventstreams._core.fair_lock cimport FairLock
+from geventstreams._core.fairness cimport Fairness
 
 cdef double NEVER
 cdef double SLICE
@@ -20,13 +23,14 @@ cdef class TextInput:
     cdef bytes _undecoded
     cdef Py_ssize_t _size
     cdef double _since
-    cdef double _busy
+    cdef Fairness _fairness
     cdef object _error
 
     cdef void _enter(self) except *
     cdef str _take(self, Py_ssize_t wanted, bint line)
     cdef void _put_back(self, list pieces) except *
     cdef Py_ssize_t _line_end(self) except -1
+    @cython.locals(before=double)
     cdef bint _more(self) except? False
-    cdef void _let_others_run(self) except *
+    cdef double _let_others_run(self) except? -1
     cdef str _decode(self, bytes octets)

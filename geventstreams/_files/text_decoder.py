@@ -12,12 +12,12 @@ import operator
 import re
 from typing import Any
 
-from gevent import get_hub, getcurrent
+from gevent import get_hub
 
 import geventstreams._native.syscalls as _system
-from geventstreams._constants import NEVER
+from geventstreams._constants import NEVER, SLICE
 from geventstreams._core.fair_lock import fair_lock_between
-from geventstreams._core.fairness import yield_to_hub
+from geventstreams._core.fairness import Fairness
 
 ALL = -1
 """The size that means no limit."""
@@ -25,9 +25,6 @@ ALL = -1
 LEAST = 1024
 MOST = 65536
 """Bytes that are decoded at once, where so many are buffered: the more, the sooner the caller was done with those before."""
-
-SLICE = 0.005
-"""Seconds for which a caller that never has to wait keeps the hub to itself."""
 
 _ANY_NEWLINE = re.compile("\r\n|\r|\n")
 
@@ -54,7 +51,7 @@ class TextInput:
         self._undecoded = b""
         self._size = 2 * LEAST
         self._since = NEVER
-        self._busy = 0.0
+        self._fairness = Fairness()
         self._error: UnicodeDecodeError | None = None
 
     @property
@@ -157,26 +154,26 @@ class TextInput:
         if self._error is not None:
             error, self._error = self._error, None
             raise error
-        self._let_others_run()
+        before = self._let_others_run()
         octets = self._undecoded or self._file.read1(self._size)
         self._since = _system.monotonic()
+        if self._since - before > SLICE / 2:  # it cannot take so long but by a wait
+            self._fairness.waited()
         self._undecoded = b""
         self._text = self._text[self._at :] + self._decode(octets)
         self._at = 0
         return bool(octets)
 
-    def _let_others_run(self) -> None:
-        """Let the hub go round once if the caller has dealt with decoded text for SLICE seconds, and choose how much is decoded next:
-        calls that find all they need must not keep others from running."""
-        took = _system.monotonic() - self._since
+    def _let_others_run(self) -> float:
+        """Let the hub run if the calls for decoded text did not wait for a slice, and choose how much is decoded next, so that it is
+        asked often enough. Return the time."""
+        now = _system.monotonic()
+        took = now - self._since
         if took > SLICE / 2:
             self._size = max(self._size // 2, LEAST)
         elif took < SLICE / 8:
             self._size = min(self._size * 2, MOST)
-        self._busy += max(took, 0.0)
-        if self._busy > SLICE and getcurrent() is not get_hub():
-            self._busy = 0.0
-            yield_to_hub(get_hub())
+        return _system.monotonic() if self._fairness.let_others_run(get_hub()) else now
 
     def _decode(self, octets: bytes) -> str:
         before = self._decoder.getstate()

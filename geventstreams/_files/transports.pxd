@@ -1,10 +1,11 @@
 cimport geventstreams._native.syscalls as _system
 from geventstreams._core.fork cimport ForkGeneration
-from geventstreams._core.transport cimport Transport, Wakeup
+from geventstreams._core.fairness cimport Fairness
+from geventstreams._core.transport cimport Transport
+from geventstreams._core.wakeup cimport Wakeup
 
 cdef ForkGeneration FORK
 cdef double NEVER
-cdef double SLICE
 cdef Py_ssize_t WOULD_WAIT
 
 
@@ -14,8 +15,7 @@ cdef class FileTransport(Transport):
     cdef readonly bint closed
     cdef readonly bint begun
     cdef readonly bint between_threads
-    cdef Py_ssize_t _streak
-    cdef double _since
+    cdef Fairness _fairness
 
     cpdef bint let_others_run(self) except? False
     cpdef bint await_input(self) except? False

@@ -17,20 +17,16 @@ from typing import Any
 
 import gevent.socket
 import gevent.ssl
-from gevent import get_hub, getcurrent, monkey
+from gevent import get_hub, monkey
 
 import geventstreams._native.syscalls as _system
 from geventstreams._constants import NEVER, WOULD_WAIT
 from geventstreams._core.buffers import OutputBuffer
-from geventstreams._core.fairness import yield_to_hub
+from geventstreams._core.fairness import Fairness
 from geventstreams._core.fork import FORK
-from geventstreams._core.transport import Transport, Wakeup
+from geventstreams._core.transport import Transport
+from geventstreams._core.wakeup import READ, WRITE, Wakeup
 
-SLICE = 0.005
-"""Seconds for which a file that never has to wait keeps the hub to itself."""
-
-_READ = 1
-_WRITE = 2
 _AT_ONCE = 16384
 """Octets that are asked of an unknown socket at most: a TLS record holds no more."""
 
@@ -50,20 +46,11 @@ class FileTransport(Transport):
         self.begun = False
         """Whether what the last `send` was given may be on its way in part, though it told no count: a later one has
         to be given the same octets first."""
-        self._streak = 0
-        self._since = 0.0
+        self._fairness = Fairness()
 
     def let_others_run(self) -> bool:
-        """Let the hub go round once if nothing had to wait for SLICE seconds. Return whether it went."""
-        now = _system.monotonic()
-        if self._streak == 0:
-            self._since = now
-        self._streak += 1
-        if now - self._since <= SLICE or getcurrent() is get_hub():
-            return False
-        self._streak = 0
-        yield_to_hub(get_hub())
-        return True
+        """Let the hub go round once if nothing had to wait for a while. Return whether it did."""
+        return self._fairness.let_others_run(get_hub())
 
     def await_input(self) -> bool:
         """Waits as the socket's `recv` would: False where it may not, TimeoutError when its time has passed."""
@@ -123,12 +110,12 @@ class BorrowedTransport(FileTransport):
 
     def input_wakeup(self) -> Wakeup:
         if self._input is None or self._input.hub is not get_hub() or self._input.process != FORK.generation:
-            self._input = self._in_place_of(self._input, _READ)
+            self._input = self._in_place_of(self._input, READ)
         return self._input
 
     def output_wakeup(self) -> Wakeup:
         if self._output is None or self._output.hub is not get_hub() or self._output.process != FORK.generation:
-            self._output = self._in_place_of(self._output, _WRITE)
+            self._output = self._in_place_of(self._output, WRITE)
         return self._output
 
     def _in_place_of(self, wakeup: Wakeup | None, events: int) -> Wakeup:
@@ -195,7 +182,7 @@ class BorrowedTransport(FileTransport):
         limit = self.limit()
         if limit == 0:
             return False
-        self._streak = 0
+        self._fairness.waited()
         if not self.wait_input(limit) and self.readable() == WOULD_WAIT:
             raise TimeoutError(self.late)
         return True
@@ -204,7 +191,7 @@ class BorrowedTransport(FileTransport):
         limit = self.limit()
         if limit == 0:
             return False
-        self._streak = 0
+        self._fairness.waited()
         if not self.wait_output(limit):
             raise TimeoutError(self.late)
         return True

@@ -17,7 +17,7 @@ import geventstreams._native.syscalls as _system
 from geventstreams._constants import NEVER
 from geventstreams._core import arguments
 from geventstreams._core.host_names import is_literal
-from geventstreams._core.transport import Wakeup
+from geventstreams._core.wakeup import Wakeup
 from geventstreams.errors import ConnectTimeout, StreamError
 
 FAMILIES = {"any": _socket.AF_UNSPEC, True: _socket.AF_INET6, False: _socket.AF_INET}

@@ -20,7 +20,8 @@ import geventstreams._native.syscalls as _system
 from geventstreams._constants import NEVER
 from geventstreams._core.fairness import let_ready_run
 from geventstreams._core.owned_fd import OwnedFd
-from geventstreams._core.transport import Wakeup, address_name
+from geventstreams._core.transport import address_name
+from geventstreams._core.wakeup import Wakeup
 from geventstreams._net.addresses import Address
 from geventstreams.errors import ConnectError, ConnectTimeout
 

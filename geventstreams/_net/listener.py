@@ -15,10 +15,9 @@ from gevent.hub import Hub
 import geventstreams._native.syscalls as _system
 from geventstreams._core.fork import FORK, inherited
 from geventstreams._core.owned_fd import OwnedFd
-from geventstreams._core.transport import Wakeup
+from geventstreams._core.wakeup import READ, Wakeup
 from geventstreams.errors import StreamError
 
-_READ = 1
 _Socket = _system.original(sockets, "socket")
 
 GONE = frozenset({errno.ECONNABORTED, errno.ECONNRESET, errno.EPROTO, errno.EINTR, errno.ETIMEDOUT, errno.ENETDOWN,
@@ -60,14 +59,14 @@ class Listener:
 
     def __init__(self, hub: Hub, socket: Any, arrived: Callable[[], object]) -> None:
         self._descriptor: int = socket.fileno()
-        self._arrivals = Wakeup(hub, self._descriptor, _READ)  # first, because it refuses a hub that has died
+        self._arrivals = Wakeup(hub, self._descriptor, READ)  # first, because it refuses a hub that has died
         self.hold = self._arrivals.hold
         self._loop = hub.loop
         self._process = FORK.generation
         self._arrived: Callable[[], object] | None = arrived
         # The owner's socket object may wait in `accept`; this one never does.
         self._accepting_socket = AcceptingSocket(socket.family, socket.type, socket.proto, self._descriptor)
-        self._watcher = self._loop.io(self._descriptor, _READ)
+        self._watcher = self._loop.io(self._descriptor, READ)
         self._timer: Any = None
         self._wanted = False
         self._resting = False

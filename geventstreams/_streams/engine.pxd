@@ -7,15 +7,14 @@ from geventstreams._core.buffers cimport InputBuffer, OutputBuffer
 from geventstreams._core.binary_file cimport BinaryFile
 from geventstreams._core.fork cimport ForkGeneration
 from geventstreams._core.transport cimport Transport
+from geventstreams._core.deadline cimport deadline_after, seconds_until
+from geventstreams._core.fairness cimport Fairness
 from geventstreams._core.fair_lock cimport FairLock
 
 
 cdef double NEVER
 cdef Py_ssize_t BLOCK
 cdef Py_ssize_t WOULD_WAIT
-
-
-cdef double SLICE
 
 
 cdef Py_ssize_t CALLS
@@ -60,8 +59,7 @@ cdef class StreamEngine(BinaryFile):
     cdef BackgroundSender _background
     cdef list _listeners
     cdef long long _tail
-    cdef Py_ssize_t _streak
-    cdef double _since
+    cdef Fairness _fairness
     cdef bint _filled_here
     cdef bint _flushed_here
 
@@ -74,15 +72,13 @@ cdef class StreamEngine(BinaryFile):
     cdef bint _bring(self) except? False
     cpdef bint _fill_buffer(self) except? False
     cdef Py_ssize_t _receive(self, target, Py_ssize_t at) except? -2
-    @cython.locals(left=double, started=double)
+    @cython.locals(left=double, deadline=double)
     cdef Py_ssize_t _receive_waiting(self, target, Py_ssize_t at) except? -2
     cdef bint _wait_input(self, double limit) except? False
     cdef Py_ssize_t _receive_now(self, target, Py_ssize_t at) except? -2
     cdef void _raise_end(self) except *
     cdef void _renew_input(self) except *
     cdef void _renew_output(self) except *
-    cdef bint _is_overdue(self) except? False
-    cdef bint _let_others_run(self) except? False
     cpdef bint readable_now(self) except? False
     cpdef void watch_input(self, listener) except *
     cpdef void unwatch_input(self, listener) except *
@@ -95,7 +91,7 @@ cdef class StreamEngine(BinaryFile):
     cdef void _send_message(self, data, Py_ssize_t count) except *
     cdef void _adopt_rest(self) except *
     cdef void _acquire_output(self) except *
-    @cython.locals(left=double, started=double)
+    @cython.locals(left=double, deadline=double)
     cdef void _send_or_wait(self, double limit) except *
     cdef void _refuse_if_ended(self) except *
     cdef bint _send_now(self) except? False

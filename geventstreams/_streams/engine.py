@@ -24,11 +24,13 @@ from geventstreams._constants import BLOCK, CALLS, NEVER, NO_TAIL, TOLD, WANTED,
 from geventstreams._core.at_exit import send_at_exit
 from geventstreams._core.binary_file import BinaryFile
 from geventstreams._core.buffers import NO_INPUT, NO_OUTPUT, InputBuffer, OutputBuffer
+from geventstreams._core.deadline import deadline_after, seconds_until
 from geventstreams._core.fair_lock import FairLock
-from geventstreams._core.fairness import let_ready_run, yield_to_hub
+from geventstreams._core.fairness import Fairness, let_ready_run, yield_to_hub
 from geventstreams._core.fork import FORK, NO_PERMIT
 from geventstreams._core.linger import linger
-from geventstreams._core.transport import OTHER_THREAD, Transport, Wakeup, hold_of
+from geventstreams._core.transport import Transport
+from geventstreams._core.wakeup import OTHER_THREAD, Wakeup, hold_of
 from geventstreams._streams.options import StreamOptions
 from geventstreams.errors import (
     BROKEN,
@@ -52,9 +54,6 @@ ORDERLY = ("end of file",)
 FLUSH = 8
 WORTH = 256
 """A flush counts as so many calls, and as one more for so many bytes."""
-
-SLICE = 0.005
-"""Seconds for which a half that never has to wait keeps the hub to itself."""
 
 
 class StreamEngine(BinaryFile):
@@ -96,8 +95,7 @@ class StreamEngine(BinaryFile):
         self._background: BackgroundSender | None = None
         self._listeners: list[Any] | None = None
         self._tail = NO_TAIL
-        self._streak = 0
-        self._since = 0.0
+        self._fairness = Fairness()
         self._filled_here = type(self)._fill_buffer is _FILL
         self._flushed_here = type(self)._flush_buffer is _FLUSH
         self._renew_permits()
@@ -190,7 +188,7 @@ class StreamEngine(BinaryFile):
 
     def _receive_waiting(self, target: memoryview | None, at: int) -> int:  # noqa: PLR0912  # one loop, each exit once
         if not self._transport.emptied:
-            if self._let_others_run() and self._closed:
+            if self._fairness.let_others_run(self._hub) and self._closed:
                 raise StreamClosed(f"the stream to {self._transport.peer} was closed", stream=self)
             if self._end is not None:
                 return 0
@@ -198,8 +196,8 @@ class StreamEngine(BinaryFile):
             if count != WOULD_WAIT:
                 return count
         held = self.input.end - self.input.start
+        deadline = deadline_after(self._read_limit)
         left = self._read_limit
-        started = _system.monotonic() if left != NEVER else NEVER
         while True:
             if self.input.store is not None:
                 self.input.settle()
@@ -207,7 +205,7 @@ class StreamEngine(BinaryFile):
                 self._send_before_wait()
             received = self._transport.received
             fired = self._wait_input(left)
-            self._streak = 0
+            self._fairness.waited()
             if self._closed:
                 raise StreamClosed(f"the stream to {self._transport.peer} was closed", stream=self)
             if self.input.end - self.input.start > held:
@@ -217,8 +215,9 @@ class StreamEngine(BinaryFile):
             count = self._receive_now(target, at)
             if count != WOULD_WAIT:
                 return count
-            if fired and left != NEVER:
-                left, started = self._left(self._read_limit, started, received)
+            if received != self._transport.received:
+                deadline = deadline_after(self._read_limit)
+            left = seconds_until(deadline)
             if not fired or left <= 0:
                 self.timed_out = True
                 raise ReadTimeout(f"nothing arrived from {self._transport.peer} for {in_seconds(self._read_limit)}", stream=self)
@@ -228,13 +227,6 @@ class StreamEngine(BinaryFile):
             return self._transport.wait_input(limit)
         except StreamError as error:
             raise from_system(error, "waiting for", self._transport.peer, self)  # noqa: B904  # the very error, with the stream in it
-
-    def _left(self, limit: float, started: float, received: int) -> tuple[float, float]:
-        """What is left of a limit after a wait that brought nothing for us, and when that limit began."""
-        now = _system.monotonic()
-        if received != self._transport.received:
-            started = now
-        return started + limit - now, started
 
     def _receive_now(self, target: memoryview | None, at: int) -> int:
         """Receives what is there: a count, 0 at the end, or WOULD_WAIT."""
@@ -275,7 +267,7 @@ class StreamEngine(BinaryFile):
         """Called before input is taken once calls that did not wait were so many that the clock has to be looked at."""
         self.input.calls = CALLS
         self._renew_permits()
-        if self._is_overdue():
+        if self._fairness.is_overdue(self._hub):
             self._reader = _greenlets.current()
             self.input.permit = NO_PERMIT
             try:
@@ -289,31 +281,9 @@ class StreamEngine(BinaryFile):
         """The same before output is accepted."""
         self.output.calls = CALLS
         self._renew_permits()
-        if self._is_overdue():
+        if self._fairness.is_overdue(self._hub):
             yield_to_hub(self._hub)
             self._refuse_output()
-
-    def _is_overdue(self) -> bool:
-        """Whether others have waited for SLICE seconds, as far as this stream knows; the first time that it is asked, that time begins."""
-        now = _system.monotonic()
-        if self._streak < 2:
-            self._streak = 2
-            self._since = now
-        if now - self._since <= SLICE or self._thread != _system.thread_id() or _greenlets.current() is self._hub:
-            return False
-        self._streak = 0
-        return True
-
-    def _let_others_run(self) -> bool:
-        """A half that never had to wait for SLICE seconds lets the hub go round once; whether it did. The first call after a wait is
-        free: nearly always there is no second."""
-        if self._streak == 0:
-            self._streak = 1
-            return False
-        if not self._is_overdue():
-            return False
-        yield_to_hub(self._hub)
-        return True
 
     # What others may ask while a greenlet reads.
 
@@ -341,7 +311,7 @@ class StreamEngine(BinaryFile):
             return False
         else:
             self._refuse_thread()
-        if self._reader is None and self._is_overdue():  # a loop that only asks must not keep others from running
+        if self._reader is None and self._fairness.is_overdue(self._hub):  # a loop that only asks must not keep others from running
             yield_to_hub(self._hub)
             self._refuse()
             return self._look()
@@ -484,13 +454,13 @@ class StreamEngine(BinaryFile):
     def _send_or_wait(self, limit: float) -> None:
         """Gets on with the output by some octets, waiting for room where there is none."""
         self._refuse_thread()
-        if self._let_others_run():
+        if self._fairness.let_others_run(self._hub):
             self._refuse_if_ended()
         if self._send_now():
             return
-        self._streak = 0
+        self._fairness.waited()
         held = self.unsent
-        started = _system.monotonic() if limit != NEVER else NEVER
+        deadline = deadline_after(limit)
         left = limit
         while True:
             fired = self._transport.wait_output(left)
@@ -498,8 +468,7 @@ class StreamEngine(BinaryFile):
             if self._send_now() or self.unsent < held:  # a reader or the hub may have sent in our place
                 self._output_lock.progressed()
                 return
-            if fired and limit != NEVER:
-                left = started + limit - _system.monotonic()
+            left = seconds_until(deadline)
             if not fired or left <= 0:
                 raise self._write_timeout(limit)
 

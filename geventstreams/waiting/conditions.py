@@ -14,8 +14,8 @@ import geventstreams._native.syscalls as _system
 from geventstreams._constants import ROUND
 from geventstreams._core import arguments
 from geventstreams._core.fork import FORK
-from geventstreams._core.transport import Wakeup
 from geventstreams._core.wait_reason import run_in_named_frame
+from geventstreams._core.wakeup import Wakeup
 from geventstreams.waiting.input_streams import check_streams
 
 

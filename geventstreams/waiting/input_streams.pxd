@@ -3,7 +3,7 @@ import cython
 cimport geventstreams._native.syscalls as _system
 from geventstreams._streams.engine cimport StreamEngine
 from geventstreams._core.fork cimport ForkGeneration
-from geventstreams._core.transport cimport HubHold
+from geventstreams._core.wakeup cimport HubHold
 
 cdef ForkGeneration FORK
 cdef double NEVER

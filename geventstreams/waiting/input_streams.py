@@ -28,8 +28,8 @@ from geventstreams._constants import NEVER, ROUND
 from geventstreams._core import arguments
 from geventstreams._core.fairness import let_ready_run
 from geventstreams._core.fork import FORK, inherited
-from geventstreams._core.transport import Wakeup, hold_of
 from geventstreams._core.wait_reason import run_in_named_frame
+from geventstreams._core.wakeup import Wakeup, hold_of
 from geventstreams._streams.engine import StreamEngine
 from geventstreams.errors import StreamClosed, StreamError
 

@@ -15,7 +15,8 @@ from gevent.exceptions import BlockingSwitchOutError
 from kit.pairs import Pairs, descriptors, open_descriptor, reset, wait_until
 
 from geventstreams._constants import ENDED, NEVER, WOULD_WAIT
-from geventstreams._core.transport import NoTransport, SocketTransport, Wakeup
+from geventstreams._core.transport import NoTransport, SocketTransport
+from geventstreams._core.wakeup import Wakeup
 from geventstreams.errors import StreamError
 from geventstreams.testing.claims import ATTEMPTS, outcome, started
 

@@ -1,0 +1,20 @@
+cimport geventstreams._native.greenlets as _greenlets
+cimport geventstreams._native.syscalls as _system
+from geventstreams._core.fork cimport ForkGeneration
+from geventstreams._core.wakeup cimport Wakeup
+
+cdef ForkGeneration FORK
+cdef double NEVER
+cdef double SLICE
+cdef int _FRESH
+cdef int _SECOND
+cdef int _RUNNING
+
+
+cdef class Fairness:
+    cdef int _state
+    cdef double _since
+
+    cpdef void waited(self) noexcept
+    cpdef bint is_overdue(self, hub) except? False
+    cpdef bint let_others_run(self, hub) except? False

@@ -1,0 +1,60 @@
+cimport geventstreams._native.greenlets as _greenlets
+cimport geventstreams._native.syscalls as _system
+from geventstreams._core.fork cimport ForkGeneration
+
+cdef ForkGeneration FORK
+cdef double NEVER
+
+
+cdef class HubHold:
+    cdef object __weakref__
+    cdef readonly object loop
+    cdef bint stays_armed
+    cdef Py_ssize_t waiting
+    cdef readonly unsigned long thread
+    cdef readonly bint ended
+    cdef readonly bint inherited
+    cdef object _calls
+    cdef object _dependents
+    cdef object _watcher
+
+    cdef void begin(self) except *
+    cdef void end(self) except *
+    cpdef bint is_here(self) noexcept
+    cpdef bint may_use_loop(self) noexcept
+    cpdef bint has_loop(self) except? False
+    cpdef void separate(self) except *
+    cpdef void run_there(self, call) except *
+    cpdef void tell_end_to(self, dependent) except *
+    cpdef void thread_has_ended(self) except *
+
+
+cdef class Wakeup:
+    cdef readonly object hub
+    cdef readonly HubHold hold
+    cdef readonly long process
+    cdef int descriptor
+    cdef int events
+    cdef object watcher
+    cdef readonly bint armed
+    cdef readonly object waiter
+    cdef readonly list listeners
+    cdef bint fired
+    cdef bint expired
+    cdef double deadline
+    cdef object timer
+    cdef double timer_due
+
+    cpdef bint wait(self, double timeout) except? False
+    cpdef void refuse(self) except *
+    cdef bint _wait_beside(self, double timeout) except? False
+    cpdef void fire(self) except *
+    cdef void _call_listeners(self) except *
+    cpdef void arm(self) except *
+    cpdef void disarm(self) except *
+    cpdef void listen(self, listener) except *
+    cpdef void unlisten(self, listener) except *
+    cdef int _set_deadline(self, double timeout) except -1
+    cdef void _start_timer(self, double seconds) except *
+    cdef void _stop_timer(self) except *
+    cpdef void close(self) except *

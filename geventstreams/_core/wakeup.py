@@ -1,0 +1,393 @@
+"""Waiting for an event of the hub's loop: `Wakeup` for one greenlet or many listeners, `HubHold` for the loop they wait on.
+
+One `Wakeup` serves many waits: its watcher and its timer are started when they are first needed and then left running, because starting
+and stopping them costs more than the rest of a wait.
+"""
+
+# Invariants:
+# * A watcher is armed for one event, which stops it. Exception: on libev it stays armed while a greenlet waits again and again, because
+#   an armed watcher with `ref=False` does not keep that loop running. On libuv it would, so it is stopped after each wait.
+# * The timer outlives the wait that started it, and looks at `deadline` when it fires: many waits with a timeout start one timer.
+# * `hold.waiting` counts the greenlets that wait: while it is not 0, the hold keeps the loop running, which the watchers do not.
+# * Only the hub's thread starts and stops watchers. Other threads hand their calls to it by `HubHold.run_there`.
+# * In a forked child every wait that began in the parent ends in StreamError.
+
+from __future__ import annotations
+
+import _thread
+import os
+import sys
+import weakref
+from collections import deque
+from collections.abc import Callable
+from typing import Any
+
+from gevent.exceptions import BlockingSwitchOutError
+from gevent.hub import Hub
+
+import geventstreams._native.greenlets as _greenlets
+import geventstreams._native.syscalls as _system
+from geventstreams._constants import NEVER
+from geventstreams._core.fork import FORK, inherited
+from geventstreams.errors import StreamError
+
+OTHER_THREAD = "this stream belongs to the hub of another thread"
+DESTROYED = "the hub of this stream was destroyed"
+
+READ = 1
+WRITE = 2
+"""The events of a descriptor, as libev and libuv number them."""
+
+_AGES = 1e6
+
+
+def stays_armed(loop: Any) -> bool:
+    """Return whether an armed watcher may outlive a wait without keeping the loop alive (libev can do that, libuv cannot)."""
+    return "libuv" not in type(loop).__module__
+
+
+class HubHold:
+    """Keeps a hub's loop running while greenlets wait on watchers that do not, and knows which thread may use that loop.
+
+    Only the hub's own thread may. Other threads leave calls for it to make. Once it has ended, nothing runs the loop, and every
+    thread may.
+    """
+
+    def __init__(self, hub: Hub) -> None:
+        self.loop = hub.loop
+        self.stays_armed = stays_armed(hub.loop)
+        self.waiting = 0
+        self.thread = hub.thread_ident
+        self.ended = False
+        self.inherited = False
+        self._calls: deque[Callable[[], object]] = deque()
+        self._dependents: weakref.WeakSet[Any] = weakref.WeakSet()
+        self._watcher = hub.loop.timer(_AGES, _AGES)
+        if self.thread == _system.thread_id():
+            _notice_end_of_thread(self)
+
+    def begin(self) -> None:
+        """Keep the loop running: `waiting` has become 1."""
+        self._watcher.start(_nothing)
+
+    def end(self) -> None:
+        """Keep the loop running no longer: `waiting` has become 0."""
+        if self.loop.ptr:
+            self._watcher.stop()
+
+    def is_here(self) -> bool:
+        """Return whether the hub is this thread's."""
+        return self.thread == _system.thread_id() and not self.ended
+
+    def may_use_loop(self) -> bool:
+        """Return whether this thread may start and stop the loop's watchers."""
+        return self.thread == _system.thread_id() or self.ended
+
+    def has_loop(self) -> bool:
+        """Return whether watchers of the loop can be stopped: it was not destroyed, and no thread of a parent process runs it."""
+        return bool(self.loop.ptr) and not self.inherited
+
+    def separate(self) -> None:
+        """Give up the loops of the other threads. Called in a forked child, which has only the thread that forked.
+
+        A loop of libuv shares its epoll descriptor with the parent's until it is told of the fork, which a plain `os.fork` does not do:
+        stopping a watcher here would stop it there. libev sees the fork by itself.
+        """
+        if self.thread != _system.thread_id():
+            self.ended = self.inherited = True
+        elif not self.stays_armed and self.has_loop():
+            self.loop.reinit()
+
+    def run_there(self, call: Callable[[], object]) -> None:
+        """Make a call in the hub's thread soon; here and now once that thread has ended, or the loop was destroyed."""
+        self._calls.append(call)
+        if not self.ended and self.loop.ptr:
+            try:
+                self.loop.run_callback_threadsafe(self._run_calls)
+            except ValueError:  # the loop was destroyed since the line before
+                pass
+            else:
+                return
+        self._run_calls()
+
+    def _run_calls(self) -> None:
+        while self._calls:
+            try:
+                call = self._calls.popleft()
+            except IndexError:  # another thread took the last one
+                return
+            call()
+
+    def tell_end_to(self, dependent: Any) -> None:
+        """Call `dependent.thread_has_ended()` when the hub's thread has ended; keep only a weak reference to it."""
+        self._dependents.add(dependent)
+
+    def thread_has_ended(self) -> None:
+        """Make the calls that the loop did not come to, and inform the dependents, which the loop may keep alive for ever.
+
+        Called in the hub's thread when it runs no more Python code but this.
+        """
+        self.ended = True
+        self._run_calls()
+        for dependent in list(self._dependents):
+            dependent.thread_has_ended()
+
+
+class _EndOfThread:
+    """Dies with its thread."""
+
+    def __init__(self) -> None:
+        self.holds: weakref.WeakSet[HubHold] = weakref.WeakSet()
+        self._is_finalizing = sys.is_finalizing
+        self._process = os.getpid()
+
+    def __del__(self) -> None:
+        # The process takes all with it; and a forked child drops the threads of its parent before anything else runs there.
+        if not self._is_finalizing() and self._process == os.getpid():
+            for hold in list(self.holds):
+                hold.thread_has_ended()
+
+
+_of_this_thread: Any = _system.original(_thread, "_local")()
+"""The real thread's own variables, even where gevent has patched `threading`."""
+
+
+def _notice_end_of_thread(hold: HubHold) -> None:
+    if not hasattr(_of_this_thread, "end"):
+        _of_this_thread.end = _EndOfThread()
+    _of_this_thread.end.holds.add(hold)
+
+
+def _nothing() -> None:
+    """The callback of a watcher that never fires."""
+
+
+_holds: weakref.WeakKeyDictionary[Any, HubHold] = weakref.WeakKeyDictionary()
+
+
+def hold_of(hub: Hub) -> HubHold:
+    """Return the one hold of a hub."""
+    hold = _holds.get(hub)
+    if hold is None:
+        hold = _holds[hub] = HubHold(hub)
+    return hold
+
+
+def _separate_loops() -> None:
+    """Called in a forked child."""
+    for hold in list(_holds.values()):
+        hold.separate()
+
+
+os.register_at_fork(after_in_child=_separate_loops)
+
+
+class Wakeup:
+    """An event to wait for: a descriptor becomes ready, or (without a descriptor) a call of `fire()`.
+
+    At most one greenlet waits in it directly; a second one waits beside it, as a listener. Any number of listeners, callables without
+    arguments that must not wait, are called at each event.
+    """
+
+    def __init__(self, hub: Hub, descriptor: int = -1, events: int = 0, hold: HubHold | None = None) -> None:
+        if hub.loop is None:
+            raise StreamError(DESTROYED)
+        self.hub = hub
+        self.hold = hold_of(hub) if hold is None else hold
+        self.process = FORK.generation
+        if _greenlets.has_died(hub):
+            self.refuse()
+        # The event, and who is there for it.
+        self.descriptor = descriptor
+        self.events = events
+        self.watcher: Any = None
+        self.armed = False
+        self.waiter: Any = None
+        self.listeners: list[Callable[[], object]] | None = None
+        # How the wait of `waiter` ends.
+        self.fired = False
+        self.expired = False
+        self.deadline = NEVER
+        self.timer: Any = None
+        self.timer_due = NEVER
+
+    # Waiting.
+
+    def wait(self, timeout: float) -> bool:
+        """Wait for the next event, at most `timeout` seconds. Return whether it came. Other switches to this greenlet are ignored.
+
+        Raises:
+            StreamError: in a forked child of the process that made this, and where the hub cannot wake anything any more.
+        """
+        if self.waiter is not None:
+            return self._wait_beside(timeout)
+        current = _greenlets.current()
+        if current is self.hub:
+            raise BlockingSwitchOutError("a stream cannot wait in the hub's own greenlet")
+        if not self.armed:
+            self.arm()
+        elif self.process != FORK.generation or self.hub.loop is not self.hold.loop or self.hold.ended:
+            self.refuse()
+        self.fired = self.expired = False
+        if timeout != NEVER:
+            self._set_deadline(timeout)
+        self.waiter = current
+        self.hold.waiting += 1
+        if self.hold.waiting == 1:
+            self.hold.begin()
+        try:
+            while not (self.fired or self.expired):
+                if _greenlets.has_died(self.hub):
+                    self.refuse()
+                _greenlets.leave(current, self.hub)
+                if self.process != FORK.generation:
+                    self.refuse()
+        finally:
+            self.waiter = None
+            self.deadline = NEVER
+            self.hold.waiting -= 1
+            if self.hold.waiting == 0:
+                self.hold.end()
+            if self.armed and not self.hold.stays_armed and self.listeners is None:
+                self.disarm()
+        return self.fired
+
+    def refuse(self) -> None:
+        """Raise StreamError where no wait is possible.
+
+        That is in a forked child, where the hub was destroyed (its loop may live on) or its greenlet has died, and in another thread
+        than the hub's, which must not touch its loop.
+        """
+        if self.process != FORK.generation:
+            raise inherited("stream")
+        if self.hub.loop is not self.hold.loop:
+            raise StreamError(DESTROYED)
+        if not self.hold.is_here():
+            raise StreamError(OTHER_THREAD)
+        if _greenlets.has_died(self.hub):
+            raise StreamError("the hub of this stream has died")
+
+    def _wait_beside(self, timeout: float) -> bool:
+        """Wait although another greenlet waits here already."""
+        beside = Wakeup(self.hub)
+        listener = beside.fire
+        self.listen(listener)
+        try:
+            self.arm()
+            return beside.wait(timeout)
+        finally:
+            self.unlisten(listener)
+            beside.close()
+
+    def fire(self) -> None:
+        """Call the listeners now, and wake the waiter soon, from the hub. In another thread the hub's thread does both."""
+        if not self.hold.may_use_loop():
+            self.hold.run_there(self.fire)
+            return
+        self._call_listeners()
+        if self.waiter is not None and not self.fired:
+            self.fired = True
+            if self.hold.loop.ptr and not self.hold.ended:
+                self.hold.loop.run_callback(self._resume)
+
+    def _on_event(self) -> None:
+        # One event is enough for listeners; a greenlet that waits will nearly always wait again, and finds the watcher armed.
+        if self.waiter is None or self.listeners is not None:
+            self.disarm()
+            self._call_listeners()
+        if self.waiter is not None:
+            self.fired = True
+            _greenlets.resume(self.waiter)
+
+    def _call_listeners(self) -> None:
+        if self.listeners is not None:
+            for listener in self.listeners.copy():
+                listener()
+
+    def _resume(self) -> None:
+        if self.waiter is not None:
+            _greenlets.resume(self.waiter)
+
+    # The watcher.
+
+    def arm(self) -> None:
+        """Watch for the next event of the descriptor."""
+        self.refuse()
+        if self.armed or self.descriptor < 0:
+            return
+        if self.watcher is None:
+            self.watcher = self.hold.loop.io(self.descriptor, self.events, ref=False)
+        self.watcher.start(self._on_event)
+        self.armed = True
+
+    def disarm(self) -> None:
+        """Watch the descriptor no longer. In another thread the hub's thread does it."""
+        if self.armed:
+            if not self.hold.may_use_loop():
+                self.hold.run_there(self.disarm)
+                return
+            self.armed = False
+            if self.hold.has_loop():  # a loop that was destroyed took its watchers with it
+                self.watcher.stop()
+
+    def listen(self, listener: Callable[[], object]) -> None:
+        """Call `listener` at every event from now on. Events of the descriptor come only after `arm`, one for each call of it."""
+        if self.listeners is None:
+            self.listeners = [listener]
+        else:
+            self.listeners.append(listener)
+
+    def unlisten(self, listener: Callable[[], object]) -> None:
+        """Call `listener` no longer. One that does not listen is no error."""
+        if self.listeners is None:
+            return
+        self.listeners = [other for other in self.listeners if other is not listener] or None
+        if self.listeners is None and not self.hold.stays_armed and self.waiter is None:
+            self.disarm()
+
+    # The timeout.
+
+    def _set_deadline(self, timeout: float) -> None:
+        self.deadline = _system.monotonic() + timeout
+        if self.deadline < self.timer_due:
+            self._start_timer(timeout)
+
+    def _start_timer(self, seconds: float) -> None:
+        self._stop_timer()
+        loop = self.hold.loop
+        self.timer = loop.timer(max(seconds, loop.approx_timer_resolution), ref=False)
+        self.timer_due = _system.monotonic() + seconds
+        self.timer.start(self._on_timer, update=True)
+
+    def _stop_timer(self) -> None:
+        if self.timer is not None:
+            if self.hold.has_loop():
+                self.timer.stop()
+                self.timer.close()
+            self.timer = None
+            self.timer_due = NEVER
+
+    def _on_timer(self) -> None:
+        self._stop_timer()
+        if self.waiter is None or self.deadline == NEVER:
+            return
+        left = self.deadline - _system.monotonic()
+        if left > 0:
+            self._start_timer(left)
+        else:
+            self.expired = True
+            self._resume()
+
+    def close(self) -> None:
+        """Let go of the descriptor and the loop, and wake the greenlet that waits. In another thread the hub's thread does it."""
+        if not self.hold.may_use_loop():
+            self.hold.run_there(self.close)
+            return
+        self.disarm()
+        self.descriptor = -1
+        self._stop_timer()
+        if self.watcher is not None:
+            if self.hold.has_loop():
+                self.watcher.close()
+            self.watcher = None
+        self.fire()
