@@ -5,14 +5,25 @@ cimport geventstreams._native.memory as _bytes
 cdef Py_ssize_t BLOCK
 cdef Py_ssize_t SMALL
 cdef Py_ssize_t _LARGE
-cdef Py_ssize_t _KEPT
 cdef Py_ssize_t _MANY
 cdef Py_ssize_t CALLS
 cdef long NO_PERMIT
-cdef list _pool
+cdef BlockPool BLOCKS
+
+
+@cython.final
+cdef class BlockPool:
+    cdef readonly Py_ssize_t size
+    cdef list _blocks
+    cdef Py_ssize_t _most
+
+    cdef object lend(self)
+    cdef int take_back(self, block) except -1
 
 
 cdef class ByteQueue:
+    cdef BlockPool pool
+    cdef readonly Py_ssize_t least_room
     cdef public bytearray store
     cdef public object view
     cdef public Py_ssize_t start
@@ -24,10 +35,10 @@ cdef class ByteQueue:
 
     cdef int _lease(self) except -1
     cdef int _release(self) except -1
-    cdef void _resettle(self, Py_ssize_t capacity) except *
+    cdef int _resettle(self, Py_ssize_t capacity, Py_ssize_t at) except -1
+    cdef int _move_to_front(self) except -1
+    cdef int _grow(self, Py_ssize_t capacity) except -1
     cpdef void reserve(self, Py_ssize_t count) except *
-    cdef void _front_of_lease(self) except *
-    cdef void _grow(self, Py_ssize_t capacity) except *
     cpdef int append(self, object data, Py_ssize_t start, Py_ssize_t count) except -1
 
 

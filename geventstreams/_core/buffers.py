@@ -1,11 +1,19 @@
-"""Octets in order: what arrived and was not yet taken, what was accepted and not yet sent.
+"""Bytes in order: what arrived and was not yet taken, what was accepted and not yet sent.
 
-Rules for the next editor: nothing here waits, decodes, or knows a socket. Memory is leased from a common pool while it is in use and
-given back as soon as it is empty, so a stream that waits holds none; what must stay over a wait moves to a piece of its own size.
-A count of octets is believed only after it is in `counts`, where one C call of a transport puts it (`absorb`).
-A buffer carries the permit of its owner to use it at once, and withdraws it after CALLS calls, so that the owner, who compares it in
-each call anyway, looks at the clock: calls that find all they need in a buffer must not keep others from running.
+A buffer leases its memory from a pool while it holds something, so a stream that waits holds none.
 """
+
+# Invariants:
+# * Nothing here waits, decodes, or knows a socket.
+# * A queue is `store[start:end]`; its memory is absent (`store` is None), a block leased from the pool, or a piece of its own. What arrives
+#   goes into a block, since a few large receive calls cost less than many small ones. The block is given back as soon as it is empty, and
+#   what must stay over a wait moves to a piece of its own size (`settle`). What is larger than a block lies in a piece that grows.
+# * A number of bytes is believed only after it is in `counts`, where the C call of a transport that received them puts it (`absorb`): a
+#   signal handler may raise as soon as that call returns.
+# * A buffer carries the permit of its owner to use it at once (see `fork`), and withdraws it after CALLS calls, so that the owner, which
+#   compares it in each call anyway, looks at the clock: calls that find all they need in a buffer must not keep others from running.
+# * `OutputBuffer` knows where messages end, because `clear_output` of a stream must not drop a part of one: the peer would take what
+#   follows for the rest. `boundary`, `first_end` and `ends` are positions, counted from the first byte ever accepted.
 
 from __future__ import annotations
 
@@ -16,16 +24,42 @@ from geventstreams._constants import BLOCK, CALLS, SMALL
 from geventstreams._core.fork import NO_PERMIT
 
 _LARGE = 16 * BLOCK
-_KEPT = 64
 _MANY = 4096
-_pool: list[memoryview | None] = [None] * _KEPT
-"""Blocks that nobody uses, on top of entries for blocks not made yet: a short list would be reallocated by every pop and append."""
+
+
+class BlockPool:
+    """Blocks of memory of one size, lent to queues while these hold something."""
+
+    def __init__(self, size: int, kept: int) -> None:
+        self.size = size
+        # The entries for blocks not made yet keep the list long: a short one would be reallocated by every pop and append.
+        self._blocks: list[memoryview | None] = [None] * kept
+        self._most = 2 * kept
+
+    def lend(self) -> memoryview:
+        """Return a block, one that was given back where there is one."""
+        block = self._blocks.pop()
+        if block is None:
+            self._blocks.append(None)
+            block = memoryview(bytearray(self.size))
+        return block
+
+    def take_back(self, block: memoryview) -> None:
+        """Keep a block for the next queue, unless enough are kept."""
+        if len(self._blocks) < self._most:
+            self._blocks.append(block)
+
+
+BLOCKS = BlockPool(BLOCK, 64)
 
 
 class ByteQueue:
-    """A contiguous queue of octets in memory that is leased, owned, or absent. `store[start:end]` is what it holds."""
+    """A contiguous queue of bytes: `store[start:end]`, in a block of `pool`, in memory of its own, or in none."""
 
-    def __init__(self) -> None:
+    def __init__(self, pool: BlockPool = BLOCKS, least_room: int = SMALL) -> None:
+        self.pool = pool
+        self.least_room = least_room
+        """A remainder up to this size is copied in front of what arrives next; below this much room more is made."""
         self.store: bytearray | None = None
         self.view: memoryview | None = None
         self.start = 0
@@ -38,76 +72,73 @@ class ByteQueue:
     def __len__(self) -> int:
         return self.end - self.start
 
+    # Memory.
+
     def _lease(self) -> None:
-        view = _pool.pop()
-        if view is None:
-            _pool.append(None)
-            view = memoryview(bytearray(BLOCK))
-        self.view = view
-        self.store = _bytes.owner(view)
-        self.capacity = BLOCK
+        """Move what is held to the front of a leased block."""
+        view = self.pool.lend()
+        store = _bytes.owner(view)
+        held = self.end - self.start
+        if held:
+            _bytes.copy_in(store, 0, self.store, self.start, held)  # type: ignore[arg-type]  # held: never None
+        self.store, self.view = store, view
+        self.start, self.end = 0, held
+        self.capacity = self.pool.size
         self.leased = True
 
     def _release(self) -> None:
-        if self.leased and len(_pool) < 2 * _KEPT:
-            _pool.append(self.view)
+        """Give up the memory, and what is in it."""
+        if self.leased:
+            self.pool.take_back(self.view)  # type: ignore[arg-type]  # leased: never None
         self.store = self.view = None
         self.start = self.end = self.capacity = 0
         self.leased = False
 
-    def _resettle(self, capacity: int) -> None:
-        """Moves what is held to the front of a piece of its own."""
+    def _resettle(self, capacity: int, at: int) -> None:
+        """Move what is held to index `at` of a piece of its own."""
         store = bytearray(capacity)
         held = self.end - self.start
         if held:
-            _bytes.copy_in(store, 0, self.store, self.start, held)  # type: ignore[arg-type]  # held: never None
+            _bytes.copy_in(store, at, self.store, self.start, held)  # type: ignore[arg-type]  # held: never None
         self._release()
-        self.store = store
-        self.view = memoryview(store)
-        self.end = held
+        self.store, self.view = store, memoryview(store)
+        self.start, self.end = at, at + held
+        self.capacity = capacity
+
+    def _move_to_front(self) -> None:
+        if self.start:
+            _bytes.move(self.store, self.start, self.end)  # type: ignore[arg-type]  # held: never None
+            self.start, self.end = 0, self.end - self.start
+
+    def _grow(self, capacity: int) -> None:
+        """Make a piece of its own larger where it lies, so that no second one is needed beside it."""
+        self._move_to_front()
+        self.view.release()  # type: ignore[union-attr]  # there is a piece
+        _bytes.grow(self.store, capacity)  # type: ignore[arg-type]  # there is a piece
+        self.view = memoryview(self.store)  # type: ignore[arg-type]  # there is a piece
         self.capacity = capacity
 
     def reserve(self, count: int) -> None:
-        """Makes room for `count` more octets at the end."""
-        if self.store is None and count <= BLOCK:
-            self._lease()
+        """Make room for `count` more bytes at the end.
+
+        Of the ways that there are the first that applies is the cheapest: use the room in front, where it is at least as much as must be
+        moved; lease a block, where little must be copied to it; leave a block for a piece twice as large; make a piece larger in place.
+        """
         if self.capacity - self.end >= count:
             return
         held = self.end - self.start
-        if held + count <= self.capacity and held <= self.start:
-            _bytes.move(self.store, self.start, self.end)  # type: ignore[arg-type]  # there is capacity
-            self.start = 0
-            self.end = held
-        elif held <= SMALL and held + count <= BLOCK and not self.leased:
-            self._front_of_lease()
-        elif self.leased:
-            self._resettle(max(held + count, 2 * BLOCK))
+        capacity = max(held + count, 2 * self.capacity if self.capacity < _LARGE else self.capacity + self.capacity // 4)
+        if held <= self.start and held + count <= self.capacity:
+            self._move_to_front()
+        elif not self.leased and held <= self.least_room and held + count <= self.pool.size:
+            self._lease()
+        elif self.leased or self.store is None:
+            self._resettle(capacity, 0)
         else:
-            self._grow(max(held + count, 2 * self.capacity if self.capacity < _LARGE else self.capacity + self.capacity // 4))
-
-    def _front_of_lease(self) -> None:
-        store, start, held = self.store, self.start, self.end - self.start
-        self._release()
-        self._lease()
-        _bytes.copy_in(self.store, 0, store, start, held)  # type: ignore[arg-type]  # there is room
-        self.end = held
-
-    def _grow(self, capacity: int) -> None:
-        """Makes the piece larger where it lies, so that no second one is needed beside it."""
-        held = self.end - self.start
-        if self.start:
-            _bytes.move(self.store, self.start, self.end)  # type: ignore[arg-type]  # owned
-            self.start, self.end = 0, held
-        if self.store is None:
-            self.store = bytearray(capacity)
-        else:
-            self.view.release()  # type: ignore[union-attr]  # there is a store
-            _bytes.grow(self.store, capacity)
-        self.view = memoryview(self.store)
-        self.capacity = capacity
+            self._grow(capacity)
 
     def append(self, data: bytes | bytearray | memoryview, start: int, count: int) -> None:
-        """Puts `data[start:start+count]` at the end."""
+        """Put `data[start:start+count]` at the end."""
         if self.capacity - self.end < count:
             self.reserve(count)
         if count:
@@ -118,8 +149,8 @@ class ByteQueue:
 class InputBuffer(ByteQueue):
     """What arrived and was not yet taken. `taken` counts what was; `counts` is where a transport notes what it received."""
 
-    def __init__(self) -> None:
-        ByteQueue.__init__(self)
+    def __init__(self, pool: BlockPool = BLOCKS, least_room: int = SMALL) -> None:
+        ByteQueue.__init__(self, pool, least_room)
         self.searched = 0
         self.taken = 0
         self.counts: list[int] = []
@@ -129,21 +160,19 @@ class InputBuffer(ByteQueue):
     # Arriving.
 
     def space(self) -> memoryview:
-        """The memory to receive into, from index `end` on."""
+        """Return the memory to receive into, from index `end` on."""
         if self.counts:
             self.absorb()
-        if self.store is None:
+        if not self.leased and self.end - self.start <= self.least_room:
             self._lease()
-        elif self.capacity - self.end < SMALL:
-            self.reserve(SMALL)
-        if not self.leased and self.end - self.start <= SMALL:
-            self._front_of_lease()
+        elif self.capacity - self.end < self.least_room:
+            self.reserve(self.least_room)
         if self.portion < self.capacity - self.end:
             return self.view[: self.end + self.portion]  # type: ignore[index]  # reserved
         return self.view  # type: ignore[return-value]  # reserved
 
     def absorb(self) -> int:
-        """Believes the counts that a transport noted; how many octets these were."""
+        """Believe the numbers that a transport noted. Return their sum."""
         arrived = 0
         while self.counts:
             count = _bytes.take_last(self.counts)
@@ -152,25 +181,25 @@ class InputBuffer(ByteQueue):
         return arrived
 
     def feed(self, data: bytes | bytearray | memoryview) -> None:
-        """Puts octets that came by another way behind what is there."""
+        """Put bytes that arrived by another way behind what is there."""
         self.absorb()
         self.append(data, 0, len(data))
 
     def settle(self) -> None:
-        """Gives memory back before a wait: none is held for nothing, and little for little."""
+        """Give memory back before a wait: none stays for nothing, and little for little."""
         if self.counts:
             self.absorb()
         held = self.end - self.start
         if not held:
-            if self.leased or self.store is not None:
+            if self.store is not None:
                 self._release()
         elif 2 * held < self.capacity and (self.leased or self.capacity > 4 * BLOCK):
-            self._resettle(held if held <= SMALL else 2 * held)
+            self._resettle(held if held <= SMALL else 2 * held, 0)
 
     # Taking. What is asked for is never more than what is there: the caller has looked.
 
     def count_call(self) -> None:
-        """One more call was served."""
+        """Count a call that was served without taking anything."""
         self.calls = calls = self.calls - 1
         if calls <= 0:
             self.permit = NO_PERMIT
@@ -186,17 +215,17 @@ class InputBuffer(ByteQueue):
             self._release()
 
     def take(self, count: int) -> bytes:
-        """The next `count` octets, or all where there are fewer."""
+        """Take the next `count` bytes, or all where there are fewer."""
         if count > self.end - self.start:  # noqa: PLR1730  # min() costs more in plain Python
             count = self.end - self.start
         if not count:
             return b""
-        octets = _bytes.cut(self.store, self.start, self.start + count)  # type: ignore[arg-type]  # not empty
+        data = _bytes.cut(self.store, self.start, self.start + count)  # type: ignore[arg-type]  # not empty
         self._advance(count)
-        return octets
+        return data
 
     def take_latin1(self, count: int) -> str:
-        """The same as text, a character for each octet."""
+        """Take the next `count` bytes, or all where there are fewer, as text: a character for each byte."""
         if count > self.end - self.start:  # noqa: PLR1730  # min() costs more in plain Python
             count = self.end - self.start
         if not count:
@@ -206,7 +235,7 @@ class InputBuffer(ByteQueue):
         return text
 
     def take_octet(self) -> int:
-        """The next octet, or -1."""
+        """Take the next byte. Return -1 where there is none."""
         if self.start == self.end:
             return -1
         octet = self.store[self.start]  # type: ignore[index]  # not empty
@@ -214,7 +243,7 @@ class InputBuffer(ByteQueue):
         return octet
 
     def take_into(self, target: bytearray | memoryview, at: int, stop: int) -> int:
-        """Copies to `target[at:stop]` what fits; how many octets that was."""
+        """Copy to `target[at:stop]` what fits. Return the number of bytes."""
         count = min(stop - at, self.end - self.start)
         if count > 0:
             _bytes.copy_out(self.store, self.start, target, at, count)  # type: ignore[arg-type]  # not empty
@@ -222,24 +251,24 @@ class InputBuffer(ByteQueue):
         return count
 
     def peek(self, count: int) -> bytes:
-        """The next `count` octets or fewer, left in place."""
+        """Return the next `count` bytes or fewer, and leave them in place."""
         self.count_call()
         count = min(count, self.end - self.start)
         return _bytes.cut(self.store, self.start, self.start + count) if count > 0 else b""  # type: ignore[arg-type]  # not empty
 
     def octet(self, index: int) -> int:
-        """The octet that lies `index` behind the next one, or -1."""
+        """Return the byte that lies `index` behind the next one, or -1."""
         if index >= self.end - self.start:
             return -1
         return _bytes.octet_at(self.store, self.start + index)  # type: ignore[arg-type]  # not empty
 
     def skip(self, count: int) -> None:
-        """Takes `count` octets that nobody wants."""
+        """Drop the next `count` bytes."""
         if count:
             self._advance(count)
 
     def line_length(self) -> int:
-        """Octets up to and with the first LF, or 0. Where there is none, the next search starts behind what was searched."""
+        """Return the length of the next line with its LF, or 0. Where there is none, the next search starts behind what was searched."""
         if self.start == self.end:
             return 0
         at = _bytes.find_octet(self.store, 10, self.start + self.searched, self.end)  # type: ignore[arg-type]  # not empty
@@ -249,7 +278,7 @@ class InputBuffer(ByteQueue):
         return at + 1 - self.start
 
     def find(self, wanted: bytes, start: int, stop: int) -> int:
-        """Where, counted from the next octet, the first `wanted` wholly in [start, stop) begins, or -1."""
+        """Return where, counted from the next byte, the first `wanted` that lies in [start, stop) begins, or -1."""
         stop = min(stop, self.end - self.start)
         if stop - start < len(wanted):
             return -1
@@ -257,32 +286,26 @@ class InputBuffer(ByteQueue):
         return at - self.start if at >= 0 else -1
 
     def put_back(self, data: bytes | memoryview) -> None:
-        """Puts octets that were taken last in front again."""
+        """Put bytes that were taken last in front again."""
         self.absorb()
         count = len(data)
         if not count:
             return
-        held = self.end - self.start
         if count > self.start:
-            store = bytearray(count + held)
-            if held:
-                _bytes.copy_in(store, count, self.store, self.start, held)  # type: ignore[arg-type]  # held: never None
-            self._release()
-            self.store, self.view = store, memoryview(store)
-            self.start, self.end, self.capacity = count, count + held, count + held
+            self._resettle(count + self.end - self.start, count)
         self.start -= count
         _bytes.copy_in(self.store, self.start, data, 0, count)  # type: ignore[arg-type]  # made above
         self.taken -= count
         self.searched = 0
 
     def clear(self) -> None:
-        """Drops what is held."""
+        """Drop what is held."""
         self.absorb()
         self._advance(self.end - self.start)
 
 
 class OutputBuffer(ByteQueue):
-    """What was accepted and not yet sent, and where its messages end. Positions count octets from the first one ever accepted."""
+    """What was accepted and not yet sent, and where its messages end. Positions count from the first byte ever accepted."""
 
     def __init__(self) -> None:
         ByteQueue.__init__(self)
@@ -292,11 +315,11 @@ class OutputBuffer(ByteQueue):
         self.ends: list[int] = []
 
     def room(self) -> int:
-        """Octets that fit without growing beyond the size of a buffer."""
+        """Return the number of bytes that fit without growing beyond the size of a buffer."""
         return BLOCK - (self.end - self.start)
 
     def put(self, data: bytes | bytearray | memoryview, start: int, count: int) -> None:
-        """Accepts `data[start:start+count]` as one message; one of no octets leaves no trace."""
+        """Accept `data[start:start+count]` as one message. An empty one leaves no trace."""
         self.calls = calls = self.calls - 1
         if calls <= 0:
             self.permit = NO_PERMIT
@@ -309,12 +332,12 @@ class OutputBuffer(ByteQueue):
             self.ends.append(self.sent + self.end - self.start)
 
     def put_rest(self, data: bytes | bytearray | memoryview, start: int, count: int) -> None:
-        """Accepts what is left of a message whose beginning was sent past this buffer."""
+        """Accept the rest of a message whose beginning was sent past this buffer."""
         self.put(data, start, count)
         self.boundary = self.sent - 1
 
     def strike(self, count: int) -> None:
-        """Forgets `count` octets that were sent."""
+        """Forget `count` bytes that were sent."""
         self.start += count
         self.sent += count
         if self.start == self.end:
@@ -325,12 +348,12 @@ class OutputBuffer(ByteQueue):
             self.ends = [end for end in self.ends if end >= self.sent]
 
     def clear(self) -> None:
-        """Drops everything, a begun message too."""
+        """Drop everything, a message that was sent in part as well."""
         self.ends.clear()
         self._release()
 
     def drop_unbegun(self) -> None:
-        """Drops the messages of which nothing was sent; what is left of a begun one stays."""
+        """Drop the messages of which nothing was sent; the rest of a begun one stays."""
         if self.start == self.end or self.sent in (self.boundary, self.first_end) or self.sent in self.ends:
             self.clear()
             return
@@ -344,4 +367,4 @@ class OutputBuffer(ByteQueue):
 
 NO_INPUT = InputBuffer()
 NO_OUTPUT = OutputBuffer()
-"""What a stream has before it has buffers: nothing, and no permit."""
+"""The buffers of a stream whose `__init__` was not called: empty, and without a permit."""

@@ -1,5 +1,5 @@
-cimport geventstreams._native.memory as _bytes
 from geventstreams._core.buffers cimport InputBuffer
+from geventstreams._core.tls_decrypter cimport Decrypter
 from geventstreams._core.tls_records cimport RecordBuffer, Records
 from geventstreams._core.transport cimport Transport
 from geventstreams._core.wakeup cimport Wakeup
@@ -7,8 +7,6 @@ from geventstreams._core.wakeup cimport Wakeup
 cdef Py_ssize_t RECORD
 cdef Py_ssize_t BATCH
 cdef Py_ssize_t LOOKS
-cdef int APPLICATION_DATA
-cdef Py_ssize_t SHORTEST
 cdef Py_ssize_t ENDED
 cdef Py_ssize_t WOULD_WAIT
 cdef tuple ORDERLY
@@ -20,17 +18,10 @@ cdef class TLSTransport(Transport):
     cdef readonly object object
     cdef Transport _inner
     cdef bint _allow_truncation
-    cdef object _incoming
     cdef object _outgoing
     cdef RecordBuffer _cipher
+    cdef Decrypter _decrypter
     cdef InputBuffer _ahead
-    cdef Py_ssize_t _pending
-    cdef Py_ssize_t _taken
-    cdef bytearray _first
-    cdef bint _fed
-    cdef bint _holds_one
-    cdef bint _asks_again
-    cdef bint _tells_types
     cdef Records _records
     cdef Py_ssize_t _written_unseen
     cdef bint _needs_input
@@ -41,15 +32,15 @@ cdef class TLSTransport(Transport):
     cdef tuple _broken
 
     cpdef void feed(self, bytes ciphertext) except *
-    cpdef Py_ssize_t _receive(self, space, Py_ssize_t start, list counts) except? -2
+    cdef Py_ssize_t _receive(self, space, Py_ssize_t start, list counts) except? -2
     cdef Py_ssize_t _not_ready(self) except? -2
     cdef Py_ssize_t _hand_out(self, space, Py_ssize_t start, list counts) except? -2
-    cdef Py_ssize_t _decrypt(self, space, Py_ssize_t start, list counts) except? -2
-    cdef void _decrypt_record(self, space, Py_ssize_t at) except *
-    cdef bint _feed_record(self) except? False
+    cdef Py_ssize_t _on_receive(self, Py_ssize_t count) except? -2
+    cdef void _on_failed_receive(self, error) except *
+    cdef void _on_end_of_tls(self) except *
     cdef Py_ssize_t _fetch(self) except? -2
     cdef Py_ssize_t _look_ahead(self) except? -2
-    cdef Py_ssize_t _encrypt(self, octets, Py_ssize_t start, Py_ssize_t stop) except? -2
+    cdef Py_ssize_t _encrypt(self, data, Py_ssize_t start, Py_ssize_t stop) except? -2
     cdef void _push(self) except *
     cdef void _answer(self) except *
     cdef bint _has_failed(self)
