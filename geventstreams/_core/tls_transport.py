@@ -163,9 +163,11 @@ class TLSTransport(Transport):
                 if decrypter.pending or decrypter.asks_again or decrypter.feed_record():
                     if not decrypter.read_record(space, start + decrypter.taken):
                         self._on_end_of_tls()
-                elif decrypter.taken or not looks:
-                    break
-                elif self._on_receive(self._inner.recv_into(cipher.space(), cipher.end, cipher.counts)) == WOULD_WAIT:
+                elif (
+                    decrypter.taken
+                    or not looks
+                    or self._on_receive(self._inner.recv_into(cipher.space(), cipher.end, cipher.counts)) == WOULD_WAIT
+                ):
                     break
                 else:
                     looks -= 1
