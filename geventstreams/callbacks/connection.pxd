@@ -1,9 +1,11 @@
 cimport geventstreams._native.syscalls as _system
-from geventstreams._core.transport cimport HubHold, Transport, Wakeup
+from geventstreams._core.fairness cimport Fairness
+from geventstreams._core.transport cimport Transport
+from geventstreams._core.wakeup cimport HubHold, Wakeup
 from geventstreams.callbacks.push_mode cimport Connection, PushedStream
 from geventstreams.callbacks.send_queue cimport SendQueue
 
-cdef double NEVER, SLICE
+cdef double NEVER
 cdef Py_ssize_t ENDED, WOULD_WAIT
 cdef int CONNECTING, OPEN, BROKEN, CLOSING_EARLY, CLOSING, CLOSING_QUIETLY, FAILED, CLOSED
 cdef int ACCEPTING, FINISHING, FINISHED
@@ -24,7 +26,8 @@ cdef class AsyncSocket(Connection):
     cdef Wakeup _resting
     cdef bint _draining, _paused, _full, _looking, _input_ended
     cdef Py_ssize_t _high_water, _low_water
-    cdef double _read_limit, _silent_since, _busy_since
+    cdef double _read_limit, _silent_since
+    cdef Fairness _fairness
     cdef long long _received
     cdef int _output
     cdef double _write_limit, _linger_limit
@@ -39,7 +42,6 @@ cdef class AsyncSocket(Connection):
     cdef bint _wants_input(self, PushedStream stream) except -1
     cdef void _bring(self, PushedStream stream) except *
     cdef int _deliver(self, PushedStream stream) except -1
-    cdef void _let_others_run(self) except *
     cdef void _await_input(self, PushedStream stream) except *
     cdef void _rest(self) except *
     cdef void _call(self, callback, argument) except *

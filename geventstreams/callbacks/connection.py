@@ -20,10 +20,11 @@ from gevent import GreenletExit, get_hub, getcurrent
 import geventstreams._native.syscalls as _system
 from geventstreams._constants import ENDED, NEVER, WOULD_WAIT
 from geventstreams._core import arguments
-from geventstreams._core.fairness import yield_to_hub
+from geventstreams._core.fairness import Fairness
 from geventstreams._core.fork import inherited
 from geventstreams._core.linger import linger
-from geventstreams._core.transport import Transport, Wakeup, hold_of
+from geventstreams._core.transport import Transport
+from geventstreams._core.wakeup import Wakeup, hold_of
 from geventstreams.callbacks.connecting import Attempt, Opener, Unconnected
 from geventstreams.callbacks.events import end_of_file, event_for
 from geventstreams.callbacks.options import ConnectionOptions, bytes_to_send
@@ -58,9 +59,6 @@ from geventstreams.errors import (
     noted,
     renewed,
 )
-
-SLICE = 0.005
-"""Seconds for which a connection that always has input keeps the hub to itself."""
 
 
 class AsyncSocket(Connection):
@@ -105,7 +103,7 @@ class AsyncSocket(Connection):
         self._input_ended = False
         self._silent_since = 0.0
         self._received = 0
-        self._busy_since = 0.0
+        self._fairness = Fairness()
         # Output.
         self._output = ACCEPTING
         self._write_limit = options.write_limit
@@ -461,22 +459,14 @@ class AsyncSocket(Connection):
         if self._queued:
             self.send()
         if self._transport.emptied:
-            self._busy_since = 0.0
+            self._fairness.waited()
         else:
-            self._let_others_run()
-
-    def _let_others_run(self) -> None:
-        now = _system.monotonic()
-        if not self._busy_since:
-            self._busy_since = now
-        elif now - self._busy_since > SLICE:
-            self._busy_since = 0.0
-            yield_to_hub(self._hub)
+            self._fairness.let_others_run(self._hub)
 
     def _await_input(self, stream: PushedStream) -> None:
         """Wait for input or for `_wake`, at most until the read timeout, which closes the connection."""
         stream.settle()
-        self._busy_since = 0.0
+        self._fairness.waited()
         if self._read_limit == NEVER:
             self._transport.wait_input(NEVER)
             return
@@ -505,7 +495,8 @@ class AsyncSocket(Connection):
             self._resting = None
             self._stream.keep_back(False)
             stream.keep_back(False)
-        self._silent_since = self._busy_since = 0.0
+        self._silent_since = 0.0
+        self._fairness.waited()
 
     # Calling back.
 
