@@ -1,6 +1,6 @@
-"""The callback half, cl-async's TCP streams: connections that call back, and streams whose reads never wait.
+"""Connections that call back, and their streams, whose reads never wait: cl-async's TCP half.
 
-`geventstreams.tcp_connect` and `geventstreams.tcp_server` are where to begin.
+Begin with `geventstreams.tcp_connect` and `geventstreams.tcp_server`.
 """
 
 from geventstreams.callbacks.api import (

@@ -1,8 +1,7 @@
-"""Connections that call back: cl-async's TCP clients and servers, with the names of its pages.
+"""Clients and servers that call back: cl-async's functions, by their names."""
 
-Rules for the next editor: arguments are checked before anything is looked up or opened. Connecting is connect.py's, TLS is the socket
-stream's; a connection takes over what they made.
-"""
+# Invariants: arguments are checked before anything is looked up or opened. A connection takes over the stream that an opener of the
+# blocking half has made, its handshake done.
 
 from __future__ import annotations
 
@@ -10,7 +9,7 @@ import _socket
 import errno
 import os
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from geventstreams._core import arguments
 from geventstreams._core.transport import address_name
@@ -19,47 +18,64 @@ from geventstreams._net.connect import client_factory, open_tcp_stream, open_uni
 from geventstreams._net.listening import adopt, first_listening
 from geventstreams._net.unix_paths import BoundPath, unix_path
 from geventstreams._streams.factory import StreamFactory
+from geventstreams._streams.options import keywords_for, takes_keywords_of
 from geventstreams._streams.socket_stream import SocketStream
 from geventstreams.callbacks.connection import AsyncSocket
-from geventstreams.callbacks.options import HIGH_WATER, LOW_WATER, Callback, ConnectionOptions, ReadCallback, bytes_to_send, callback
-from geventstreams.callbacks.server import AsyncServer, Securer
+from geventstreams.callbacks.options import Callback, ConnectionArguments, ConnectionOptions, ReadCallback, bytes_to_send, callback
+from geventstreams.callbacks.server import AsyncServer
 from geventstreams.callbacks.stream import AsyncStream
 from geventstreams.errors import StreamClosed
 
-TLSCallback = Callable[[Any], object]
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
 
 
+@takes_keywords_of(ConnectionOptions.__init__)
 def tcp_connect(
-    host: Any, port: Any, read_cb: ReadCallback | None, event_cb: Callback | None = None, *, data: Any = None, stream: bool = False,
-    dont_drain_read_buffer: bool | None = None, connect_cb: Callback | None = None, write_cb: Callback | None = None,
-    read_timeout: float | None = None, write_timeout: float | None = None, half_close: bool = False, ssl_ctx: Any = None,
-    ctx_configure_callback: TLSCallback | None = None, ssl_configure_callback: TLSCallback | None = None,
-    handshake_timeout: float | None = None, tlsext_host_name: Any = True, allow_truncation: bool = False, timeout: float | None = None,
+    host: Any, port: Any, read_cb: ReadCallback | None, event_cb: Callback | None = None, *, data: Any = None, timeout: float | None = None,
     local_address: Any = None, local_port: Any = None, nodelay: bool = True, keepalive: bool = False, ipv6: Any = "any",
-    high_water: int = HIGH_WATER, low_water: int = LOW_WATER, element_type: Any = "unsigned-byte-8",
-    encoding: str = "latin-1", line_limit: float | None = 2**20, linger_timeout: float | None = 2.0,
+    tlsext_host_name: Any = True, **options: Unpack[ConnectionArguments],
 ) -> Any:
-    """Connects, and calls back. Returns at once: the `AsyncSocket`, or its `AsyncIOStream` with `stream`. cl-async's `tcp-connect`.
+    """Connect to a TCP server, and call back. Never waits. cl-async: `tcp-connect`.
 
-    `connect_cb(socket_or_stream)` comes once, before all else; `read_cb(socket, octets)` when octets come; `write_cb(socket)` when all
-    that was written is with the system; `event_cb(event)` once for each thing that ends the connection (a `TCPEvent`). With `stream` or
-    `dont_drain_read_buffer` the octets stay in the socket's stream, and `read_cb` gets that. `data` (bytes-like, or a string, sent as
-    UTF-8) and what is written before the connection stands are sent when it does.
+    Each connection has one greenlet, in which its callbacks run one after another; they may wait. After the event that ends a connection,
+    and after a `close` that could deliver what was written, nothing is called back.
 
-    `read_timeout` limits the seconds between receipts, `write_timeout` those without progress while sending; the smaller one limits the
-    connecting too, unless `timeout` does. With `half_close` the end of the peer's output leaves ours open. No more is received while more
-    than `high_water` octets lie unread, until fewer than `low_water` do. The other arguments are `open_tcp_stream`'s. A path as `host`
-    without a port is a Unix socket's.
+    Args:
+        host: A name, an IPv4 or IPv6 literal, an integer (IPv4), or an `ipaddress` object; without a port, the path of a Unix socket.
+        port: A port, digits, or the name of a service.
+        read_cb: Called with the socket and the bytes that arrived, or with the socket and its stream; never with no bytes. None keeps the
+            bytes in the stream.
+        event_cb: Called with a `TCPEvent`, once for each thing that ends the connection. Without one an end of file is silent, and errors
+            go to the hub's `handle_error`.
+        data: What to send first: bytes-like, or a string, which is sent as UTF-8.
+        timeout: Seconds for looking up and connecting; None for the smaller one of `read_timeout` and `write_timeout`.
+        local_address: The address to connect from.
+        local_port: The port to connect from.
+        nodelay: Send small packets at once (TCP_NODELAY).
+        keepalive: Let the system probe an idle connection (SO_KEEPALIVE).
+        ipv6: `"any"`, True for IPv6 only, False for IPv4 only.
+        tlsext_host_name: The name that the certificate is checked for; True means `host`, None that no name is checked.
+        connect_cb: Called with the socket, or with `stream` with its stream, when the connection is established, under TLS after the
+            handshake, and before any other callback.
+        write_cb: Called with the socket when everything that was written is with the system.
+        stream: Return the stream, and pass it to `connect_cb` and `read_cb`. Implies `dont_drain_read_buffer`.
+        dont_drain_read_buffer: Keep the bytes in the socket's stream, and pass that to `read_cb`.
+        read_timeout: Seconds without input after which the connection is closed.
+        write_timeout: Seconds without progress while sending after which the connection is closed.
+        half_close: Go on sending after the peer's end of file.
+        high_water: Receive nothing while more bytes than this are unread. `write` returns False while more than this are unsent.
+        low_water: Receive again when fewer bytes than this are unread.
+        element_type: As for `SocketStream`; so are `encoding`, `line_limit` and `linger_timeout`.
+        ssl_ctx: As for `SocketStream`; so are `ctx_configure_callback`, `ssl_configure_callback`, `handshake_timeout` and
+            `allow_truncation`.
+
+    Returns:
+        The `AsyncSocket`, or with `stream` its `AsyncIOStream`. What is written to it before the connection is established is sent then.
     """
     if port is None and _is_path(host):
-        return pipe_connect(
-            host, read_cb, event_cb, data=data, stream=stream, dont_drain_read_buffer=dont_drain_read_buffer, connect_cb=connect_cb,
-            write_cb=write_cb, read_timeout=read_timeout, write_timeout=write_timeout, half_close=half_close, ssl_ctx=ssl_ctx,
-            ctx_configure_callback=ctx_configure_callback, ssl_configure_callback=ssl_configure_callback,
-            handshake_timeout=handshake_timeout, tlsext_host_name=None if tlsext_host_name is True else tlsext_host_name,
-            allow_truncation=allow_truncation, timeout=timeout, high_water=high_water, low_water=low_water, element_type=element_type,
-            encoding=encoding, line_limit=line_limit, linger_timeout=linger_timeout,
-        )
+        name = None if tlsext_host_name is True else tlsext_host_name
+        return pipe_connect(host, read_cb, event_cb, data=data, timeout=timeout, tlsext_host_name=name, **options)
     name, _ = host_name("host", host)
     port_or_name("port", port)
     family_of(ipv6)
@@ -67,142 +83,142 @@ def tcp_connect(
         host_name("local_address", local_address)
     if local_port is not None:
         port_or_name("local_port", local_port)
-    connection_options = ConnectionOptions(
-        read_cb, event_cb, connect_cb=connect_cb, write_cb=write_cb, stream=stream, dont_drain_read_buffer=dont_drain_read_buffer,
-        read_timeout=read_timeout, write_timeout=write_timeout, half_close=half_close, high_water=high_water, low_water=low_water,
-        element_type=element_type, encoding=encoding, line_limit=line_limit, linger_timeout=linger_timeout,
-    )
-    patience = connection_options.patience(timeout)
-    client_factory(SocketStream, tlsext_host_name, name, _tls_arguments(
-        ssl_ctx, ctx_configure_callback, ssl_configure_callback, handshake_timeout, allow_truncation))
+    connection = ConnectionOptions(read_cb, event_cb, **keywords_for(tcp_connect, options))
+    opening = _opening(connection, timeout, tlsext_host_name, name)
 
-    def opener() -> SocketStream:
-        return open_tcp_stream(
-            host, port, timeout=patience, local_address=local_address, local_port=local_port, nodelay=nodelay, keepalive=keepalive,
-            ipv6=ipv6, ssl_ctx=ssl_ctx, ctx_configure_callback=ctx_configure_callback, ssl_configure_callback=ssl_configure_callback,
-            handshake_timeout=patience if handshake_timeout is None else handshake_timeout, tlsext_host_name=tlsext_host_name,
-            allow_truncation=allow_truncation,
-        )
+    def opener() -> Any:
+        return open_tcp_stream(host, port, local_address=local_address, local_port=local_port, nodelay=nodelay, keepalive=keepalive,
+                               ipv6=ipv6, **opening)
 
-    return _begun(connection_options, opener, address_name((host, port)), data)
+    return _begin(connection, opener, address_name((host, port)), data)
 
 
+@takes_keywords_of(ConnectionOptions.__init__)
 def pipe_connect(
-    path: Any, read_cb: ReadCallback | None, event_cb: Callback | None = None, *, data: Any = None, ssl_ctx: Any = None,
-    ctx_configure_callback: TLSCallback | None = None, ssl_configure_callback: TLSCallback | None = None,
-    handshake_timeout: float | None = None, tlsext_host_name: str | None = None, allow_truncation: bool = False,
-    timeout: float | None = None, **options: Any,
+    path: Any, read_cb: ReadCallback | None, event_cb: Callback | None = None, *, data: Any = None, timeout: float | None = None,
+    tlsext_host_name: Any = None, **options: Unpack[ConnectionArguments],
 ) -> Any:
-    """The same on a Unix socket. cl-async's `pipe-connect`."""
+    """Connect to a server on a Unix socket, and call back. Never waits. cl-async: `pipe-connect`.
+
+    Args:
+        path: A string, bytes, a `pathlib.Path`, or a name that begins with a NUL character (Linux's abstract sockets).
+        read_cb: As for `tcp_connect`, which describes all other arguments as well.
+
+    Returns:
+        The `AsyncSocket`, or with `stream` its `AsyncIOStream`.
+    """
     where = unix_path("path", path)
-    connection_options = ConnectionOptions(read_cb, event_cb, **options)
-    patience = connection_options.patience(timeout)
-    client_factory(SocketStream, tlsext_host_name, "", _tls_arguments(
-        ssl_ctx, ctx_configure_callback, ssl_configure_callback, handshake_timeout, allow_truncation))
-
-    def opener() -> SocketStream:
-        return open_unix_stream(
-            where, timeout=patience, ssl_ctx=ssl_ctx, ctx_configure_callback=ctx_configure_callback,
-            ssl_configure_callback=ssl_configure_callback, tlsext_host_name=tlsext_host_name, allow_truncation=allow_truncation,
-            handshake_timeout=patience if handshake_timeout is None else handshake_timeout,
-        )
-
-    return _begun(connection_options, opener, repr(where), data)
+    connection = ConnectionOptions(read_cb, event_cb, **keywords_for(pipe_connect, options))
+    opening = _opening(connection, timeout, tlsext_host_name, "")
+    return _begin(connection, lambda: open_unix_stream(where, **opening), repr(where), data)
 
 
-def _begun(connection_options: ConnectionOptions, opener: Callable[[], SocketStream], peer: str, data: Any) -> Any:
-    octets = None if data is None else bytes_to_send("data", data)
-    socket = AsyncSocket(connection_options, opener=opener, peer=peer)
-    if octets is not None:
-        socket.write(octets)
+def _opening(connection: ConnectionOptions, timeout: float | None, tlsext_host_name: Any, host: str) -> dict[str, Any]:
+    """Return the arguments of an opener: timeouts and TLS, checked."""
+    seconds = connection.connect_timeout(timeout)
+    client_factory(SocketStream, tlsext_host_name, host, dict(connection.tls))
+    opening = {**connection.tls, "timeout": seconds, "tlsext_host_name": tlsext_host_name}
+    if opening["handshake_timeout"] is None:
+        opening["handshake_timeout"] = seconds
+    return opening
+
+
+def _begin(connection: ConnectionOptions, opener: Callable[[], SocketStream], peer: str, data: Any) -> Any:
+    first = None if data is None else bytes_to_send("data", data)
+    socket = AsyncSocket(connection, opener=opener, peer=peer)
+    if first is not None:
+        socket.write(first)
     socket.start()
-    return socket.stream if connection_options.stream else socket
+    return socket.stream if connection.stream else socket
 
 
+@takes_keywords_of(ConnectionOptions.__init__, handshake_timeout=10.0)
 def tcp_server(
-    bind_address: Any, port: Any, read_cb: ReadCallback | None, event_cb: Callback | None = None, *, connect_cb: Callback | None = None,
-    backlog: int = 128, stream: bool = False, dont_drain_read_buffer: bool | None = None, read_timeout: float | None = None,
-    write_timeout: float | None = None, half_close: bool = False, fd: int | None = None, ssl_ctx: Any = None,
-    ctx_configure_callback: TLSCallback | None = None, ssl_configure_callback: TLSCallback | None = None,
-    handshake_timeout: float | None = 10.0, allow_truncation: bool = False, nodelay: bool = True, ipv6: Any = "any",
-    write_cb: Callback | None = None, high_water: int = HIGH_WATER, low_water: int = LOW_WATER,
-    element_type: Any = "unsigned-byte-8", encoding: str = "latin-1", line_limit: float | None = 2**20,
-    linger_timeout: float | None = 2.0,
+    bind_address: Any, port: Any, read_cb: ReadCallback | None, event_cb: Callback | None = None, *, backlog: int = 128,
+    fd: int | None = None, nodelay: bool = True, ipv6: Any = "any", **options: Unpack[ConnectionArguments],
 ) -> AsyncServer:
-    """Listens, and calls back for every connection as `tcp_connect` does. cl-async's `tcp-server`.
+    """Listen, and call back for each connection. cl-async: `tcp-server`.
 
-    Without a `bind_address` it listens on all of this machine's; port 0 is a free one, which `port` of the answer tells. A port in use is
-    raised here. `fd` is a listening socket's descriptor to take over instead. TLS handshakes have `handshake_timeout` seconds, and hold
-    up nobody else. A path as `bind_address` without a port is a Unix socket's.
+    Args:
+        bind_address: The address to listen on; None for all of this machine; without a port, the path of a Unix socket.
+        port: The port to listen on; 0 for a free one, which the server's `port` tells.
+        read_cb: As for `tcp_connect`, which describes all arguments that are not listed here.
+        backlog: How many clients may wait to be accepted.
+        fd: The descriptor of a listening socket to take over instead.
+        nodelay: Send small packets at once (TCP_NODELAY).
+        ipv6: `"any"`, True for IPv6 only, False for IPv4 only.
+        handshake_timeout: Seconds for a client's TLS handshake, during which others are accepted and served.
+
+    Returns:
+        The server, which listens already.
+
+    Raises:
+        OSError: The address cannot be listened on: it is in use, or not of this machine.
     """
     if fd is None and port is None and _is_path(bind_address):
-        return pipe_server(
-            bind_address, read_cb, event_cb, connect_cb=connect_cb, backlog=backlog, stream=stream, write_cb=write_cb,
-            dont_drain_read_buffer=dont_drain_read_buffer, read_timeout=read_timeout, write_timeout=write_timeout,
-            half_close=half_close, ssl_ctx=ssl_ctx, ctx_configure_callback=ctx_configure_callback,
-            ssl_configure_callback=ssl_configure_callback, handshake_timeout=handshake_timeout, allow_truncation=allow_truncation,
-            high_water=high_water, low_water=low_water, element_type=element_type, encoding=encoding, line_limit=line_limit,
-            linger_timeout=linger_timeout,
-        )
-    connection_options = ConnectionOptions(
-        read_cb, event_cb, connect_cb=connect_cb, write_cb=write_cb, stream=stream, dont_drain_read_buffer=dont_drain_read_buffer,
-        read_timeout=read_timeout, write_timeout=write_timeout, half_close=half_close, high_water=high_water, low_water=low_water,
-        element_type=element_type, encoding=encoding, line_limit=line_limit, linger_timeout=linger_timeout,
-    )
-    securer = _securer(ssl_ctx, ctx_configure_callback, ssl_configure_callback, handshake_timeout, allow_truncation)
+        return pipe_server(bind_address, read_cb, event_cb, backlog=backlog, **options)
+    connection = ConnectionOptions(read_cb, event_cb, **keywords_for(tcp_server, options))
+    factory = StreamFactory(SocketStream, **connection.tls)
     arguments.positive("backlog", backlog)
     family = family_of(ipv6)
     if fd is not None:
         socket = adopt("fd", fd)
     else:
         host, literal = (None, True) if bind_address is None else host_name("bind_address", bind_address)
-        query = Query(host, literal, port_or_name("port", port), family)
-        found = look_up_own(query)
+        addresses = look_up_own(Query(host, literal, port_or_name("port", port), family))
         if host is None:
-            found.sort()  # AF_INET's first
-        socket = first_listening(found, backlog, only_ipv6=True, skipped=errno.errorcode)
-    return AsyncServer(socket, connection_options, securer, nodelay)
+            addresses.sort()  # AF_INET's first
+        socket = first_listening(addresses, backlog, only_ipv6=True, skipped=errno.errorcode)
+    return AsyncServer(socket, connection, factory, nodelay)
 
 
+@takes_keywords_of(ConnectionOptions.__init__, handshake_timeout=10.0)
 def pipe_server(
-    path: Any, read_cb: ReadCallback | None, event_cb: Callback | None = None, *, backlog: int = 128, ssl_ctx: Any = None,
-    ctx_configure_callback: TLSCallback | None = None, ssl_configure_callback: TLSCallback | None = None,
-    handshake_timeout: float | None = 10.0, allow_truncation: bool = False, **options: Any,
+    path: Any, read_cb: ReadCallback | None, event_cb: Callback | None = None, *, backlog: int = 128,
+    **options: Unpack[ConnectionArguments],
 ) -> AsyncServer:
-    """The same on a Unix socket. cl-async's `pipe-server`.
+    """Listen on a Unix socket, and call back for each connection. cl-async: `pipe-server`.
 
     The path is removed when the server closes, by the process that called this, unless another file has taken its place.
+
+    Args:
+        path: A string, bytes, a `pathlib.Path`, or a name that begins with a NUL character (Linux's abstract sockets).
+        read_cb: As for `tcp_connect`, which describes all other arguments as well.
+        backlog: How many clients may wait to be accepted.
+
+    Returns:
+        The server, which listens already.
+
+    Raises:
+        OSError: The path cannot be listened on.
     """
     where = unix_path("path", path)
-    connection_options = ConnectionOptions(read_cb, event_cb, **options)
-    securer = _securer(ssl_ctx, ctx_configure_callback, ssl_configure_callback, handshake_timeout, allow_truncation)
+    connection = ConnectionOptions(read_cb, event_cb, **keywords_for(pipe_server, options))
+    factory = StreamFactory(SocketStream, **connection.tls)
     arguments.positive("backlog", backlog)
     socket = first_listening([(_socket.AF_UNIX, where)], backlog, only_ipv6=True)
-    return AsyncServer(socket, connection_options, securer, nodelay=False, path=BoundPath(where))
+    return AsyncServer(socket, connection, factory, nodelay=False, path=BoundPath(where))
 
 
 def _is_path(value: Any) -> bool:
     return isinstance(value, os.PathLike) or (isinstance(value, (str, bytes)) and value[:1] in ("/", "\0", b"/", b"\0"))
 
 
-def _tls_arguments(ssl_ctx: Any, ctx_configure_callback: TLSCallback | None, ssl_configure_callback: TLSCallback | None,
-                   handshake_timeout: float | None, allow_truncation: bool) -> dict[str, Any]:
-    return {"ssl_ctx": ssl_ctx, "ctx_configure_callback": ctx_configure_callback, "ssl_configure_callback": ssl_configure_callback,
-            "handshake_timeout": handshake_timeout, "allow_truncation": allow_truncation}
-
-
-def _securer(*tls: Any) -> Securer | None:
-    """Return what makes the streams of a server's clients, shaking hands; None without TLS. Its arguments are `_tls_arguments`'."""
-    factory = StreamFactory(SocketStream, **_tls_arguments(*tls))
-    return factory.make if factory.is_secure else None
-
-
-# The names of the pages.
-
-
 def write_socket_data(socket: Any, data: Any, *, read_cb: ReadCallback | None = None, write_cb: Callback | None = None,
                       event_cb: Callback | None = None, start: int = 0, end: int | None = None) -> bool:
-    """Writes as `AsyncSocket.write` does; the callbacks that are given replace those of the socket. cl-async's `write-socket-data`."""
+    """Queue `data[start:end]` to be sent, as `AsyncSocket.write` does. cl-async: `write-socket-data`.
+
+    Args:
+        socket: An `AsyncSocket` or its stream.
+        data: Bytes-like, or a string, which is sent as UTF-8.
+        read_cb: Replaces the socket's callback, as `write_cb` and `event_cb` do; None leaves it as it is.
+
+    Returns:
+        False if more than `high_water` bytes are unsent now.
+
+    Raises:
+        StreamClosed: The socket is closed.
+    """
     connection = _socket_of(socket)
     if connection.closed:
         raise StreamClosed(f"socket {connection!r} is closed")
@@ -211,7 +227,7 @@ def write_socket_data(socket: Any, data: Any, *, read_cb: ReadCallback | None = 
 
 
 def close_socket(socket: Any, force: bool = False) -> None:
-    """Closes as `AsyncSocket.close` does. cl-async's `close-socket`."""
+    """Close an `AsyncSocket` or its stream, as `AsyncSocket.close` does. cl-async: `close-socket`."""
     if isinstance(socket, AsyncStream):
         socket.close(force)
     else:
@@ -219,24 +235,24 @@ def close_socket(socket: Any, force: bool = False) -> None:
 
 
 def set_socket_timeouts(socket: Any, read: float | None, write: float | None) -> None:
-    """Sets the limits as `AsyncSocket.set_timeouts` does. cl-async's `set-socket-timeouts`."""
+    """Set both timeouts of a socket or its stream, as `AsyncSocket.set_timeouts` does. cl-async: `set-socket-timeouts`."""
     _socket_of(socket).set_timeouts(read, write)
 
 
 def socket_data(socket: Any) -> Any:
-    """The application's own object, which is set by `socket.data = ...`. cl-async's `socket-data`."""
+    """Return the application's own object of a socket or its stream, set by `socket.data = ...`. cl-async: `socket-data`."""
     return _socket_of(socket).data
 
 
 def close_tcp_server(server: AsyncServer) -> None:
-    """Closes the listener; connections go on. cl-async's `close-tcp-server`."""
+    """Close the listener of a server; its connections go on. cl-async: `close-tcp-server`."""
     if not isinstance(server, AsyncServer):
         raise TypeError(f"server must be an AsyncServer, not {type(server).__name__} {server!r}")
     server.close()
 
 
 def _socket_of(socket: Any) -> AsyncSocket:
-    """The socket, of which the stream may stand for it."""
+    """Return the socket of a stream, or the socket itself."""
     connection = socket
     if isinstance(socket, AsyncStream):
         connection = socket.socket

@@ -21,7 +21,7 @@ cdef class AsyncSocket(Connection):
     cdef bint _has_stream
     cdef int _phase
     cdef tuple _failure
-    cdef object _options, _read_cb, _event_cb, _write_cb, _departed
+    cdef object _options, _read_cb, _event_cb, _write_cb, _on_closed
     cdef object _greenlet, _attempt
     cdef Wakeup _resting
     cdef bint _draining, _paused, _full, _looking, _input_ended

@@ -74,7 +74,7 @@ class AsyncSocket(Connection):
     """
 
     def __init__(self, options: ConnectionOptions, transport: Transport | None = None, opener: Opener | None = None, peer: str = "peer",
-                 departed: Callable[[AsyncSocket], object] | None = None) -> None:
+                 on_closed: Callable[[AsyncSocket], object] | None = None) -> None:
         self._hub = get_hub()
         self._hold = hold_of(self._hub)
         self._hold.tell_end_to(self)
@@ -87,7 +87,7 @@ class AsyncSocket(Connection):
         self._event_cb = options.event_cb
         self._write_cb = options.write_cb
         self._attempt = None if opener is None else Attempt(opener)
-        self._departed = departed
+        self._on_closed = on_closed
         self._greenlet: Any = None
         self._resting: Wakeup | None = None
         self._failure: tuple[Any, ...] | None = None
@@ -765,6 +765,6 @@ class AsyncSocket(Connection):
             self._attempt.cancel()
         if self._resting is not None:
             self._resting.fire()
-        departed, self._departed = self._departed, None
-        if departed is not None:
-            departed(self)
+        on_closed, self._on_closed = self._on_closed, None
+        if on_closed is not None:
+            on_closed(self)

@@ -1,8 +1,6 @@
-"""What a connection tells its event callback: one event for each cause, once.
+"""The events that end a connection, as its event callback gets them: one for each cause, once."""
 
-Rule for the next editor: an event only says in the words of the callback half what an error of errors.py says; which error numbers mean
-what is decided there and by the system, never twice.
-"""
+# Invariants: an event is made from an error of errors.py, in which the meaning of the system's error numbers is decided.
 
 from __future__ import annotations
 
@@ -15,10 +13,14 @@ from geventstreams.errors import ConnectError, StreamError, StreamReset, StreamT
 
 
 class TCPEvent(Exception):
-    """Something happened to a connection. An exception, so that a callback may raise it.
+    """What happened to a connection. It is an exception, so a callback may raise it. cl-async: `tcp-info`.
 
-    `socket` is the connection's `AsyncSocket`, `stream` its stream where it has one, `code` the system's number for the cause where it
-    has one, `error` the error behind the event (None for an end of file).
+    When the event callback is called the socket is closed (except after a `TCPEOF` with `half_close`); what arrived before can be read.
+
+    Attributes:
+        socket: The `AsyncSocket`.
+        code: The system's or the resolver's number for the cause; None if there is none.
+        error: The error behind the event, as a blocking stream would have raised it; None for an end of file.
     """
 
     def __init__(self, message: str, socket: Any = None, code: int | None = None, error: OSError | None = None) -> None:
@@ -29,7 +31,7 @@ class TCPEvent(Exception):
 
     @property
     def stream(self) -> Any:
-        """The stream of the socket, or None where it has none."""
+        """The stream of the socket; None if it has none."""
         return None if self.socket is None else self.socket.stream
 
     def __reduce__(self) -> Any:
@@ -37,40 +39,43 @@ class TCPEvent(Exception):
 
 
 class TCPEOF(TCPEvent):
-    """The peer said that it has sent everything."""
+    """The peer ended its output. cl-async: `tcp-eof`."""
 
 
 class TCPError(TCPEvent):
-    """The connection failed, or was never made."""
+    """The connection failed, or could not be established. cl-async: `tcp-error`."""
 
 
 class TCPReset(TCPError):
-    """The peer or the network broke the connection."""
+    """The peer or the network broke the connection. cl-async: `tcp-reset`."""
 
 
 class TCPRefused(TCPError):
-    """Nobody listens at that address."""
+    """Nothing listens at that address. cl-async: `tcp-refused`."""
 
 
 class TCPTimeout(TCPError):
-    """No answer while connecting, nothing arrived for `read_timeout` seconds, or the peer took nothing for `write_timeout` seconds."""
+    """No answer while connecting, no input for `read_timeout` seconds, or no progress while sending for `write_timeout` seconds.
+
+    After a failed send `error.unsent` is the number of bytes that are lost. cl-async: `tcp-timeout`.
+    """
 
 
 class DNSError(TCPError):
-    """The name of the host could not be looked up; `code` is the resolver's."""
+    """The name of the host could not be looked up; `code` is the resolver's. cl-async: `dns-error`."""
 
 
 class TCPTLSError(TCPError):
-    """TLS refused or was cut off: `error` says what OpenSSL said."""
+    """A TLS handshake failed, or a TLS connection was cut off; `error` has OpenSSL's reason."""
 
 
 def end_of_file(socket: Any, peer: str) -> TCPEOF:
-    """The event for the orderly end of the input."""
+    """Return the event of the orderly end of the input."""
     return TCPEOF(f"end of file from {peer}", socket)
 
 
 def event_for(error: OSError, socket: Any) -> TCPError:
-    """The event for an error of a connection."""
+    """Return the event of an error."""
     kind, code = _kind_of(error)
     text = error.strerror if isinstance(error, StreamError) else str(error)
     return kind(text or str(error), socket, code, error)
@@ -87,13 +92,13 @@ def _kind_of(error: OSError) -> tuple[type[TCPError], int | None]:
 
 
 def _kind_of_failed_connect(error: ConnectError) -> tuple[type[TCPError], int | None]:
-    """A name that is not found is the resolver's doing; of several addresses, one that refused says most."""
+    """Prefer the resolver's error; of several addresses, one that refused says more than one that did not answer."""
     causes = [cause for _, cause in error.errors]
     for cause in causes:
         if isinstance(cause, (sockets.gaierror, UnicodeError)):
             return DNSError, getattr(cause, "errno", None)
-    told = [getattr(cause, "errno", None) for cause in causes] or [error.errno]
+    codes_of_causes = [getattr(cause, "errno", None) for cause in causes] or [error.errno]
     for code, kind in ((codes.ECONNREFUSED, TCPRefused), (codes.ETIMEDOUT, TCPTimeout), (codes.ECONNRESET, TCPReset)):
-        if code in told:
+        if code in codes_of_causes:
             return kind, code
-    return TCPError, told[0]
+    return TCPError, codes_of_causes[0]

@@ -1,30 +1,52 @@
-"""How the connections of one client or server of the callback half behave: callbacks and limits, checked before anything is opened."""
+"""The keyword arguments of connections that call back: one list, with one check, for clients and servers."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypedDict
 
 from geventstreams._constants import NEVER
 from geventstreams._core import arguments
 from geventstreams._streams.elements import element_type as element_type_of
 from geventstreams._streams.elements import encoding as encoding_of
 
-HIGH_WATER = 262144
-LOW_WATER = 65536
-
 ReadCallback = Callable[[Any, Any], object]
 Callback = Callable[[Any], object]
 
 
+class ConnectionArguments(TypedDict, total=False):
+    """The arguments of `ConnectionOptions` that clients and servers hand on, for type checkers."""
+
+    connect_cb: Callback | None
+    write_cb: Callback | None
+    stream: bool
+    dont_drain_read_buffer: bool | None
+    read_timeout: float | None
+    write_timeout: float | None
+    half_close: bool
+    high_water: int
+    low_water: int
+    element_type: Any
+    encoding: str
+    line_limit: float | None
+    linger_timeout: float | None
+    ssl_ctx: Any
+    ctx_configure_callback: Callback | None
+    ssl_configure_callback: Callback | None
+    handshake_timeout: float | None
+    allow_truncation: bool
+
+
 class ConnectionOptions:
-    """What all connections of one client or server have in common."""
+    """The checked arguments of one client, or of all connections of a server. `tls` has those that are checked where a stream is made."""
 
     def __init__(self, read_cb: ReadCallback | None, event_cb: Callback | None, *, connect_cb: Callback | None = None,
                  write_cb: Callback | None = None, stream: bool = False, dont_drain_read_buffer: bool | None = None,
                  read_timeout: float | None = None, write_timeout: float | None = None, half_close: bool = False,
-                 high_water: int = HIGH_WATER, low_water: int = LOW_WATER, element_type: Any = "unsigned-byte-8",
-                 encoding: str = "latin-1", line_limit: float | None = 2**20, linger_timeout: float | None = 2.0) -> None:
+                 high_water: int = 262144, low_water: int = 65536, element_type: Any = "unsigned-byte-8", encoding: str = "latin-1",
+                 line_limit: float | None = 2**20, linger_timeout: float | None = 2.0, ssl_ctx: Any = None,
+                 ctx_configure_callback: Callback | None = None, ssl_configure_callback: Callback | None = None,
+                 handshake_timeout: float | None = None, allow_truncation: bool = False) -> None:
         self.read_cb = callback("read_cb", read_cb)
         self.event_cb = callback("event_cb", event_cb)
         self.connect_cb = callback("connect_cb", connect_cb)
@@ -32,7 +54,7 @@ class ConnectionOptions:
         self.stream = bool(stream)
         keeps = self.stream or read_cb is None if dont_drain_read_buffer is None else bool(dont_drain_read_buffer)
         if not keeps and read_cb is None:
-            raise ValueError("read_cb must not be None where the read buffer is drained: nobody would get the octets")
+            raise ValueError("read_cb must not be None if the read buffer is drained: it alone receives the bytes")
         self.draining = not keeps
         self.read_limit = arguments.seconds("read_timeout", read_timeout)
         self.write_limit = arguments.seconds("write_timeout", write_timeout)
@@ -47,15 +69,19 @@ class ConnectionOptions:
         arguments.count_limit("line_limit", line_limit)
         self.stream_options = {"element_type": element_type, "encoding": encoding, "line_limit": line_limit,
                                "linger_timeout": linger_timeout}
+        self.tls: dict[str, Any] = {
+            "ssl_ctx": ssl_ctx, "ctx_configure_callback": ctx_configure_callback, "ssl_configure_callback": ssl_configure_callback,
+            "handshake_timeout": handshake_timeout, "allow_truncation": allow_truncation,
+        }
 
-    def patience(self, timeout: float | None) -> float | None:
-        """Seconds that making a connection may take: those given for it, else the smaller of the two limits."""
+    def connect_timeout(self, timeout: float | None) -> float | None:
+        """Return the seconds that connecting may take: `timeout` if it is given, else the smaller one of both timeouts."""
         limit = min(self.read_limit, self.write_limit) if timeout is None else arguments.seconds("timeout", timeout)
         return None if limit == NEVER else limit
 
 
 def callback(name: str, value: Any) -> Any:
-    """What can be called, or None."""
+    """Return a callable, or None."""
     if value is not None and not callable(value):
         raise TypeError(f"{name} must be callable or None, not {type(value).__name__} {value!r}")
     return value

@@ -1,12 +1,11 @@
-"""The server of the callback half: it accepts, and every connection calls back in a greenlet of its own.
+"""A server whose connections call back, each in a greenlet of its own."""
 
-Rule for the next editor: accepting is done in the hub and never waits; handshakes are the connections' own business.
-"""
+# Invariants: clients are accepted in the hub, which never waits; a TLS handshake is made in the greenlet of its connection.
 
 from __future__ import annotations
 
 import _socket
-from collections.abc import Callable, KeysView
+from collections.abc import KeysView
 from typing import Any
 
 from gevent import get_hub
@@ -16,35 +15,35 @@ from geventstreams._core.owned_fd import OwnedFd
 from geventstreams._core.transport import SocketTransport, address_name
 from geventstreams._net.listener import GONE, Listener
 from geventstreams._net.unix_paths import BoundPath
-from geventstreams._streams.tls_upgrade import UpgradableStream
+from geventstreams._streams.factory import StreamFactory
 from geventstreams.callbacks.connection import AsyncSocket
 from geventstreams.callbacks.options import ConnectionOptions
 
 AT_ONCE = 64
-"""Clients that are accepted in one turn of the hub."""
+"""How many clients are accepted in one turn of the hub."""
 
 PAUSE = 0.1
-"""Seconds that accepting rests where there are no descriptors."""
+"""Seconds without accepting after an error, for instance when no descriptors are left."""
 
 REPORT = 1.0
-"""Seconds between two reports of failed accepting."""
-
-Securer = Callable[[OwnedFd], UpgradableStream]
-"""Makes a client's TLS stream, waiting for its handshake."""
+"""Seconds between two reports of such errors."""
 
 
 class AsyncServer:
-    """A listener whose connections call back. `tcp_server` makes it."""
+    """A listener whose connections call back. `tcp_server` and `pipe_server` make it. cl-async: `tcp-server`.
+
+    As a context manager it is closed at the end of the block; its connections go on.
+    """
 
     def __init__(
-        self, socket: Any, connection_options: ConnectionOptions, securer: Securer | None, nodelay: bool, path: BoundPath | None = None
+        self, socket: Any, options: ConnectionOptions, factory: StreamFactory, nodelay: bool, path: BoundPath | None = None
     ) -> None:
         self._socket = socket
-        self._connection_options = connection_options
-        self._securer = securer
+        self._options = options
+        self._factory = factory
         self._address = socket.getsockname()
         self._path = path
-        if socket.family != _socket.AF_UNIX:  # whoever is accepted inherits it
+        if socket.family != _socket.AF_UNIX:  # accepted sockets inherit it
             socket.setsockopt(_socket.IPPROTO_TCP, _socket.TCP_NODELAY, int(bool(nodelay)))
         self._connections: dict[AsyncSocket, None] = {}
         self._reported = 0.0
@@ -55,26 +54,26 @@ class AsyncServer:
 
     @property
     def port(self) -> int | None:
-        """The port; None on a Unix socket."""
+        """The port it listens on; None for a Unix socket."""
         return self._address[1] if isinstance(self._address, tuple) else None
 
     @property
     def address(self) -> Any:
-        """Where it listens, as `getsockname` gives it; still known after closing."""
+        """The address it listens on, as `getsockname` gives it; it does not change when the server is closed."""
         return self._address
 
     @property
     def connections(self) -> KeysView[AsyncSocket]:
-        """The sockets of the connections that are not over: a live view, like a set."""
+        """The sockets of the connections that are not closed: a live view, like a set."""
         return self._connections.keys()
 
     @property
     def closed(self) -> bool:
-        """Whether it accepts no more."""
+        """Whether the listener is closed."""
         return self._listener is None
 
     def close(self) -> None:
-        """Accepts no more; the connections go on. A second call does nothing."""
+        """Close the listener; the connections go on. A second call does nothing. cl-async: `close-tcp-server`."""
         if self._listener is not None:
             self._listener.refuse_thread()
         listener, self._listener = self._listener, None
@@ -85,7 +84,7 @@ class AsyncServer:
             self._socket.close()
 
     def thread_has_ended(self) -> None:
-        """Nothing accepts here any more: the listener is closed."""
+        """Close the listener, since nothing accepts here any more. Called by the hub's hold when its thread ends."""
         self.close()
 
     def __enter__(self) -> AsyncServer:
@@ -99,7 +98,7 @@ class AsyncServer:
         return f"<{type(self).__name__} {address_name(self._address)} {state}>"
 
     def _accept(self) -> None:
-        """Called by the hub while clients are waiting."""
+        """Accept clients. Called by the hub while some are waiting."""
         for _ in range(AT_ONCE):
             if self._listener is None:
                 return
@@ -107,34 +106,33 @@ class AsyncServer:
                 accepted = self._listener.accept()
             except OSError as error:
                 if error.errno not in GONE:
-                    self._rest_because_of(error)
+                    self._rest_after(error)
                     return
                 continue
             if accepted is None:
                 return
-            self._welcome(*accepted)
+            self._serve(*accepted)
 
-    def _welcome(self, handle: int, address: Any) -> None:
+    def _serve(self, handle: int, address: Any) -> None:
         client = OwnedFd(handle, self._socket.family, address)
         try:
-            connection = self._made(client)
+            connection = self._connection(client)
         except OSError:
-            return  # it went away before anybody could speak with it
+            return  # the client is gone already
         self._connections[connection] = None
         connection.start()
 
-    def _made(self, client: OwnedFd) -> AsyncSocket:
-        securer = self._securer
-        if securer is None:
-            return AsyncSocket(self._connection_options, SocketTransport(client), departed=self._departed)
+    def _connection(self, client: OwnedFd) -> AsyncSocket:
+        if not self._factory.is_secure:
+            return AsyncSocket(self._options, SocketTransport(client), on_closed=self._forget)
         peer = address_name(client.peer_address)
-        return AsyncSocket(self._connection_options, opener=lambda: securer(client), peer=peer, departed=self._departed)
+        return AsyncSocket(self._options, opener=lambda: self._factory.make(client), peer=peer, on_closed=self._forget)
 
-    def _departed(self, connection: AsyncSocket) -> None:
+    def _forget(self, connection: AsyncSocket) -> None:
         self._connections.pop(connection, None)
 
-    def _rest_because_of(self, error: OSError) -> None:
-        """Accepts nothing for a while: the clients wait in the system's queue."""
+    def _rest_after(self, error: OSError) -> None:
+        """Accept nothing for a while; the clients wait in the system's queue."""
         now = _system.monotonic()
         if now - self._reported > REPORT:
             self._reported = now
