@@ -7,90 +7,121 @@ import sys
 from collections.abc import Sequence
 from contextlib import suppress
 from importlib import metadata
+from typing import Any
 
 from geventstreams import __version__, compiled
 from geventstreams._build import why_plain
-from geventstreams.cli import bench, connect, demo, descriptors, outlets, relay, serve
-from geventstreams.cli.options import Parser
-from geventstreams.cli.statuses import EXPLANATION, CommandError, Status, explained
+from geventstreams.cli import bench, connect, demo, descriptors, doctor, outlets, relay, serve
+from geventstreams.cli.parser import Parser
+from geventstreams.cli.statuses import EXPLANATION, CommandError, Status, end_of
 
 ENDS = (CommandError, OSError, KeyboardInterrupt, SystemExit)
 """What ends a command, other than its return."""
 
-COMMANDS = (demo, connect, serve, relay, bench)
-EXAMPLES = f"""examples:
-  geventstreams demo                                   see it work, in ten seconds
-  geventstreams serve echo --listen 127.0.0.1:7000     a server
-  geventstreams connect 127.0.0.1 7000                 a client for it, or for anything else
-  geventstreams connect --help                         more about a command
+COMMANDS = (demo, connect, serve, relay, doctor, bench)
 
-{EXPLANATION}"""
+EXAMPLES = (
+    ("see it work, in ten seconds", "geventstreams demo"),
+    ("a server", "geventstreams serve echo --listen 127.0.0.1:7000"),
+    ("a client, for it or for another server", "geventstreams connect 127.0.0.1:7000"),
+    ("more about a command, with examples", "geventstreams connect --help"),
+)
 
 
 def version() -> str:
-    """What runs here."""
+    """Return what runs here."""
     build = "compiled" if compiled else f"plain Python ({why_plain()})"
     return f"geventstreams {__version__}, {build}, gevent {metadata.version('gevent')}"
 
 
-def parser() -> argparse.ArgumentParser:
-    """All commands and their options."""
-    made = Parser(
+class Version(argparse.Action):
+    """`--version`. It is looked up only if it is asked for."""
+
+    def __init__(self, option_strings: Sequence[str], dest: str, help: str) -> None:  # noqa: A002  # the name is argparse's
+        super().__init__(option_strings, argparse.SUPPRESS, nargs=0, help=help)
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: Any) -> None:
+        parser._print_message(version() + "\n", sys.stdout)
+        parser.exit()
+
+
+def parser() -> Parser:
+    """Return the parser of all commands."""
+    top = Parser(
         prog="geventstreams",
-        epilog=EXAMPLES,
-        description="Streams over sockets, for people who debug network services.",
+        usage="%(prog)s COMMAND [OPTION ...]",
+        description="Connect to network services, serve them, and relay between them: TCP, Unix sockets, TLS.",
+        examples=EXAMPLES,
+        notes=EXPLANATION,
     )
-    made.set_defaults(outlets=())
-    made.add_argument("-V", "--version", action="version", version=version())
-    commands = made.add_subparsers(metavar="COMMAND", required=True)
+    top.set_defaults(outlets=())
+    top.add_argument("-V", "--version", action=Version, help="what runs here; more: geventstreams doctor")
+    commands = top.add_subparsers(metavar="COMMAND", title="commands", dest="command", prog="geventstreams")
     for command in COMMANDS:
         command.add_parser(commands)
-    return made
+    return top
 
 
 def parsed(arguments: Sequence[str] | None) -> argparse.Namespace:
-    """The options. A command that `takes_rest` gets what it does not know in `rest`; `words` are all that were given."""
-    made = parser()
-    given, rest = made.parse_known_args(arguments)
-    if rest and "takes_rest" not in given:
-        made.error(f"unrecognized arguments: {' '.join(rest)}")
-    given.rest = rest
-    given.words = sys.argv[1:] if arguments is None else list(arguments)
-    return given
+    """Return the options. A command that `takes_rest` gets the words that it does not know in `rest`; `words` are all of them.
+
+    A command with `finish` checks what depends on more than one word, and gets the words that are not options.
+    """
+    words = sys.argv[1:] if arguments is None else list(arguments)
+    top = parser()
+    commands: dict[str, Parser] = next(action.choices for action in top._actions if isinstance(action, argparse._SubParsersAction))
+    top.refuse_misplaced(words, commands)
+    args, rest = top.parse_known_args(words)
+    if args.command is None:
+        top.print_help(sys.stderr)
+        raise SystemExit(Status.USAGE)
+    command = commands[args.command]
+    if "takes_rest" not in args:
+        more = rest if "finish" in args and not any(word.startswith("-") for word in rest) else []
+        if rest and not more:
+            command.refuse(rest)
+        try:
+            if "finish" in args:
+                args.finish(args, more)
+        except argparse.ArgumentTypeError as error:
+            command.error(str(error))
+    args.rest = rest
+    args.words = words
+    return args
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs one command; its exit status."""
+    """Run one command. Return its exit status."""
     moved = descriptors.secured()
     try:
-        given = parsed(arguments)
+        args = parsed(arguments)
     except ENDS as error:
         return finished(ended(error))
-    given.moved = moved
-    with outlets.installed(*given.outlets):
+    args.moved = moved
+    with outlets.installed(*args.outlets):
         try:
-            end = CommandError(Status(given.run(given)))
+            end = CommandError(Status(args.run(args)))
         except ENDS as error:
             end = ended(error)
         return finished(end)
 
 
 def ended(error: BaseException) -> CommandError:
-    """How a command ended that raised one of `ENDS`."""
+    """Return how a command ended that raised one of `ENDS`."""
     if isinstance(error, CommandError):
         return error
-    if isinstance(error, SystemExit):  # argparse: what was asked for, or what is wrong, has been printed
+    if isinstance(error, SystemExit):  # argparse has printed a help text or a mistake
         return CommandError(Status(int(error.code or 0)))
     if isinstance(error, KeyboardInterrupt):
         return CommandError(Status.INTERRUPTED)
     if isinstance(error, BrokenPipeError):
-        return CommandError(Status.NOBODY_READS)
+        return CommandError(Status.OUTPUT_CLOSED)
     assert isinstance(error, OSError)  # the last of `ENDS`
-    return explained(error)
+    return end_of(error)
 
 
 def finished(end: CommandError) -> int:
-    """Print the line of an end; its exit status. Output that Python still holds counts: if it cannot be written, that is the end."""
+    """Print the line of an end. Return its exit status, or that of output which Python still holds and cannot write."""
     try:
         outlets.flush(sys.stdout)
     except OSError as error:

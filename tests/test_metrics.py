@@ -164,5 +164,5 @@ def test_without_the_library_it_says_what_to_install(server, monkeypatch: pytest
 
 def test_a_bad_address_is_one_line() -> None:
     """`--metrics` takes an address, and no descriptor."""
-    assert "is no port" in geventstreams("serve", "echo", "--metrics", "x").refused(Status.USAGE)
-    assert "is no address" in geventstreams("serve", "echo", "--metrics", "fd:3").refused(Status.USAGE)
+    assert "is not a port" in geventstreams("serve", "echo", "--metrics", "x").refused(Status.USAGE)
+    assert "is not an address" in geventstreams("serve", "echo", "--metrics", "fd:3").refused(Status.USAGE)

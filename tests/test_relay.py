@@ -24,7 +24,7 @@ from servers import curl
 
 from geventstreams._net.connect import open_tcp_stream
 from geventstreams._streams.socket_stream import SocketStream
-from geventstreams.cli.statuses import Status, guarded
+from geventstreams.cli.statuses import Status, error_of
 from geventstreams.errors import ReadTimeout, StreamError, StreamReset, StreamTruncated
 from geventstreams.relay import RelayHandler, Upstream, relay
 from geventstreams.server.server import SocketStreamServer
@@ -73,7 +73,7 @@ def test_an_error_of_either_way_is_raised_and_resets_both(pairs, failing: int) -
     """Whatever ends one of the two greenlets of a pair is raised by `relay`, and neither peer takes what it got for the whole."""
     (near, client), (far, server) = (pairs.sockets("tcp") for _ in range(2))
     one, other = (pairs.keep((Failing if number == failing else SocketStream)(sock)) for number, sock in enumerate((near, far)))
-    outcome = gevent.spawn(guarded, lambda: relay(one, other)).get(timeout=20)
+    outcome = gevent.spawn(error_of, lambda: relay(one, other)).get(timeout=20)
     assert isinstance(outcome, MemoryError)
     for peer in (client, server):
         with pytest.raises(ConnectionResetError):
@@ -572,17 +572,17 @@ def test_five_thousand_pairs() -> None:
     ("words", "line"),
     [
         ([], "required: --to"),
-        (["--to", "localhost"], "'localhost' is neither HOST:PORT nor [IPV6]:PORT"),
+        (["--to", "localhost"], "the port is missing: localhost:PORT"),
         (["--to", "::1:80"], "'::1:80' is neither"),
-        (["--to", "localhost:0"], "'0' is no port"),
-        (["--to", "localhost:70000"], "'70000' is no port"),
-        (["--to", ":80"], "':80' is neither"),
+        (["--to", "localhost:0"], "'0' is not a port"),
+        (["--to", "localhost:70000"], "'70000' is not a port"),
+        (["--to", ":80"], "'' is neither"),
         (["--to", "localhost:no-such"], "'no-such' is neither a port nor the name of a service"),
-        (["--to", "localhost:80", "--drain", "-1"], "'-1' is no positive number of seconds"),
-        (["--to", "a b:80"], "neither the name of a host nor an address"),
+        (["--to", "localhost:80", "--drain", "-1"], "'-1' is not a positive number of seconds"),
+        (["--to", "a b:80"], "neither a host name nor an IP address"),
         (["--to", "localhost:80", "--send-proxy", "3"], "invalid choice: "),
-        (["--to", "localhost:80", "--ca", "/etc/hostname"], "--ca is of no use without --tls-out"),
-        (["--to", "localhost:80", "--client-ca", "/etc/hostname"], "--client-ca is of no use without --tls-in"),
+        (["--to", "localhost:80", "--ca", "/etc/hostname"], "--ca needs --tls-out"),
+        (["--to", "localhost:80", "--client-ca", "/etc/hostname"], "--client-ca needs --tls-in"),
         (["--to", "localhost:80", "--tls-in", "/etc/hostname", "/no/such/key"], "cannot read '/no/such/key'"),
         (["--to", "localhost:80", "--tls-in", "/etc/hostname", "/etc/hostname"], "no certificate with its key in"),
     ],

@@ -607,7 +607,7 @@ def test_what_is_no_listener_is_one_line() -> None:
 @pytest.mark.parametrize("count", ["0", "-1", "1.5", "two", ""])
 def test_a_wrong_number_of_workers_is_one_line(count: str) -> None:
     """`--workers` takes whole numbers above zero."""
-    assert "is no whole number above zero" in geventstreams("serve", "echo", f"--workers={count}").refused(Status.USAGE)
+    assert "is not a whole number above zero" in geventstreams("serve", "echo", f"--workers={count}").refused(Status.USAGE)
 
 
 @pytest.mark.parametrize("workers", [[], ["--workers", "2"]], ids=["one process", "workers"])

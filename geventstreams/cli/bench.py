@@ -12,7 +12,7 @@ import os
 import sys
 from collections.abc import Sequence
 
-from geventstreams.cli import options
+from geventstreams.cli.parser import Commands
 from geventstreams.cli.statuses import CommandError, Status
 
 SUITE = "benchmarks"
@@ -22,8 +22,8 @@ HOW_TO_GET_IT = (
 )
 
 
-def add_parser(commands: options.Commands) -> None:
-    """Make the command known."""
+def add_parser(commands: Commands) -> None:
+    """Add the command."""
     listed = {"help": "measure this machine, against other libraries"} if suite_is_here() else {}
     parser = commands.add_parser("bench", add_help=False, **listed)
     parser.set_defaults(run=run, takes_rest=True)
@@ -38,9 +38,9 @@ def _importable() -> bool:
     return importlib.util.find_spec(SUITE) is not None and importlib.util.find_spec(f"{SUITE}.rows") is not None
 
 
-def run(given: argparse.Namespace) -> int:
-    """Hand all arguments to the suite."""
-    return measure(given.rest)
+def run(args: argparse.Namespace) -> int:
+    """Pass all arguments to the suite."""
+    return measure(args.rest)
 
 
 def measure(arguments: Sequence[str]) -> int:

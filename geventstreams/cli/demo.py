@@ -1,95 +1,117 @@
-"""`demo`: many connections to a server of our own, plain and then TLS, and every octet that comes back compared."""
+"""`demo`: the same work through geventstreams, through gevent's own `makefile`, and over TLS; every byte that comes back is compared."""
 
 from __future__ import annotations
 
+import _socket
 import argparse
 import importlib.resources
 import itertools
 import logging
-import ssl
+import shutil
+import socket
+import textwrap
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
-from gevent.pool import Pool
+import gevent.server
+import gevent.socket
+from gevent.pool import Group, Pool
 
 from geventstreams._net.connect import open_tcp_stream
 from geventstreams._streams.socket_stream import SocketStream
 from geventstreams.cli import certificates, notices, options
-from geventstreams.cli.progress import Progress
+from geventstreams.cli.parser import Commands
+from geventstreams.cli.progress import Progress, size
 from geventstreams.cli.signals import interruptible
-from geventstreams.cli.statuses import EXPLANATION, CommandError, Status
+from geventstreams.cli.statuses import SEE_STATUSES, Status
+from geventstreams.cli.table import table
 from geventstreams.errors import StreamError
 from geventstreams.server.server import SocketStreamServer
-from geventstreams.waiting import wait_for_input_streams
 
 PATIENCE = 5.0
-"""Seconds without any answer after which what is outstanding counts as lost."""
+"""Seconds without an answer after which what is outstanding counts as lost."""
 
 AT_ONCE = 20
 """Connections that are opened side by side."""
 
-BAR = "{desc} {percentage:3.0f}% |{bar}|{postfix}"
+EXAMPLES = (
+    ("see it work", "geventstreams demo"),
+    ("more of it", "geventstreams demo --connections 1000 --seconds 10"),
+    ("without TLS", "geventstreams demo --plain"),
+)
 
-EXAMPLES = f"""examples:
-  geventstreams demo
-  geventstreams demo --connections 1000 --seconds 10
-  geventstreams demo --plain                           without TLS
+STORY = """A server and {connections:,} clients run in this process, each connection in a greenlet of its own. A client sends a line of
+this package's source code, reads the server's answer, and compares every byte, again and again for {seconds:g} seconds: through streams
+of this package, through gevent's own makefile, {tls}."""
 
-A server with a greenlet for each connection sends back what it gets. Each connection asks line after line of the files
-of this package; the answers are collected as they come, from all connections, by wait_for_input_streams.
-
-{EXPLANATION}"""
+NEXT = """Next: `geventstreams serve echo --listen 7000`, and in another terminal `geventstreams connect localhost:7000`. `geventstreams
+--help` has more commands; the guide is https://github.com/geventstreams/geventstreams/blob/main/docs/index.md"""
 
 
-def add_parser(commands: options.Commands) -> None:
-    """Makes the command known."""
+def add_parser(commands: Commands) -> None:
+    """Add the command."""
     parser = commands.add_parser(
         "demo",
-        help="see it work, in ten seconds: a server and many clients, plain and TLS",
-        epilog=EXAMPLES,
-        description="Sends real data over many connections at once, and looks at every octet that comes back.",
+        help="see it work, in ten seconds, beside gevent's own makefile",
+        usage="%(prog)s [OPTION ...]",
+        description="Send real data over many connections at once, and compare every byte that comes back.",
+        examples=EXAMPLES,
+        notes=SEE_STATUSES,
     )
-    parser.add_argument("--connections", type=options.count, default=100, metavar="N", help="streams at once (default: %(default)s)")
+    parser.add_argument("--connections", type=options.count, default=100, metavar="N", help="clients at once (default: %(default)s)")
     parser.add_argument(
-        "--seconds",
-        type=options.seconds,
-        default=3.0,
-        metavar="SECONDS",
-        help="so long for plain text, and so long for TLS (default: %(default)s)",
+        "--seconds", type=options.seconds, default=3.0, metavar="SECONDS", help="the time for each of the three (default: %(default)s)"
     )
     parser.add_argument("--plain", action="store_true", help="leave TLS out")
     options.add_common(parser)
     parser.set_defaults(run=run, outlets=("stderr",))
 
 
-def run(given: argparse.Namespace) -> int:
-    """Both halves, and the table."""
-    logging.basicConfig(level=logging.CRITICAL)  # what the server would tell is counted here
-    notices.tell_build(given)
+def run(args: argparse.Namespace) -> int:
+    """Tell the story, do the work, and print the table."""
+    logging.basicConfig(level=logging.CRITICAL)  # what the server would log is counted here
+    notices.tell_build(args)
     with interruptible():
-        return show(given)
+        return show(args)
 
 
-def show(given: argparse.Namespace) -> int:
-    """The same, where nobody looks at signals."""
-    lines = package_lines()
-    halves = [measure("plain", lines, given, None)]
-    missing = None
-    if not given.plain:
+def show(args: argparse.Namespace) -> int:
+    """Run the demo, signals apart."""
+    contexts = missing = None
+    if not args.plain:
         try:
-            halves.append(measure("TLS", lines, given, certificates.make_contexts()))
-        except CommandError as error:
-            missing = error
-    print("\n".join(table(halves)), flush=True)
-    if missing is not None:
-        raise missing
-    return Status.FAILED if any(half.lost for half in halves) else Status.DONE
+            contexts = certificates.make_contexts()
+        except ImportError as error:
+            missing = str(error)
+    tls = "and through streams over TLS" if contexts else "but not over TLS"
+    tell(STORY.format(connections=args.connections, seconds=args.seconds, tls=tls))
+    lines = package_lines()
+    ways = [Streams("streams", None), Makefile("makefile")]
+    if contexts:
+        ways.append(Streams("over TLS", contexts))
+    results = [measured(way, lines, args) for way in ways]
+    tell("\n" + summary(results))
+    lost = sum(result.lost for result in results)
+    tell(f"\nlost: {lost:,}")
+    if missing:
+        tell(f"TLS was left out: {missing}")
+    if not lost:
+        tell("\n" + NEXT)
+    return Status.FAILED if lost else Status.DONE
+
+
+def tell(text: str) -> None:
+    """Print a text, whose paragraphs fit the terminal, on standard output."""
+    width = min(shutil.get_terminal_size().columns, 100)
+    lines = [line if "  " in line else textwrap.fill(line, width, break_on_hyphens=False) for line in text.split("\n")]
+    print("\n".join(lines), flush=True)
 
 
 def package_lines() -> list[bytes]:
-    """The lines of the package's own source files, in the order of their names."""
+    """Return the lines of the package's own source files, in the order of their names."""
 
     def files(folder: Any) -> Iterator[Any]:
         for entry in sorted(folder.iterdir(), key=lambda entry: str(entry.name)):
@@ -103,158 +125,152 @@ def package_lines() -> list[bytes]:
 
 
 @dataclass
-class Half:
-    """What one half of the demo did."""
+class Result:
+    """What was done in one way."""
 
     name: str
-    connections: int = 0
     lines: int = 0
-    octets: int = 0
+    bytes: int = 0
     lost: int = 0
     seconds: float = 0.0
 
 
-class Asker:
-    """One connection: it has one question outstanding, and knows what the answer must be."""
+class Streams:
+    """A server and clients of this package."""
 
-    def __init__(self, stream: SocketStream, questions: Iterator[bytes], half: Half) -> None:
-        self.stream = stream
-        self._questions = questions
-        self._half = half
-        self._expected = b""
+    def __init__(self, name: str, contexts: certificates.Contexts | None) -> None:
+        self.name = name
+        self._server_context = contexts.server if contexts else None
+        self._client_context = contexts.client if contexts else None
 
-    def ask(self) -> None:
-        """Sends the next line, and does not wait."""
-        self._expected = next(self._questions)
-        self.stream.write(self._expected)
-        self.stream.force_output()
+    def server(self) -> Any:
+        """Return a server that sends each line back."""
+        return SocketStreamServer((certificates.ADDRESS, 0), answer, backlog=1024, ssl_ctx=self._server_context)
 
-    def hear(self) -> bool:
-        """Takes the answer; whether another question makes sense."""
-        try:
-            answer = self.stream.readline()
-        except StreamError:
-            answer = b""
-        wrong = differing(answer, self._expected)
-        self._half.lines += not wrong
-        self._half.octets += len(self._expected)
-        self._half.lost += wrong
-        return not wrong
+    def opened(self, port: int) -> tuple[SocketStream, Callable[[], object]]:
+        """Return a client's file, and a function that ends its half of the connection."""
+        stream = open_tcp_stream(
+            certificates.ADDRESS,
+            port,
+            timeout=PATIENCE,
+            read_timeout=PATIENCE,
+            write_timeout=PATIENCE,
+            ssl_ctx=self._client_context,
+            handshake_timeout=PATIENCE,
+        )
+        return stream, stream.send_eof
 
-    def give_up(self) -> None:
-        """No answer came, so all of it is lost."""
-        self._half.lost += len(self._expected)
-        self.stream.abort()
 
-    def part(self) -> None:
-        """Ends our half; the server must have nothing more to say, and end its own."""
-        if self.stream.closed:
-            return
-        try:
-            self.stream.send_eof()
-            self._half.lost += len(self.stream.read())
-            self.stream.close()
-        except StreamError:
-            self._half.lost += 1
-            self.stream.abort()
+def answer(stream: SocketStream, _address: Any) -> None:
+    """Send each line back. A read that has to wait sends first, so nothing needs flushing."""
+    for line in stream:
+        stream.write(line)
+
+
+class Makefile:
+    """A server and clients as gevent alone has them."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    def server(self) -> Any:
+        """Return a server that sends each line back."""
+        return gevent.server.StreamServer((certificates.ADDRESS, 0), answer_by_makefile, backlog=1024)
+
+    def opened(self, port: int) -> tuple[Any, Callable[[], object]]:
+        """Return a client's file, and a function that ends its half of the connection."""
+        sock = gevent.socket.create_connection((certificates.ADDRESS, port), PATIENCE)
+        sock.setsockopt(_socket.IPPROTO_TCP, _socket.TCP_NODELAY, 1)
+        with sock:  # the file keeps it open
+            file = sock.makefile("rwb")
+        return file, lambda: (file.flush(), sock.shutdown(socket.SHUT_WR))
+
+
+def answer_by_makefile(sock: Any, _address: Any) -> None:
+    """Send each line back."""
+    sock.setsockopt(_socket.IPPROTO_TCP, _socket.TCP_NODELAY, 1)
+    with sock.makefile("rwb") as file:
+        for line in file:
+            file.write(line)
+            file.flush()
+
+
+def measured(way: Any, lines: list[bytes], args: argparse.Namespace) -> Result:
+    """Do the work in one way, with a bar on a terminal, and return what was done."""
+    result = Result(way.name)
+    server = way.server()
+    server.start()
+    clients = Group()
+    files: list[Any] = []
+    try:
+        outcomes = Pool(AT_ONCE).map(lambda _: attempted(way.opened, server.address[1]), range(args.connections))
+        files += [outcome for outcome in outcomes if not isinstance(outcome, OSError)]
+        for outcome in outcomes:
+            if isinstance(outcome, OSError):
+                raise outcome
+        began = time.monotonic()
+        until = began + args.seconds
+        for index, (file, end) in enumerate(files):
+            questions = itertools.islice(itertools.cycle(lines), index * len(lines) // len(files), None)
+            clients.spawn(ask, file, end, questions, result, until)
+
+        def poll() -> None:
+            progress.set(way.name, min(time.monotonic() - began, args.seconds), f"{result.lines:,} lines")
+
+        with Progress(way.name, total=args.seconds, shown=not args.quiet, poll=poll, patience=0) as progress:
+            clients.join()
+        result.seconds = time.monotonic() - began
+    finally:
+        clients.kill()
+        for file, _ in files:
+            with suppress(OSError):
+                file.close()
+        server.stop(PATIENCE)
+    return result
+
+
+def attempted(opened: Callable[[int], Any], port: int) -> Any:
+    """Return what is opened, or the error: gevent prints errors that a greenlet raises."""
+    try:
+        return opened(port)
+    except OSError as error:
+        return error
+
+
+def ask(file: Any, end: Callable[[], object], questions: Iterator[bytes], result: Result, until: float) -> None:
+    """Send lines and compare the answers until the time is over; then nothing more may come."""
+    line = b""
+    try:
+        for line in questions:  # an error is about the last one
+            file.write(line)
+            file.flush()
+            wrong = differing(file.readline(), line)
+            result.lines += not wrong
+            result.bytes += len(line)
+            result.lost += wrong
+            if wrong or time.monotonic() >= until:
+                break
+        end()
+        rest = file.read()
+        result.lost += len(rest)
+    except (StreamError, OSError):
+        result.lost += len(line)
 
 
 def differing(answer: bytes, expected: bytes) -> int:
-    """Octets of the answer that are not what was expected, those that are missing, and those that are too many."""
+    """Return how many bytes of an answer are wrong, missing or too many."""
     if answer == expected:
         return 0
     return sum(a != b for a, b in zip(answer, expected, strict=False)) + abs(len(answer) - len(expected))
 
 
-def answer(stream: SocketStream, _address: Any) -> None:
-    """The server's side of a connection. A read that has to wait sends first, so nothing needs flushing."""
-    for line in stream:
-        stream.write(line)
-
-
-def measure(name: str, lines: list[bytes], given: argparse.Namespace, contexts: certificates.Contexts | None) -> Half:
-    """One half: a server, all connections to it, and questions until the time is over."""
-    half = Half(name, given.connections)
-    server = SocketStreamServer((certificates.ADDRESS, 0), answer, backlog=1024, ssl_ctx=contexts.server if contexts else None)
-    server.start()
-    try:
-        streams = opened(server.port, given.connections, contexts.client if contexts else None)
-        if contexts:
-            half.name = str(streams[0].ssl.version())
-        starts = (index * len(lines) // len(streams) for index in range(len(streams)))
-        askers = [
-            Asker(stream, itertools.islice(itertools.cycle(lines), start, None), half)
-            for stream, start in zip(streams, starts, strict=True)
-        ]
-        with Progress(half.name, total=given.seconds, shown=not given.quiet, layout=BAR) as progress:
-            converse(askers, half, given.seconds, progress)
-        for asker in askers:
-            asker.part()
-    finally:
-        server.stop(PATIENCE)
-    return half
-
-
-def opened(port: int | None, connections: int, context: ssl.SSLContext | None) -> list[SocketStream]:
-    """So many streams to the server, or the error of the first that could not be opened."""
-
-    def one(_index: int) -> Any:
-        return open_tcp_stream(
-            certificates.ADDRESS,
-            port,
-            errorp=False,
-            timeout=PATIENCE,
-            read_timeout=PATIENCE,
-            write_timeout=PATIENCE,
-            ssl_ctx=context,
-            handshake_timeout=PATIENCE,
-        )
-
-    outcomes = Pool(AT_ONCE).map(one, range(connections))
-    streams = [stream for stream, _ in outcomes if stream is not None]
-    for _, error in outcomes:
-        if error is not None:
-            for stream in streams:
-                stream.abort()
-            raise error
-    return streams
-
-
-def converse(askers: list[Asker], half: Half, seconds: float, progress: Progress) -> None:
-    """Asks on all connections at once, until the time is over and every answer is there or lost."""
-    began = shown = time.monotonic()
-    outstanding: dict[SocketStream, Asker] = {}
-    for asker in askers:
-        asker.ask()
-        outstanding[asker.stream] = asker
-    while outstanding:
-        ready = wait_for_input_streams(list(outstanding), timeout=PATIENCE)
-        now = time.monotonic()
-        if not ready:
-            for asker in outstanding.values():
-                asker.give_up()
-            break
-        for stream in ready:
-            asker = outstanding[stream]
-            if asker.hear() and now - began < seconds:
-                asker.ask()
-            else:
-                del outstanding[stream]
-        progress.add(min(now - began, seconds) - min(shown - began, seconds), f"{half.lines:,} round trips")
-        shown = now
-    half.seconds = time.monotonic() - began
-
-
-def table(halves: list[Half]) -> list[str]:
-    """What was done, for people, and the verdict."""
-    rows = [
-        ("", [half.name for half in halves]),
-        ("connections", [f"{half.connections:,}" for half in halves]),
-        ("lines", [f"{half.lines:,}" for half in halves]),
-        ("octets", [f"{half.octets:,}" for half in halves]),
-        ("seconds", [f"{half.seconds:.2f}" for half in halves]),
-        ("round trips per second", [f"{half.lines / half.seconds:,.0f}" for half in halves]),
-        ("lost octets", [f"{half.lost:,}" for half in halves]),
-    ]
-    drawn = [f"{name:24}" + "".join(f"{figure:>14}" for figure in figures) for name, figures in rows]
-    return [*drawn, "", f"lost octets: {sum(half.lost for half in halves)}"]
+def summary(results: list[Result]) -> str:
+    """Return a table with a column for each way."""
+    return table(
+        ("", *(result.name for result in results)),
+        [
+            ("lines", *(f"{result.lines:,}" for result in results)),
+            ("there and back", *(size(result.bytes) for result in results)),
+            ("lines a second", *(f"{result.lines / result.seconds:,.0f}" for result in results)),
+        ],
+    )

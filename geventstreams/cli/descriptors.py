@@ -1,4 +1,4 @@
-"""Descriptors 0 to 2, made safe: whatever is opened later gets another number, and nothing is printed into a listener."""
+"""Descriptors 0 to 2, made safe: files that are opened later get other numbers, and nothing is printed into a listener."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ FIRST_FREE = 3
 
 
 def secured() -> dict[int, int]:
-    """Opens the null device in place of those that are closed or listen. Return where the listeners are now.
+    """Open the null device in place of those that are closed or listen. Return the new numbers of the listeners.
 
     inetd's "wait" passes a listener as 0, or as all three.
     """
@@ -31,7 +31,7 @@ def secured() -> dict[int, int]:
 
 
 def is_open(number: int) -> bool:
-    """Whether this process has this descriptor."""
+    """Return whether this process has this descriptor."""
     try:
         os.fstat(number)
     except OSError:

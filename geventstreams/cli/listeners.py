@@ -1,4 +1,4 @@
-"""Where a server's listeners come from: an address, a descriptor that was passed on, or a service manager."""
+"""The listening sockets of a server: bound to an address, or passed on as descriptors, by a service manager for one."""
 
 from __future__ import annotations
 
@@ -10,35 +10,35 @@ from typing import Any
 from geventstreams._net.addresses import Query, family_of, host_name
 from geventstreams._net.listening import adopt, descriptors_given, listen, shared_listeners
 from geventstreams.cli.options import Descriptor
-from geventstreams.cli.statuses import CommandError, Status, said
+from geventstreams.cli.statuses import CommandError, Status, message_of
 from geventstreams.errors import StreamError
 from geventstreams.server.server import SocketStreamServer
 
 LOCAL = ("127.0.0.1", 0)
-"""Where to listen if nobody says where: a free port of this machine."""
+"""Where to listen by default: a free port of this machine."""
 
 
-def groups(given: argparse.Namespace) -> list[list[Any]]:
-    """The listening sockets of each worker, or of the one process that there is."""
-    count = given.workers or 1
-    passed = descriptors(given)
-    for number in given.moved.keys() - set(passed):  # one that is left open would outlive the others
-        os.close(given.moved[number])
+def groups(args: argparse.Namespace) -> list[list[Any]]:
+    """Return the listening sockets of each worker, or of the only process."""
+    count = args.workers or 1
+    passed = descriptors(args)
+    for number in args.moved.keys() - set(passed):  # it would stay open when the others are closed
+        os.close(args.moved[number])
     if passed:
-        return count * [adopted(passed, given.moved)]
-    host, port = LOCAL if given.listen is None else given.listen
-    if not given.workers:
+        return count * [adopted(passed, args.moved)]
+    host, port = LOCAL if args.listen is None else args.listen
+    if not args.workers:
         return [[listening(host, port)]]
-    return [[one] for one in _told(host, port, lambda query: shared_listeners(query, SocketStreamServer.backlog, count))]
+    return [[one] for one in _made(host, port, lambda query: shared_listeners(query, SocketStreamServer.backlog, count))]
 
 
-def descriptors(given: argparse.Namespace) -> list[int]:
-    """Those that this process got from its parent, if it did."""
-    if given.worker is not None:
-        return list(given.worker)
-    if isinstance(given.listen, Descriptor):
-        return [given.listen.number]
-    if given.listen is not None:
+def descriptors(args: argparse.Namespace) -> list[int]:
+    """Return the descriptors of listeners that the parent process passed on, if it did."""
+    if args.worker is not None:
+        return list(args.worker)
+    if isinstance(args.listen, Descriptor):
+        return [args.listen.number]
+    if args.listen is not None:
         return []
     try:
         return descriptors_given()
@@ -47,7 +47,7 @@ def descriptors(given: argparse.Namespace) -> list[int]:
 
 
 def adopted(numbers: Sequence[int], moved: Mapping[int, int]) -> list[Any]:
-    """The listening sockets that were passed on under these numbers, which no program that we start shall inherit."""
+    """Return the listening sockets that were passed on under these numbers. Programs that we start do not inherit them."""
     sockets = []
     for number in dict.fromkeys(numbers):
         try:
@@ -60,16 +60,16 @@ def adopted(numbers: Sequence[int], moved: Mapping[int, int]) -> list[Any]:
 
 
 def listening(host: str, port: int) -> Any:
-    """A listening socket; without a host on all addresses of the machine."""
-    return _told(host, port, lambda query: listen(query, SocketStreamServer.backlog))
+    """Return a listening socket; without a host, on all addresses of the machine."""
+    return _made(host, port, lambda query: listen(query, SocketStreamServer.backlog))
 
 
-def _told(host: str, port: int, make: Callable[[Query], Any]) -> Any:
-    """What is made for an address; what keeps it from being made is told in a line."""
+def _made(host: str, port: int, make: Callable[[Query], Any]) -> Any:
+    """Return what is made for an address. An error of the system ends the command."""
     name, is_literal = host_name("host", host) if host else (None, True)
     try:
         return make(Query(name, is_literal, port, family_of("any")))
     except StreamError as error:
-        raise CommandError(Status.CANNOT_LISTEN, said(error)) from None
+        raise CommandError(Status.CANNOT_LISTEN, message_of(error)) from None
     except OSError as error:
-        raise CommandError(Status.CANNOT_LISTEN, f"cannot listen on {host}:{port}: {said(error)}") from None
+        raise CommandError(Status.CANNOT_LISTEN, f"cannot listen on {host}:{port}: {message_of(error)}") from None

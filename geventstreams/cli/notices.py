@@ -1,44 +1,53 @@
-"""What servers say to the people who started them: one line at a time, and nothing where nobody wants to hear it."""
+"""Lines for the user who started a command: where a server listens, notices, and errors that do not end it."""
 
 from __future__ import annotations
 
 import argparse
 import os
 import sys
-from collections.abc import Iterable
+from collections.abc import Callable
 
 from geventstreams import compiled
 from geventstreams._build import plain_wanted, why_plain
 
+in_form: Callable[[str], str] = str
+"""The form of a line; `geventstreams.cli.log` sets it."""
 
-def announce(given: argparse.Namespace, line: str) -> None:
-    """A line on standard output: where a server listens. Of a worker it says that it is ready, and nobody else reads it."""
-    if (given.worker is not None or not given.quiet) and sys.stdout is not None:
+
+def announce(args: argparse.Namespace, line: str) -> None:
+    """Print where a server listens, on standard output. The line of a worker tells its supervisor that it is ready."""
+    if (is_worker(args) or not args.quiet) and sys.stdout is not None:
         print(line, flush=True)
 
 
-def tell(given: argparse.Namespace, line: str) -> None:
-    """A notice on standard error."""
-    if not given.quiet:
-        _say(line if getattr(given, "worker", None) is None else f"worker {os.getpid()} {line}")
+def tell(args: argparse.Namespace, line: str) -> None:
+    """Print a notice on standard error, unless `--quiet` is given."""
+    if not args.quiet:
+        show(f"worker {os.getpid()} {line}" if is_worker(args) else line)
 
 
 def warn(line: str) -> None:
-    """A line on standard error that is never left out."""
-    _say(f"geventstreams: {line}")
+    """Print an error on standard error."""
+    show(f"geventstreams: {line}")
 
 
-def _say(line: str) -> None:
+def show(text: str) -> None:
+    """Print on standard error, in the form of all lines there."""
+    show_line(in_form(text))
+
+
+def show_line(line: str) -> None:
+    """Print on standard error as it is."""
     if sys.stderr is not None:
         print(line, file=sys.stderr, flush=True)
 
 
-def tell_build(given: argparse.Namespace) -> None:
-    """A notice where plain Python runs although nobody asked for it: it is several times slower."""
-    if not (compiled or plain_wanted()) and getattr(given, "worker", None) is None:
-        tell(given, f"geventstreams runs as plain Python, several times slower, {why_plain()}")
+def is_worker(args: argparse.Namespace) -> bool:
+    """Return whether this process was started by a supervisor."""
+    return getattr(args, "worker", None) is not None
 
 
-def listed(things: Iterable[str]) -> str:
-    """Several things in a line."""
-    return ", ".join(things)
+def tell_build(args: argparse.Namespace) -> None:
+    """Print a notice if plain Python runs although the user did not ask for it: it is several times slower."""
+    if not (compiled or plain_wanted() or is_worker(args)):
+        tell(args, f"geventstreams runs as plain Python, several times slower, {why_plain()}")

@@ -1,4 +1,7 @@
-"""Options: a parser that says what is wrong in one line, and the words that several commands understand."""
+"""Types of options and arguments, and the options that several commands have.
+
+Each type takes the text of one word and returns its value, or raises `argparse.ArgumentTypeError` with the value in its text.
+"""
 
 from __future__ import annotations
 
@@ -8,73 +11,51 @@ import ipaddress
 import os
 import socket
 import stat
-import sys
-from collections.abc import Callable
-from contextlib import suppress
-from typing import Any, NamedTuple, NoReturn
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
 
-from geventstreams._core import arguments
+from geventstreams._constants import NEVER
 from geventstreams._core.host_names import server_name
-from geventstreams.cli.statuses import Status, available, one_line
+from geventstreams._core.transport import address_name
+from geventstreams._net.unix_paths import unix_path
+from geventstreams.cli.statuses import available
 from geventstreams.proxy_protocol import require
-
-Commands = Any
-"""What `add_subparsers` gives; its class has no public name."""
-
-
-class Parser(argparse.ArgumentParser):
-    """An argument parser that answers a mistake in one line."""
-
-    def __init__(self, **settings: Any) -> None:
-        settings.setdefault("formatter_class", argparse.RawDescriptionHelpFormatter)
-        super().__init__(**settings)
-
-    def error(self, message: str) -> NoReturn:
-        self.exit(Status.USAGE, f"{self.prog}: {one_line(message)} (see {self.prog} --help)\n")
-
-    def _print_message(self, message: str, file: Any = None) -> None:
-        """Print a help text or a mistake. Only a mistake may be lost: Python's parsers differ in what they do about errors here."""
-        if message and file is sys.stdout and file is not None:
-            file.write(message)
-        else:
-            with suppress(OSError):
-                super()._print_message(message, file)
 
 
 def add_common(parser: argparse.ArgumentParser) -> None:
-    """What every command has."""
-    parser.add_argument("-q", "--quiet", action="store_true", help="no progress and no notices on standard error; errors only")
+    """Add the option that every command has."""
+    parser.add_argument("-q", "--quiet", action="store_true", help="errors only: no progress and no notices on standard error")
 
 
 def add_timeouts(parser: argparse.ArgumentParser) -> None:
-    """The limits of a stream."""
-    parser.add_argument("--read-timeout", type=seconds, metavar="SECONDS", help="give up when nothing arrives for so long")
-    parser.add_argument("--write-timeout", type=seconds, metavar="SECONDS", help="give up when the peer takes nothing for so long")
+    """Add the timeouts of a stream."""
+    parser.add_argument("--read-timeout", type=timeout, metavar="SECONDS", help="give up if nothing arrives for this time")
+    parser.add_argument("--write-timeout", type=timeout, metavar="SECONDS", help="give up if the peer takes nothing for this time")
 
 
 def add_proxy_protocol(parser: argparse.ArgumentParser) -> None:
-    """How a server behind a balancer learns who its clients are."""
+    """Add the options of a server behind a load balancer."""
     who = parser.add_mutually_exclusive_group()
     who.add_argument(
         "--proxy-protocol",
         action="store_true",
-        help="every connection comes through a balancer, and begins with its PROXY protocol header (version 1 or 2)",
+        help="every connection comes from a load balancer and begins with a PROXY protocol header (version 1 or 2)",
     )
     who.add_argument(
         "--proxy-from",
         action="append",
         type=network,
         metavar="NETWORK",
-        help="those from NETWORK do (10.0.0.0/8, an address); others are served without; may be repeated",
+        help="only connections from NETWORK (10.0.0.0/8, an address) begin with such a header; may be repeated",
     )
 
 
-def balancers(given: argparse.Namespace) -> Any:
-    """Who speaks the PROXY protocol, as servers have it."""
-    who = given.proxy_from or given.proxy_protocol
-    if who:
+def balancers(args: argparse.Namespace) -> Any:
+    """Return which peers send PROXY headers, as `SocketStreamServer` takes it."""
+    peers = args.proxy_from or args.proxy_protocol
+    if peers:
         available(require)
-    return who
+    return peers
 
 
 def network(text: str) -> str:
@@ -86,49 +67,113 @@ def network(text: str) -> str:
 
 
 def seconds(text: str) -> float:
-    """A positive number of seconds; `inf` is no limit."""
+    """A positive number of seconds, or `inf`."""
     try:
-        return arguments.seconds("", float(text))
+        value = float(text)
     except ValueError:
-        raise argparse.ArgumentTypeError(f"{text!r} is no positive number of seconds") from None
+        value = 0.0
+    if not value > 0:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a positive number of seconds")
+    return value
 
 
-def patience(text: str) -> float:
-    """The same, or `0` for none at all."""
+def timeout(text: str) -> float | None:
+    """A positive number of seconds; None for `inf`, which is no timeout."""
+    value = seconds(text)
+    return None if value == NEVER else value
+
+
+def seconds_or_zero(text: str) -> float:
+    """A number of seconds that may be 0."""
     return 0.0 if text == "0" else seconds(text)
 
 
 def count(text: str) -> int:
     """A whole number above zero."""
     if not text.isdecimal() or int(text) == 0:
-        raise argparse.ArgumentTypeError(f"{text!r} is no whole number above zero")
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number above zero")
     return int(text)
 
 
 def host(text: str) -> str:
-    """A name or an address; whether there is such a host is not asked here."""
+    """A host name or an IP address. It is not looked up."""
     try:
         server_name("", text)
     except ValueError:
-        raise argparse.ArgumentTypeError(f"{text!r} is neither the name of a host nor an address") from None
+        raise argparse.ArgumentTypeError(f"{text!r} is neither a host name nor an IP address") from None
     return text
 
 
-def service(text: str) -> str | int:
-    """A port to connect to, by number or by name."""
-    if text and not text.lstrip("+-").isdecimal():
-        return text
-    return _port(text, least=1)
+def service(text: str) -> int:
+    """A port to connect to, by number or by the name of its service."""
+    if not text or text.lstrip("+-").isdecimal():
+        return _port(text, least=1)
+    try:
+        return socket.getservbyname(text, "tcp")
+    except (OSError, ValueError, UnicodeError):
+        raise argparse.ArgumentTypeError(f"{text!r} is neither a port nor the name of a service") from None
 
 
 def _port(text: str, least: int) -> int:
     if not (text.isascii() and text.isdecimal() and least <= int(text) <= 65535):
-        raise argparse.ArgumentTypeError(f"{text!r} is no port: {least} to 65535")
+        raise argparse.ArgumentTypeError(f"{text!r} is not a port: {least} to 65535")
     return int(text)
 
 
+class Destination(NamedTuple):
+    """What to connect to: a host and a port, or a Unix socket."""
+
+    host: str = ""
+    port: int = 0
+    path: str = ""
+
+    def __str__(self) -> str:
+        if self.path:
+            return "@" + self.path[1:] if self.path.startswith("\0") else f"unix:{self.path}"
+        return address_name((self.host, self.port))
+
+
+def destination(words: Sequence[str]) -> Destination:
+    """An address to connect to: `HOST:PORT`, `[IPV6]:PORT`, `unix:PATH`, `@NAME` (Linux), or a host and a port as two words."""
+    text = words[0]
+    if len(words) > 2:
+        raise argparse.ArgumentTypeError(f"unexpected argument: {words[2]}")
+    if path := socket_path(text):
+        if len(words) == 2:
+            raise argparse.ArgumentTypeError(f"unexpected argument: {words[1]} (a Unix socket has no port)")
+        return Destination(path=path)
+    name, colon, port = (text, ":", words[1]) if len(words) == 2 else text.rpartition(":")
+    if not colon:
+        raise argparse.ArgumentTypeError(f"the port is missing: {text}:PORT")
+    if name.startswith("[") and name.endswith("]"):
+        name = name[1:-1]
+    elif ":" in name and len(words) == 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is neither HOST:PORT nor [IPV6]:PORT, in which an IPv6 address stands in brackets")
+    return Destination(host(name), service(port))
+
+
+def target(text: str) -> Destination:
+    """An address to connect to, in one word."""
+    return destination([text])
+
+
+def socket_path(text: str) -> str:
+    """Return the path of the Unix socket that `unix:PATH` or `@NAME` means; "" for another address."""
+    if text.startswith("@"):
+        path = "\0" + text[1:]
+    elif text.startswith("unix:"):
+        path = text.removeprefix("unix:")
+    else:
+        return ""
+    try:
+        unix_path("the path", path)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+    return path
+
+
 class Descriptor(NamedTuple):
-    """A listening socket that the parent of this process passed on."""
+    """A listening socket that the parent process passed on."""
 
     number: int
 
@@ -141,53 +186,39 @@ def listen_address(text: str) -> tuple[str, int] | Descriptor:
     if name.startswith("[") and name.endswith("]"):
         name = name[1:-1]
     elif ":" in name:
-        raise argparse.ArgumentTypeError(f"{text!r} is no address: an IPv6 address stands in brackets, [::1]:8000")
+        raise argparse.ArgumentTypeError(f"{text!r} is not an address: an IPv6 address stands in brackets, [::1]:8000")
     return (name and host(name)) if colon else "127.0.0.1", _port(port, least=0)
 
 
 def page_address(text: str) -> tuple[str, int]:
-    """The same without a descriptor."""
+    """An address to listen on, but not a descriptor."""
     where = listen_address(text)
     if isinstance(where, Descriptor):
-        raise argparse.ArgumentTypeError(f"{text!r} is no address")
+        raise argparse.ArgumentTypeError(f"{text!r} is not an address")
     return where
 
 
 def descriptors(text: str, most: int = 1024) -> list[int]:
-    """Numbers of descriptors."""
+    """Numbers of descriptors, with commas between them."""
     numbers = text.split(",")
     if not all(number.isascii() and number.isdecimal() and len(number) < 10 for number in numbers) or len(numbers) > most:
-        raise argparse.ArgumentTypeError(f"{text!r} is no number of a descriptor")
+        raise argparse.ArgumentTypeError(f"{text!r} is not the number of a descriptor")
     return [int(number) for number in numbers]
 
 
-def target(text: str) -> tuple[str, str | int]:
-    """`HOST:PORT` or `[IPV6]:PORT` to connect to; the port may be the name of a service."""
-    name, _, port = text.rpartition(":")
-    bare = name[1:-1] if name.startswith("[") and name.endswith("]") else name
-    if not bare or not port or (":" in bare and bare == name):
-        raise argparse.ArgumentTypeError(f"{text!r} is neither HOST:PORT nor [IPV6]:PORT")
-    return host(bare), _known(service(port))
-
-
-def _known(asked: str | int) -> str | int:
-    """A service that will be connected to again and again: its name is in the system's list."""
-    if isinstance(asked, str):
-        try:
-            socket.getservbyname(asked, "tcp")
-        except (OSError, ValueError, UnicodeError):
-            raise argparse.ArgumentTypeError(f"{asked!r} is neither a port nor the name of a service") from None
-    return asked
-
-
 def readable_file(text: str) -> str:
-    """The path of a file that is there and may be read; it is not opened, since that can wait."""
-    return _readable(text, check_no_directory)
+    """The path of a file that exists and may be read. It is not opened, since that can wait."""
+    return _readable(text, check_not_directory)
 
 
 def regular_file(text: str) -> str:
-    """The same of a file whose reading never waits for anybody: no FIFO, no device, no socket."""
+    """The path of a file whose reading never waits for another program: not a FIFO, a device or a socket."""
     return _readable(text, check_regular)
+
+
+def folder(text: str) -> str:
+    """The path of a folder that may be read."""
+    return _readable(text, check_folder)
 
 
 def _readable(text: str, check: Callable[[os.stat_result, str], None]) -> str:
@@ -200,14 +231,20 @@ def _readable(text: str, check: Callable[[os.stat_result, str], None]) -> str:
     return text
 
 
-def check_no_directory(facts: os.stat_result, path: str) -> None:
+def check_not_directory(status: os.stat_result, path: str) -> None:
     """Raise IsADirectoryError for a directory."""
-    if stat.S_ISDIR(facts.st_mode):
+    if stat.S_ISDIR(status.st_mode):
         raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), path)
 
 
-def check_regular(facts: os.stat_result, path: str) -> None:
+def check_regular(status: os.stat_result, path: str) -> None:
     """Raise OSError for anything but a regular file."""
-    check_no_directory(facts, path)
-    if not stat.S_ISREG(facts.st_mode):
+    check_not_directory(status, path)
+    if not stat.S_ISREG(status.st_mode):
         raise OSError(errno.EINVAL, "not a regular file", path)
+
+
+def check_folder(status: os.stat_result, path: str) -> None:
+    """Raise NotADirectoryError for anything but a directory."""
+    if not stat.S_ISDIR(status.st_mode):
+        raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), path)

@@ -1,8 +1,7 @@
-"""Standard error and output for programs that have connections to serve: writing never waits, and never fails.
+"""Standard error and output of programs that serve connections: writing never waits, and never fails."""
 
-Invariants: only the thread of an outlet calls the system, so whoever reads the other end, or does not, holds up that thread and nothing
-else. A line is written by one call, or counted as dropped; the count is written before the next line that the file takes.
-"""
+# Invariants: only the thread of an outlet calls the system, so a reader that is slow or gone blocks that thread only. A line is written by
+# one call, or counted as dropped; the count is written before the next line that the file takes.
 
 from __future__ import annotations
 
@@ -24,7 +23,7 @@ LAST_WAIT = 1.0
 
 
 class Outlet(io.TextIOBase):
-    """A text file in place of another one. Lines go to a thread, which writes them as fast as the other one takes them."""
+    """A text file in place of another one. Lines go to a thread, which writes them as fast as the other file takes them."""
 
     def __init__(self, file: Any) -> None:
         self._file = file
@@ -38,12 +37,12 @@ class Outlet(io.TextIOBase):
 
     @property
     def encoding(self) -> str:  # type: ignore[override]  # as text files have it
-        """That of the file."""
+        """The encoding of the file."""
         return str(self._file.encoding)
 
     @property
     def dropped(self) -> int:
-        """Lines that were dropped, and not told yet."""
+        """Lines that were dropped and not reported yet."""
         return self._dropped
 
     def fileno(self) -> int:
@@ -51,11 +50,11 @@ class Outlet(io.TextIOBase):
         return self._number
 
     def isatty(self) -> bool:
-        """Whether the file is a terminal."""
+        """Return whether the file is a terminal."""
         return os.isatty(self._number)
 
     def writable(self) -> bool:
-        """Always."""
+        """Return True."""
         return True
 
     def write(self, text: str) -> int:
@@ -67,7 +66,7 @@ class Outlet(io.TextIOBase):
         return len(text)
 
     def flush(self) -> None:
-        """Hand over what has no end of line yet; this waits for nobody either."""
+        """Hand over what has no end of line yet. This does not wait."""
         with self._changed:
             text, self._line = self._line, ""
             if text:
@@ -101,10 +100,10 @@ class Outlet(io.TextIOBase):
                     self._changed.wait()
                 text = self._texts.popleft()
                 dropped = self._dropped
-            is_told = bool(dropped) and self._written(f"geventstreams: {dropped} lines dropped, since they could not be written\n")
+            is_reported = bool(dropped) and self._written(f"geventstreams: {dropped} lines dropped, since they could not be written\n")
             is_written = self._written(text)
             with self._changed:
-                if is_told:
+                if is_reported:
                     self._dropped -= dropped
                 if not is_written:
                     self._dropped += lines_in(text)
@@ -112,12 +111,12 @@ class Outlet(io.TextIOBase):
                 self._changed.notify_all()
 
     def _written(self, text: str) -> bool:
-        """Whether the file has taken all of it, however long that took."""
-        octets = text.encode(self.encoding, "backslashreplace")
-        while octets:
+        """Return whether the file has taken all of it, however long that took."""
+        data = text.encode(self.encoding, "backslashreplace")
+        while data:
             try:
-                octets = octets[os.write(self._number, octets) :]
-            except BlockingIOError:  # its mode is others' to choose
+                data = data[os.write(self._number, data) :]
+            except BlockingIOError:  # other programs may have set this mode
                 poll = select.poll()
                 poll.register(self._number, select.POLLOUT)
                 poll.poll()
@@ -127,13 +126,13 @@ class Outlet(io.TextIOBase):
 
 
 def lines_in(text: str) -> int:
-    """How many lines a text is; one without an end is one, too."""
+    """Return how many lines a text has; one without an end of line counts."""
     return text.count("\n") + (text != "" and not text.endswith("\n"))
 
 
 @contextmanager
 def installed(*names: str) -> Iterator[None]:
-    """Within it these of `stderr` and `stdout` are outlets; at its end they wait a moment for their readers."""
+    """Put outlets in the place of `stderr` or `stdout`; at the end, wait a moment for their readers."""
     before = {name: getattr(sys, name) for name in names}
     made = {name: Outlet(file) for name, file in before.items() if has_descriptor(file)}
     for name, outlet in made.items():
@@ -148,9 +147,9 @@ def installed(*names: str) -> Iterator[None]:
 
 
 def flush(file: Any) -> None:
-    """Write what Python still holds for a standard stream. What cannot be written is an OSError now, and dropped.
+    """Write what Python still holds for a standard stream. If that fails, raise OSError and drop it.
 
-    Python would report it at the end of the program, and end with a status of its own.
+    Python would report it at the end of the program, and exit with a status of its own.
     """
     if file is None:
         return
@@ -165,7 +164,7 @@ def flush(file: Any) -> None:
 
 
 def has_descriptor(file: Any) -> bool:
-    """Whether something stands for a file of the system: the shell may have closed it, a test replaced it."""
+    """Return whether this is a file of the system: the shell may have closed it, a test may have replaced it."""
     try:
         return file is not None and file.fileno() >= 0
     except (OSError, ValueError):

@@ -1,62 +1,86 @@
-"""How far something has come: a bar on standard error, if that is a terminal, once it takes longer than a second.
+"""How far something has come: a bar, or counts and rates, on standard error, if that is a terminal, after a second of work.
 
-The bar is tqdm's, which the extra `cli` installs.
+`rich` draws them, which the extra `cli` installs; without it nothing is drawn.
 """
 
 from __future__ import annotations
 
-import os
+import importlib.util
 import sys
+from collections.abc import Callable
 from types import TracebackType
-from typing import TYPE_CHECKING
+from typing import Any
 
-try:
-    from tqdm import tqdm
-except ImportError:  # the extra `cli` is not installed: commands work without a bar
-    if not TYPE_CHECKING:
-        tqdm = None
+import gevent
 
 PATIENCE = 1.0
-"""Seconds that pass before anything is shown."""
+"""Seconds before anything is drawn."""
 
-USUAL_SIZE = os.terminal_size((80, 24))
-"""The size of a terminal that says 0, as a new one does; tqdm would stay silent."""
+EVERY = 0.2
+"""Seconds between two drawings."""
+
+
+def size(count: float) -> str:
+    """Return a number of bytes for people: in one notation, the one of rich's bars."""
+    if count < 1000:
+        return "1 byte" if count == 1 else f"{count:.0f} bytes"
+    for unit in "kMGT":
+        count /= 1000
+        if count < 999.95:
+            return f"{count:,.1f} {unit}B"
+    return f"{count / 1000:,.1f} PB"
 
 
 class Progress:
-    """Counts octets, or anything else; a context manager. Without a terminal, or without tqdm, it does nothing."""
+    """A row for each name, with a count of bytes and a rate; or one bar, with a total. A context manager.
 
-    def __init__(self, what: str, *, total: float | None = None, unit: str = "B", shown: bool = True, layout: str | None = None) -> None:
-        self._bar: tqdm[None] | None = None
-        if shown and tqdm is not None and sys.stderr is not None and sys.stderr.isatty():
-            # Its monitor is a thread, and wakes bars that nobody updates: not needed here.
-            tqdm.monitor_interval = 0
-            known = all(os.get_terminal_size(sys.stderr.fileno()))
-            self._bar = tqdm(
-                desc=what,
-                total=total,
-                unit=unit,
-                unit_scale=layout is None,
-                unit_divisor=1024,
-                delay=PATIENCE,
-                file=sys.stderr,
-                leave=False,
-                ncols=None if known else USUAL_SIZE.columns,
-                nrows=None if known else USUAL_SIZE.lines,
-                dynamic_ncols=known,
-                bar_format=layout,
-            )
+    `poll`, if there is one, is called before each drawing; nothing is drawn before `patience` seconds.
+    """
 
-    def add(self, amount: float, note: str = "") -> None:
-        """So much more is done; `note` stands behind the bar."""
-        if self._bar is not None:
-            if note:
-                self._bar.set_postfix_str(note, refresh=False)
-            self._bar.update(amount)
+    def __init__(self, *rows: str, total: float | None = None, shown: bool = True, poll: Callable[[], object] | None = None,
+                 patience: float = PATIENCE) -> None:
+        self._counts = dict.fromkeys(rows, 0.0)
+        self._total = total
+        self._poll = poll
+        self._patience = patience
+        self._note = ""
+        self._is_shown = shown and sys.stderr is not None and sys.stderr.isatty() and importlib.util.find_spec("rich") is not None
+        self._drawing: Any = None
+
+    def add(self, row: str, amount: float) -> None:
+        """Add to a row's count."""
+        self._counts[row] += amount
+
+    def set(self, row: str, count: float, note: str = "") -> None:
+        """Set a row's count, and the note behind it."""
+        self._counts[row] = count
+        self._note = note
 
     def __enter__(self) -> Progress:
+        if self._is_shown:
+            self._drawing = gevent.spawn(self._draw)
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None) -> None:
-        if self._bar is not None:
-            self._bar.close()
+        if self._drawing is not None:
+            self._drawing.kill()
+
+    def _draw(self) -> None:
+        gevent.sleep(self._patience)
+        from rich.console import Console  # noqa: PLC0415  # it takes long to load, and few commands run for a second
+        from rich.progress import BarColumn, FileSizeColumn, TextColumn, TimeElapsedColumn, TransferSpeedColumn  # noqa: PLC0415
+        from rich.progress import Progress as Drawing  # noqa: PLC0415
+
+        text, note = TextColumn("{task.description}"), TextColumn("{task.fields[note]}")
+        counts = (text, FileSizeColumn(), TransferSpeedColumn(), TimeElapsedColumn(), note)
+        columns = counts if self._total is None else (text, BarColumn(20), note)
+        drawing = Drawing(*columns, console=Console(file=sys.stderr), auto_refresh=False, transient=True, redirect_stdout=False)
+        tasks = {row: drawing.add_task(row, total=self._total, note="") for row in self._counts}
+        with drawing:
+            while True:
+                if self._poll is not None:
+                    self._poll()
+                for row, count in self._counts.items():
+                    drawing.update(tasks[row], completed=count, note=self._note)
+                drawing.refresh()
+                gevent.sleep(EVERY)

@@ -1,8 +1,7 @@
-"""Ctrl-C and SIGTERM, as a program with a hub has to take them: delivered while it waits, and without a traceback.
+"""Ctrl-C and SIGTERM in a program with a hub: delivered while it waits, and without a traceback."""
 
-Rules for the next editor: an event loop's own watcher reports two signals that come before the loop runs again as one, and the second
-one, which ends everything at once, would be lost. So Python's handler counts, and its wake-up descriptor only wakes the loop.
-"""
+# Invariants: an event loop's own watcher reports two signals that come before the loop runs again as one, and the second one, which ends
+# everything at once, would be lost. So Python's handler counts, and its wake-up descriptor only wakes the loop.
 
 from __future__ import annotations
 
@@ -22,7 +21,7 @@ _READ = 1
 
 @contextmanager
 def interruptible() -> Iterator[None]:
-    """Within it SIGINT is a KeyboardInterrupt in this greenlet, where it waits; Python's own is raised in the hub."""
+    """Raise SIGINT as a KeyboardInterrupt in this greenlet, where it waits; Python's own is raised in the hub."""
     watcher = gevent.signal_handler(signal.SIGINT, gevent.kill, gevent.getcurrent(), KeyboardInterrupt)
     try:
         yield
@@ -31,7 +30,7 @@ def interruptible() -> Iterator[None]:
 
 
 class Signals:
-    """Calls a handler in the hub once for each signal, however long the hub was busy before."""
+    """Handlers that the hub calls once for each signal, however long it was busy before."""
 
     def __init__(self) -> None:
         self._handlers: dict[int, Callable[[], object]] = {}
@@ -44,7 +43,7 @@ class Signals:
         signal.set_wakeup_fd(waking, warn_on_full_buffer=False)
 
     def handle(self, number: int, handler: Callable[[], object]) -> None:
-        """Calls `handler()` for each signal of this number from now on. It must not wait."""
+        """Call `handler()` for each signal of this number from now on. It must not wait."""
         self._handlers[number] = handler
         signal.signal(number, self._come)
 
@@ -52,7 +51,7 @@ class Signals:
         self._loop.run_callback(self._handlers[number])
 
     def _drain(self) -> None:
-        """Empties the pipe. A forked child may have written into it, too: what counts are the calls of the handler."""
+        """Empty the pipe. A forked child may have written into it, too: only calls of the handler count."""
         os.read(self._woken, 4096)
 
 
@@ -67,11 +66,11 @@ class Stops:
             self.signals.handle(number, self.come)
 
     def come(self) -> None:
-        """A signal, or what stands for it."""
+        """Count a signal, or an event that counts as one."""
         (self.second if self.first.is_set() else self.first).set()
 
     def drained(self, drain: Callable[..., object], *arguments: Any) -> Any:
-        """The greenlet in which `drain(*arguments)` ended after the first one; None where a second one came before that."""
+        """Return the greenlet in which `drain(*arguments)` ended after the first one, or None if a second one came before that."""
         self.first.wait()
         draining = gevent.spawn(drain, *arguments)
         gevent.wait([draining, self.second], count=1)
@@ -79,9 +78,9 @@ class Stops:
 
 
 class WorkerStops(Stops):
-    """The same for a worker: Ctrl-C is its supervisor's to hear, and SIGTERM and the end of its standard input are the two signals.
+    """The events of a worker: SIGTERM and the end of its standard input are the two signals; Ctrl-C is handled by its supervisor.
 
-    Each counts once, in either order. SIGTERM may come from several: the supervisor, and a service manager that sends it to all
+    Each counts once, in either order. SIGTERM may come from the supervisor and from a service manager, which sends it to all
     processes of a service. The input ends with the supervisor, or when the supervisor has a second signal to pass on.
     """
 
@@ -91,17 +90,17 @@ class WorkerStops(Stops):
         for number in (signal.SIGINT, signal.SIGHUP):
             self.signals.handle(number, _nothing)
         self.signals.handle(signal.SIGTERM, partial(self._come_once, "SIGTERM"))
-        gevent.spawn(self._hear_end)
+        gevent.spawn(self._wait_for_end)
 
     def _come_once(self, what: str) -> None:
         if what not in self._came:
             self._came.add(what)
             self.come()
 
-    def _hear_end(self) -> None:
-        wait_read(0)  # nothing is ever written there: it is the end
+    def _wait_for_end(self) -> None:
+        wait_read(0)  # nothing is ever written there: this is the end
         self._come_once("end of input")
 
 
 def _nothing() -> None:
-    """What a signal does that is not for us."""
+    """Ignore a signal that is meant for the supervisor."""

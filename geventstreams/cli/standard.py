@@ -1,9 +1,8 @@
-"""Standard input and output for a program that has a hub: whatever they are, nobody else waits while they do.
+"""Standard input and output for a program with a hub: other greenlets run while one waits for a file."""
 
-Rules for the next editor: each has one thread of its own, because only threads can wait for every kind of file (disk
-files are always "ready", terminals and pipes may be shared with other programs). The file's own mode is never changed:
-it belongs to them, too.
-"""
+# Invariants: each file has one thread of its own, because only threads can wait for every kind of file (disk files are always "ready",
+# terminals and pipes may be shared with other programs). The file's own blocking mode is never changed: other programs have it, too.
+# gevent's FileObjectThread has threads as well, but prints errors of the system with a traceback, and fails on non-blocking pipes.
 
 from __future__ import annotations
 
@@ -15,30 +14,31 @@ from functools import partial
 from typing import Any, TypeVar
 
 from geventstreams._constants import BLOCK
-from geventstreams.cli.statuses import CommandError, Status, said
+from geventstreams.cli.statuses import CommandError, Status, message_of
 from geventstreams.cli.threads import Threads
 
 T = TypeVar("T")
 
 
 class Descriptor:
-    """A file whose calls may take their time, each in the one thread that the file has."""
+    """A file whose calls may wait; each is made in the file's own thread."""
 
     def __init__(self, name: str, file: Any) -> None:
         self.name = name
         # Where the shell closed it, its number may be another file's by now.
         self.number = -1 if file is None else file.fileno()
+        self._file = file  # it stays open
         self._thread = Threads(1)
 
-    def patiently(self, event: int, call: Callable[[], T]) -> T:
-        """What the call gives. Where other programs left the file in non-blocking mode, `event` is waited for."""
+    def call(self, event: int, call: Callable[[], T]) -> T:
+        """Return what the call returns. Where another program left the file in non-blocking mode, wait for `event` first."""
         try:
-            outcome: T = self._thread.call(self._attempt, event, call)
-            return outcome
+            result: T = self._thread.call(self._attempt, event, call)
+            return result
         except BrokenPipeError:
-            raise CommandError(Status.NOBODY_READS) from None
+            raise CommandError(Status.OUTPUT_CLOSED) from None
         except OSError as error:
-            raise CommandError(Status.FAILED, f"{self.name}: {said(error)}") from None
+            raise CommandError(Status.FAILED, f"{self.name}: {message_of(error)}") from None
 
     def _attempt(self, event: int, call: Callable[[], T]) -> T:
         while True:
@@ -55,34 +55,34 @@ class StandardInput:
 
     def __init__(self) -> None:
         self._file = Descriptor("standard input", sys.stdin)
-        self.asking = False
-        """Whether somebody waits for it right now."""
+        self.is_waiting = False
+        """Whether a greenlet waits for it now."""
 
     def read(self) -> bytes:
-        """What there is, waiting for it; b"" at the end."""
+        """Return the next bytes, waiting for them; b"" at the end."""
         if self._file.number < 0:
             return b""
-        self.asking = True
+        self.is_waiting = True
         try:
-            return self._file.patiently(select.POLLIN, partial(os.read, self._file.number, BLOCK))
+            return self._file.call(select.POLLIN, partial(os.read, self._file.number, BLOCK))
         finally:
-            self.asking = False
+            self.is_waiting = False
 
 
-class StandardOutput:
-    """Where what comes goes. Closed by the shell (`>&-`) it refuses at the first octet."""
+class OutputFile:
+    """A file to write to, such as standard output. Closed by the shell (`>&-`) it refuses the first byte."""
 
-    def __init__(self) -> None:
-        self._file = Descriptor("standard output", sys.stdout)
+    def __init__(self, name: str, file: Any) -> None:
+        self._file = Descriptor(name, file)
 
-    def write(self, octets: bytes) -> None:
-        """Returns when the system has all of it."""
+    def write(self, data: bytes) -> None:
+        """Return when the system has all bytes."""
         if self._file.number < 0:
-            raise CommandError(Status.FAILED, "standard output: closed")
+            raise CommandError(Status.FAILED, f"{self._file.name}: closed")
         sent = 0
-        while sent < len(octets):
-            sent += self._file.patiently(select.POLLOUT, partial(os.write, self._file.number, octets[sent:]))
+        while sent < len(data):
+            sent += self._file.call(select.POLLOUT, partial(os.write, self._file.number, data[sent:]))
 
     def isatty(self) -> bool:
-        """Whether somebody reads along."""
+        """Return whether it is a terminal."""
         return self._file.number >= 0 and os.isatty(self._file.number)

@@ -1,7 +1,6 @@
-"""How four protocols agree on TLS before it starts: what is said on both sides, up to the server's consent.
+"""`--starttls`: the dialogues in plain text with which four protocols agree to start TLS."""
 
-Rule for the next editor: a server says as much as it likes, as slowly as it likes. Bytes are limited here, and time in `agree`.
-"""
+# Invariants: a server may send as much as it likes, as slowly as it likes. `MOST_BYTES` limits the bytes, `agree` the time.
 
 from __future__ import annotations
 
@@ -10,12 +9,11 @@ from collections.abc import Callable
 
 import gevent
 
-from geventstreams._core import arguments
 from geventstreams._streams.socket_stream import SocketStream
 from geventstreams.cli.statuses import CommandError, Status, one_line
 
 MOST_BYTES = 2**16
-"""Bytes of all that a server says before TLS, at most."""
+"""Bytes that a server may send before TLS, at most."""
 
 MOST_SHOWN = 200
 """Characters of a server's refusal in an error message, at most."""
@@ -109,11 +107,11 @@ def ftp(dialogue: Dialogue, _ours: str) -> None:
 PROTOCOLS: dict[str, Callable[[Dialogue, str], None]] = {"smtp": smtp, "imap": imap, "pop3": pop3, "ftp": ftp}
 
 
-def agree(stream: SocketStream, protocol: str, limit: float) -> None:
+def agree(stream: SocketStream, protocol: str, limit: float | None) -> None:
     """Talk for at most `limit` seconds until the server has agreed to start TLS: its very next byte is the handshake's."""
     address = stream.address
     host = address[0].partition("%")[0] if isinstance(address, tuple) else "127.0.0.1"  # its zone means nothing to others
-    timer = gevent.Timeout(arguments.given_seconds(limit))
+    timer = gevent.Timeout(limit)
     try:
         with timer:
             PROTOCOLS[protocol](Dialogue(stream, protocol), f"[IPv6:{host}]" if ":" in host else f"[{host}]")

@@ -1,61 +1,65 @@
-"""`--workers N`: the supervisor of the command line. Its workers run the same command, with listeners that it passes on."""
+"""`--workers N`: the supervisor. Its workers run the same command, with listeners that it passes on."""
 
 from __future__ import annotations
 
 import argparse
+import os
 import signal
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
+from functools import partial
 from typing import Any
 
 import gevent
 
 from geventstreams._core.transport import address_name
-from geventstreams.cli import notices, signals, watching
+from geventstreams.cli import notices, signals, systemd, watching
 from geventstreams.cli.statuses import CommandError, Status
-from geventstreams.workers import Supervisor
+from geventstreams.workers import Supervisor, Worker
 
 START = "import sys; sys.path[:] = {path}; from geventstreams.__main__ import main; sys.exit(main())"
 """The program of a worker."""
 
 
-def run(given: argparse.Namespace, what: str, groups: Sequence[Sequence[Any]]) -> int:
-    """Supervises until a signal comes, then lets all workers drain."""
+def run(args: argparse.Namespace, what: str, groups: Sequence[Sequence[Any]]) -> int:
+    """Supervise until a signal comes, then let all workers drain."""
     stops = signals.Stops()
-    metrics = watching.Workers(given)
+    metrics = watching.Workers(args)
     supervisor = Supervisor(
-        lambda listeners: command(given.words, listeners),
+        lambda listeners: command(args.words, listeners),
         groups,
         tell=notices.warn,
         ended=metrics.ended,
         environment=metrics.environment,
     )
     try:
-        return supervise(given, what, groups, supervisor, metrics, stops)
+        return supervise(args, what, groups, supervisor, metrics, stops)
     finally:
         metrics.stop()
 
 
 def supervise(
-    given: argparse.Namespace,
+    args: argparse.Namespace,
     what: str,
     groups: Sequence[Sequence[Any]],
     supervisor: Supervisor,
     metrics: watching.Workers,
     stops: signals.Stops,
 ) -> int:
-    """From the start of all workers to their end."""
-    addresses = notices.listed(address_name(listener.getsockname()) for listener in groups[0])
+    """Run from the start of all workers to their end."""
     stops.signals.handle(signal.SIGHUP, supervisor.replace_all)
+    stops.signals.handle(signal.SIGUSR1, partial(pass_on, signal.SIGUSR1, supervisor))
     if not started(supervisor, stops):
         raise CommandError(Status.INTERRUPTED) if stops.second.is_set() else CommandError(Status.FAILED, "the workers do not start")
-    notices.announce(given, f"{what} with {len(groups)} workers on {addresses}")
+    notices.announce(args, f"{what} with {len(groups)} workers on {', '.join(address_name(each.getsockname()) for each in groups[0])}")
     metrics.start()
-    drained = stops.drained(supervisor.stop)
+    with systemd.notified(stops.first):
+        drained = stops.drained(supervisor.stop)
     if drained is None:
-        supervisor.stop()  # for a worker it is the second signal, too
+        supervisor.stop()  # a second signal for each worker
         raise CommandError(Status.INTERRUPTED)
-    drained.get()  # raises what kept it from stopping them all
+    drained.get()  # raises the error that kept it from stopping them all
     return Status.DONE
 
 
@@ -72,7 +76,19 @@ def started(supervisor: Supervisor, stops: signals.Stops) -> bool:
         stops.second.unlink(give_up)
 
 
+def pass_on(number: int, supervisor: Supervisor) -> None:
+    """Send a signal to all workers, as soon as they serve: before that it would end them."""
+
+    def send(worker: Worker) -> None:
+        with suppress(ProcessLookupError):
+            if worker.is_ready():
+                os.kill(worker.pid, number)
+
+    for worker in supervisor.workers:
+        gevent.spawn(send, worker)
+
+
 def command(words: Sequence[str], listeners: Sequence[Any]) -> list[str]:
-    """The command line of a worker. It imports from where this process does: `-m` would look into the current folder first."""
+    """Return the command line of a worker. It imports from where this process does: `-m` would look into the current folder first."""
     numbers = ",".join(str(listener.fileno()) for listener in listeners)
     return [sys.executable, "-c", START.format(path=[str(folder) for folder in sys.path]), words[0], "--worker", numbers, *words[1:]]

@@ -1,4 +1,4 @@
-"""Calls that may take their time, made in threads: what only waits for one of them goes on waiting, and the hub does not."""
+"""Calls that may block, made in threads: only the greenlet that makes one waits for it."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class Threads:
         self._pool: Any = ThreadPool(count)
 
     def call(self, function: Callable[..., T], *arguments: Any) -> T:
-        """What the function returns, or raises as an OSError or a ValueError."""
+        """Return what the function returns; raise its OSError or ValueError."""
         outcome: T | Exception = self._pool.apply(_attempted, (function, arguments))
         if isinstance(outcome, (OSError, ValueError)):
             raise outcome
@@ -25,7 +25,7 @@ class Threads:
 
 
 def _attempted(function: Callable[..., T], arguments: tuple[Any, ...]) -> T | Exception:
-    """Errors are given back: gevent prints those that are raised in its threads."""
+    """Return errors instead of raising them: gevent prints those that are raised in its threads."""
     try:
         return function(*arguments)
     except (OSError, ValueError) as error:

@@ -1,111 +1,125 @@
 """The command line as a whole: what it refuses and how, its help, its exit statuses, `demo` and `bench`."""
 
 import argparse
+import contextlib
 import os
-import pty
 import re
 import shlex
-import signal
 import socket
-import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 from cryptography.hazmat.primitives.serialization import BestAvailableEncryption, Encoding, PrivateFormat, load_pem_private_key
-from kit.command_line import GEVENTSTREAMS, LIMIT, Outcome, geventstreams, run, started
-from servers import free_port, require
-from servers.processes import wait_until
+from kit.command_line import GEVENTSTREAMS, LIMIT, geventstreams, run, started
+from servers import free_port
 
 from geventstreams import __version__, _build
-from geventstreams.__main__ import parser
+from geventstreams.__main__ import parsed, parser
 from geventstreams.cli import bench, notices
+from geventstreams.cli.parser import Parser
 from geventstreams.cli.statuses import EXPLANATION, Status
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 
-# Each puts its own stone in the way of the demo, then runs it.
-WITH = """
+ELSEWHERE = """
 import sys
 from geventstreams import __main__
-from geventstreams.cli import demo, certificates
-{stone}
-sys.exit(__main__.main({words}))
+sys.path[:] = [path for path in sys.path if path not in ('', {checkout!r})]
+sys.exit(__main__.main(["bench"]))
 """
-
-
-def demo_with(stone: str, *words: str) -> tuple[int, str, str]:
-    """Runs the demo, briefly, in a process where something is not as it should be: status, output, errors."""
-    words = ("demo", "--connections", "3", "--seconds", "0.2", *words)
-    done = run(sys.executable, "-c", WITH.format(stone=stone, words=list(words)))
-    return done.status, done.output.decode(), done.errors
-
+"""Runs `bench` where the suite cannot be imported."""
 
 # What it refuses.
 
 
 @pytest.mark.parametrize(
-    ("words", "said"),
+    ("words", "text"),
     [
-        ([], "COMMAND"),
         (["fetch"], "'fetch'"),
         (["--fast", "demo"], "--fast"),
         (["demo", "--fast"], "--fast"),
         (["demo", "extra"], "extra"),
-        (["demo", "--connections", "0"], "'0' is no whole number"),
-        (["demo", "--connections", "1.5"], "'1.5' is no whole number"),
-        (["demo", "--seconds", "-1"], "'-1' is no positive number"),
-        (["demo", "--seconds", "nan"], "'nan' is no positive number"),
-        (["demo", "--seconds", "soon"], "'soon' is no positive number"),
-        (["connect"], "HOST"),
-        (["connect", "127.0.0.1"], "PORT"),
-        (["connect", "two..dots", "80"], "'two..dots' is neither the name of a host nor"),
-        (["connect", "x" * 300, "80"], "is neither the name of a host nor"),
-        (["connect", "http://localhost", "80"], "is neither the name of a host nor"),
-        (["connect", "127.0.0.1", "0"], "'0' is no port"),
-        (["connect", "127.0.0.1", "65536"], "'65536' is no port"),
-        (["connect", "127.0.0.1", ""], "'' is no port"),
-        (["connect", "127.0.0.1", "-5"], "PORT"),
-        (["connect", "", "80"], "'' is neither the name of a host nor"),
-        (["connect", "127.0.0.1", "80", "--timeout", "0"], "'0' is no positive number"),
+        (["--timeout", "3", "connect", "127.0.0.1:80"], "--timeout stands behind the command: geventstreams connect --timeout"),
+        (["connect", "--tsl", "127.0.0.1:80"], "there is no option --tsl; is --tls meant? (see geventstreams connect --help)"),
+        (["connect", "127.0.0.1:80", "90"], "is neither a host name nor"),
+        (["connect", "127.0.0.1", "80", "90"], "unexpected argument: 90"),
+        (["connect", "::1:80"], "in brackets"),
+        (["connect", "unix:"], "the path must not be empty"),
+        (["connect", "unix:" + "x" * 200], "is too long"),
+        (["connect", "unix:/x", "80"], "a Unix socket has no port"),
+        (["connect", "unix:/x", "-4"], "a Unix socket has neither"),
+        (["connect", "--tls", "unix:/x"], "needs --server-name"),
+        (["connect", "localhost:no-such-service"], "'no-such-service' is neither a port nor the name of a service"),
+        (["connect", "--proxy", "localhost:1", "x:1"], "is neither http://HOST:PORT nor socks5://HOST:PORT"),
+        (["connect", "--proxy", "ftp://localhost:1", "x:1"], "is neither http://HOST:PORT nor socks5://HOST:PORT"),
+        (["connect", "--proxy", "http://localhost", "x:1"], "the port is missing"),
+        (["connect", "--proxy", "http://[::1", "x:1"], "is not a URL"),
+        (["connect", "--line-ending", "cr", "x:1"], "'cr'"),
+        (["connect", "--trace-file", "/missing/trace", "x:1"], "cannot write the trace: No such file or directory"),
+        (["connect", "127.0.0.1:80", "--show-certs"], "--show-certs needs --tls"),
+        (["serve", "http:/missing"], "'/missing': No such file"),
+        (["serve", "http:/etc/hostname"], "'/etc/hostname': Not a directory"),
+        (["serve", "http:"], "'http:' is not one of"),
+        (["serve", "echo", "--log", "xml"], "'xml'"),
+        (["serve", "echo", "--idle-timeout", "0"], "'0' is not a positive number"),
+        (["relay", "--to", "unix:/x"], "not to a Unix socket"),
+        (["relay"], "--to"),
+        (["doctor", "me"], "me"),
+        (["demo", "--connections", "0"], "'0' is not a whole number"),
+        (["demo", "--connections", "1.5"], "'1.5' is not a whole number"),
+        (["demo", "--seconds", "-1"], "'-1' is not a positive number"),
+        (["demo", "--seconds", "nan"], "'nan' is not a positive number"),
+        (["demo", "--seconds", "soon"], "'soon' is not a positive number"),
+        (["connect"], "ADDRESS"),
+        (["connect", "127.0.0.1"], "the port is missing: 127.0.0.1:PORT"),
+        (["connect", "two..dots", "80"], "'two..dots' is neither a host name nor"),
+        (["connect", "x" * 300, "80"], "is neither a host name nor"),
+        (["connect", "http://localhost", "80"], "is neither a host name nor"),
+        (["connect", "127.0.0.1", "0"], "'0' is not a port"),
+        (["connect", "127.0.0.1", "65536"], "'65536' is not a port"),
+        (["connect", "127.0.0.1", ""], "'' is not a port"),
+        (["connect", "127.0.0.1", "-5"], "there is no option -5"),
+        (["connect", "", "80"], "'' is neither a host name nor"),
+        (["connect", "127.0.0.1", "80", "--timeout", "0"], "'0' is not a positive number"),
         (["connect", "127.0.0.1", "80", "--tls", "--starttls", "smtp"], "not allowed with"),
         (["connect", "127.0.0.1", "80", "--starttls", "gopher"], "'gopher'"),
         (["connect", "127.0.0.1", "80", "-4", "-6"], "not allowed with"),
-        (["connect", "--tls", "--server-name", "a..b", "127.0.0.1", "80"], "'a..b' is neither the name of a host nor"),
-        (["connect", "--tls", "--server-name", "", "127.0.0.1", "80"], "--server-name: '' is neither the name of a host nor"),
-        (["connect", "--tls", "--server-name", "x" * 64, "127.0.0.1", "80"], "is neither the name of a host nor"),
-        (["connect", "--tls", "--server-name", ".".join(5 * ["x" * 60]), "127.0.0.1", "80"], "is neither the name of a host nor"),
-        (["connect", "--tls", "--server-name", "[::1]", "127.0.0.1", "80"], "'[::1]' is neither the name of a host nor"),
-        (["connect", "--starttls", "smtp", "--server-name", "a b", "127.0.0.1", "80"], "'a b' is neither the name of a host nor"),
-        (["connect", "--tls", ".".join(5 * ["x" * 60]), "80"], "is neither the name of a host nor"),
-        (["relay", "--to", "127.0.0.1:80", "--tls-out", "--server-name", "a..b"], "'a..b' is neither the name of a host nor"),
-        (["relay", "--to", "a..b:80", "--tls-out"], "'a..b' is neither the name of a host nor"),
-        (["connect", "127.0.0.1", "80", "--insecure"], "--insecure is of no use without --tls"),
+        (["connect", "--tls", "--server-name", "a..b", "127.0.0.1", "80"], "'a..b' is neither a host name nor"),
+        (["connect", "--tls", "--server-name", "", "127.0.0.1", "80"], "--server-name: '' is neither a host name nor"),
+        (["connect", "--tls", "--server-name", "x" * 64, "127.0.0.1", "80"], "is neither a host name nor"),
+        (["connect", "--tls", "--server-name", ".".join(5 * ["x" * 60]), "127.0.0.1", "80"], "is neither a host name nor"),
+        (["connect", "--tls", "--server-name", "[::1]", "127.0.0.1", "80"], "'[::1]' is neither a host name nor"),
+        (["connect", "--starttls", "smtp", "--server-name", "a b", "127.0.0.1", "80"], "'a b' is neither a host name nor"),
+        (["connect", "--tls", ".".join(5 * ["x" * 60]), "80"], "is neither a host name nor"),
+        (["relay", "--to", "127.0.0.1:80", "--tls-out", "--server-name", "a..b"], "'a..b' is neither a host name nor"),
+        (["relay", "--to", "a..b:80", "--tls-out"], "'a..b' is neither a host name nor"),
+        (["connect", "127.0.0.1", "80", "--insecure"], "--insecure needs --tls"),
         (["connect", "127.0.0.1", "80", "--tls", "--ca", "/missing.pem"], "'/missing.pem': No such file"),
         (["connect", "127.0.0.1", "80", "--tls", "--ca", "/etc/hostname"], "no certificates of authorities in"),
-        (["connect", "127.0.0.1", "80", "--tls", "--key", "/etc/hostname"], "--key is of no use without --cert"),
+        (["connect", "127.0.0.1", "80", "--tls", "--key", "/etc/hostname"], "--key needs --cert"),
         (["connect", "127.0.0.1", "80", "--tls", "--alpn", ""], "--alpn"),
         (["serve"], "WHAT"),
-        (["serve", "cake"], "'cake' is none of"),
-        (["serve", "exec:"], "'exec:' is none of"),
-        (["serve", "file:"], "'file:' is none of"),
+        (["serve", "cake"], "'cake' is not one of"),
+        (["serve", "exec:"], "'exec:' is not one of"),
+        (["serve", "file:"], "'file:' is not one of"),
         (["serve", "file:/missing.txt"], "'/missing.txt': No such file"),
         (["serve", "file:/etc"], "'/etc': Is a directory"),
-        (["serve", "echo", "--listen", "here"], "'here' is no port"),
-        (["serve", "echo", "--listen", "127.0.0.1:99999"], "'99999' is no port"),
+        (["serve", "echo", "--listen", "here"], "'here' is not a port"),
+        (["serve", "echo", "--listen", "127.0.0.1:99999"], "'99999' is not a port"),
         (["serve", "echo", "--listen", "::1:80"], "in brackets"),
-        (["serve", "echo", "--listen", "a b:80"], "'a b' is neither the name of a host nor"),
-        (["serve", "echo", "--max-connections", "0"], "'0' is no whole number"),
+        (["serve", "echo", "--listen", "a b:80"], "'a b' is neither a host name nor"),
+        (["serve", "echo", "--max-connections", "0"], "'0' is not a whole number"),
         (["serve", "echo", "--tls", "/etc/hostname"], "expected 2 arguments"),
         (["serve", "echo", "--tls", "/missing.pem", "/missing.pem"], "'/missing.pem': No such file"),
         (["serve", "echo", "--tls", "/etc/hostname", "/etc/hostname"], "no certificate with its key in"),
-        (["serve", "echo", "--client-ca", "/etc/hostname"], "--client-ca is of no use without --tls"),
+        (["serve", "echo", "--client-ca", "/etc/hostname"], "--client-ca needs --tls"),
     ],
     ids=lambda given: " ".join(given) if isinstance(given, list) else "",
 )
-def test_wrong_words_are_refused_in_one_line(words: list[str], said: str) -> None:
-    """A wrong command, option, address or file is told in one line with its value, and ends with status 2."""
-    assert said in geventstreams(*words).refused(Status.USAGE)
+def test_wrong_words_are_refused_in_one_line(words: list[str], text: str) -> None:
+    """A wrong command, option, address or file is reported in one line with its value, and ends with status 2."""
+    assert text in geventstreams(*words).refused(Status.USAGE)
 
 
 def test_nobody_listening_is_told_in_one_line() -> None:
@@ -122,9 +136,11 @@ def test_unknown_host_is_told_in_one_line() -> None:
     assert "no.such.host.invalid" in refused
 
 
-def test_unknown_service_is_told_in_one_line() -> None:
-    """`connect` with a service name that nobody knows ends with status 3 and one line that has the name."""
-    assert "no-such-service" in geventstreams("connect", "127.0.0.1", "no-such-service").refused(Status.NO_CONNECTION)
+def test_no_command_is_answered_by_the_help() -> None:
+    """Without a command the help is printed on standard error, with status 2."""
+    done = geventstreams()
+    assert (done.status, done.output) == (Status.USAGE, b"")
+    assert done.errors == geventstreams("--help").output.decode()
 
 
 def test_port_in_use_is_told_in_one_line() -> None:
@@ -160,13 +176,13 @@ def test_output_that_nobody_reads_ends_quietly(unbuffered: str, monkeypatch: pyt
     with started(*GEVENTSTREAMS, "demo", "--connections", 1, "--seconds", 0.1, "--plain", stdout=writing) as process:
         os.close(writing)
         _, errors = process.communicate(timeout=LIMIT)
-    assert (process.returncode, errors) == (Status.NOBODY_READS, b"")
+    assert (process.returncode, errors) == (Status.OUTPUT_CLOSED, b"")
 
 
 STANDARD_STREAMS = [
-    ("1", "closed", ["--version"], Status.NOBODY_READS, ""),
-    ("1", "closed", ["--help"], Status.NOBODY_READS, ""),
-    ("1", "closed", ["serve", "--help"], Status.NOBODY_READS, ""),
+    ("1", "closed", ["--version"], Status.OUTPUT_CLOSED, ""),
+    ("1", "closed", ["--help"], Status.OUTPUT_CLOSED, ""),
+    ("1", "closed", ["serve", "--help"], Status.OUTPUT_CLOSED, ""),
     ("1", "full", ["--version"], Status.FAILED, "geventstreams: No space left on device\n"),
     ("1", "full", ["relay", "--help"], Status.FAILED, "geventstreams: No space left on device\n"),
     ("1", "full", ["demo", "--plain", "--seconds", "0.1", "--connections", "1"], Status.FAILED, "geventstreams: No space left on device\n"),
@@ -199,31 +215,43 @@ def test_what_a_standard_stream_refuses_decides_over_nothing_else(
 # Help.
 
 
+def commands() -> dict[str, Parser]:
+    """Return the parsers of all commands that this package brings, and the one above them."""
+    top = parser()
+    (found,) = [action.choices for action in top._actions if isinstance(action, argparse._SubParsersAction)]
+    return {"": top, **{name: command for name, command in found.items() if name != "bench"}}
+
+
 def examples_in(text: str) -> list[list[str]]:
-    """The words of all `geventstreams …` commands in a text."""
+    """Return the words of all `geventstreams …` commands among the examples of a help text."""
     found = []
-    for line in text.splitlines():
-        command = re.match(r"(?:\$ )?(?:.*\| )?(?:python -m )?geventstreams ((?:(?! {2,}| [|<>&]).)*)", line.strip())
-        if command:
-            found.append(shlex.split(command[1]))
+    for line in text.partition("\nexamples:\n")[2].replace("\\\n", " ").splitlines():
+        if re.match(r" {4}\S", line):
+            words = shlex.split(line)
+            words = words[words.index("geventstreams") + 1 :]
+            found.append(words[: next((index for index, word in enumerate(words) if word in {"|", ">", "<"} or word[0] in "<>"), None)])
     return found
 
 
-@pytest.mark.slow
-def test_every_help_text_has_examples_that_can_be_parsed(tmp_path: Path) -> None:
-    """All commands have examples in their help, and the parser accepts each; the files they name are there."""
-    for name in ("own-ca.pem", "answer.txt", "chain.pem", "key.pem"):
-        (tmp_path / name).touch()
-    for name in ["", "demo", "connect", "serve"]:
-        helped = geventstreams(*filter(None, [name]), "--help")
-        assert (helped.status, helped.errors) == (0, "")
-        assert EXPLANATION in helped.output.decode()
-        examples = examples_in(helped.output.decode().partition("examples:")[2])
-        assert len(examples) >= 3
-        for words in examples:
-            check = f"from geventstreams.__main__ import parsed; parsed({words!r})"
-            parsed = run(sys.executable, "-c", check, folder=tmp_path)
-            assert (parsed.status, parsed.errors) == (0, ""), words
+@pytest.mark.parametrize("name", commands())
+@pytest.mark.parametrize("columns", [50, 80, 200])
+def test_help_fits_the_terminal_and_its_examples_can_be_parsed(
+    name: str, columns: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each help has examples, which the parser accepts, and fits into the columns of the terminal, 100 at most."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("COLUMNS", str(columns))
+    for file in ("own-ca.pem", "answer.txt", "chain.pem", "key.pem", "client.pem", "client.key"):
+        (tmp_path / file).touch()
+    (tmp_path / "public").mkdir()
+    text = commands()[name].format_help()
+    assert max(map(len, text.splitlines())) <= min(columns, 100)
+    examples = examples_in(text)
+    assert examples
+    for words in examples:
+        with contextlib.suppress(SystemExit) if words[-1:] == ["--help"] else contextlib.nullcontext():
+            parsed(words)
+    assert ("exit status:" if not name else "geventstreams --help" if name != "doctor" else "") in text
 
 
 def test_every_exit_status_is_explained() -> None:
@@ -273,163 +301,6 @@ def test_plain_python_that_nobody_asked_for_is_told_once(capsys: pytest.CaptureF
     assert capsys.readouterr().err == ""
 
 
-# The demo.
-
-
-@pytest.mark.parametrize("words", [[], ["--plain"]], ids=["both", "plain"])
-def test_demo_loses_nothing_and_says_so(words: list[str]) -> None:
-    """The demo ends with status 0 and a table in which every connection got every octet back, plain and over TLS."""
-    done = geventstreams("demo", "--connections", 20, "--seconds", 0.5, *words)
-    assert (done.status, done.errors) == (0, "")
-    rows = {line[:24].strip(): line[24:].split() for line in done.output.decode().splitlines()}
-    halves = 1 if words else 2
-    assert rows["connections"] == ["20"] * halves
-    assert rows["lost octets"] == ["0"] * halves
-    for name in ("lines", "octets", "round trips per second"):
-        assert all(int(figure.replace(",", "")) >= 20 for figure in rows[name])
-    assert done.output.endswith(b"\nlost octets: 0\n")
-
-
-def test_demo_notices_one_wrong_octet() -> None:
-    """A server that changes one octet of one answer makes the demo end with status 1 and `lost octets: 1`."""
-    stone = """
-changed = []
-def answer(stream, address):
-    for line in stream:
-        if not changed and len(line) > 2:
-            changed.append(line)
-            line = bytes([line[0] ^ 1]) + line[1:]
-        stream.write(line)
-demo.answer = answer
-"""
-    status, output, errors = demo_with(stone, "--plain")
-    assert (status, errors) == (Status.FAILED, "")
-    assert output.endswith("\nlost octets: 1\n")
-
-
-def test_demo_notices_one_octet_too_many() -> None:
-    """A server that says more than it was asked for makes the demo end with status 1."""
-    stone = """
-def answer(stream, address):
-    for line in stream:
-        stream.write(line)
-    stream.write(b"!")
-demo.answer = answer
-"""
-    status, output, errors = demo_with(stone, "--plain")
-    assert (status, errors) == (Status.FAILED, "")
-    assert output.endswith("\nlost octets: 3\n")
-
-
-def test_demo_counts_what_a_dead_connection_lost() -> None:
-    """A server that resets every connection makes the demo end, soon, with status 1 and a count."""
-    stone = """
-def answer(stream, address):
-    stream.readline()
-    stream.abort()
-demo.answer = answer
-"""
-    status, output, errors = demo_with(stone, "--plain")
-    assert (status, errors) == (Status.FAILED, "")
-    assert int(output.rpartition(" ")[2]) > 0
-
-
-def test_demo_counts_answers_that_never_come() -> None:
-    """A server that stays silent makes the demo give up after its patience, with status 1."""
-    stone = """
-demo.PATIENCE = 0.3
-def answer(stream, address):
-    stream.read()
-demo.answer = answer
-"""
-    status, output, errors = demo_with(stone, "--plain")
-    assert (status, errors) == (Status.FAILED, "")
-    assert int(output.rpartition(" ")[2]) > 0
-
-
-def test_demo_without_enough_descriptors_says_so() -> None:
-    """More connections than the system allows end the demo with status 3 and one line, not with a traceback each."""
-    command = f"ulimit -n 100; exec {shlex.join(GEVENTSTREAMS)} demo --connections 300"
-    assert "Too many open files" in run("sh", "-c", command).refused(Status.NO_CONNECTION)
-
-
-def test_demo_can_be_interrupted() -> None:
-    """SIGINT ends the demo at once, with status 130 and not a word."""
-    with started(*GEVENTSTREAMS, "demo", "--seconds", LIMIT) as process:
-        assert wait_until(lambda: descriptors(process.pid) > 200, LIMIT)
-        process.send_signal(signal.SIGINT)
-        output, errors = process.communicate(timeout=LIMIT)
-    assert (process.returncode, output, errors) == (Status.INTERRUPTED, b"", b"")
-
-
-def descriptors(pid: int) -> int:
-    """How many files a process has open."""
-    return len(os.listdir(f"/proc/{pid}/fd"))
-
-
-@pytest.mark.parametrize("without", ["trustme", "openssl"])
-def test_demo_makes_its_certificate_either_way(without: str) -> None:
-    """The TLS half runs with trustme and without openssl, and the other way round."""
-    stones = {
-        "trustme": "certificates.importlib.util.find_spec = lambda name: None",
-        "openssl": "certificates.shutil.which = lambda name: None",
-    }
-    if without == "trustme":
-        require("openssl")
-    status, output, errors = demo_with(stones[without])
-    assert (status, errors) == (0, "")
-    assert "TLSv1.3" in output
-
-
-def test_demo_without_any_certificate_says_what_is_missing() -> None:
-    """Where neither trustme nor openssl is, the plain half runs, and the missing one is told, with status 5."""
-    stone = """
-certificates.importlib.util.find_spec = lambda name: None
-certificates.shutil.which = lambda name: None
-"""
-    status, output, errors = demo_with(stone)
-    assert status == Status.TLS
-    assert output.endswith("\nlost octets: 0\n")
-    assert "neither the library trustme nor the program openssl" in errors
-    assert len(errors.splitlines()) == 1
-
-
-def bar_of(*words: object) -> str:
-    """What a command shows on a terminal that is its standard error."""
-    ours, theirs = pty.openpty()
-    with started(*GEVENTSTREAMS, *words, stderr=theirs, stdin=subprocess.DEVNULL) as process:
-        os.close(theirs)
-        shown = b""
-        try:
-            while piece := os.read(ours, 65536):
-                shown += piece
-        except OSError:  # how a terminal tells that nobody is at its other end
-            pass
-        os.close(ours)
-        assert process.wait(LIMIT) == 0
-    return shown.decode()
-
-
-@pytest.mark.slow
-def test_demo_shows_progress_on_a_terminal_only_after_a_second() -> None:
-    """The bar is on standard error, if that is a terminal, after more than a second, and without --quiet."""
-    words = ["demo", "--plain", "--connections", 5]
-    assert re.search(r"plain +\d+% \|.*round trips", bar_of(*words, "--seconds", 1.8))
-    assert bar_of(*words, "--seconds", 1.8, "--quiet") == ""
-    assert bar_of(*words, "--seconds", 0.3) == ""
-
-
-def test_without_tqdm_commands_work_without_a_bar() -> None:
-    """Where the extra `cli` is not installed, a command runs as ever, and draws no bar."""
-    hidden = "import sys; sys.modules['tqdm'] = None; from geventstreams.__main__ import main; sys.exit(main(sys.argv[1:]))"
-    done = run(sys.executable, "-c", hidden, "demo", "--plain", "--connections", 5, "--seconds", 0.2)
-    assert done.status == 0
-    assert "lost octets: 0" in done.output.decode()
-    stderr_is_a_terminal = "import sys; sys.modules['tqdm'] = None; sys.stderr.isatty = lambda: True; "
-    bar = "from geventstreams.cli.progress import Progress; p = Progress('x'); p.add(1, 'note'); p.__exit__(None, None, None)"
-    assert run(sys.executable, "-c", stderr_is_a_terminal + bar) == Outcome(0, b"", "")
-
-
 # The bench.
 
 
@@ -444,8 +315,7 @@ def test_bench_hands_its_words_to_the_suite_of_a_checkout(tmp_path: Path) -> Non
 
 def test_bench_without_the_suite_says_where_it_is(tmp_path: Path) -> None:
     """Where no suite is, or another package of that name, `bench` says so in one line, with status 1."""
-    nowhere = f"sys.path[:] = [path for path in sys.path if path not in ('', {str(CHECKOUT)!r})]"
-    alone = run(sys.executable, "-c", WITH.format(stone=nowhere, words=["bench"]))
+    alone = run(sys.executable, "-c", ELSEWHERE.format(checkout=str(CHECKOUT)))
     assert "not installed with the package" in alone.refused(Status.FAILED)
     (tmp_path / "benchmarks").mkdir()
     (tmp_path / "benchmarks" / "__init__.py").touch()

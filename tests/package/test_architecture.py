@@ -32,7 +32,7 @@ ARROWS: dict[str, set[str]] = {
     "testing": {"_constants", "_core", "errors"},
     "cli": {
         "__init__", "_build", "_constants", "_core", "_native", "_net", "_streams", "errors", "proxy_protocol", "relay", "server",
-        "waiting", "workers",
+        "workers",
     },
     "__main__": {"__init__", "_build", "cli"},
     "__init__": {"_build", "_core", "_files", "_net", "_streams", "callbacks", "errors", "server", "waiting"},

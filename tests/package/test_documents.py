@@ -89,8 +89,9 @@ def command_lines() -> list[tuple[str, list[str]]]:
 
 def test_every_command_line_is_understood(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The parser takes every command of the documents; the files that they name are there."""
-    for name in ("own-ca.pem", "answer.txt", "chain.pem", "key.pem"):
+    for name in ("own-ca.pem", "answer.txt", "chain.pem", "key.pem", "client.pem", "client.key"):
         (tmp_path / name).touch()
+    (tmp_path / "public").mkdir()
     monkeypatch.chdir(tmp_path)
     lines = command_lines()
     assert len(lines) >= 12

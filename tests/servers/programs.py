@@ -32,6 +32,8 @@ PACKAGES = {
     "setpriv": "util-linux",
     "socat": "socat",
     "systemd-socket-activate": "systemd",
+    "tinyproxy": "tinyproxy-bin",
+    "tmux": "tmux",
     "unshare": "util-linux",
 }
 """Debian packages to install for each program."""
