@@ -9,7 +9,7 @@ from rich_argparse import RawDescriptionRichHelpFormatter
 from geventstreams.cli.layout import fill, width_of_help
 
 
-class ColouredLayout(RawDescriptionRichHelpFormatter):
+class ColouredLayout(RawDescriptionRichHelpFormatter):  # type: ignore[misc]  # not read by mypy: it need not be installed
     """The layout of the parser's help, in colours."""
 
     text_markup = False  # [IPV6]:PORT is not markup
