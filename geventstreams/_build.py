@@ -1,9 +1,9 @@
-"""Which of the two builds runs: the compiled hot modules, or the same files as plain Python (`PURE_PYTHON=1`).
+"""The choice between the two builds: the compiled hot modules, or the same files as plain Python (`PURE_PYTHON=1`).
 
-Python prefers a built module to the `.py` of the same name, so a finder in front of the usual ones is what it takes to
-get the `.py`. Rule for the next editor: import nothing of this package here, and nothing that is not loaded at start-up
-anyway; this runs before everything else.
+Python prefers a built module to the `.py` of the same name. A finder in front of the usual ones finds the `.py`.
 """
+
+# Invariant: nothing of this package is imported here, and nothing that is not loaded at start-up anyway; this runs before everything else.
 
 import os
 import sys
@@ -24,23 +24,23 @@ class PlainFinder:
     def find_spec(
         self, fullname: str, path: Sequence[str] | None = None, target: ModuleType | None = None
     ) -> ModuleSpec | None:
-        """The `.py` of a module that also exists built; `None` leaves every other name to the usual finders."""
+        """Return the spec of the `.py` of a module that also exists built; None leaves every other name to the usual finders."""
         finder = self._finders.get(fullname)
         return None if finder is None else finder.find_spec(fullname, target)
 
     def invalidate_caches(self) -> None:
-        """Part of Python's protocol for finders: forgets what it remembered of the directory."""
+        """Forget the directories' entries (part of Python's protocol for finders)."""
         for finder in self._finders.values():
             finder.invalidate_caches()
 
 
 def plain_wanted() -> bool:
-    """Whether the environment asks for plain Python: `PURE_PYTHON` is set, and neither empty nor `0`."""
+    """Return whether the environment asks for plain Python: `PURE_PYTHON` is set, and neither empty nor `0`."""
     return os.environ.get("PURE_PYTHON", "") not in {"", "0"}
 
 
 def built_modules() -> dict[str, str]:
-    """The full names of the modules of this package that exist built, each with its folder."""
+    """Return the full names of the modules of this package that exist built, each with its folder."""
     built = {}
     for folder, _, entries in os.walk(_DIRECTORY):
         package = ".".join([_PACKAGE, *os.path.relpath(folder, _DIRECTORY).split(os.sep)]).removesuffix("..")
@@ -51,18 +51,18 @@ def built_modules() -> dict[str, str]:
 
 
 def prefer_plain_modules() -> None:
-    """Honours `PURE_PYTHON` for the imports to come: call it before the first hot module is imported."""
+    """Apply `PURE_PYTHON` to later imports. Must be called before the first hot module is imported."""
     if plain_wanted() and (names := built_modules()):
         sys.meta_path.insert(0, PlainFinder(names))
 
 
 def runs_compiled(module: ModuleType) -> bool:
-    """Whether this module, already imported, runs from its built file."""
+    """Return whether this module, already imported, runs from its built file."""
     return str(module.__file__).endswith(tuple(EXTENSION_SUFFIXES))
 
 
 def why_plain() -> str:
-    """Why the hot modules do not run compiled, and how to get them compiled; for people."""
+    """Return, for people, why the hot modules do not run compiled, and how to get them compiled."""
     if built_modules():
         return "because PURE_PYTHON is set; unset it for the compiled modules"
     try:

@@ -260,7 +260,7 @@ class InputBuffer(ByteQueue):
         """Return the byte that lies `index` behind the next one, or -1."""
         if index >= self.end - self.start:
             return -1
-        return _bytes.octet_at(self.store, self.start + index)  # type: ignore[arg-type]  # not empty
+        return _bytes.byte_at(self.store, self.start + index)  # type: ignore[arg-type]  # not empty
 
     def skip(self, count: int) -> None:
         """Drop the next `count` bytes."""
@@ -271,7 +271,7 @@ class InputBuffer(ByteQueue):
         """Return the length of the next line with its LF, or 0. Where there is none, the next search starts behind what was searched."""
         if self.start == self.end:
             return 0
-        at = _bytes.find_octet(self.store, 10, self.start + self.searched, self.end)  # type: ignore[arg-type]  # not empty
+        at = _bytes.find_byte(self.store, 10, self.start + self.searched, self.end)  # type: ignore[arg-type]  # not empty
         if at < 0:
             self.searched = self.end - self.start
             return 0
@@ -282,7 +282,7 @@ class InputBuffer(ByteQueue):
         stop = min(stop, self.end - self.start)
         if stop - start < len(wanted):
             return -1
-        at = _bytes.find_octets(self.store, wanted, self.start + start, self.start + stop)  # type: ignore[arg-type]  # not empty
+        at = _bytes.find(self.store, wanted, self.start + start, self.start + stop)  # type: ignore[arg-type]  # not empty
         return at - self.start if at >= 0 else -1
 
     def put_back(self, data: bytes | memoryview) -> None:

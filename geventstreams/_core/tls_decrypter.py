@@ -88,7 +88,7 @@ class Decrypter:
                 if not self._object.read(1, self._first):
                     return False
                 self.pending = self._object.pending()
-                _bytes.put_octet(space, at, self._first[0])
+                _bytes.put_byte(space, at, self._first[0])
                 self.taken += 1
             if self.pending and at + fresh < len(space):
                 place = _bytes.window(space, at + fresh, len(space))
@@ -107,7 +107,7 @@ class Decrypter:
                 place.release()  # a traceback may keep it, but not the memory
             self.taken = taken + self._moved(fresh, self._first[0] != before)
             if fresh and self.taken > taken:
-                _bytes.put_octet(space, at, self._first[0])
+                _bytes.put_byte(space, at, self._first[0])
             raise
         self._fed = False
         return True

@@ -1,4 +1,10 @@
-"""The functions that exist twice, in C (`.pxd`) and in Python: memory, system calls, greenlets.
+"""The functions that exist twice, in C (`.pxd`) and in Python: memory, system calls, greenlets, attributes.
 
-Read by the modules of `_core`, `_files` and `_streams`. Nothing here knows a buffer, a transport or a stream.
+Compiled modules use the C twin where there is one, plain modules the Python function. Read by every room that is compiled. Nothing here
+knows a buffer, a transport or a stream.
 """
+
+# Invariants:
+# * A `cdef inline` function of a `.pxd` whose name has no underscore has a twin of the same name and the same arguments in the `.py`, which
+#   does the same in every case (tests/package/test_twins.py compares names and arguments).
+# * Where Python itself has the very function, that is the twin: a function of ours around it would cost as much again.

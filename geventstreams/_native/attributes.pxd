@@ -1,4 +1,4 @@
-# The C twins of _attributes.py.
+# The C twins of attributes.py.
 
 cdef extern from *:
     """
@@ -15,16 +15,16 @@ cdef extern from *:
     }
     static inline PyObject *geventstreams_override(PyObject *file, PyObject *name) {
         PyObject **attributes = _PyObject_GetDictPtr(file);
-        PyObject *found = NULL;
+        PyObject *value = NULL;
         if (attributes != NULL && *attributes != NULL && PyDict_CheckExact(*attributes)) {
-            found = PyDict_GetItemWithError(*attributes, name);
-            if (found == NULL && PyErr_Occurred())
+            value = PyDict_GetItemWithError(*attributes, name);
+            if (value == NULL && PyErr_Occurred())
                 return NULL;
         }
-        if (found == NULL)
-            found = Py_None;
-        Py_INCREF(found);
-        return found;
+        if (value == NULL)
+            value = Py_None;
+        Py_INCREF(value);
+        return value;
     }
     """
     void geventstreams_forget_empty(object file) noexcept

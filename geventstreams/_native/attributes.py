@@ -1,7 +1,6 @@
 """What a user has set on a file or a stream itself, such as a method that a test puts in place of the class's own.
 
-Rule for the next editor: both have C twins in `_attributes.pxd`. A compiled object has no dictionary before something is set on it, or
-(in CPython 3.11) an empty one.
+A compiled object has no dictionary before something is set on it, or (in CPython 3.11) an empty one.
 """
 
 from __future__ import annotations
@@ -10,9 +9,9 @@ from typing import Any
 
 
 def forget_empty(file: object) -> None:
-    """Gives back the dictionary that a compiled object is made with, if nothing was set yet; a plain one needs its own."""
+    """Free the dictionary that a compiled object is made with, if nothing was set yet. A plain object needs its own."""
 
 
 def override(file: object, name: str) -> Any:
-    """What was set on the object itself under this name; None where nothing was."""
+    """Return what was set on the object itself under this name, or None."""
     return file.__dict__.get(name)

@@ -1,4 +1,4 @@
-# The C twins of _greenlets.py.
+# The C twins of greenlets.py.
 
 cdef extern from *:
     """

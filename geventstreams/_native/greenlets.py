@@ -2,10 +2,10 @@
 
 gevent's hub calls `switch_out()` of the greenlet that leaves, where its class has one, and resumes a greenlet by its own `switch()`,
 which a class may override (`gevent.backdoor` does both). `leave` and `resume` do the same.
-
-Rule for the next editor: all have C twins in `_greenlets.pxd`, which call greenlet's C API. `leave` and `resume` may skip the
-lookup of hooks only for greenlets and hubs of classes that are known to have none.
 """
+
+# Invariant: the C twins of `leave` and `resume`, which call greenlet's C API, skip the lookup of hooks only for greenlets and hubs of
+# classes that are known to have none.
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from typing import Any
 
 from greenlet import getcurrent
 
-current = getcurrent
+current: Callable[[], Any] = getcurrent
 
 
 def has_died(hub: Any) -> bool:

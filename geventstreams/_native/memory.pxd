@@ -1,6 +1,6 @@
-# The C twins of _bytes.py.
+# The C twins of memory.py.
 
-from cpython.buffer cimport PyBUF_SIMPLE, PyBUF_WRITABLE, PyBUF_WRITE, PyBuffer_Release, PyObject_GetBuffer
+from cpython.buffer cimport Py_buffer, PyBUF_SIMPLE, PyBUF_WRITABLE, PyBUF_WRITE
 from cpython.bytearray cimport PyByteArray_AS_STRING, PyByteArray_Resize
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
 from cpython.memoryview cimport PyMemoryView_FromMemory
@@ -9,16 +9,16 @@ from cpython.unicode cimport PyUnicode_DecodeLatin1
 from libc.string cimport memchr, memcpy, memmove
 
 
-cdef inline Py_ssize_t find_octet(bytearray store, int octet, Py_ssize_t start, Py_ssize_t stop) noexcept:
+cdef inline Py_ssize_t find_byte(bytearray store, int byte, Py_ssize_t start, Py_ssize_t stop) noexcept:
     cdef char *base = PyByteArray_AS_STRING(store)
     cdef char *hit
     if start >= stop:
         return -1
-    hit = <char *>memchr(base + start, octet, stop - start)
+    hit = <char *>memchr(base + start, byte, stop - start)
     return hit - base if hit is not NULL else -1
 
 
-cdef inline Py_ssize_t find_octets(bytearray store, bytes wanted, Py_ssize_t start, Py_ssize_t stop) except -2:
+cdef inline Py_ssize_t find(bytearray store, bytes wanted, Py_ssize_t start, Py_ssize_t stop) except -2:
     return store.find(wanted, start, stop)
 
 
@@ -33,10 +33,10 @@ cdef extern from *:
         Py_DECREF(item);
         return number;
     }
-    // Where the octets of a contiguous view of octets lie: to ask for its buffer, and give it back, costs ten times as much.
+    // Where the bytes of a contiguous view of bytes lie: to ask for its buffer, and give it back, costs ten times as much.
     static inline char *geventstreams_address(PyObject *view) {
         if (!PyMemoryView_Check(view)) {
-            PyErr_Format(PyExc_TypeError, "octets must lie in a memoryview, not in %s", Py_TYPE(view)->tp_name);
+            PyErr_Format(PyExc_TypeError, "bytes must lie in a memoryview, not in %s", Py_TYPE(view)->tp_name);
             return NULL;
         }
         if (((PyMemoryViewObject *)view)->flags & _Py_MEMORYVIEW_RELEASED) {
@@ -44,6 +44,21 @@ cdef extern from *:
             return NULL;
         }
         return (char *)PyMemoryView_GET_BUFFER(view)->buf;
+    }
+    // Where the bytes of any object lie. Its buffer is asked for only where the type does not tell; it is to be released afterwards.
+    static inline char *geventstreams_contents(PyObject *data, Py_buffer *buffer, int flags) {
+        buffer->obj = NULL;
+        if (PyMemoryView_Check(data))
+            return geventstreams_address(data);
+        if (PyByteArray_CheckExact(data))
+            return PyByteArray_AS_STRING(data);
+        if (PyBytes_CheckExact(data) && !(flags & PyBUF_WRITABLE))
+            return PyBytes_AS_STRING(data);
+        return PyObject_GetBuffer(data, buffer, flags) ? NULL : (char *)buffer->buf;
+    }
+    static inline void geventstreams_release(Py_buffer *buffer) {
+        if (buffer->obj != NULL)
+            PyBuffer_Release(buffer);
     }
     static inline int geventstreams_is_plain(PyObject *view, int writable) {
         if (!PyMemoryView_Check(view) || ((PyMemoryViewObject *)view)->flags & _Py_MEMORYVIEW_RELEASED)
@@ -55,14 +70,11 @@ cdef extern from *:
     }
     """
     bint geventstreams_is_plain(object view, bint writable) noexcept
-    char *geventstreams_address(object view) except NULL
+    char *address "geventstreams_address"(object view) except NULL
+    char *geventstreams_contents(object data, Py_buffer *buffer, int flags) except NULL
+    void geventstreams_release(Py_buffer *buffer) noexcept
     Py_ssize_t geventstreams_take_last(object counts) except? -1
     PyObject *PyMemoryView_GET_BASE(object view)  # borrowed
-
-
-# In C alone: what the other twins, and those of _system.py, reach a view's octets by.
-cdef inline char *address(object view) except NULL:
-    return geventstreams_address(view)
 
 
 cdef inline Py_ssize_t take_last(list counts) except? -1:
@@ -73,7 +85,7 @@ cdef inline bytearray owner(object view):
     return <bytearray>PyMemoryView_GET_BASE(view)
 
 
-cdef inline int octet_at(bytearray store, Py_ssize_t index) noexcept:
+cdef inline int byte_at(bytearray store, Py_ssize_t index) noexcept:
     return (<unsigned char *>PyByteArray_AS_STRING(store))[index]
 
 
@@ -81,8 +93,8 @@ cdef inline bint is_plain(object view, bint writable) noexcept:
     return geventstreams_is_plain(view, writable)
 
 
-cdef inline int put_octet(object view, Py_ssize_t index, int octet) except -1:
-    address(view)[index] = <char>octet
+cdef inline int put_byte(object view, Py_ssize_t index, int byte) except -1:
+    address(view)[index] = <char>byte
     return 0
 
 
@@ -99,30 +111,18 @@ cdef inline str cut_latin1(bytearray store, Py_ssize_t start, Py_ssize_t stop):
 
 
 cdef inline int copy_in(bytearray store, Py_ssize_t at, object data, Py_ssize_t start, Py_ssize_t count) except -1:
-    cdef Py_buffer source
-    if type(data) is bytes:
-        memcpy(PyByteArray_AS_STRING(store) + at, PyBytes_AS_STRING(data) + start, count)
-        return 0
-    if type(data) is memoryview:
-        memcpy(PyByteArray_AS_STRING(store) + at, address(data) + start, count)
-        return 0
-    PyObject_GetBuffer(data, &source, PyBUF_SIMPLE)
-    memcpy(PyByteArray_AS_STRING(store) + at, <char *>source.buf + start, count)
-    PyBuffer_Release(&source)
+    cdef Py_buffer buffer
+    cdef char *source = geventstreams_contents(data, &buffer, PyBUF_SIMPLE)
+    memcpy(PyByteArray_AS_STRING(store) + at, source + start, count)
+    geventstreams_release(&buffer)
     return 0
 
 
 cdef inline int copy_out(bytearray store, Py_ssize_t start, object target, Py_ssize_t at, Py_ssize_t count) except -1:
-    cdef Py_buffer place
-    if type(target) is memoryview:
-        memcpy(address(target) + at, PyByteArray_AS_STRING(store) + start, count)
-        return 0
-    if type(target) is bytearray:
-        memcpy(PyByteArray_AS_STRING(target) + at, PyByteArray_AS_STRING(store) + start, count)
-        return 0
-    PyObject_GetBuffer(target, &place, PyBUF_WRITABLE)
-    memcpy(<char *>place.buf + at, PyByteArray_AS_STRING(store) + start, count)
-    PyBuffer_Release(&place)
+    cdef Py_buffer buffer
+    cdef char *place = geventstreams_contents(target, &buffer, PyBUF_WRITABLE)
+    memcpy(place + at, PyByteArray_AS_STRING(store) + start, count)
+    geventstreams_release(&buffer)
     return 0
 
 
@@ -136,20 +136,13 @@ cdef inline int grow(bytearray store, Py_ssize_t size) except -1:
 
 
 cdef inline long long tail(object data, Py_ssize_t count) except -1:
-    cdef Py_buffer source
-    cdef unsigned char *octets
+    cdef Py_buffer buffer
+    cdef unsigned char *source = <unsigned char *>geventstreams_contents(data, &buffer, PyBUF_SIMPLE)
     cdef Py_ssize_t at
     cdef long long number = 0
-    if type(data) is bytes:
-        octets = <unsigned char *>PyBytes_AS_STRING(data)
-        for at in range(max(0, count - 4), count):
-            number = number << 8 | octets[at]
-        return number
-    PyObject_GetBuffer(data, &source, PyBUF_SIMPLE)
-    octets = <unsigned char *>source.buf
     for at in range(max(0, count - 4), count):
-        number = number << 8 | octets[at]
-    PyBuffer_Release(&source)
+        number = number << 8 | source[at]
+    geventstreams_release(&buffer)
     return number
 
 
@@ -157,11 +150,11 @@ cdef inline bytes blank(Py_ssize_t size):
     return PyBytes_FromStringAndSize(NULL, size)
 
 
-cdef inline object place(bytes octets):
-    return PyMemoryView_FromMemory(PyBytes_AS_STRING(octets), PyBytes_GET_SIZE(octets), PyBUF_WRITE)
+cdef inline object place(bytes blank):
+    return PyMemoryView_FromMemory(PyBytes_AS_STRING(blank), PyBytes_GET_SIZE(blank), PyBUF_WRITE)
 
 
-cdef inline bytes cut_blank(bytes octets, Py_ssize_t count):
-    if count == PyBytes_GET_SIZE(octets):
-        return octets
-    return PyBytes_FromStringAndSize(PyBytes_AS_STRING(octets), count)
+cdef inline bytes cut_blank(bytes blank, Py_ssize_t count):
+    if count == PyBytes_GET_SIZE(blank):
+        return blank
+    return PyBytes_FromStringAndSize(PyBytes_AS_STRING(blank), count)

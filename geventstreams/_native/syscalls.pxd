@@ -1,4 +1,4 @@
-# The C twins of _system.py.
+# The C twins of syscalls.py.
 
 cimport geventstreams._native.memory as _bytes
 from cpython.buffer cimport Py_buffer
@@ -9,7 +9,7 @@ from libc.string cimport memset, strerror
 
 cdef extern from "sys/socket.h" nogil:
     ssize_t c_recv "recv"(int descriptor, void *space, size_t size, int flags)
-    ssize_t c_send "send"(int descriptor, const void *octets, size_t size, int flags)
+    ssize_t c_send "send"(int descriptor, const void *data, size_t size, int flags)
     struct iovec:
         void *iov_base
         size_t iov_len
@@ -81,9 +81,9 @@ cdef extern from *:
     }
     static int geventstreams_refers(PyObject *reference, PyObject *thing) {
     #if PY_VERSION_HEX >= 0x030D0000
-        PyObject *found = NULL;
-        int same = PyWeakref_GetRef(reference, &found) == 1 && found == thing;
-        Py_XDECREF(found);
+        PyObject *referent = NULL;
+        int same = PyWeakref_GetRef(reference, &referent) == 1 && referent == thing;
+        Py_XDECREF(referent);
         return same;
     #else
         return PyWeakref_GetObject(reference) == thing;
@@ -121,7 +121,7 @@ cdef inline bint refers(object reference, object thing) noexcept:
     return geventstreams_refers(reference, thing)
 
 
-cdef inline Py_ssize_t failed(int code) except? -2:
+cdef inline Py_ssize_t _failed(int code) except? -2:
     if code == EAGAIN:
         return -1
     raise OSError(code, strerror(code).decode("utf-8", "replace"))
@@ -136,17 +136,17 @@ cdef inline Py_ssize_t receive(int descriptor, object borrowed, object space, Py
     if count > 0:
         counts.append(count)
     elif count < 0:
-        return failed(errno)
+        return _failed(errno)
     return count
 
 
-cdef inline Py_ssize_t send(int descriptor, object borrowed, object octets, Py_ssize_t start, Py_ssize_t stop) except? -2:
-    cdef char *source = _bytes.address(octets) + start
+cdef inline Py_ssize_t send(int descriptor, object borrowed, object data, Py_ssize_t start, Py_ssize_t stop) except? -2:
+    cdef char *source = _bytes.address(data) + start
     cdef Py_ssize_t count = c_send(descriptor, source, stop - start, MSG_DONTWAIT | MSG_NOSIGNAL)
     while count < 0 and errno == EINTR:
         count = c_send(descriptor, source, stop - start, MSG_DONTWAIT | MSG_NOSIGNAL)
     if count < 0:
-        return failed(errno)
+        return _failed(errno)
     return count
 
 
@@ -166,21 +166,21 @@ cdef inline Py_ssize_t send_pieces(int descriptor, object borrowed, list pieces,
     while count < 0 and errno == EINTR:
         count = c_sendmsg(descriptor, &message, MSG_DONTWAIT | MSG_NOSIGNAL)
     if count < 0:
-        return failed(errno)
+        return _failed(errno)
     return count
 
 
 cdef inline Py_ssize_t unread(int descriptor) except? -2:
     cdef int count = geventstreams_unread(descriptor)
     if count < 0:
-        return failed(errno)
+        return _failed(errno)
     return count
 
 
 cdef inline Py_ssize_t readable(int descriptor) except? -2:
     cdef int count = geventstreams_polled(descriptor)
     if count < 0:
-        return failed(errno)
+        return _failed(errno)
     return unread(descriptor) if count else -1
 
 
@@ -190,7 +190,7 @@ cdef inline Py_ssize_t not_yet_sent(int descriptor) noexcept:
 
 cdef inline Py_ssize_t end_output(int descriptor) except? -2:
     if c_shutdown(descriptor, SHUT_WR):
-        return failed(errno)
+        return _failed(errno)
     return 0
 
 

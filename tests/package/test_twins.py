@@ -1,0 +1,52 @@
+"""The functions that exist twice: each C function of a `.pxd` in `_native` has a Python twin with the same arguments."""
+
+import ast
+import re
+from pathlib import Path
+
+import pytest
+
+import geventstreams
+
+NATIVE = Path(geventstreams.__file__).parent / "_native"
+TWINS = sorted(path.stem for path in NATIVE.glob("*.pxd"))
+C_FUNCTION = re.compile(r"^cdef inline (?P<type>[\w ]+?[ *]+)(?P<name>[a-z]\w*)\((?P<arguments>[^)]*)\)", re.MULTILINE)
+
+
+def c_functions(name: str) -> dict[str, list[str]]:
+    """The names of the arguments of each function of the `.pxd`; a name that begins with an underscore is of C alone."""
+    found = C_FUNCTION.finditer((NATIVE / f"{name}.pxd").read_text(encoding="utf-8"))
+    return {match["name"]: [argument.split()[-1].strip("*") for argument in match["arguments"].split(",") if argument.strip()]
+            for match in found}
+
+
+def python_functions(name: str) -> dict[str, list[str] | int]:
+    """The names of the arguments of each function of the `.py`, or their number where the function is one of Python's own."""
+    functions: dict[str, list[str] | int] = {}
+    for node in ast.parse((NATIVE / f"{name}.py").read_text(encoding="utf-8")).body:
+        if isinstance(node, ast.FunctionDef):
+            functions[node.name] = [argument.arg for argument in node.args.args]
+        elif isinstance(node, ast.AnnAssign) and isinstance(node.annotation, ast.Subscript):
+            callable_type = node.annotation.slice
+            if isinstance(callable_type, ast.Tuple) and isinstance(callable_type.elts[0], ast.List):
+                functions[ast.unparse(node.target)] = len(callable_type.elts[0].elts)
+    return functions
+
+
+def test_c_functions_are_found() -> None:
+    """The folder has twins, and each `.pxd` some functions: a pattern that finds none would prove nothing."""
+    assert {"memory", "syscalls", "greenlets"} <= set(TWINS)
+    for name in TWINS:
+        text = (NATIVE / f"{name}.pxd").read_text(encoding="utf-8")
+        private = len(re.findall(r"^cdef inline [\w ]+?[ *]+_\w+\(", text, re.MULTILINE))
+        assert len(c_functions(name)) == text.count("\ncdef inline ") - private > 0
+
+
+@pytest.mark.parametrize("name", TWINS)
+def test_each_c_function_has_a_twin_with_the_same_arguments(name: str) -> None:
+    """What compiled code calls in C, plain code calls in Python, by the same name and with the same arguments."""
+    twins = python_functions(name)
+    for function, arguments in c_functions(name).items():
+        assert function in twins, f"{name}.pxd has {function}, {name}.py has not"
+        twin = twins[function]
+        assert twin in (arguments, len(arguments)), f"{name}.{function}: {arguments} in C, {twin} in Python"
