@@ -58,10 +58,10 @@ cdef class InputBuffer(ByteQueue):
     cdef int _advance(self, Py_ssize_t count) except -1
     cpdef bytes take(self, Py_ssize_t count)
     cpdef str take_latin1(self, Py_ssize_t count)
-    cpdef int take_octet(self) except -2
+    cpdef int take_byte(self) except -2
     cpdef Py_ssize_t take_into(self, object target, Py_ssize_t at, Py_ssize_t stop) except -1
     cpdef bytes peek(self, Py_ssize_t count)
-    cpdef int octet(self, Py_ssize_t index) except -2
+    cpdef int byte_at(self, Py_ssize_t index) except -2
     cpdef void skip(self, Py_ssize_t count) except *
     cpdef Py_ssize_t line_length(self) except -1
     cpdef Py_ssize_t find(self, bytes wanted, Py_ssize_t start, Py_ssize_t stop) except -2

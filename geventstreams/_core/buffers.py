@@ -234,13 +234,13 @@ class InputBuffer(ByteQueue):
         self._advance(count)
         return text
 
-    def take_octet(self) -> int:
+    def take_byte(self) -> int:
         """Take the next byte. Return -1 where there is none."""
         if self.start == self.end:
             return -1
-        octet = self.store[self.start]  # type: ignore[index]  # not empty
+        byte = self.store[self.start]  # type: ignore[index]  # not empty
         self._advance(1)
-        return octet
+        return byte
 
     def take_into(self, target: bytearray | memoryview, at: int, stop: int) -> int:
         """Copy to `target[at:stop]` what fits. Return the number of bytes."""
@@ -256,7 +256,7 @@ class InputBuffer(ByteQueue):
         count = min(count, self.end - self.start)
         return _bytes.cut(self.store, self.start, self.start + count) if count > 0 else b""  # type: ignore[arg-type]  # not empty
 
-    def octet(self, index: int) -> int:
+    def byte_at(self, index: int) -> int:
         """Return the byte that lies `index` behind the next one, or -1."""
         if index >= self.end - self.start:
             return -1

@@ -1,11 +1,11 @@
 """A lock for readers and writers: first come, first served, and no greenlet overtakes one that waits."""
 
 # Invariants:
-# * Greenlets of several threads may queue for one lock, that of a file of `makefile`. So whatever looks at `holder` and the queue and then
+# * Greenlets of several threads may queue for one lock, that of a file of `makefile`. So code that looks at `holder` and the queue and then
 #   changes them is one step: `_seize`, `_withdraw`, `release`, `cancel_waiters`. Compiled, no other thread runs within a step, because
 #   nothing in it runs Python code; in the plain build a `SharedFairLock` takes care of that.
 # * A waiter is fired in its own hub's thread, and so never before its greenlet waits there.
-# * `release` hands the lock to the first waiter even before that runs. Whoever leaves the queue by an exception has to release it then.
+# * `release` hands the lock to the first waiter even before that runs. A waiter that an exception ends has to release it then.
 
 from __future__ import annotations
 

@@ -60,7 +60,7 @@ class Decrypter:
 
     def feed_record(self) -> bool:
         """Give OpenSSL the next record. Return False if all of it is not there."""
-        # It takes what it is given whole, unless a signal handler raised meanwhile: so it is asked only then.
+        # It takes what it is given whole, unless a signal handler raised within the call: only then it is asked.
         if self._fed and self._incoming.pending:
             return True
         cipher = self.cipher
@@ -81,18 +81,21 @@ class Decrypter:
         fresh = not self.pending
         taken = self.taken
         before = self._first[0]
+        tls = self._object
         place: memoryview | None = None
         self.asks_again = False
         try:
             if fresh:
-                if not self._object.read(1, self._first):
+                if not tls.read(1, self._first):
                     return False
-                self.pending = self._object.pending()
+                self.pending = tls.pending()
+                if self._object is None:  # a signal handler has closed the stream, and the memory is not ours any more
+                    return True
                 _bytes.put_byte(space, at, self._first[0])
                 self.taken += 1
             if self.pending and at + fresh < len(space):
                 place = _bytes.window(space, at + fresh, len(space))
-                count = self._object.read(self.pending, place)
+                count = tls.read(self.pending, place)
                 self.pending -= count
                 self.taken += count
         except ssl.SSLWantReadError:
@@ -115,7 +118,7 @@ class Decrypter:
     def _moved(self, fresh: bool, changed: bool) -> int:
         """Return how many bytes of the record OpenSSL had moved when a signal handler raised (see the head of this file)."""
         left = self._left()
-        if self._object is None:  # the handler closed the stream
+        if self._object is None:  # the handler has closed the stream
             return 0
         if not fresh or self.pending:
             count = self.pending - left + fresh

@@ -30,17 +30,17 @@ class RecordBuffer(InputBuffer):
     def record(self) -> int:
         """Return the length of the next record, or 0 until all of it is there; `kind` is its type.
 
-        What is no record counts as one, whatever its length: OpenSSL will refuse it.
+        Bytes that are not a record count as one, all of them: OpenSSL will refuse them.
         """
         held = self.end - self.start
         if not held:
             return 0
-        self.kind = self.octet(0)
+        self.kind = self.byte_at(0)
         if self.trusts_lengths and 20 <= self.kind <= 24:
             if held < HEADER:
                 return 0
-            length = HEADER + 256 * self.octet(3) + self.octet(4)
-            if length <= LARGEST and self.octet(1) == 3:
+            length = HEADER + 256 * self.byte_at(3) + self.byte_at(4)
+            if length <= LARGEST and self.byte_at(1) == 3:
                 return length if length <= held else 0
         self.trusts_lengths = False
         return held

@@ -3,7 +3,7 @@
 # Invariants:
 # * Only `wait_input` and `wait_output` wait, and they leave it to the transport below.
 # * OpenSSL is given whole records only, so it never holds a part of one, asks for more when all is read, or makes its memories larger than
-#   a record. `_decrypter` does that, and knows what was taken whatever interrupts it.
+#   a record. `_decrypter` does that, and knows what was taken, also after an exception.
 # * What OpenSSL has written is taken from it at once, record by record, and stays in `_records` until the transport below has taken it.
 # * How the input ended is noted in `_end`, and reported as often as it is asked for.
 
@@ -21,7 +21,7 @@ from geventstreams._core.tls_decrypter import Decrypter
 from geventstreams._core.tls_records import RECORD, RecordBuffer, Records
 from geventstreams._core.transport import Transport
 from geventstreams._core.wakeup import Wakeup
-from geventstreams.errors import BROKEN, HandshakeEnded, StreamError, StreamTruncated, TLSError, from_system, noted, renewed
+from geventstreams.errors import BROKEN, HandshakeEnded, StreamClosed, StreamError, StreamTruncated, TLSError, from_system, noted, renewed
 
 BATCH = 16 * RECORD
 """Bytes of plain text that are encrypted for one send. If the peer does not read, this much is held at most."""
@@ -84,6 +84,8 @@ class TLSTransport(Transport):
         while True:
             if not self._shaken:
                 self._step()
+            if self._closed:  # by a signal handler, within a call of OpenSSL
+                raise StreamClosed(f"the stream to {self.peer} was closed")
             self._answer()
             if self.unsent and self._broken is None:
                 return NEEDS_ROOM
@@ -159,7 +161,7 @@ class TLSTransport(Transport):
         looks = LOOKS
         decrypter.taken = 0
         try:
-            while self._end is None and start + decrypter.taken < len(space):
+            while self._end is None and not self._closed and start + decrypter.taken < len(space):
                 if decrypter.pending or decrypter.asks_again or decrypter.feed_record():
                     if not decrypter.read_record(space, start + decrypter.taken):
                         self._on_end_of_tls()
@@ -174,8 +176,10 @@ class TLSTransport(Transport):
         except OSError as error:
             self._on_failed_receive(error)
         finally:
-            if decrypter.taken:
+            if decrypter.taken and not self._closed:
                 counts.append(decrypter.taken)
+        if self._closed:  # by a signal handler, within a call of OpenSSL
+            return self._not_ready()
         if self._outgoing.pending:
             self._answer()
         if decrypter.taken:
@@ -273,6 +277,8 @@ class TLSTransport(Transport):
                 raise renewed(self._end, None)  # type: ignore[arg-type]  # failed: never None
             self._needs_input = False
             count = self._encrypt(data, start, stop)
+            if self._closed:  # by a signal handler, within a call of OpenSSL
+                return self._not_ready()
         if count > 0:
             try:
                 self._push()
@@ -287,7 +293,7 @@ class TLSTransport(Transport):
         records, outgoing = self._records, self._outgoing
         if outgoing.pending:
             records.append(outgoing.read())
-        while at < last:
+        while at < last and not self._closed:
             size = RECORD if last - at > RECORD else last - at
             piece = data[at : at + size]
             try:

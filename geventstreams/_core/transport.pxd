@@ -30,7 +30,7 @@ cdef class Transport:
 cdef class SocketTransport(Transport):
     cdef int _descriptor
     cdef long _process
-    cdef object _borrowed
+    cdef object _handle
     cdef Wakeup _input
     cdef Wakeup _output
     cdef object _address

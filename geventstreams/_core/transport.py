@@ -141,7 +141,7 @@ class SocketTransport(Transport):
         Transport.__init__(self)
         self._descriptor = -1
         self._process = FORK.generation
-        self._borrowed = None
+        self._handle = None
         self._input: Wakeup | None = None
         self._output: Wakeup | None = None
         self._address: Any = None
@@ -157,7 +157,7 @@ class SocketTransport(Transport):
             descriptor, self._family, self._peer_address = _examined(socket)
             self._socket = None if isinstance(socket, int) else socket
             self._descriptor = descriptor
-        self._borrowed = _system.borrow(self._descriptor)
+        self._handle = _system.handle_of(self._descriptor)
 
     @property
     def peer(self) -> str:  # type: ignore[override]  # read only here
@@ -171,7 +171,7 @@ class SocketTransport(Transport):
         if self._process != FORK.generation:
             self._refuse()
         wanted = len(space) - start
-        count = _system.receive(self._descriptor, self._borrowed, space, start, counts)
+        count = _system.receive(self._descriptor, self._handle, space, start, counts)
         self.emptied = 0 <= count < wanted and count < BUSY
         if count > 0:
             self.received += count
@@ -180,12 +180,12 @@ class SocketTransport(Transport):
     def send(self, data: memoryview, start: int, stop: int) -> int:
         if self._process != FORK.generation:
             self._refuse()
-        return _system.send(self._descriptor, self._borrowed, data, start, stop)
+        return _system.send(self._descriptor, self._handle, data, start, stop)
 
     def send_pieces(self, pieces: list[bytes], start: int) -> int:
         if self._process != FORK.generation:
             self._refuse()
-        return _system.send_pieces(self._descriptor, self._borrowed, pieces, start)
+        return _system.send_pieces(self._descriptor, self._handle, pieces, start)
 
     def readable(self) -> int:
         return _system.readable(self._descriptor)
@@ -224,13 +224,13 @@ class SocketTransport(Transport):
 
     def end_input(self) -> None:
         self._refuse()
-        with _system.as_socket(self._descriptor) as borrowed:
-            borrowed.shutdown(sockets.SHUT_RD)
+        with _system.as_socket(self._descriptor) as unowned:
+            unowned.shutdown(sockets.SHUT_RD)
 
     def discard(self) -> int:
         self._refuse()
         counts: list[int] = []
-        return _system.receive(self._descriptor, self._borrowed, memoryview(bytearray(BLOCK)), 0, counts)
+        return _system.receive(self._descriptor, self._handle, memoryview(bytearray(BLOCK)), 0, counts)
 
     def not_yet_sent(self) -> int:
         return 0 if self._family == sockets.AF_UNIX else _system.not_yet_sent(self._descriptor)
@@ -279,8 +279,8 @@ class SocketTransport(Transport):
         for wakeup in (self._input, self._output):
             if wakeup is not None:
                 wakeup.close()
-        _system.give_back(self._borrowed)
-        self._borrowed = None
+        _system.release(self._handle)
+        self._handle = None
         socket, self._socket = self._socket, None
         if socket is not None:
             socket.detach()
@@ -314,7 +314,7 @@ class SocketTransport(Transport):
 
     def _detach_quietly(self) -> int:
         descriptor, self._descriptor = self._descriptor, -1
-        _system.give_back(self._borrowed)
+        _system.release(self._handle)
         if self._socket is not None:
             self._socket.detach()
         return descriptor
@@ -397,18 +397,18 @@ def _examined(socket: Any) -> tuple[int, int, Any]:
     except OSError as error:
         raise UnsuitableSocket(f"socket {socket!r}: {error.strerror}", errno=error.errno) from None
     if not stat.S_ISSOCK(mode):
-        raise UnsuitableSocket(f"socket {socket!r} is no socket but a file or a pipe", errno=errno.ENOTSOCK)
-    with _system.as_socket(descriptor, _system.OWN_FAMILY) as borrowed:
-        if not _system.is_stream_socket(borrowed):
-            raise UnsuitableSocket(f"socket {socket!r} is no stream socket", errno=errno.ESOCKTNOSUPPORT)
-        if _system.is_listening(borrowed):
+        raise UnsuitableSocket(f"socket {socket!r} is a file or a pipe, not a socket", errno=errno.ENOTSOCK)
+    with _system.as_socket(descriptor, _system.OWN_FAMILY) as unowned:
+        if not _system.is_stream_socket(unowned):
+            raise UnsuitableSocket(f"socket {socket!r} is not a stream socket", errno=errno.ESOCKTNOSUPPORT)
+        if _system.is_listening(unowned):
             raise UnsuitableSocket(f"socket {socket!r} listens, and is not connected", errno=errno.EINVAL)
-        return descriptor, int(borrowed.family), _peer_of(borrowed, descriptor, socket)
+        return descriptor, int(unowned.family), _peer_of(unowned, descriptor, socket)
 
 
-def _peer_of(borrowed: _socket.socket, descriptor: int, socket: Any) -> Any:
+def _peer_of(unowned: _socket.socket, descriptor: int, socket: Any) -> Any:
     try:
-        return borrowed.getpeername()
+        return unowned.getpeername()
     except OSError:
         if _system.was_connected(descriptor):
             return None

@@ -90,7 +90,7 @@ class HubHold:
     def separate(self) -> None:
         """Give up the loops of the other threads. Called in a forked child, which has only the thread that forked.
 
-        A loop of libuv shares its epoll descriptor with the parent's until it is told of the fork, which a plain `os.fork` does not do:
+        A loop of libuv shares its epoll descriptor with the parent's until `reinit`, which a plain `os.fork` does not call:
         stopping a watcher here would stop it there. libev sees the fork by itself.
         """
         if self.thread != _system.thread_id():
@@ -338,7 +338,7 @@ class Wakeup:
             self.listeners.append(listener)
 
     def unlisten(self, listener: Callable[[], object]) -> None:
-        """Call `listener` no longer. One that does not listen is no error."""
+        """Call `listener` no longer, if it listens."""
         if self.listeners is None:
             return
         self.listeners = [other for other in self.listeners if other is not listener] or None

@@ -214,10 +214,10 @@ class BorrowedTransport(FileTransport):
         for wakeup in wakeups:
             wakeup.close()
         handle, self._handle = self._handle, None
-        _system.give_back(handle)
+        _system.release(handle)
         self._descriptor = descriptor
         if descriptor >= 0:
-            self._handle = _system.borrow(descriptor)
+            self._handle = _system.handle_of(descriptor)
 
 
 class BorrowedTLSTransport(BorrowedTransport):

@@ -4,19 +4,19 @@ cdef extern from *:
     """
     #include <greenlet/greenlet.h>
 
-    /* Classes of gevent without hooks, whose attributes nobody can change; NULL where gevent's are not compiled. */
+    /* Classes of gevent without hooks, whose attributes cannot be changed; NULL where gevent's are not compiled. */
     static PyTypeObject *geventstreams_greenlet = NULL, *geventstreams_raw_greenlet = NULL, *geventstreams_hub = NULL;
     static PyObject *geventstreams_switch_name, *geventstreams_switch_out_name;
 
     static PyTypeObject *geventstreams_class(const char *module_name, const char *name, int is_fixed) {
-        PyObject *module = PyImport_ImportModule(module_name), *found;
+        PyObject *module = PyImport_ImportModule(module_name), *kind;
         if (module == NULL)
             return NULL;
-        found = PyObject_GetAttrString(module, name);
+        kind = PyObject_GetAttrString(module, name);
         Py_DECREF(module);
-        if (found != NULL && (!PyType_Check(found) || (is_fixed && (((PyTypeObject *)found)->tp_flags & Py_TPFLAGS_HEAPTYPE))))
-            Py_CLEAR(found);
-        return (PyTypeObject *)found;
+        if (kind != NULL && (!PyType_Check(kind) || (is_fixed && (((PyTypeObject *)kind)->tp_flags & Py_TPFLAGS_HEAPTYPE))))
+            Py_CLEAR(kind);
+        return (PyTypeObject *)kind;
     }
     static int geventstreams_import_greenlet(void) {
         geventstreams_switch_name = PyUnicode_InternFromString("switch");
@@ -42,7 +42,7 @@ cdef extern from *:
     static inline int geventstreams_has_died(PyObject *hub) {
         return geventstreams_has_greenlet() && !PyGreenlet_ACTIVE((PyGreenlet *)hub) && PyGreenlet_STARTED((PyGreenlet *)hub);
     }
-    /* Whether neither the class of a greenlet nor the greenlet itself has this hook, as far as can be told at once. */
+    /* Whether neither the class of a greenlet nor the greenlet itself has this hook, as far as can be seen at once. */
     static inline int geventstreams_has_no_hook(PyObject *greenlet, PyObject *name) {
         PyTypeObject *kind = Py_TYPE(greenlet);
         PyObject *own;

@@ -1,11 +1,11 @@
 """The calls of greenlet that every wait makes, with the hooks that gevent calls round its own waits.
 
 gevent's hub calls `switch_out()` of the greenlet that leaves, where its class has one, and resumes a greenlet by its own `switch()`,
-which a class may override (`gevent.backdoor` does both). `leave` and `resume` do the same.
+which a class may override (`gevent.backdoor` does both). `leave` and `resume` do so as well.
 """
 
 # Invariant: the C twins of `leave` and `resume`, which call greenlet's C API, skip the lookup of hooks only for greenlets and hubs of
-# classes that are known to have none.
+# classes that have none.
 
 from __future__ import annotations
 

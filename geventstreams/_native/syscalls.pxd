@@ -104,7 +104,7 @@ cdef inline bint compiled() noexcept:
     return True
 
 
-cdef inline object borrow(int descriptor):
+cdef inline object handle_of(int descriptor):
     # The C twins need the number only.
     return None
 
@@ -127,7 +127,7 @@ cdef inline Py_ssize_t _failed(int code) except? -2:
     raise OSError(code, strerror(code).decode("utf-8", "replace"))
 
 
-cdef inline Py_ssize_t receive(int descriptor, object borrowed, object space, Py_ssize_t start, list counts) except? -2:
+cdef inline Py_ssize_t receive(int descriptor, object handle, object space, Py_ssize_t start, list counts) except? -2:
     cdef char *place = _bytes.address(space) + start
     cdef Py_ssize_t size = PyMemoryView_GET_BUFFER(space).len - start
     cdef Py_ssize_t count = c_recv(descriptor, place, size, MSG_DONTWAIT)
@@ -140,7 +140,7 @@ cdef inline Py_ssize_t receive(int descriptor, object borrowed, object space, Py
     return count
 
 
-cdef inline Py_ssize_t send(int descriptor, object borrowed, object data, Py_ssize_t start, Py_ssize_t stop) except? -2:
+cdef inline Py_ssize_t send(int descriptor, object handle, object data, Py_ssize_t start, Py_ssize_t stop) except? -2:
     cdef char *source = _bytes.address(data) + start
     cdef Py_ssize_t count = c_send(descriptor, source, stop - start, MSG_DONTWAIT | MSG_NOSIGNAL)
     while count < 0 and errno == EINTR:
@@ -150,7 +150,7 @@ cdef inline Py_ssize_t send(int descriptor, object borrowed, object data, Py_ssi
     return count
 
 
-cdef inline Py_ssize_t send_pieces(int descriptor, object borrowed, list pieces, Py_ssize_t start) except? -2:
+cdef inline Py_ssize_t send_pieces(int descriptor, object handle, list pieces, Py_ssize_t start) except? -2:
     cdef iovec vectors[16]
     cdef msghdr message
     cdef Py_ssize_t count, index

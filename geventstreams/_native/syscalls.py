@@ -57,7 +57,7 @@ def compiled() -> bool:
     return False
 
 
-class _BorrowedSocket(_socket.socket):
+class _NonOwningSocket(_socket.socket):
     """A socket object that never closes its descriptor, also where an exception or a collector drops it."""
 
     __slots__ = ()
@@ -66,43 +66,43 @@ class _BorrowedSocket(_socket.socket):
         self.detach()
 
 
-def borrow(descriptor: int) -> Any:
-    """Return what `receive` and `send` of this build make their calls with. `give_back` it before the descriptor is closed."""
-    return _borrowed(descriptor, socket.AF_UNSPEC)
+def handle_of(descriptor: int) -> Any:
+    """Return what `receive` and `send` of this build make their calls with. `release` it before the descriptor is closed."""
+    return _handle(descriptor, socket.AF_UNSPEC)
 
 
-def _borrowed(descriptor: int, family: int) -> _BorrowedSocket:
+def _handle(descriptor: int, family: int) -> _NonOwningSocket:
     """Return a socket object that never waits."""
     if _NONBLOCK:
-        return _BorrowedSocket(family, socket.SOCK_STREAM | _NONBLOCK, 0, descriptor)
+        return _NonOwningSocket(family, socket.SOCK_STREAM | _NONBLOCK, 0, descriptor)
     # Without that flag (macOS) the object takes the default timeout, and the descriptor its blocking mode: both are corrected.
     blocking = os.get_blocking(descriptor)
-    borrowed = _BorrowedSocket(family, socket.SOCK_STREAM, 0, descriptor)
-    borrowed.setblocking(False)
+    handle = _NonOwningSocket(family, socket.SOCK_STREAM, 0, descriptor)
+    handle.setblocking(False)
     os.set_blocking(descriptor, blocking)
-    return borrowed
+    return handle
 
 
-def give_back(borrowed: Any) -> None:
-    """Detach a borrowed socket object from the descriptor, which its owner closes."""
-    if borrowed is not None:
-        borrowed.detach()
+def release(handle: Any) -> None:
+    """Detach a handle from the descriptor, which its owner closes."""
+    if handle is not None:
+        handle.detach()
 
 
 @contextlib.contextmanager
 def as_socket(descriptor: int, family: int = socket.AF_UNSPEC) -> Iterator[_socket.socket]:
     """Return a context manager with a socket object, for calls that are rare. With OWN_FAMILY it knows its family."""
-    borrowed = _borrowed(descriptor, family)
+    handle = _handle(descriptor, family)
     try:
-        yield borrowed
+        yield handle
     finally:
-        borrowed.detach()
+        handle.detach()
 
 
-def receive(descriptor: int, borrowed: Any, space: memoryview, start: int, counts: list[int]) -> int:
+def receive(descriptor: int, handle: Any, space: memoryview, start: int, counts: list[int]) -> int:
     """Receive into `space[start:]`. Return the number of bytes, ENDED or WOULD_WAIT. The same C call appends the number to `counts`."""
     try:
-        counts.extend(map(borrowed.recv_into, (space[start:] if start else space,), _ZERO, _DONTWAIT))
+        counts.extend(map(handle.recv_into, (space[start:] if start else space,), _ZERO, _DONTWAIT))
     except BlockingIOError:
         return WOULD_WAIT
     if not counts[-1]:
@@ -111,19 +111,19 @@ def receive(descriptor: int, borrowed: Any, space: memoryview, start: int, count
     return counts[-1]
 
 
-def send(descriptor: int, borrowed: Any, data: memoryview, start: int, stop: int) -> int:
+def send(descriptor: int, handle: Any, data: memoryview, start: int, stop: int) -> int:
     """Send what the system takes now of `data[start:stop]`. Return the number of bytes, or WOULD_WAIT."""
     try:
-        return borrowed.send(data[start:stop], _SEND_FLAGS)  # type: ignore[no-any-return]  # a borrowed socket has no public class
+        return handle.send(data[start:stop], _SEND_FLAGS)  # type: ignore[no-any-return]  # its class is not public
     except BlockingIOError:
         return WOULD_WAIT
 
 
-def send_pieces(descriptor: int, borrowed: Any, pieces: list[bytes], start: int) -> int:
+def send_pieces(descriptor: int, handle: Any, pieces: list[bytes], start: int) -> int:
     """Send what the system takes now of the first sixteen pieces, without the first `start` bytes. Return the number, or WOULD_WAIT."""
     first = memoryview(pieces[0])[start:]
     try:
-        return borrowed.sendmsg([first, *pieces[1:_PIECES]], (), _SEND_FLAGS)  # type: ignore[no-any-return]  # as above
+        return handle.sendmsg([first, *pieces[1:_PIECES]], (), _SEND_FLAGS)  # type: ignore[no-any-return]  # as above
     except BlockingIOError:
         return WOULD_WAIT
 
@@ -162,15 +162,15 @@ def not_yet_sent(descriptor: int) -> int:
 
 def end_output(descriptor: int) -> int:
     """Tell the peer that nothing more will come. Return 0."""
-    with as_socket(descriptor) as borrowed:
-        borrowed.shutdown(socket.SHUT_WR)
+    with as_socket(descriptor) as handle:
+        handle.shutdown(socket.SHUT_WR)
     return 0
 
 
 def own_name(descriptor: int, family: int) -> Any:
     """Return the address of our end of a connection, as `getsockname` does."""
-    with as_socket(descriptor, family) as borrowed:
-        return borrowed.getsockname()
+    with as_socket(descriptor, family) as handle:
+        return handle.getsockname()
 
 
 def ipv4_name(descriptor: int) -> Any:
@@ -178,28 +178,28 @@ def ipv4_name(descriptor: int) -> Any:
     return own_name(descriptor, socket.AF_INET)
 
 
-def is_stream_socket(borrowed: _socket.socket) -> bool:
+def is_stream_socket(handle: _socket.socket) -> bool:
     """Return whether a socket is a stream socket."""
-    return borrowed.getsockopt(socket.SOL_SOCKET, socket.SO_TYPE) == socket.SOCK_STREAM
+    return handle.getsockopt(socket.SOL_SOCKET, socket.SO_TYPE) == socket.SOCK_STREAM
 
 
-def is_listening(borrowed: _socket.socket) -> bool:
-    """Return whether a socket, borrowed with its own family, listens.
+def is_listening(handle: _socket.socket) -> bool:
+    """Return whether a socket, made with its own family, listens.
 
     Where the system does not tell (macOS refuses the option), one that has a name, no peer, and no end or error is taken for one that
     listens. It may also be a socket that is bound and nothing more; the first `accept` finds that.
     """
     try:
-        return bool(borrowed.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN))
+        return bool(handle.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN))
     except OSError as error:
         if error.errno not in (errno.ENOPROTOOPT, errno.EINVAL):
             raise
     with contextlib.suppress(OSError):
-        borrowed.getpeername()
+        handle.getpeername()
         return False
-    name = borrowed.getsockname()
+    name = handle.getsockname()
     poll = _poll()
-    poll.register(borrowed.fileno(), 0)  # an end or an error is always reported
+    poll.register(handle.fileno(), 0)  # an end or an error is always reported
     return bool(name[1] if isinstance(name, tuple) else name) and not poll.poll(0)
 
 
@@ -212,8 +212,8 @@ def was_connected(descriptor: int) -> bool:
 
 def reset_on_close(descriptor: int) -> None:
     """Make the coming close a reset instead of an orderly end."""
-    with as_socket(descriptor) as borrowed:
-        borrowed.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    with as_socket(descriptor) as handle:
+        handle.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
 
 
 def refers(reference: weakref.ref[Any], thing: object) -> bool:

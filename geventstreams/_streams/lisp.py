@@ -92,7 +92,7 @@ class LispStream(BufferedStream):
         """One character, waiting for it. At the end of file, or when `read_timeout` passes, EndOfFile or `eof_value`."""
         if self.input.permit != FORK.generation:
             self._refuse_input()
-        octet = self.input.octet(0)
+        octet = self.input.byte_at(0)
         if octet < 0 or not (self._is_latin or (octet < 128 and self._encoding.transparent)):
             return self._read_wide_char(eof_error, eof_value)
         self.input.skip(1)
@@ -127,7 +127,7 @@ class LispStream(BufferedStream):
 
     def _char_at(self, at: int) -> tuple[str, int]:
         """The character behind the next `at` octets of the buffer and its length in octets; "" and 0 where it is not whole."""
-        octet = self.input.octet(at)
+        octet = self.input.byte_at(at)
         if octet < 0:
             return "", 0
         if self._is_latin or (octet < 128 and self._encoding.transparent):
@@ -280,11 +280,11 @@ class LispStream(BufferedStream):
             self._refuse_input()
         if not self._is_binary:
             raise TypeError("read_byte needs the element type 'unsigned-byte-8' or 'signed-byte-8', and this stream has 'base-char'")
-        octet = self.input.take_octet()
+        octet = self.input.take_byte()
         if octet < 0:
             if not self._more():
                 return self._at_end(eof_error, eof_value)
-            octet = self.input.take_octet()
+            octet = self.input.take_byte()
         if octet > 127 and self._is_signed:
             octet -= 256
         return octet

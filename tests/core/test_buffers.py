@@ -88,8 +88,8 @@ class InputBuffers(RuleBasedStateMachine):
         self.took(which, octets)
 
     @rule(which=WHICH)
-    def take_octet(self, which: int) -> None:
-        octet = self.buffers[which].take_octet()
+    def take_byte(self, which: int) -> None:
+        octet = self.buffers[which].take_byte()
         assert (octet == -1) == (not self.held[which])
         self.took(which, b"" if octet < 0 else bytes([octet]))
 
@@ -136,9 +136,9 @@ class InputBuffers(RuleBasedStateMachine):
         for buffer, held, taken in zip(self.buffers, self.held, self.taken, strict=True):
             assert (len(buffer), buffer.taken) == (len(held), taken)
             assert buffer.peek(len(held) + 5) == held
-            assert buffer.octet(len(held)) == -1
+            assert buffer.byte_at(len(held)) == -1
             if held:
-                assert (buffer.octet(0), buffer.octet(len(held) - 1)) == (held[0], held[-1])
+                assert (buffer.byte_at(0), buffer.byte_at(len(held) - 1)) == (held[0], held[-1])
 
     @invariant()
     def share_no_memory(self) -> None:

@@ -136,14 +136,14 @@ def test_a_borrowed_socket_without_its_flag(made, monkeypatch, blocking: bool) -
     usual = socket.getdefaulttimeout()
     socket.setdefaulttimeout(20)
     try:
-        borrowed = system.borrow(client.fileno())
+        borrowed = system.handle_of(client.fileno())
         with system.as_socket(client.fileno(), client.family) as other:
             assert other.getpeername() == client.getpeername()
         assert os.get_blocking(client.fileno()) == blocking
         assert system.receive(client.fileno(), borrowed, memoryview(bytearray(10)), 0, []) == -1
     finally:
         socket.setdefaulttimeout(usual)
-        system.give_back(borrowed)
+        system.release(borrowed)
     assert client.fileno() >= 0
 
 

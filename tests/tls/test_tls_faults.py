@@ -18,7 +18,7 @@ from typing import Any
 import gevent
 import pytest
 from kit.pairs import Pairs, descriptors, open_descriptor, reset
-from kit.tls import HandMade, TLSKit, other, outcome, records
+from kit.tls import NAME, HandMade, TLSKit, other, outcome, records
 from kit.vocabulary import many
 from servers.certificates import Certificates
 
@@ -372,11 +372,22 @@ class Struck(ssl.SSLObject):
     """An SSL object in whose calls errors strike: `strikes` are those before which calls, or behind which, in their order."""
 
     strikes: tuple[str, ...] = ()
+    on_strike: Callable[[], object] | None = None
+    """What a signal handler does before it raises, if it raises."""
+    raises = True
+
+    def do_handshake(self) -> None:
+        self._strike("before do_handshake")
+        super().do_handshake()
+        self._strike("after do_handshake")
 
     def _strike(self, moment: str) -> None:
         if self.strikes[:1] == (moment,):
             self.strikes = self.strikes[1:]
-            raise Interrupt
+            if self.on_strike is not None:
+                self.on_strike()
+            if self.raises:
+                raise Interrupt
 
     def read(self, len: int = 1024, buffer: Any = None) -> Any:  # noqa: A002  # its name in the standard library
         self._strike("before read")
@@ -419,6 +430,52 @@ def test_errors_that_strike_in_a_read_cost_no_octet(tls: TLSKit, side: str, stri
             got += stream.read(size)
     assert got == b"01" * 50
     assert stream.ssl.strikes == ()
+
+
+@pytest.mark.parametrize("raises", [True, False])
+@pytest.mark.parametrize("moment", ["before read", "after read", "before pending"])
+def test_a_signal_handler_may_abort_the_stream_within_a_read(tls: TLSKit, side: str, moment: str, raises: bool) -> None:
+    """A handler that aborts the stream within OpenSSL's calls ends the read, by its own error or by that of a closed stream."""
+    stream, peer = struck(tls, side)
+    peer.write(b"123")
+    strike_by_abort(stream, stream.ssl, moment, raises)
+    with pytest.raises(Interrupt if raises else StreamError):
+        stream.read(3)
+    with pytest.raises(StreamClosed):
+        stream.read(3)
+
+
+@pytest.mark.parametrize("raises", [True, False])
+@pytest.mark.parametrize("moment", ["before write", "after write"])
+def test_a_signal_handler_may_abort_the_stream_within_a_write(tls: TLSKit, side: str, moment: str, raises: bool) -> None:
+    """A handler that aborts the stream within OpenSSL's write ends the flush, by its own error or by that of a closed stream."""
+    stream, _peer = struck(tls, side)
+    stream.write(b"1" * 40_000)
+    strike_by_abort(stream, stream.ssl, moment, raises)
+    with pytest.raises(Interrupt if raises else StreamError):
+        stream.flush()
+    with pytest.raises(StreamClosed):
+        stream.write(b"1")
+
+
+@pytest.mark.parametrize("raises", [True, False])
+def test_a_signal_handler_may_abort_the_stream_within_a_handshake(tls: TLSKit, side: str, raises: bool) -> None:
+    """A handler that aborts the stream within OpenSSL's handshake ends it, by its own error or by that of a closed stream."""
+    near, _far = tls.pairs.sockets()
+    stream = SocketStream(near)
+    context = tls.context(side)
+    context.sslobject_class = Struck
+    with pytest.raises(Interrupt if raises else StreamClosed):
+        stream.attach_ssl(context, side, tlsext_host_name=NAME if side == "client" else None,
+                          ssl_configure_callback=lambda made: strike_by_abort(stream, made, "before do_handshake", raises))
+    assert stream.closed
+
+
+def strike_by_abort(stream: SocketStream, ssl_object: Struck, moment: str, raises: bool) -> None:
+    """Abort the stream at this moment, and raise behind that if `raises`."""
+    ssl_object.on_strike = stream.abort
+    ssl_object.raises = raises
+    ssl_object.strikes = (moment,)
 
 
 @pytest.mark.parametrize("strikes", [("after read",), ("after read", "before read"), ("after read", "after read")])
