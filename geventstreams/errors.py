@@ -1,8 +1,9 @@
-"""What can go wrong with a stream, and whose doing it is.
+"""The exceptions of streams. The class says what ended a call: this program, the peer, the network, or a timeout.
 
-Rules for the next editor: a class says who ended the call (we, the peer, the network, two of us at once, a limit); the text names
-the peer; an instance is made where it is raised and never kept by a stream, so that no traceback forms a cycle.
+`StreamError` is an `OSError`, and the base of all of them except `EndOfFile`. The message names the peer.
 """
+
+# Invariant: an instance is made where it is raised, and a stream keeps only what `noted` returns, so no traceback forms a cycle.
 
 from __future__ import annotations
 
@@ -33,7 +34,13 @@ __all__ = [
 
 
 class StreamError(OSError):
-    """Something failed on a stream. `stream` is the stream, where there is one; `unsent` the octets it still holds, where that matters."""
+    """Something failed on a stream.
+
+    Attributes:
+        errno: The error number of the system, or one that fits the class.
+        stream: The stream, or None.
+        unsent: How many bytes the stream still holds, where that matters, or None.
+    """
 
     default_errno = codes.EIO
 
@@ -49,12 +56,12 @@ class StreamError(OSError):
 
 
 def noted(error: StreamError) -> tuple[Any, ...]:
-    """What to keep of an error that must be raised later, perhaps often: no instance, and so no traceback and no cycle."""
+    """Return what to keep of an error that must be raised later, perhaps often. It has no traceback."""
     return type(error), error.strerror, error.errno, {**error.__dict__, "stream": None}
 
 
 def renewed(note: tuple[Any, ...], stream: Any, unsent: int | None = None) -> StreamError:
-    """A new instance of an error that was noted."""
+    """Return a new instance of an error that was noted."""
     error = _rebuilt(*note)
     error.stream = stream
     error.unsent = unsent
@@ -69,48 +76,52 @@ def _rebuilt(kind: type[StreamError], message: str, errno: int, state: dict[str,
 
 
 class StreamClosed(StreamError, ValueError):
-    """We closed the stream (or ended this half of it) before or during the call."""
+    """The stream, or this half of it, was closed by this program before or during the call."""
 
     default_errno = codes.EBADF
 
 
 class UnsuitableSocket(StreamError, ValueError):
-    """What was given is no connected stream socket: a listener, a datagram socket, an unconnected or closed one, a file."""
+    """Not a connected stream socket, but a listener, a datagram socket, an unconnected or closed socket, or a file."""
 
     default_errno = codes.ENOTCONN
 
 
 class StreamReset(StreamError, ConnectionResetError):
-    """The peer or the network broke the connection."""
+    """The peer or the network reset the connection."""
 
     default_errno = codes.ECONNRESET
 
 
 class StreamTruncated(StreamError, EOFError):
-    """A TLS connection ended without its close_notify: what came may not be all that was sent."""
+    """A TLS connection ended without close_notify, so data that the peer sent may be missing."""
 
     default_errno = codes.ECONNABORTED
 
 
 class StreamBusy(StreamError, RuntimeError):
-    """Two greenlets wanted the same half of a stream at once; the first one, named in the text, is not disturbed."""
+    """Another greenlet, which the message names, is using this half of the stream. It is not disturbed."""
 
     default_errno = codes.EBUSY
 
 
 class StreamTimeout(StreamError, TimeoutError):
-    """The common base of the four limits."""
+    """A timeout has passed. The base of ReadTimeout, WriteTimeout, ConnectTimeout and HandshakeTimeout."""
 
     default_errno = codes.ETIMEDOUT
 
 
 class ReadTimeout(StreamTimeout):
-    """Nothing arrived for `read_timeout` seconds. All that had arrived stays readable: simply call again."""
+    """Nothing arrived for `read_timeout` seconds. No data is lost: what had arrived stays in the buffer, and the call can be repeated."""
 
 
 class WriteTimeout(StreamTimeout):
-    """The peer took nothing for `write_timeout` seconds. `accepted` is 0 or the whole length of the write, `unsent` what the stream
-    holds."""
+    """The peer took no data for `write_timeout` seconds.
+
+    Attributes:
+        accepted: How many bytes of the write the stream has accepted: none or all. Accepted bytes are sent later.
+        unsent: How many bytes the stream still holds.
+    """
 
     accepted: int = 0
 
@@ -120,11 +131,15 @@ class ConnectTimeout(StreamTimeout):
 
 
 class HandshakeTimeout(StreamTimeout):
-    """The TLS handshake was not complete after `handshake_timeout` seconds in all."""
+    """The TLS handshake, or a PROXY header, took longer than `handshake_timeout` seconds."""
 
 
 class ConnectError(StreamError):
-    """No address could be connected to. `errors` is `[(address, exception), ...]`, a failed look-up included."""
+    """No address could be connected to.
+
+    Attributes:
+        errors: `[(address, exception), ...]`, one for each address, or one for a failed look-up.
+    """
 
     default_errno = codes.ECONNREFUSED
 
@@ -134,7 +149,12 @@ class ConnectError(StreamError):
 
 
 class TLSError(StreamError, ssl.SSLError):
-    """TLS refused: `reason` and `library` say what OpenSSL said."""
+    """TLS failed.
+
+    Attributes:
+        reason: OpenSSL's name of the error, or None.
+        library: The part of OpenSSL that it comes from, or None.
+    """
 
     default_errno = codes.EPROTO
 
@@ -146,7 +166,12 @@ class TLSError(StreamError, ssl.SSLError):
 
 
 class TLSVerificationError(TLSError, ssl.SSLCertVerificationError):
-    """The peer's certificate was not accepted: `verify_code` and `verify_message` say why."""
+    """The peer's certificate was not accepted.
+
+    Attributes:
+        verify_code: OpenSSL's number of the error.
+        verify_message: OpenSSL's text of the error.
+    """
 
     def __init__(self, message: str = "", errno: int | None = None, *, stream: Any = None, reason: str | None = None,
                  library: str | None = None, verify_code: int = 0, verify_message: str = "") -> None:
@@ -156,14 +181,18 @@ class TLSVerificationError(TLSError, ssl.SSLCertVerificationError):
 
 
 class HandshakeEnded(TLSError, StreamTruncated):
-    """The peer ended the connection in the middle of the TLS handshake."""
+    """The peer ended the connection during the TLS handshake."""
 
     default_errno = codes.ECONNABORTED
 
 
 class IncompleteRead(StreamError, EOFError):
-    """The input ended before all was there. `partial` is what came, and it stays readable; `expected` what was asked for (octets, or a
-    separator)."""
+    """The input ended before a read was complete.
+
+    Attributes:
+        partial: The bytes that had arrived. They stay in the buffer.
+        expected: What the read asked for: a number of bytes, or a separator.
+    """
 
     default_errno = codes.ENODATA
 
@@ -175,7 +204,11 @@ class IncompleteRead(StreamError, EOFError):
 
 
 class LineTooLong(StreamError, ValueError):
-    """No separator within `limit` octets. Nothing was consumed: `discard_line()` drops the line."""
+    """A line has more than `line_limit` bytes. Nothing was consumed; `discard_line()` skips the line.
+
+    Attributes:
+        limit: The limit in bytes.
+    """
 
     default_errno = codes.EMSGSIZE
 
@@ -185,7 +218,12 @@ class LineTooLong(StreamError, ValueError):
 
 
 class EndOfFile(EOFError):
-    """Common Lisp's end-of-file condition. `timed_out` is true where a read timeout, not the end, is behind it."""
+    """The input ended, in LispWorks' vocabulary. Common Lisp: `end-of-file`.
+
+    Attributes:
+        stream: The stream, or None.
+        timed_out: Whether a read timeout, not the end of the input, is the cause.
+    """
 
     def __init__(self, message: str = "", *, stream: Any = None, timed_out: bool = False) -> None:
         super().__init__(message)
@@ -197,45 +235,46 @@ class EndOfFile(EOFError):
 
 
 def line_too_long(limit: float, peer: str, stream: Any) -> LineTooLong:
-    """The error of a line, or of what ends in another separator, that is longer than `limit` bytes."""
+    """Return the error of a line, or of data up to another separator, that is longer than `limit` bytes."""
     return LineTooLong(f"no end of line within {in_bytes(int(limit))} from {peer}", stream=stream, limit=int(limit))
 
 
-# How texts say numbers and addresses.
+# Numbers and addresses in messages.
 
 
 def in_bytes(count: int) -> str:
-    """A number of bytes, as people write it."""
+    """Return a number of bytes as people write it."""
     return "1 byte" if count == 1 else f"{count} bytes"
 
 
 def in_seconds(seconds: float) -> str:
-    """A number of seconds, as people write it: neither an exponent nor zeros at the end, exact to the nanosecond."""
+    """Return a number of seconds as people write it, to the nanosecond: without an exponent, or zeros at the end."""
     text = f"{seconds:.9f}".rstrip("0").rstrip(".")
     return f"{text} s"
 
 
 def without_name(text: str, name: str, instead: str) -> str:
-    """The same text with something shorter in place of an address, where the reader knows it already."""
+    """Return a text with `instead` in place of an address that the reader knows already. Parts of longer addresses are not replaced."""
     pieces = text.split(name)
-    said = pieces[0]
+    shortened = pieces[0]
     for piece in pieces[1:]:
-        goes_on = piece.lstrip(".:")[:1].isalnum() and not piece.startswith(": ")
-        said += (name if said[-1:].isalnum() or said.endswith((".", ":")) or goes_on else instead) + piece
-    return said
+        is_part = piece.lstrip(".:")[:1].isalnum() and not piece.startswith(": ")
+        is_part = is_part or shortened[-1:].isalnum() or shortened.endswith((".", ":"))
+        shortened += (name if is_part else instead) + piece
+    return shortened
 
 
 BROKEN = frozenset({codes.ECONNRESET, codes.EPIPE, codes.ECONNABORTED, codes.ETIMEDOUT, codes.ENETRESET, codes.ENETDOWN,
                     codes.ENETUNREACH, codes.EHOSTUNREACH, codes.EHOSTDOWN, codes.ENOTCONN, codes.ESHUTDOWN})
-"""Error numbers after which the connection is no more."""
+"""Error numbers after which the connection is broken."""
 
 
 def from_system(error: OSError, doing: str, peer: str, stream: Any) -> StreamError:
-    """The stream error for an error of a system call; one of ours passes as it is, with the stream in it."""
+    """Return the stream error for an error of a system call. A StreamError is returned as it is, with `stream` set."""
     if isinstance(error, StreamError):
         if error.stream is None:
             error.stream = stream
         return error
     kind = StreamReset if error.errno in BROKEN else StreamError
-    said = error.strerror or (os.strerror(error.errno) if error.errno else str(error))
-    return kind(f"{doing} {peer}: {said}", error.errno, stream=stream)
+    cause = error.strerror or (os.strerror(error.errno) if error.errno else str(error))
+    return kind(f"{doing} {peer}: {cause}", error.errno, stream=stream)

@@ -1,9 +1,10 @@
-"""Puts `geventstreams.makefile` in the place of `socket.makefile`, for code that was written for the standard library.
+"""Replacing `socket.makefile` by `geventstreams.makefile`, for code that was written for the standard library.
 
-Rules for the next editor: this module is imported by name only, never by the package, so that `python -m
-geventstreams.monkey` finds it fresh. Whatever it replaces it keeps, and puts back only where its own replacement still
-stands.
+`patch_makefile()` in a program, or `python -m geventstreams.monkey SCRIPT` for one that is not to be changed.
 """
+
+# Invariants: only programs import this module, not the package, so that `python -m geventstreams.monkey` finds it not loaded yet. An
+# original method is kept, and restored only if our replacement is still in its place.
 
 from __future__ import annotations
 
@@ -20,7 +21,7 @@ from typing import Any
 import gevent.monkey
 import gevent.socket
 
-from geventstreams._files import makefile as legacy
+from geventstreams._files.makefile import makefile as makefile_for
 from geventstreams._files.transports import CannotBorrow
 
 USAGE = """\
@@ -29,10 +30,10 @@ usage: python -m geventstreams.monkey [OPTION ...] SCRIPT [ARGUMENT ...]
 Runs a script after gevent.monkey.patch_all() and geventstreams.monkey.patch_makefile().
 
   --module      SCRIPT is the name of a module
-  --no-PART     leaves a part of the standard library unpatched
-  --PART        patches this part only, and those named likewise
-  --verbose     says what is patched
-  --help        prints this
+  --no-PART     do not patch a part of the standard library
+  --PART        patch only this part, and the other parts that are named so
+  --verbose     print what is patched
+  --help        print this help
 
 parts: {parts}
 """
@@ -42,7 +43,7 @@ _originals: dict[Any, Any] = {}
 
 
 def _replacement(original: Any, applies: Callable[[], bool]) -> Any:
-    """The `makefile` to put in place of `original`. It calls `original` for what has worked with it and has no file of ours."""
+    """Return a `makefile` to replace `original`. It calls `original` for sockets that our `makefile` does not take."""
 
     @functools.wraps(original)
     def makefile(
@@ -59,7 +60,7 @@ def _replacement(original: Any, applies: Callable[[], bool]) -> Any:
         if isinstance(mode, str) and "b" not in mode:
             encoding = io.text_encoding(encoding)  # type: ignore[attr-defined]  # typeshed lacks it; it warns at our caller
         try:
-            return legacy.makefile(self, mode, buffering, encoding=encoding, errors=errors, newline=newline)
+            return makefile_for(self, mode, buffering, encoding=encoding, errors=errors, newline=newline)
         except CannotBorrow:
             return original(self, mode, buffering, encoding=encoding, errors=errors, newline=newline)
 
@@ -73,9 +74,10 @@ _REPLACEMENTS: dict[Any, Any] = {
 
 
 def patch_makefile() -> None:
-    """Give every gevent socket our `makefile`, TLS ones too; sockets of the standard library from `patch_all()` on.
+    """Replace the `makefile` method of gevent's sockets, TLS sockets included, by `geventstreams.makefile`.
 
-    What our `makefile` refuses, such as a blocking `ssl.SSLSocket` that is older than `patch_all()`, keeps the file it had.
+    Sockets of the standard library get it too once `gevent.monkey.patch_all()` has been called. A socket that our `makefile` does not take,
+    such as a blocking `ssl.SSLSocket` that is older than `patch_all()`, still gets the standard library's file. A second call does nothing.
     """
     for kind, replacement in _REPLACEMENTS.items():
         if kind.makefile is not replacement:
@@ -84,7 +86,7 @@ def patch_makefile() -> None:
 
 
 def unpatch_makefile() -> None:
-    """The reverse; files that were made stay as they are."""
+    """Restore the methods that `patch_makefile` replaced. Files that were made stay as they are."""
     for kind, original in _originals.items():
         if kind.makefile is _REPLACEMENTS[kind]:
             kind.makefile = original
@@ -92,12 +94,12 @@ def unpatch_makefile() -> None:
 
 
 def is_makefile_patched() -> bool:
-    """Whether gevent's sockets have our `makefile`."""
+    """Return whether gevent's sockets have our `makefile`."""
     return gevent.socket.socket.makefile is _REPLACEMENTS[gevent.socket.socket]
 
 
 def main(arguments: list[str]) -> int:
-    """The command line; the status to exit with, where the script did not do so itself."""
+    """Run the command line. Return the exit status, unless the script exits by itself."""
     parts = [name for name in inspect.signature(gevent.monkey.patch_all).parameters if name != "kwargs"]
     switches: dict[str, bool] = {}
     run: Any = runpy.run_path
@@ -132,11 +134,11 @@ def main(arguments: list[str]) -> int:
     return 0
 
 
-def _refuse(why: str, parts: list[str]) -> int:
-    print(f"{why}\n\n{USAGE.format(parts=', '.join(parts))}", file=sys.stderr)
+def _refuse(reason: str, parts: list[str]) -> int:
+    print(f"{reason}\n\n{USAGE.format(parts=', '.join(parts))}", file=sys.stderr)
     return 2
 
 
 if __name__ == "__main__":
-    # By its own name, so that the script's `from geventstreams import monkey` finds the same state.
+    # Imported by its name, so that the script's `from geventstreams import monkey` finds the same state.
     sys.exit(importlib.import_module("geventstreams.monkey").main(sys.argv[1:]))

@@ -1,7 +1,10 @@
-"""PROXY protocol headers, versions 1 and 2: whom a balancer says it speaks for, read and written before anything else.
+"""PROXY protocol headers, versions 1 and 2, which tell a server behind a balancer the client's address.
 
-Rules for the next editor: a header is read from the stream's own buffer, and never an octet more.
+Servers read them with `SocketStreamServer(…, proxy_protocol=…)`. For other programs: `read_proxy` and `proxy_header`. They need the extra
+`proxy`: `pip install 'geventstreams[proxy]'`.
 """
+
+# Invariant: a header is read through the stream's own buffer, and no byte behind it is taken.
 
 from __future__ import annotations
 
@@ -21,11 +24,11 @@ if TYPE_CHECKING:
 
 
 class ProxyError(StreamError):
-    """What should be a PROXY protocol header is none, or not a whole one."""
+    """A PROXY protocol header is malformed, or the input ended within it."""
 
 
 def require() -> ModuleType:
-    """The module that knows headers. Loaded when first asked for; ImportError, with what to do, where its library is not there."""
+    """Load and return the module that parses headers. ImportError says what to install if its library is missing."""
     try:
         return importlib.import_module("geventstreams._net.proxy_headers")
     except ImportError as missing:
@@ -33,16 +36,16 @@ def require() -> ModuleType:
 
 
 class Balancers:
-    """Who may, and has to, begin with a header: everybody (True), or the peers from some networks."""
+    """The peers whose connections must begin with a header: all of them (True), or those in some networks."""
 
-    def __init__(self, who: Any) -> None:
+    def __init__(self, peers: Any) -> None:
         require()
         self._networks: list[Any] | None = None
-        if who is not True:
-            self._networks = [_network(each) for each in _listed(who)]
+        if peers is not True:
+            self._networks = [_network(each) for each in _listed(peers)]
 
     def include(self, address: Any) -> bool:
-        """Whether a connection from this address has to begin with a header."""
+        """Return whether a connection from an address must begin with a header."""
         if self._networks is None:
             return True
         if not isinstance(address, tuple):
@@ -52,28 +55,39 @@ class Balancers:
         return any(peer in network for network in self._networks)
 
 
-def _listed(who: Any) -> Iterable[Any]:
-    if isinstance(who, (str, bytes)) or not isinstance(who, Iterable):
-        raise TypeError(f"proxy_protocol must be a bool or a list of networks, not {who!r}")
-    return who
+def _listed(peers: Any) -> Iterable[Any]:
+    if isinstance(peers, (str, bytes)) or not isinstance(peers, Iterable):
+        raise TypeError(f"proxy_protocol must be a bool or a list of networks, not {peers!r}")
+    return peers
 
 
-def _network(given: Any) -> Any:
+def _network(value: Any) -> Any:
     try:
-        return ipaddress.ip_network(given)
+        return ipaddress.ip_network(value)
     except ValueError as error:
         raise ValueError(f"proxy_protocol: {error}") from None
 
 
 def read_proxy(stream: SocketStream, limit: float) -> Proxy:
-    """Takes the header that a stream's input must begin with, within `limit` seconds in all.
+    """Read the header that the input of a stream must begin with.
 
-    It waits for its octets and for no others. ProxyError where it is malformed or the input ends within it,
-    HandshakeTimeout where the time is over.
+    Nothing behind the header is read, so TLS or the protocol may follow at once.
+
+    Args:
+        stream: A stream from which nothing was read.
+        limit: Seconds for the whole header.
+
+    Returns:
+        `(version, command, source, destination, tlvs)`, a named tuple. The addresses are as sockets have them, or None.
+
+    Raises:
+        ProxyError: The header is malformed, or the input ended within it.
+        HandshakeTimeout: It did not arrive in time.
+        ImportError: The extra `proxy` is not installed.
     """
     headers = require()
     until = _system.monotonic() + limit
-    usual, header = stream.read_timeout, b""
+    read_timeout, header = stream.read_timeout, b""
     try:
         while True:
             try:
@@ -84,7 +98,7 @@ def read_proxy(stream: SocketStream, limit: float) -> Proxy:
                 raise ProxyError(f"malformed PROXY header from {address_name(stream.peer_address)}: {error}", stream=stream) from None
     finally:
         if not stream.closed:
-            stream.read_timeout = usual
+            stream.read_timeout = read_timeout
 
 
 def _some(stream: SocketStream, most: int, limit: float, until: float) -> bytes:
@@ -93,20 +107,28 @@ def _some(stream: SocketStream, most: int, limit: float, until: float) -> bytes:
         if left <= 0:
             raise ReadTimeout
         stream.read_timeout = left
-        octets = stream.read1(most)
+        chunk = stream.read1(most)
     except ReadTimeout:
         raise HandshakeTimeout(f"no PROXY header from {address_name(stream.peer_address)} within {in_seconds(limit)}",
                                stream=stream) from None
-    if not octets:
+    if not chunk:
         raise ProxyError(f"{address_name(stream.peer_address)} ended the connection before its PROXY header was whole", stream=stream)
-    return octets
+    return chunk
 
 
 def proxy_header(version: int, source: Any, destination: Any, tlvs: Iterable[tuple[int, bytes]] = ()) -> bytes:
-    """A header that says whom a connection is for: write it before anything else, and before TLS.
+    """Return a header that names the client of a connection. It is written before anything else, and before TLS.
 
-    Addresses are as sockets have them; where one is None, or they are of Unix sockets and `version` is 1, the header
-    says that the client is not known. `tlvs` is for version 2, which adds a checksum to them.
+    If an address is None, or `version` is 1 and the addresses are of Unix sockets, the header says that the client is not known.
+
+    Args:
+        version: 1 or 2.
+        source: The client's address, as sockets have it.
+        destination: The address that the client connected to.
+        tlvs: Type and value of extensions (version 2 only, which adds a checksum).
+
+    Raises:
+        ImportError: The extra `proxy` is not installed.
     """
     headers = require()
     if version not in (1, 2):

@@ -1,8 +1,7 @@
-"""Relaying: what one stream brings goes out by another, both ways, and so do the ends.
+"""Relaying between two streams in both directions: `relay`, and `RelayHandler`, a handler that makes a server a relay."""
 
-Rules for the next editor: two greenlets for each pair. One for both ways would deadlock when both ends write before they
-read: it waits until one has taken what the other said, and neither takes anything.
-"""
+# Each pair has two greenlets, one for each direction. A single one would deadlock when both peers write before they read: it would wait for
+# room in one direction and not read in the other.
 
 from __future__ import annotations
 
@@ -25,18 +24,26 @@ from geventstreams.proxy_protocol import proxy_header, require
 
 
 def relay(one: SocketStream, other: SocketStream) -> None:
-    """Passes on what comes on either stream to the other, until both have ended.
+    """Send what arrives on either stream to the other, and return when the input of both has ended.
 
-    The end of one's input ends the other's output, while the other way goes on; afterwards both are still to be closed.
-    An error on either aborts both, so that neither peer takes a broken connection for one that has ended, and is raised;
-    so does an exception that ends the wait, as a kill or `gevent.Timeout`.
-    A `read_timeout` is over when nothing has come on either.
+    The end of one input ends the output of the other stream, while the other direction continues. The streams are not closed.
+
+    An error on one stream aborts both, so that neither peer takes a broken connection for a complete one, and is raised. So does an
+    exception that ends the call, such as a kill or `gevent.Timeout`.
+
+    Args:
+        one: A stream.
+        other: A stream.
+
+    Raises:
+        ReadTimeout: Nothing arrived on either stream for the `read_timeout` of one.
+        StreamError: A connection failed.
     """
     Pair(one, other).relay()
 
 
 class Pair:
-    """Two streams that are one connection."""
+    """The two streams of a relay."""
 
     def __init__(self, one: SocketStream, other: SocketStream) -> None:
         self._one = one
@@ -44,8 +51,8 @@ class Pair:
         self._failure: BaseException | None = None
 
     def relay(self) -> None:
-        """Runs one way here and the other way in a greenlet of its own."""
-        Wakeup(get_hub())  # refuses a hub that has died before a greenlet is left in it
+        """Relay one direction here and the other in a greenlet of its own."""
+        Wakeup(get_hub())  # refuses a hub that has died, in which a greenlet would be left
         back = gevent.spawn(self._pass_on, self._other, self._one)
         try:
             self._pass_on(self._one, self._other)
@@ -65,8 +72,8 @@ class Pair:
     def _pass_on(self, source: SocketStream, target: SocketStream) -> None:
         try:
             self._pour(source, target)
-        except BaseException as error:  # noqa: BLE001  # whatever ends one way ends the connection, and is raised by `relay`
-            if self._failure is None:  # a second one only says that we have aborted
+        except BaseException as error:  # noqa: BLE001  # it ends the other direction too, and is raised by `relay`
+            if self._failure is None:  # the second error follows from our abort
                 self._failure = error
                 self._abort()
 
@@ -95,11 +102,17 @@ class Pair:
 
 
 class Upstream(NamedTuple):
-    """Where a relay goes on to, and how.
+    """The server that a relay connects to.
 
-    `ssl_ctx` is a context for TLS's client side, `server_name` what the certificate is checked for (None: `host`),
-    `proxy_version` the version of the PROXY header that tells the client's address (None: no header). `timeout` limits
-    connecting, and then the handshake.
+    Args:
+        host: The host, as `open_tcp_stream` takes it.
+        service: The port or service.
+        ssl_ctx: A context for the client side of TLS; None means plain text.
+        server_name: The name that the certificate is checked for; None means `host`.
+        proxy_version: The version of the PROXY header that tells the client's address, 1 or 2; None means no header.
+        timeout: Seconds for connecting, and again for the handshake.
+        read_timeout: The `read_timeout` of the stream to the server.
+        write_timeout: The `write_timeout` of the stream to the server.
     """
 
     host: Any
@@ -116,9 +129,12 @@ class Upstream(NamedTuple):
 
 
 class RelayHandler:
-    """A handler for servers: each client gets a connection of its own to the upstream, and both are relayed.
+    """A handler for `SocketStreamServer` that relays each client to a server, over a connection of its own.
 
-    What goes wrong upstream is a failure of the client's connection, which is reset.
+    An error on that connection resets the client's connection, and counts as its failure.
+
+    Args:
+        upstream: The server to connect to.
     """
 
     def __init__(self, upstream: Upstream) -> None:
@@ -129,8 +145,8 @@ class RelayHandler:
         host, _ = host_name("host", upstream.host)
         self._server_name: str | None = None
         if upstream.ssl_ctx is not None:
-            asked = ("host", host) if upstream.server_name is None else ("server_name", upstream.server_name)
-            self._server_name = server_name(*asked)
+            named = ("host", host) if upstream.server_name is None else ("server_name", upstream.server_name)
+            self._server_name = server_name(*named)
 
     def __call__(self, client: SocketStream, _address: Any) -> None:
         try:
@@ -143,8 +159,8 @@ class RelayHandler:
         except OSError as error:
             if getattr(error, "stream", None) is client:
                 raise
-            told = without_name(getattr(error, "strerror", None) or str(error), str(self._upstream), "it")
-            raise StreamError(f"relaying to {self._upstream}: {told}", error.errno, stream=client) from error
+            cause = without_name(getattr(error, "strerror", None) or str(error), str(self._upstream), "it")
+            raise StreamError(f"relaying to {self._upstream}: {cause}", error.errno, stream=client) from error
 
     def _connected(self, client: SocketStream) -> SocketStream:
         to = self._upstream
@@ -161,7 +177,7 @@ class RelayHandler:
 
     @staticmethod
     def _destination(client: SocketStream) -> Any:
-        """Where the client thinks that it connected to."""
-        known = None if client.proxy is None else client.proxy.destination
-        # nginx may say a path of its own for a client that has an address.
-        return known if known is not None and isinstance(known, tuple) == isinstance(client.peer_address, tuple) else client.address
+        """Return the address that the client connected to."""
+        address = None if client.proxy is None else client.proxy.destination
+        # nginx may name a Unix path of its own for a client that has an IP address.
+        return address if address is not None and isinstance(address, tuple) == isinstance(client.peer_address, tuple) else client.address

@@ -1,8 +1,11 @@
-"""More than one process on one port: a supervisor that keeps the listeners open, and the workers that serve them.
+"""Several worker processes on one port: a supervisor keeps the listeners open and replaces workers that end.
 
-Rules for the next editor: a listener outlives its workers. Closing one resets the clients that wait in its queue, so the
-supervisor holds a copy of each until the end of all, and a worker is replaced by one that takes over the same listener.
+`Supervisor(command, groups)` runs `command(listeners)` for each group of listeners; `shared_listeners` makes listeners on one address.
+A worker finds its listeners under the numbers of their descriptors. `descriptors_given` gets listeners from systemd.
 """
+
+# Invariant: a listener outlives its workers. Closing it would reset the clients in its queue, so the supervisor keeps each one open until
+# all workers have ended, and a new worker takes over the listener of the one that it replaces.
 
 from __future__ import annotations
 
@@ -25,27 +28,27 @@ __all__ = ["Supervisor", "Worker", "descriptors_given", "shared_listeners"]
 FIRST_PAUSE = 0.1
 LONGEST_PAUSE = 10.0
 STEADY = 10.0
-"""Seconds that a worker has to run for its end to be an accident: another one is started at once, and not after a pause."""
+"""A worker that ran at least this many seconds is replaced at once, without a pause."""
 
 LEAST_DESCRIPTOR = 3
-"""The first number under which a worker can inherit a listener."""
+"""The lowest descriptor under which a worker can inherit a listener."""
 
 NOT_FOR_WORKERS = (signal.SIGINT, signal.SIGHUP)
-"""Signals that a terminal, or `kill` with a group, sends to the supervisor and all workers: one that still starts must not die of them."""
+"""Signals that a terminal, or `kill` with a group, sends to the supervisor and all workers. A starting worker must survive them."""
 
 OBEY_TIMEOUT = 10.0
-"""Seconds that a worker has to end after its second signal."""
+"""Seconds in which a worker must end after its second signal."""
 
 READY_TIMEOUT = 60.0
-"""Seconds that a new worker has to say that it is ready."""
+"""Seconds in which a new worker must report that it is ready."""
 
 
 class Worker:
     """A process that serves some listeners.
 
-    It says by a first line on its standard output that it is ready. SIGTERM, and the end of its standard input, which comes
-    whenever the supervisor ends: the first of the two makes it drain, the second ends it at once. Another SIGTERM should change
-    nothing, since a service manager may send it to all processes. It starts with the signals of `NOT_FOR_WORKERS` ignored.
+    It reports that it is ready by a line on its standard output. It gets SIGTERM, and the end of its standard input, also when the
+    supervisor ends: the first of the two makes it drain, the second ends it at once. Another SIGTERM should change nothing, because a
+    service manager may send it to all processes. It starts with the signals in `NOT_FOR_WORKERS` ignored.
     """
 
     def __init__(self, command: Sequence[str], listeners: Sequence[Any], environment: Mapping[str, str] | None) -> None:
@@ -63,25 +66,25 @@ class Worker:
         self._listening = gevent.spawn(self._listen)
 
     def _listen(self) -> None:
-        """Waits for the line, and takes whatever else is said, so that the worker never waits for us."""
+        """Wait for the line, and read all other output, so that the worker never waits for room in the pipe."""
         output = self._process.stdout
         self._ready.set(bool(output.readline()))
         while output.read(4096):
             pass
 
     def is_ready(self) -> bool:
-        """Waits until it serves; False where it ended before, or took too long."""
+        """Wait until the worker serves. Return False if it ended before, or took too long."""
         return bool(self._ready.wait(READY_TIMEOUT))
 
     def leave(self) -> None:
-        """Lets it drain."""
+        """Make the worker drain."""
         self.is_leaving = True
         self._signal(signal.SIGTERM)
 
     def leave_at_once(self) -> None:
-        """End it without a drain, by force where it does not obey.
+        """End the worker without a drain, by SIGKILL if it does not end in time.
 
-        The system may report two signals as one, but not a signal and the end of its input.
+        The system may deliver two signals as one, but not a signal and the end of the standard input.
         """
         self.leave()
         self._close(self._process.stdin)
@@ -91,13 +94,13 @@ class Worker:
             self.kill()
 
     def leave_when_ready(self) -> None:
-        """The same for one that may still be starting: before it serves, a signal would end it."""
+        """Make the worker drain once it serves: before that, a signal would end it."""
         self.is_leaving = True
         self.is_ready()
         self.leave()
 
     def kill(self) -> None:
-        """Ends it by force."""
+        """End the worker by SIGKILL."""
         self.is_leaving = True
         self._signal(signal.SIGKILL)
 
@@ -106,11 +109,11 @@ class Worker:
             self._process.send_signal(number)
 
     def wait(self) -> int:
-        """Waits for its end: its exit status."""
+        """Wait until the worker has ended, and return its exit status."""
         status: int = self._process.wait()
         self._listening.kill()
         if not self._ready.ready():
-            self._ready.set(False)  # its output may be held open by a program of its own
+            self._ready.set(False)  # a program that it started may keep its output open
         self._close(self._process.stdin)
         self._close(self._process.stdout)
         return status
@@ -127,7 +130,7 @@ def _ignore_signals() -> None:
 
 
 class Slot:
-    """Some listeners, and the worker that serves them now."""
+    """A group of listeners, and the worker that serves them now."""
 
     def __init__(self, supervisor: Supervisor, listeners: Sequence[Any]) -> None:
         self._supervisor = supervisor
@@ -136,11 +139,11 @@ class Slot:
         self._pause = 0.0
 
     def begin(self) -> Worker:
-        """Starts a worker, and another one whenever that ends unasked."""
-        worker = self._supervisor.started(self)
+        """Start a worker, which is replaced when it ends unasked."""
+        worker = self._supervisor.start_worker(self)
         if self.worker is None:
             self._take(worker)
-        else:  # starting it was a wait, and a successor of the one before has come meanwhile
+        else:  # starting it was a wait, during which `replace` has started another one
             self._supervisor.greenlets.spawn(worker.leave_when_ready)
         return worker
 
@@ -162,7 +165,7 @@ class Slot:
         return min(max(2 * self._pause, FIRST_PAUSE), LONGEST_PAUSE)
 
     def _restart(self) -> None:
-        """Start the next worker after the pause; where the system cannot start one, try again after a longer one."""
+        """Start the next worker after the pause. If the system cannot start it, try again after a longer one."""
         while True:
             gevent.sleep(self._pause)
             if self.worker is not None or self._supervisor.is_stopping:
@@ -176,17 +179,17 @@ class Slot:
                 return
 
     def replace(self) -> None:
-        """Starts a new worker, and lets the old one go when the new one serves; where it does not, the old one stays."""
+        """Start a new worker, and make the old one drain when the new one serves. If it does not serve, the old one stays."""
         if self.worker is None:
-            return  # a new one is coming
+            return  # a new one is being started
         try:
-            new = self._supervisor.started(self)
+            new = self._supervisor.start_worker(self)
         except OSError as error:
             self._supervisor.tell(f"a worker cannot be started: {error}{self._kept()}")
             return
         is_ready = new.is_ready()
         if self._supervisor.is_stopping:
-            return  # it leaves with all others
+            return  # `stop` ends it with all others
         old = self.worker
         if not is_ready:
             new.kill()
@@ -204,20 +207,27 @@ class Slot:
         return "" if self.worker is None else f"; worker {self.worker.pid} stays"
 
     def serve_queue(self) -> None:
-        """Starts a worker for the last time, where there is none now and clients wait."""
+        """Start a last worker if there is none and clients wait in the queue."""
         if self.worker is None and _system.readable_of([listener.fileno() for listener in self.listeners]):
             try:
-                self.worker = self._supervisor.started(self)
+                self.worker = self._supervisor.start_worker(self)
             except OSError as error:
-                self._supervisor.tell(f"a worker for those who wait cannot be started: {error}")
+                self._supervisor.tell(f"a worker for the clients in the queue cannot be started: {error}")
 
 
 class Supervisor:
-    """Runs a worker for each group of listeners, until it is stopped.
+    """Runs a worker for each group of listeners, and replaces workers that end, until it is stopped.
 
-    `command(listeners)` gives the command line of a worker (see `Worker`), which inherits these listeners under their
-    descriptors' numbers, and `environment`. `tell` gets a line for whatever the user should know, `ended` a worker that
-    ended.
+    Args:
+        command: Called as `command(listeners)`; returns the command line of a worker (see `Worker`). The worker inherits the listeners
+            under the numbers of their descriptors.
+        groups: The listeners of each worker. The supervisor closes them when it is stopped.
+        tell: Called with a line of text when a worker ends or cannot be started.
+        ended: Called with each `Worker` that has ended.
+        environment: The environment of the workers; None means that of this process.
+
+    Raises:
+        ValueError: A listener has one of the descriptors 0 to 2, under which a worker has its pipes.
     """
 
     def __init__(
@@ -227,7 +237,7 @@ class Supervisor:
     ) -> None:
         low = [listener for group in groups for listener in group if listener.fileno() < LEAST_DESCRIPTOR]
         if low:
-            raise ValueError(f"a listener's descriptor must be {LEAST_DESCRIPTOR} or more: below, a worker has its pipes; not {low[0]!r}")
+            raise ValueError(f"a listener's descriptor must be {LEAST_DESCRIPTOR} or more, not {low[0]!r}")
         self._tell = tell
         self.is_stopping = False
         self.greenlets = Group()
@@ -244,11 +254,11 @@ class Supervisor:
 
     @property
     def workers(self) -> list[Worker]:
-        """Those that run now."""
+        """The workers that run now."""
         return [slot.worker for slot in self._slots if slot.worker is not None]
 
     def start(self) -> bool:
-        """Starts them all, and waits until all serve; False where one does not: then none is left."""
+        """Start all workers and wait until they serve. If one does not, kill all and return False."""
         try:
             begun = [slot.begin() for slot in self._slots]
         except BaseException:
@@ -262,12 +272,12 @@ class Supervisor:
         return False
 
     def tell(self, line: str) -> None:
-        """Hands a line to the user's `tell`; one that fails, as `print` does where nobody reads, is no reason to supervise less."""
+        """Pass a line to the user's `tell`. Its errors are ignored, such as those of `print` on a closed pipe."""
         with suppress(Exception):
             self._tell(line)
 
-    def started(self, slot: Slot) -> Worker:
-        """A new worker for a slot."""
+    def start_worker(self, slot: Slot) -> Worker:
+        """Start a process for a group of listeners."""
         self._starting += 1  # starting a process is a wait
         try:
             worker = Worker(self._command(slot.listeners), slot.listeners, self._environment)
@@ -275,10 +285,10 @@ class Supervisor:
             self._starting -= 1
             self._changed.set()
         self._living.add(worker)
-        self.greenlets.spawn(self._see_off, worker)
+        self.greenlets.spawn(self._wait_for_end, worker)
         return worker
 
-    def _see_off(self, worker: Worker) -> None:
+    def _wait_for_end(self, worker: Worker) -> None:
         worker.wait()
         try:
             if self._on_end is not None:
@@ -288,9 +298,9 @@ class Supervisor:
             self._changed.set()
 
     def replace_all(self) -> None:
-        """Replaces the workers one by one, in the background: no client loses its connection.
+        """Replace the workers one by one, in the background. No client loses its connection.
 
-        A call while workers start or are being replaced counts, too: those that began before it are replaced afterwards, once for
+        After a call during a replacement, or while workers start, those that were started before the call are replaced afterwards, once for
         all such calls.
         """
         self._is_replacement_wanted = True
@@ -308,11 +318,10 @@ class Supervisor:
                     slot.replace()
 
     def stop(self) -> None:
-        """Closes the listeners, lets all workers drain, and waits for their end.
+        """Close the listeners, make all workers drain, and wait until they have ended.
 
-        Each worker serves first whom it finds in the queue of its listener; one that is starting does so, too, and where
-        one is dead, another one is started for that. A second call does not wait for them: each worker gets its second signal,
-        and the end of its standard input.
+        Each worker first serves the clients in the queue of its listener, also one that is still starting; if a worker is dead, a last one
+        is started for that. A second call ends the drains: each worker gets its second signal, and the end of its standard input.
         """
         if not self.is_stopping:
             self.is_stopping = True
@@ -323,7 +332,7 @@ class Supervisor:
             self._end(Worker.leave_at_once)
 
     def kill(self) -> None:
-        """Lets nobody drain."""
+        """End all workers by SIGKILL."""
         self.is_stopping = True
         self._end(Worker.kill)
 
@@ -331,14 +340,14 @@ class Supervisor:
         for slot in self._slots:
             for listener in slot.listeners:
                 listener.close()
-        told: set[Worker] = set()
+        ending: set[Worker] = set()
         while self._living or self._starting:
-            # One that is being started now joins the others later, and must not serve until they have ended.
+            # A worker that is being started now is ended when it has been started.
             self._changed.clear()
-            for worker in self._living - told:
-                told.add(worker)
+            for worker in self._living - ending:
+                ending.add(worker)
                 gevent.spawn(end, worker)
             self._changed.wait()
         if self._replacing is not None:
             self._replacing.join()
-        self.greenlets.kill()  # there may be one that waits for the time to start another worker
+        self.greenlets.kill()  # one may be in its pause before it starts another worker

@@ -75,7 +75,7 @@ def test_every_figure_of_stats_is_there(server) -> None:
     """No field of `server.stats` is missing among the metrics, and each has a text that explains it."""
     known = [*metrics.COUNTERS, metrics.ACTIVE]
     assert {metric.field for metric in known} == set(server.stats._fields)
-    assert all(metric.explained.endswith(".") for metric in known)
+    assert all(metric.help.endswith(".") for metric in known)
 
 
 def test_a_recorder_adds_what_has_come(server) -> None:

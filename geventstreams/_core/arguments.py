@@ -1,4 +1,4 @@
-"""Arguments, checked before anything is touched: each refusal names the argument and the value."""
+"""Checks of arguments. Each error names the argument and the value."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from geventstreams._constants import NEVER
 
 
 def seconds(name: str, value: float | None) -> float:
-    """A limit in seconds as a float; None and infinity mean none."""
+    """Return a timeout in seconds as a float; None and infinity mean no limit."""
     if value is None:
         return NEVER
     if isinstance(value, bool) or not isinstance(value, (int, float)):
@@ -21,7 +21,7 @@ def seconds(name: str, value: float | None) -> float:
 
 
 def seconds_or_zero(name: str, value: float | None) -> float:
-    """Return a timeout of a call that can be told not to wait, by 0."""
+    """Return the timeout of a call for which 0 means not to wait."""
     return 0.0 if value == 0 and not isinstance(value, bool) else seconds(name, value)
 
 
@@ -31,14 +31,14 @@ def given_seconds(limit: float) -> float | None:
 
 
 def count_limit(name: str, value: float | None) -> float:
-    """A limit in octets; None and infinity mean none."""
+    """Return a limit in bytes; None and infinity mean no limit."""
     if value is None or value == NEVER:
         return NEVER
     return positive(name, value)
 
 
 def positive(name: str, value: Any) -> int:
-    """A whole number above zero."""
+    """Return an integer above zero."""
     number = whole(name, value)
     if number <= 0:
         raise ValueError(f"{name} must be positive, not {value!r}")
@@ -46,7 +46,7 @@ def positive(name: str, value: Any) -> int:
 
 
 def size(name: str, value: Any) -> int:
-    """A number of octets, where None and -1 mean as many as there are."""
+    """Return a number of bytes; None and -1, which mean all, are -1."""
     if value is None:
         return -1
     number = value if type(value) is int else whole(name, value)
@@ -56,7 +56,7 @@ def size(name: str, value: Any) -> int:
 
 
 def natural(name: str, value: Any) -> int:
-    """A whole number, zero included."""
+    """Return an integer that is not negative."""
     number = value if type(value) is int else whole(name, value)
     if number < 0:
         raise ValueError(f"{name} must not be negative, not {value!r}")
@@ -64,7 +64,7 @@ def natural(name: str, value: Any) -> int:
 
 
 def whole(name: str, value: Any) -> int:
-    """A whole number of any sign."""
+    """Return an integer."""
     try:
         return operator.index(value)
     except TypeError:
@@ -72,7 +72,7 @@ def whole(name: str, value: Any) -> int:
 
 
 def bounds(start: Any, end: Any, length: int) -> tuple[int, int]:
-    """`start` and `end` of a sequence of `length` elements, end None meaning its end."""
+    """Return `start` and `end` of a part of a sequence of `length` elements. An `end` of None is the end of the sequence."""
     first = whole("start", start)
     last = length if end is None else whole("end", end)
     if not 0 <= first <= length:
@@ -83,14 +83,14 @@ def bounds(start: Any, end: Any, length: int) -> tuple[int, int]:
 
 
 def chosen(name: str, value: Any, choices: tuple[Any, ...]) -> Any:
-    """One of the choices."""
+    """Return a value that is one of the choices."""
     if not any(value is choice or value == choice for choice in choices):
         raise ValueError(f"{name} must be one of {', '.join(map(repr, choices))}, not {value!r}")
     return value
 
 
 def octets(name: str, value: Any) -> memoryview:
-    """A contiguous view of one-octet items of any bytes-like object."""
+    """Return a contiguous view of the bytes of a bytes-like object."""
     if isinstance(value, str):
         raise TypeError(f"{name} must be bytes-like, not str {value!r}: write_string and write_sequence take characters")
     try:
@@ -105,7 +105,7 @@ def octets(name: str, value: Any) -> memoryview:
 
 
 def octet_space(name: str, value: Any) -> memoryview:
-    """The same of a writable object, whose memory it is."""
+    """Return a contiguous view of the bytes of a writable object, over its own memory."""
     try:
         view = memoryview(value)
     except TypeError:

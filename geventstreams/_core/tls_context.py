@@ -1,8 +1,7 @@
-"""What is said about TLS when a stream is made or protected: checked, and turned into contexts and SSL objects.
+"""Check TLS arguments, and make SSL contexts and objects from them."""
 
-Rules for the next editor: a context that was given is used as it is and never changed. Whatever can be refused without calling the
-caller's code is refused by `prepare`, before anything was touched or sent.
-"""
+# Invariants: a context of the caller is used as it is and never changed. What can be refused without calling the caller's code is refused
+# by `TLSOptions` and `prepare`, before a connection is touched.
 
 from __future__ import annotations
 
@@ -19,11 +18,11 @@ VERSIONS = {"tls-v1.2": ssl.TLSVersion.TLSv1_2, "tls-v1.3": ssl.TLSVersion.TLSv1
 
 
 class Session:
-    """An SSL object with the two memories that it reads its ciphertext from and writes its ciphertext to."""
+    """An SSL object with its two memory BIOs."""
 
     def __init__(self, context: Any, side: str, host: str | None) -> None:
         if side == "client" and host is None and context.check_hostname:
-            # An SSL object would check no name at all then.
+            # The SSL object would check no name at all.
             raise ValueError(f"tlsext_host_name must be given, since {context!r} checks the name in the certificate")
         self.side = side
         self.incoming = ssl.MemoryBIO()
@@ -34,20 +33,20 @@ class Session:
             raise TLSError(f"ssl_ctx {context!r} cannot be the {side}'s: {error.strerror or error}", reason=error.reason,
                            library=error.library) from None
         except (ValueError, TypeError) as error:
-            if side == "server":  # no name was given; CPython 3.14 misses one in a client's context
+            if side == "server":  # not because of the name: CPython 3.14 asks for one in a client's context
                 raise TLSError(f"ssl_ctx {context!r} cannot be the server's: {error}") from None
             raise ValueError(f"tlsext_host_name {host!r} cannot be used: {error}") from None
 
 
 class TLSOptions:
-    """The TLS arguments of a stream, checked."""
+    """The checked TLS arguments of a stream, or of all streams of an opener or server."""
 
     def __init__(self, ssl_ctx: Any, ssl_side: str, ctx_configure_callback: Callable[[Any], object] | None,
                  ssl_configure_callback: Callable[[Any], object] | None, handshake_timeout: float | None,
                  tlsext_host_name: str | None, allow_truncation: bool) -> None:
         self.side: str = arguments.chosen("ssl_side", ssl_side, SIDES)
         self.handshake_limit = arguments.seconds("handshake_timeout", handshake_timeout)
-        self.given = _given(ssl_ctx)
+        self.ssl_ctx = _context_in(ssl_ctx)
         self.allow_truncation = bool(allow_truncation)
         self._kind = ssl_ctx
         self._configure_context = _callback("ctx_configure_callback", ctx_configure_callback)
@@ -56,44 +55,44 @@ class TLSOptions:
         self._session: Session | None = None
 
     def prepare(self, side: str) -> None:
-        """Makes the session of a side as far as that needs none of the caller's code; refuses what can be no session of it."""
-        if side == "both" or (self.given is None and self._configure_context is not None):
+        """Make a session, unless that needs the caller's code, so that arguments which allow no session are refused now."""
+        if side == "both" or (self.ssl_ctx is None and self._configure_context is not None):
             return
-        if self.given is None and side == "server" and self._configure_object is None:
+        if self.ssl_ctx is None and side == "server" and self._configure_object is None:
             raise ValueError("the server side of TLS needs a certificate: load it in ctx_configure_callback, or give a context as ssl_ctx")
         self._make_session(side)
 
     def begin(self, side: str) -> Session:
-        """The session of a side, configured by the caller, ready for its handshake."""
+        """Return a session, configured by the caller, ready for its handshake."""
         if self._session is None or self._session.side != side:
             self._make_session(side)
         session, self._session = self._session, None
-        assert session is not None  # made just now
+        assert session is not None  # made above
         if self._configure_object is not None:
             self._configure_object(session.object)
         return session
 
     def context(self, side: str) -> Any:
-        """The context for a side: the one that was given, or one that is made and configured now."""
-        if self.given is not None:
-            return self.given
-        context = _made(self._kind, side)
+        """Return the caller's context, or one that is made and configured now."""
+        if self.ssl_ctx is not None:
+            return self.ssl_ctx
+        context = _new_context(self._kind, side)
         if self._configure_context is not None:
             self._configure_context(context)
         return context
 
     def share_context(self) -> Any:
-        """Return the context of all streams that are made with these options from now on: it is made and configured here, once."""
-        self.given = self.context(self.side)
+        """Make and configure the context, which all streams with these options share from now on. Return it."""
+        self.ssl_ctx = self.context(self.side)
         self._session = None
-        return self.given
+        return self.ssl_ctx
 
     def _make_session(self, side: str) -> None:
         self._session = Session(self.context(side), side, self._host)
 
 
-def _given(value: Any) -> Any:
-    """The context that was given as `ssl_ctx`; None where one is to be made."""
+def _context_in(value: Any) -> Any:
+    """Return the context that `ssl_ctx` is; None if it asks for a new one."""
     if value is True or (isinstance(value, str) and value in VERSIONS):
         return None
     if isinstance(value, str):
@@ -103,8 +102,8 @@ def _given(value: Any) -> Any:
     return value
 
 
-def _made(kind: Any, side: str) -> ssl.SSLContext:
-    """A secure context for a side: TLS 1.2 at least, or exactly the version named; the client's checks certificate and name."""
+def _new_context(kind: Any, side: str) -> ssl.SSLContext:
+    """Return a secure context: TLS 1.2 at least, or exactly the version named; a client's checks certificate and name."""
     context = ssl.create_default_context(ssl.Purpose.SERVER_AUTH if side == "client" else ssl.Purpose.CLIENT_AUTH)
     context.minimum_version = VERSIONS.get(kind, ssl.TLSVersion.TLSv1_2)
     if kind in VERSIONS:
@@ -120,14 +119,14 @@ def _callback(name: str, value: Any) -> Any:
 
 
 def refusal_of(error: ssl.SSLError, peer: str) -> TLSError:
-    """Our error for one of OpenSSL's."""
-    said = (error.reason or error.strerror or str(error)).replace("_", " ").lower()
+    """Return our error for one of OpenSSL."""
+    cause = (error.reason or error.strerror or str(error)).replace("_", " ").lower()
     if isinstance(error, ssl.SSLCertVerificationError):
         return TLSVerificationError(f"the certificate of {peer} was not accepted: {error.verify_message}", reason=error.reason,
                                     library=error.library, verify_code=error.verify_code, verify_message=error.verify_message)
     if error.reason in _WITHOUT_CERTIFICATE:
-        said += " (has our context a certificate?)"
-    return TLSError(f"TLS with {peer}: {said}", reason=error.reason, library=error.library)
+        cause += " (has our context a certificate?)"
+    return TLSError(f"TLS with {peer}: {cause}", reason=error.reason, library=error.library)
 
 
 _WITHOUT_CERTIFICATE = ("NO_SHARED_CIPHER", "NO_CERTIFICATE_SET", "NO_SUITABLE_SIGNATURE_ALGORITHM")

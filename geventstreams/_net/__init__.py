@@ -1,4 +1,4 @@
-"""Names, addresses, connecting and listening: everything before the first byte.
+"""Names and addresses, connecting and listening: what happens before there is a stream.
 
-Read by `callbacks`, `server` and the package itself; its public names are those of `geventstreams`.
+Used by `callbacks`, `server` and the package itself. Its public names are those of `geventstreams`.
 """

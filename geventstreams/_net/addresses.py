@@ -1,7 +1,6 @@
-"""Hosts and services as people give them, turned into addresses that sockets take; names go through gevent's resolver.
+"""Hosts and services in the forms that users write them, turned into socket addresses. Names go through gevent's resolver."""
 
-Rule for the next editor: what is given is checked before anything is looked up.
-"""
+# Invariant: arguments are checked before anything is looked up.
 
 from __future__ import annotations
 
@@ -23,11 +22,11 @@ from geventstreams.errors import ConnectTimeout, StreamError
 FAMILIES = {"any": _socket.AF_UNSPEC, True: _socket.AF_INET6, False: _socket.AF_INET}
 
 Address = tuple[int, Any]
-"""A family, and an address of it as `bind` and `connect` take it."""
+"""An address family, and an address as `bind` and `connect` take it."""
 
 
 class Query:
-    """What is looked up. Without a host: the addresses on which this machine can be reached."""
+    """A host and a service to look up. Without a host it is for the addresses of this machine."""
 
     def __init__(self, host: str | None, is_literal: bool, service: int | str, family: int) -> None:
         self.host = host
@@ -37,9 +36,11 @@ class Query:
 
 
 def host_name(name: str, host: Any) -> tuple[str, bool]:
-    """A host as text, and whether it is an IP literal, which needs no look-up.
+    """Return a host as text, and whether it is an IP literal, which needs no look-up.
 
-    It may be given as a name, a literal, an integer (IPv4), or an object of `ipaddress`.
+    Args:
+        name: The name of the argument, for errors.
+        host: A name, a literal, an integer (IPv4), or an `ipaddress` object.
     """
     if isinstance(host, int) and not isinstance(host, bool):
         if not 0 <= host < 2**32:
@@ -55,7 +56,7 @@ def host_name(name: str, host: Any) -> tuple[str, bool]:
 
 
 def port_or_name(name: str, service: Any) -> int | str:
-    """A service (a port, digits, a name) as a port, or as the name that has to be looked up."""
+    """Return a service (a port, digits, or a name) as a port, or as the name to look up."""
     if isinstance(service, bool) or not isinstance(service, (int, str)):
         raise TypeError(f"{name} must be a port, digits or a service name, not {type(service).__name__} {service!r}")
     if isinstance(service, str) and not (service.isascii() and service.isdigit()):
@@ -68,20 +69,23 @@ def port_or_name(name: str, service: Any) -> int | str:
 
 
 def family_of(ipv6: Any) -> int:
-    """The address family that `ipv6` asks for."""
+    """Return the address family that the argument `ipv6` means."""
     return FAMILIES[arguments.chosen("ipv6", ipv6, ("any", True, False))]
 
 
 def look_up(query: Query, deadline: float = NEVER) -> list[Address]:
-    """The addresses that are asked for, in the system's order; ConnectTimeout at the deadline.
+    """Return the addresses of a host and service, in the system's order.
 
-    Only what has to be looked up goes to gevent's resolver, whose errors come out as they are.
+    Only names go to gevent's resolver, whose errors are raised unchanged.
+
+    Raises:
+        ConnectTimeout: The deadline has passed.
     """
     host, service, family = query.host, query.service, query.family
     if (host is None or query.is_literal) and isinstance(service, int):
         flags = _socket.AI_NUMERICHOST | _socket.AI_PASSIVE
         return _distinct(_socket.getaddrinfo(host, service, family, _socket.SOCK_STREAM, 0, flags))
-    # What cannot be encoded is refused here: gevent's threads would print a traceback.
+    # A name that cannot be encoded is refused here, because gevent's threads would print a traceback.
     if host is not None:
         host.encode("idna")
     if isinstance(service, str):
@@ -90,33 +94,33 @@ def look_up(query: Query, deadline: float = NEVER) -> list[Address]:
     limit = gevent.Timeout(None if deadline == NEVER else max(deadline - _system.monotonic(), 0))
     limit.start()
     try:
-        found = gevent.socket.getaddrinfo(host, service, family, _socket.SOCK_STREAM, 0, _socket.AI_PASSIVE)
-        wakeup.refuse()  # a forked child's copy of a greenlet that was looking up does not go on and connect a second time
-        return _distinct(found)
+        results = gevent.socket.getaddrinfo(host, service, family, _socket.SOCK_STREAM, 0, _socket.AI_PASSIVE)
+        wakeup.refuse()  # in a forked child the copy of a greenlet that was looking up must not connect a second time
+        return _distinct(results)
     except gevent.Timeout as expired:
         if expired is not limit:
             raise
     finally:
         limit.close()
-    wait_until(deadline)  # that timer is early where its loop's clock is late
+    wait_until(deadline)  # gevent's timer can fire early, because the loop caches its clock
     raise ConnectTimeout(f"looking up {host}: no answer in time")
 
 
 def look_up_own(query: Query) -> list[Address]:
-    """The addresses to listen on, in the system's order; StreamError, with the name in it, where that has none."""
+    """Return the addresses to listen on, in the system's order. StreamError names a host that has none."""
     try:
         return look_up(query)
     except (_socket.gaierror, UnicodeError) as error:  # a name that cannot be encoded is a UnicodeError
-        told = error.strerror if isinstance(error, OSError) else error.__cause__ or error
-        raise StreamError(f"cannot listen on {query.host}: {told}", errno.EADDRNOTAVAIL) from None
+        cause = error.strerror if isinstance(error, OSError) else error.__cause__ or error
+        raise StreamError(f"cannot listen on {query.host}: {cause}", errno.EADDRNOTAVAIL) from None
 
 
-def _distinct(found: list[Any]) -> list[Address]:
-    return list(dict.fromkeys((int(family), address) for family, _, _, _, address in found))
+def _distinct(results: list[Any]) -> list[Address]:
+    return list(dict.fromkeys((int(family), address) for family, _, _, _, address in results))
 
 
 def wait_until(due: float) -> None:
-    """Waits until the monotonic clock shows `due`."""
+    """Wait until the monotonic clock reaches `due`."""
     left = due - _system.monotonic()
     if left > 0:
         Wakeup(get_hub()).wait(left)

@@ -1,8 +1,7 @@
-"""Attempts at several addresses side by side: the first to succeed wins, the others are closed (RFC 8305).
+"""Connecting to several addresses at the same time: the first to succeed is used, the others are closed (RFC 8305)."""
 
-Rules for the next editor: one greenlet does it all, with watchers and without helpers, so any exception may end any
-wait and `HappyEyeballs.run` closes what was begun. Errors are kept without their tracebacks, which would form cycles.
-"""
+# Invariants: one greenlet does everything, with watchers and without other greenlets, so any exception may end any wait, and
+# `HappyEyeballs.run` closes what was begun. Errors are kept without their tracebacks, which would form cycles.
 
 from __future__ import annotations
 
@@ -26,17 +25,17 @@ from geventstreams._net.addresses import Address
 from geventstreams.errors import ConnectError, ConnectTimeout
 
 ATTEMPT_DELAY = 0.25
-"""Seconds that an address has before the next one is tried beside it (RFC 8305, section 5)."""
+"""Seconds until the next address is tried at the same time (RFC 8305, section 5)."""
 
-UNDER_WAY = (errno.EINPROGRESS, errno.EALREADY, errno.EINTR)
+IN_PROGRESS = (errno.EINPROGRESS, errno.EALREADY, errno.EINTR)
 _WRITABLE = 2
 
 Preparation = Callable[[Any, int], None]
-"""What is done to a socket, whose family it is told, before it connects."""
+"""What is done to a socket before it connects. It is called with the socket and its family."""
 
 
 class Attempt:
-    """One address that is being connected to."""
+    """An attempt to connect to one address."""
 
     def __init__(self, address: Address, prepare: Preparation) -> None:
         self.family, self.address = address
@@ -47,14 +46,14 @@ class Attempt:
             self.socket.setblocking(False)
             prepare(self.socket, self.family)
             code = self.socket.connect_ex(self.address)
-            if code and code not in UNDER_WAY:
+            if code and code not in IN_PROGRESS:
                 raise OSError(code, os.strerror(code))
         except BaseException:
             self.socket.close()
             raise
 
     def connected(self) -> bool:
-        """Whether it is; the system's error, once, where it cannot be."""
+        """Return whether the socket is connected. Raise the system's error if the attempt has failed."""
         code = self.socket.getsockopt(_socket.SOL_SOCKET, _socket.SO_ERROR)
         if code:
             raise OSError(code, os.strerror(code))
@@ -63,24 +62,24 @@ class Attempt:
         except OSError:
             return False
         if self.family != _socket.AF_UNIX and self._peer_address == self.socket.getsockname():
-            # Nobody listens there, and the system chose the very port that we asked for as our own.
+            # The socket is connected to itself: nothing listens on the port, and the system chose it as the local port.
             raise OSError(errno.ECONNREFUSED, os.strerror(errno.ECONNREFUSED))
         return True
 
-    def tell(self, meeting: Wakeup) -> None:
-        """Fires `meeting` when there may be an outcome."""
+    def watch(self, outcome: Wakeup) -> None:
+        """Fire `outcome` when the attempt may have succeeded or failed."""
         if self._wakeup is None:
             self._wakeup = Wakeup(get_hub(), self.socket.fileno(), _WRITABLE)
-            self._wakeup.listen(meeting.fire)
+            self._wakeup.listen(outcome.fire)
         self._wakeup.arm()
 
-    def outcome(self) -> OwnedFd:
-        """The connected socket."""
+    def take(self) -> OwnedFd:
+        """Return the connected socket, which is the caller's from now on."""
         self._stop()
         return OwnedFd(self.socket.detach(), self.family, self._peer_address)
 
     def close(self) -> None:
-        """Gives the attempt up."""
+        """Abandon the attempt."""
         self._stop()
         self.socket.close()
 
@@ -91,7 +90,7 @@ class Attempt:
 
 
 class HappyEyeballs:
-    """Attempts that begin one after the other and soon run side by side. `what` is how errors call the goal."""
+    """Connects to the first of some addresses that answers. `what` is the name of the destination in errors."""
 
     def __init__(self, what: str, prepare: Preparation, deadline: float) -> None:
         self._what = what
@@ -102,23 +101,28 @@ class HappyEyeballs:
         self._next_begin = 0.0
 
     def run(self, addresses: list[Address]) -> OwnedFd:
-        """The connected socket of the winner; ConnectTimeout at the deadline, ConnectError when all have failed."""
+        """Return a connected socket.
+
+        Raises:
+            ConnectTimeout: The deadline has passed.
+            ConnectError: All addresses have failed.
+        """
         waiting = deque(alternating(addresses))
-        meeting = Wakeup(get_hub())
+        outcome = Wakeup(get_hub())
         try:
             while (winner := self._winner()) is None:
                 now = _system.monotonic()
                 if now >= self._deadline:
-                    raise ConnectTimeout(f"connecting to {self._what}: no answer in time{self._told()}")
+                    raise ConnectTimeout(f"connecting to {self._what}: no answer in time{self._causes()}")
                 if waiting and now >= self._next_begin:
                     self._next_begin = now + ATTEMPT_DELAY
                     self._begin(waiting.popleft())
                 elif self._attempts:
-                    self._wait(meeting, min(self._deadline, self._next_begin if waiting else NEVER) - now)
+                    self._wait(outcome, min(self._deadline, self._next_begin if waiting else NEVER) - now)
                 else:
-                    let_ready_run(get_hub())  # whoever tries again and again lets others run
+                    let_ready_run(get_hub())  # a loop that tries again and again must let other greenlets run
                     raise self._failure()
-            return winner.outcome()
+            return winner.take()
         finally:
             for attempt in self._attempts:
                 attempt.close()
@@ -134,7 +138,7 @@ class HappyEyeballs:
         self._next_begin = 0.0
 
     def _winner(self) -> Attempt | None:
-        """The attempt that succeeded, taken from those that are to be closed. Those that failed are closed here."""
+        """Return an attempt that succeeded, which `run` does not close. Attempts that failed are closed here."""
         for attempt in self._attempts.copy():
             try:
                 if attempt.connected():
@@ -146,13 +150,13 @@ class HappyEyeballs:
                 self._failed(attempt.address, error)
         return None
 
-    def _wait(self, meeting: Wakeup, limit: float) -> None:
+    def _wait(self, outcome: Wakeup, limit: float) -> None:
         for attempt in self._attempts:
-            attempt.tell(meeting)
-        meeting.wait(limit)
+            attempt.watch(outcome)
+        outcome.wait(limit)
 
-    def _told(self) -> str:
-        """What became of each address; where there is only the one that was asked for, it is not named again."""
+    def _causes(self) -> str:
+        """Return the error of each address. The only address is not named again if it is the destination itself."""
         if len(self._errors) == 1 and self._what in (address_name(self._errors[0][0]), repr(self._errors[0][0])):
             return f": {self._errors[0][1].strerror or self._errors[0][1]}"
         return "".join(f"; {address_name(address)}: {error.strerror or error}" for address, error in self._errors)
@@ -160,11 +164,11 @@ class HappyEyeballs:
     def _failure(self) -> ConnectError:
         codes = {error.errno for _, error in self._errors}
         code = codes.pop() if len(codes) == 1 else None
-        return ConnectError(f"cannot connect to {self._what}{self._told()}", code, errors=self._errors)
+        return ConnectError(f"cannot connect to {self._what}{self._causes()}", code, errors=self._errors)
 
 
 def alternating(addresses: list[Address]) -> list[Address]:
-    """The addresses in the order of the attempts: families take turns, the first one's first (RFC 8305, section 4)."""
+    """Return the addresses in the order of the attempts: families alternate, that of the first address first (RFC 8305, section 4)."""
     by_family: dict[int, list[Address]] = {}
     for address in addresses:
         by_family.setdefault(address[0], []).append(address)

@@ -20,9 +20,9 @@ from geventstreams.errors import StreamError
 
 _Socket = _system.original(sockets, "socket")
 
-GONE = frozenset({errno.ECONNABORTED, errno.ECONNRESET, errno.EPROTO, errno.EINTR, errno.ETIMEDOUT, errno.ENETDOWN,
+TRANSIENT = frozenset({errno.ECONNABORTED, errno.ECONNRESET, errno.EPROTO, errno.EINTR, errno.ETIMEDOUT, errno.ENETDOWN,
                   errno.ENETUNREACH, errno.EHOSTDOWN, errno.EHOSTUNREACH, errno.ENOPROTOOPT, errno.EOPNOTSUPP})
-"""Error numbers of `accept` for a client that closed the connection before it was accepted."""
+"""Error numbers of `accept` that concern one client, such as a connection that was closed before it was accepted."""
 
 
 class Client(OwnedFd):
@@ -163,7 +163,7 @@ class Listener:
         self._arrivals.listen(listener)
 
     def unwatch(self, listener: Callable[[], object]) -> None:
-        """Remove a callback that `watch` added; one that is not there is no error."""
+        """Remove a callback that `watch` added, if it is there."""
         self._arrivals.unlisten(listener)
 
     def arm(self) -> None:

@@ -85,7 +85,7 @@ def listen(query: Query, backlog: int) -> Any:
 
 def shared_listeners(query: Query, backlog: int, count: int) -> list[Any]:
     """Return `count` sockets that listen on one address, for as many processes: the system distributes clients (SO_REUSEPORT)."""
-    # A socket with SO_REUSEPORT is not told that a port is in use, so the first one is bound without.
+    # With SO_REUSEPORT a port that is in use is no error, so the first socket is bound without it.
     probe = listen(query, backlog)
     family, address = probe.family, probe.getsockname()
     only_ipv6 = query.family == family

@@ -1,9 +1,10 @@
-"""What a PROXY protocol header consists of: made and understood by the library `proxy-protocol`.
+"""PROXY protocol headers: parsed and written by the library `proxy-protocol`.
 
-Rules for the next editor: what the library lets pass and the specification does not is refused here, in `parsed`. Only
-`proxy_protocol.require` imports this module: the library takes as long to load as all the rest of the package.
-Source: https://www.haproxy.org/download/2.9/doc/proxy-protocol.txt
+The specification is https://www.haproxy.org/download/2.9/doc/proxy-protocol.txt
 """
+
+# Invariants: what the library accepts against the specification is refused here, in `parsed`. Only `proxy_protocol.require` imports this
+# module, because the library takes as long to load as the rest of the package.
 
 from __future__ import annotations
 
@@ -27,36 +28,36 @@ __all__ = ["Proxy", "ProxyProtocolIncompleteError", "packed", "parsed"]
 
 SIGNATURES = (b"PROXY ", b"\r\n\r\n\0\r\nQUIT\n")
 V1_LIMIT = 107
-"""Octets of the longest header of version 1, its line end included."""
+"""Bytes of the longest header of version 1, including the line end."""
 
 _PORT = rb"(0|[1-9][0-9]{0,4})"
 _HOST = rb"([0-9A-Fa-f:.]+)"
 _HOST_OR_PATH = rb"([0-9A-Fa-f:.]+|unix:[^\0 \r\n]*)"
 V1_LINE = re.compile(rb"PROXY (?:UNKNOWN(?: [^\n]*)?|TCP([46]) %b %b %b %b)\r\n" % (_HOST, _HOST_OR_PATH, _PORT, _PORT))
 NGINX_PATH = b"unix:"
-"""Before the path of a Unix socket, where nginx writes one."""
+"""What nginx writes before the path of a Unix socket."""
 
 V2_LOCAL = b"\x20"
 V2_START = 16
-"""Octets of a header of version 2 before its addresses."""
+"""Bytes of a header of version 2 before its addresses."""
 
 CHECKSUM = 3
-"""The type of the TLV that has a CRC32C of the header, computed as if it were zero itself."""
+"""The type of the TLV with the CRC32C of the header, which is computed with zeros in place of the checksum."""
 
 V2_UNIX = (0x31, 0x32)
 V2_PATH = 108
-"""Octets that the address of a Unix socket takes."""
+"""Bytes of the address of a Unix socket."""
 
 V2_ADDRESSES = {0x00: 0, 0x11: 12, 0x12: 12, 0x21: 36, 0x22: 36, 0x31: 216, 0x32: 216}
-"""The combinations of family and protocol that there are, and how many octets their addresses take."""
+"""The valid combinations of family and protocol, and how many bytes their addresses have."""
 
 
 class Proxy(NamedTuple):
-    """What a header says. `source` and `destination` are addresses as sockets have them, or None.
+    """A header: `(version, command, source, destination, tlvs)`.
 
-    `command` is `"PROXY"` for a client's connection, `"LOCAL"` for one of the balancer's own (a health check), and
-    `"UNKNOWN"` where the balancer cannot say whose it is; both have no addresses. `tlvs` are the type and the value of
-    what else it says, in its order (version 2 only).
+    `source` and `destination` are addresses as sockets have them, or None. `command` is `"PROXY"` for the connection of a client, `"LOCAL"`
+    for one of the balancer itself (a health check), and `"UNKNOWN"` if the balancer does not know the client; the last two have no
+    addresses. `tlvs` are type and value of the extensions, in their order (version 2 only).
     """
 
     version: int
@@ -67,81 +68,89 @@ class Proxy(NamedTuple):
 
 
 def parsed(header: bytes) -> Proxy:
-    """What exactly these octets say. The library's ProxyProtocolIncompleteError where they go on, ValueError otherwise."""
+    """Parse a header that is exactly these bytes.
+
+    Raises:
+        ProxyProtocolIncompleteError: The header continues.
+        ValueError: It is malformed.
+    """
     if not any(header[:len(start)] == start[:len(header)] for start in SIGNATURES):
-        raise ValueError("no PROXY protocol")
+        raise ValueError("not the PROXY protocol")
     if len(header) >= V1_LIMIT and header.startswith(SIGNATURES[0]) and not header.endswith(b"\n"):
-        raise ValueError(f"more than {V1_LIMIT} octets in version 1")
+        raise ValueError(f"more than {V1_LIMIT} bytes in version 1")
     if header[12:13] == V2_LOCAL and len(header) >= V2_START and len(header) == V2_START + int.from_bytes(header[14:16], "big"):
-        return Proxy(2, "LOCAL", None, None)  # whatever else it says has no meaning
+        return Proxy(2, "LOCAL", None, None)  # the rest has no meaning
     if header.startswith(SIGNATURES[0]) and header.endswith(b"\n"):
         return _parsed_v1(header)
     try:
-        found = ProxyProtocolDetect().unpack(_without_paths(header))
+        content = ProxyProtocolDetect().unpack(_without_paths(header))
     except struct.error:
         raise ValueError("addresses or TLVs are cut off") from None
     except ProxyProtocolChecksumError as unsure:
-        found = unsure.result  # it sorts the TLVs before it sums them up: what counts are the octets as they came
-    return _checked_v2(header, found)
+        content = unsure.result  # the library sorts the TLVs before it computes the checksum; `_tlvs` checks it
+    return _checked_v2(header, content)
 
 
 def _parsed_v1(header: bytes) -> Proxy:
-    """A line of version 1. The client's address is of the family that it names, and the other one need not be: nginx names the family
-    of the client that it was told of, by a header or its realip module, and then its own address as it is, which may be a Unix path."""
+    """Parse a line of version 1.
+
+    Only the client's address must be of the family that the line names. nginx writes the family of the client that a header or its realip
+    module has named, and then its own address, which may be of another family or a Unix path.
+    """
     line = V1_LINE.fullmatch(header)
     if line is None:
-        raise ValueError("not as version 1 has it")
+        raise ValueError("not a line of version 1")
     version, source, destination, *ports = line.groups()
     if version is None:
         return Proxy(1, "UNKNOWN", None, None)
     client = ipaddress.ip_address(source.decode("ascii"))
     if client.version != int(version):
-        raise ValueError(f"{client} is no address of TCP{int(version)}")
+        raise ValueError(f"{client} is not an address of TCP{int(version)}")
     numbers = [int(port) for port in ports]
     if max(numbers) > 65535:
         raise ValueError("a port above 65535")
     if destination.startswith(NGINX_PATH):
-        ours: Any = os.fsdecode(destination[len(NGINX_PATH):])
+        own_address: Any = os.fsdecode(destination[len(NGINX_PATH):])
     else:
-        ours = _end(ipaddress.ip_address(destination.decode("ascii")), numbers[1])
-    return Proxy(1, "PROXY", _end(client, numbers[0]), ours)
+        own_address = _address(ipaddress.ip_address(destination.decode("ascii")), numbers[1])
+    return Proxy(1, "PROXY", _address(client, numbers[0]), own_address)
 
 
-def _end(host: Any, port: int) -> Any:
-    """A host and a port as a socket of that family gives them."""
+def _address(host: Any, port: int) -> Any:
+    """Return the address of a host and a port as a socket has it."""
     if host.version == 4:
         return socket.inet_ntop(socket.AF_INET, host.packed), port
     return socket.inet_ntop(socket.AF_INET6, host.packed), port, 0, 0
 
 
 def _path(field: bytes) -> str | bytes:
-    """The address of a Unix socket as a socket gives it: a path, empty where it has none, or bytes that begin with NUL."""
+    """Return the address of a Unix socket as a socket has it: a path, which may be empty, or bytes that begin with NUL."""
     name = field.rstrip(b"\0")
     return name if name.startswith(b"\0") else os.fsdecode(name.partition(b"\0")[0])
 
 
 def _without_paths(header: bytes) -> bytes:
-    """The same header for the library, which takes no path beyond ASCII."""
+    """Return a header with its Unix paths blanked: the library accepts only ASCII."""
     if header[13:14] not in (b"\x31", b"\x32"):
         return header
     return header[:V2_START] + bytes(len(header[V2_START:V2_START + 2 * V2_PATH])) + header[V2_START + 2 * V2_PATH:]
 
 
-def _checked_v2(header: bytes, found: Any) -> Proxy:
+def _checked_v2(header: bytes, content: Any) -> Proxy:
     kind = header[13]
     if kind not in V2_ADDRESSES:
-        raise ValueError(f"no such family and protocol: {kind:#04x}")
-    if result.is_unknown(found):
+        raise ValueError(f"unknown family and protocol: {kind:#04x}")
+    if result.is_unknown(content):
         return Proxy(2, "UNKNOWN", None, None)
     start = V2_START + V2_ADDRESSES[kind]
     tlvs = tuple(_tlvs(header, start))
     if kind in V2_UNIX:
         return Proxy(2, "PROXY", _path(header[V2_START:V2_START + V2_PATH]), _path(header[V2_START + V2_PATH:start]), tlvs)
-    return Proxy(2, "PROXY", _end(*found.source), _end(*found.dest), tlvs)
+    return Proxy(2, "PROXY", _address(*content.source), _address(*content.dest), tlvs)
 
 
 def _tlvs(header: bytes, at: int) -> Iterable[tuple[int, bytes]]:
-    """All of them: the library keeps the last of each type, and does not mind one that is cut off."""
+    """Return all TLVs. The library would keep the last one of each type, and accept one that is cut off."""
     while at < len(header):
         if len(header) < at + 3:
             raise ValueError("a TLV is cut off")
@@ -157,27 +166,27 @@ def _tlvs(header: bytes, at: int) -> Iterable[tuple[int, bytes]]:
 
 
 def packed(version: int, source: Any, destination: Any, tlvs: Iterable[tuple[int, bytes]]) -> bytes:
-    """A header as `proxy_protocol.proxy_header` describes it."""
+    """Return a header as `proxy_protocol.proxy_header` describes it."""
     extra = dict(tlvs)
     if version == 1 and extra:
         raise ValueError("version 1 has no TLVs")
-    said = _said(source, destination, ProxyProtocolTLV(init=extra), version)
+    content = _content(source, destination, ProxyProtocolTLV(init=extra), version)
     if version == 1:
-        return _line(said)
-    packed: bytes = ProxyProtocolV2().pack(said)
+        return _line(content)
+    packed: bytes = ProxyProtocolV2().pack(content)
     return packed
 
 
-def _line(said: Any) -> bytes:
-    """A line of version 1, with addresses as sockets write them: the library's have no dots in one of IPv4 within IPv6."""
-    if result.is_unknown(said):
+def _line(content: Any) -> bytes:
+    """Return a line of version 1, with addresses as sockets write them. The library writes IPv4-mapped addresses without dots."""
+    if result.is_unknown(content):
         return b"PROXY UNKNOWN\r\n"
-    source, destination = _end(*said.source), _end(*said.dest)
-    family = 4 if result.is_ipv4(said) else 6
+    source, destination = _address(*content.source), _address(*content.dest)
+    family = 4 if result.is_ipv4(content) else 6
     return f"PROXY TCP{family} {source[0]} {destination[0]} {source[1]} {destination[1]}\r\n".encode("ascii")
 
 
-def _said(source: Any, destination: Any, tlvs: Any, version: int) -> Any:
+def _content(source: Any, destination: Any, tlvs: Any, version: int) -> Any:
     if isinstance(source, tuple) and isinstance(destination, tuple):
         kind, ends = _in_one_family(_host(source), _host(destination))
         return kind((ends[0], source[1]), (ends[1], destination[1]), protocol=socket.SOCK_STREAM, tlv=tlvs)
@@ -188,13 +197,13 @@ def _said(source: Any, destination: Any, tlvs: Any, version: int) -> Any:
 
 
 def _host(address: Any) -> Any:
-    """The host of an address as an object; one of IPv4 in the clothes of IPv6 is one of IPv4."""
+    """Return the host of an address as an `ipaddress` object. IPv4-mapped IPv6 addresses are unwrapped."""
     host = ipaddress.ip_address(address[0].partition("%")[0])
     return getattr(host, "ipv4_mapped", None) or host
 
 
 def _in_one_family(*hosts: Any) -> tuple[Any, list[Any]]:
-    """The kind of header for two hosts, and the two as it takes them."""
+    """Return the kind of header for two hosts, and the hosts in one family: IPv6 if they differ."""
     if all(host.version == 4 for host in hosts):
         return result.ProxyResultIPv4, list(hosts)
     return result.ProxyResultIPv6, [

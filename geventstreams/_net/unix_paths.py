@@ -1,8 +1,7 @@
-"""Paths of Unix sockets: checked before a socket is made, and removed by the process that bound them.
+"""Paths of Unix sockets: checked before a socket is made, and removed by the process that bound them."""
 
-Rules for the next editor: every path that a user gives comes through `unix_path`. A path is removed before its socket is closed:
-until then the system gives the number of its file to no other file.
-"""
+# Invariants: every path of a user comes through `unix_path`. A path is removed before its socket is closed: until then the system gives the
+# inode number of its file to no other file.
 
 from __future__ import annotations
 
@@ -14,14 +13,14 @@ from typing import Any
 from geventstreams._core.fork import FORK
 
 LONGEST = 107 if sys.platform.startswith("linux") else 103
-"""Bytes that a path may have; the system's field has one more, for the NUL that ends it."""
+"""Bytes that a path may have. The system's field has one more, for the final NUL."""
 
 
 def unix_path(name: str, path: Any) -> str | bytes:
-    """Return a path as `bind` and `connect` take it: a string or bytes. It may be given as a path object, too.
+    """Return a string, bytes or a path object as `bind` and `connect` take it: as a string or bytes.
 
-    A NUL character at the start makes it the name of an abstract socket (Linux), in which NUL characters count like any other.
-    Elsewhere one is refused: the system would take what stands before it for the path.
+    A NUL character at the start makes it the name of an abstract socket (Linux), which may contain other NUL characters. In a path a NUL
+    character is refused, because the system would end the path there.
     """
     try:
         where: str | bytes = os.fspath(path)
@@ -52,8 +51,8 @@ def is_abstract(path: str | bytes) -> bool:
 class BoundPath:
     """The file of a Unix socket that was just bound.
 
-    It is removed only by the process that bound the socket (a forked child has a copy of the server, not of the file), and only
-    while the path leads to that very file. The path is found again after a change of the working directory.
+    Only the process that bound the socket removes the file (a forked child has a copy of the server, but not of the file), and only while
+    the path still leads to it. The path is found again after a change of the working directory.
     """
 
     def __init__(self, path: str | bytes) -> None:
@@ -61,12 +60,12 @@ class BoundPath:
         self._path: str | bytes = path
         self._file: tuple[int, int] | None = None
         if not is_abstract(path):
-            with contextlib.suppress(OSError):  # the file, or the working directory, was removed meanwhile
+            with contextlib.suppress(OSError):  # the file, or the working directory, has been removed
                 self._path = _absolute(path)
                 self._file = _identity(self._path)
 
     def remove(self) -> None:
-        """Remove the file, once. Whatever is there instead stays."""
+        """Remove the file, once. Another file that has taken its place is left alone."""
         file, self._file = self._file, None
         if file is None or self._owner != FORK.generation:
             return
@@ -76,10 +75,10 @@ class BoundPath:
 
 
 def _absolute(path: str | bytes) -> str | bytes:
-    """The same path from the root on. It is not simplified: `..` behind a symbolic link leads elsewhere."""
+    """Return a path from the root. It is not simplified, because `..` behind a symbolic link leads elsewhere."""
     return os.path.join(os.getcwdb(), path) if isinstance(path, bytes) else os.path.join(os.getcwd(), path)
 
 
 def _identity(path: str | bytes) -> tuple[int, int]:
-    found = os.lstat(path)
-    return found.st_dev, found.st_ino
+    status = os.lstat(path)
+    return status.st_dev, status.st_ino

@@ -50,7 +50,7 @@ class UpgradableStream(LispStream):
         self._refuse()
         if self._tls is None or self._tls_options is None:
             return None
-        return self._tls_options.given if self._tls.object is None else self._tls.object.context
+        return self._tls_options.ssl_ctx if self._tls.object is None else self._tls.object.context
 
     # Attaching.
 

@@ -13,7 +13,7 @@ from gevent import get_hub
 import geventstreams._native.syscalls as _system
 from geventstreams._core.owned_fd import OwnedFd
 from geventstreams._core.transport import SocketTransport, address_name
-from geventstreams._net.listener import GONE, Listener
+from geventstreams._net.listener import TRANSIENT, Listener
 from geventstreams._net.unix_paths import BoundPath
 from geventstreams._streams.factory import StreamFactory
 from geventstreams.callbacks.connection import AsyncSocket
@@ -105,7 +105,7 @@ class AsyncServer:
             try:
                 accepted = self._listener.accept()
             except OSError as error:
-                if error.errno not in GONE:
+                if error.errno not in TRANSIENT:
                     self._rest_after(error)
                     return
                 continue

@@ -1,6 +1,6 @@
-"""Servers: a greenlet and a stream for each connection, draining, counting, and LispWorks' `start_up_server`.
+"""Servers: `SocketStreamServer` runs a greenlet and a stream for each connection; `start_up_server` is LispWorks' form of it.
 
-`geventstreams.SocketStreamServer` is where to begin.
+`SocketStreamServer.stop` drains connections, and `SocketStreamServer.stats` counts them.
 """
 
 from geventstreams.server.draining import DrainReport

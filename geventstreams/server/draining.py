@@ -1,8 +1,7 @@
-"""The end of a server's connections: idle ones see the end of their input, busy ones have time, the rest is killed.
+"""Draining a server: idle connections see the end of their input, busy ones have time, and the rest is killed."""
 
-Rules for the next editor: a drain belongs to nobody. Everyone who waits for it drives it, so it goes on when one of
-them is interrupted. A connection is asked, never told, until the time is over.
-"""
+# Invariants: any greenlet that waits for a drain drives it, so it survives when one of them is interrupted. Until the time is up a
+# connection is only asked to end, by the end of its input.
 
 from __future__ import annotations
 
@@ -17,20 +16,26 @@ from geventstreams._core.fairness import let_ready_run, pause
 from geventstreams._streams.socket_stream import SocketStream
 
 PULSE = 0.01
-"""Seconds between two looks at the connections that are left."""
+"""Seconds between two looks at the remaining connections."""
 
-FIRST_WORD = 0.5
-"""Seconds for which a client that has not said anything yet is left alone: its first words may be on their way."""
+FIRST_REQUEST = 0.5
+"""Seconds for which a client that has sent nothing yet is left alone: its first request may be on its way."""
 
 HANDSHAKE_GRACE = 1.0
-"""Seconds that handshakes have to be completed."""
+"""Seconds in which handshakes may be completed."""
 
 KILL_GRACE = 1.0
-"""Seconds that killed handlers have to clean up; after them their streams are closed under them."""
+"""Seconds in which killed handlers may clean up. Then their streams are closed."""
 
 
 class DrainReport(NamedTuple):
-    """How the connections of a server ended: busy ones by themselves, idle ones because they were, the rest killed."""
+    """How the connections of a server ended.
+
+    Attributes:
+        finished: Connections that were busy and ended by themselves.
+        idle: Connections that were idle, and ended because their reads saw the end of file.
+        killed: Connections whose handlers were killed.
+    """
 
     finished: int
     idle: int
@@ -38,42 +43,42 @@ class DrainReport(NamedTuple):
 
 
 class Connections:
-    """The connections of a server, each with the greenlet that it runs in, by how far they have come."""
+    """The connections of a server by state, each with the greenlet that serves it."""
 
     def __init__(self) -> None:
         self.handshakes: MutableMapping[Any, Any] = {}
-        """Greenlets whose TLS handshake is in progress, oldest first, and their addresses."""
+        """Greenlets whose TLS handshake is in progress, oldest first, and the addresses of their clients."""
         self.queued: MutableMapping[SocketStream, Any] = {}
-        """Streams that wait for a handler's place."""
+        """Streams that wait for a place for their handler."""
         self.served: MutableMapping[SocketStream, Any] = {}
         """Streams that have a handler."""
         self._departed: list[tuple[SocketStream, Any]] | None = None
 
     def leave(self, stream: SocketStream) -> None:
-        """The handler of a stream has ended."""
+        """Remove a stream whose handler has ended."""
         greenlet = self.served.pop(stream)
         if self._departed is not None:
             self._departed.append((stream, greenlet))
 
     def departed(self) -> list[tuple[SocketStream, Any]]:
-        """Who has left since this was asked last, or begun to be asked, each with the greenlet that it ran in."""
-        known, self._departed = self._departed or [], []
-        return known
+        """Return the streams that were removed since the last call, with their greenlets. The first call begins the recording."""
+        departed, self._departed = self._departed or [], []
+        return departed
 
-    def forget(self) -> None:
-        """Nobody asks who leaves any more."""
+    def stop_recording(self) -> None:
+        """Record no more which streams are removed."""
         self._departed = None
 
 
 class Drain:
-    """One stop of a server."""
+    """One drain of a server's connections."""
 
     def __init__(self, connections: Connections, timeout: float) -> None:
         self.report: DrainReport | None = None
         self._connections = connections
         self._began = _system.monotonic()
         self._deadline = self._began + timeout
-        self._first_word_due = self._began + min(FIRST_WORD, timeout / 4)
+        self._first_request_due = self._began + min(FIRST_REQUEST, timeout / 4)
         self._excused: set[Any] = set()
         self._idle_at_first: dict[SocketStream, int] | None = None
         self._asked: dict[SocketStream, bool] = {}
@@ -81,16 +86,16 @@ class Drain:
         self._idle = 0
         self._killed = 0
         self._killed_at = 0.0
-        connections.departed()  # from now on nobody leaves unseen, however short a visit is
+        connections.departed()  # from now on each stream that leaves is recorded, however short its connection
 
     def hurry(self, timeout: float) -> None:
-        """Ends it after so many seconds, if it would last longer."""
+        """End the drain in `timeout` seconds at the latest."""
         self._deadline = min(self._deadline, _system.monotonic() + timeout)
 
     def wait(self) -> DrainReport:
-        """Drives it to its end. The connection of a handler that calls this goes on, and is not in the report."""
+        """Drive the drain to its end. The connection of a handler that calls this continues, and does not count."""
         self._excused.add(getcurrent())
-        let_ready_run(get_hub())  # the greenlets of those who were just accepted begin
+        let_ready_run(get_hub())  # greenlets of clients that were just accepted start
         while self.report is None:
             self._step()
             if self.report is None:
@@ -119,7 +124,7 @@ class Drain:
             self._give_up()
 
     def _left(self) -> dict[SocketStream, Any]:
-        """The streams that are still to end, with their greenlets."""
+        """Return the streams that have not ended yet, with their greenlets."""
         return {stream: greenlet for stream, greenlet in self._connections.served.items() if greenlet not in self._excused}
 
     def _count_departed(self) -> None:
@@ -132,7 +137,7 @@ class Drain:
     def _end_idle(self, now: float) -> None:
         assert self._idle_at_first is not None  # counted before
         for stream in self._left():
-            if stream not in self._asked and stream.is_idle() and (stream.octets_in or now >= self._first_word_due):
+            if stream not in self._asked and stream.is_idle() and (stream.octets_in or now >= self._first_request_due):
                 self._asked[stream] = self._idle_at_first.get(stream) == stream.octets_in
                 stream.end_reads()
 
@@ -141,11 +146,11 @@ class Drain:
             gevent.kill(greenlet)
 
     def _give_up(self) -> None:
-        """Closes the streams of handlers that do not let themselves be killed."""
+        """Abort the streams of handlers that survive a kill."""
         for stream in self._left():
             stream.abort()
         self._finish()
 
     def _finish(self) -> None:
-        self._connections.forget()
+        self._connections.stop_recording()
         self.report = DrainReport(self._finished, self._idle, self._killed)

@@ -1,7 +1,6 @@
-"""One structured log line for each connection that was refused, failed or timed out, and never a flood of them.
+"""The servers' log: one line for each connection that was refused, failed or timed out, with a limit on the rate of lines."""
 
-Rule for the next editor: a line is `key=value` pairs for people and, as attributes of the log record, for programs.
-"""
+# Invariant: a line has the same `key=value` pairs for people as the log record has attributes for programs.
 
 from __future__ import annotations
 
@@ -12,14 +11,14 @@ from typing import Any
 import geventstreams._native.syscalls as _system
 
 BURST = 10
-"""Lines of one event that may come at once; after them one a second, which says how many it stands for."""
+"""Lines of one event that may be logged at once. After them it is one line a second, which says how many were suppressed."""
 
 
 class RateLimitedLog:
-    """What a server tells about its connections, by the logger `geventstreams.server`.
+    """Writes to the logger `geventstreams.server`, at a limited rate for each kind of event.
 
-    A record's attributes are `event`, `server`, `peer`, `reason`, and `suppressed`: how many of the same event were not
-    logged since the last line. Where a handler or a filter of the user's raises, the record is dropped, and counts there.
+    The attributes of a record are `event`, `server`, `peer`, `reason`, and `suppressed`: how many records of this event were not logged
+    since the last one. If a handler or filter of the user raises, the record counts as suppressed.
     """
 
     def __init__(self, server: str) -> None:
@@ -27,24 +26,24 @@ class RateLimitedLog:
         self._logger = logging.getLogger("geventstreams.server")
         self._buckets: dict[str, TokenBucket] = {}
 
-    def tell(self, event: str, peer: str | None, reason: Any, level: int = logging.WARNING, burst: int = BURST) -> None:
-        """Writes a line, unless there were too many of this event."""
-        allowance = self._buckets.get(event)
-        if allowance is None:
-            allowance = self._buckets[event] = TokenBucket(burst)
-        if not allowance.grants():
+    def write(self, event: str, peer: str | None, reason: Any, level: int = logging.WARNING, burst: int = BURST) -> None:
+        """Log a line, unless there were too many of this event."""
+        bucket = self._buckets.get(event)
+        if bucket is None:
+            bucket = self._buckets[event] = TokenBucket(burst)
+        if not bucket.take():
             return
-        suppressed = allowance.take_refused()
-        facts = {"event": event, "server": self.server, "peer": peer, "reason": str(reason), "suppressed": suppressed}
-        line = " ".join(f"{key}={_plain(value)}" for key, value in facts.items() if value or value == "")
+        suppressed = bucket.take_refused()
+        attributes = {"event": event, "server": self.server, "peer": peer, "reason": str(reason), "suppressed": suppressed}
+        line = " ".join(f"{key}={_plain(value)}" for key, value in attributes.items() if value or value == "")
         try:
-            self._logger.log(level, "%s", line, extra=facts)
-        except Exception:  # noqa: BLE001  # a log that cannot be written must not decide over a connection
-            allowance.give_back(suppressed + 1)
+            self._logger.log(level, "%s", line, extra=attributes)
+        except Exception:  # noqa: BLE001  # a log that cannot be written must not end a connection
+            bucket.add_refused(suppressed + 1)
 
 
 class TokenBucket:
-    """So many at once, and one a second."""
+    """Grants `burst` tokens at once, and one more each second."""
 
     def __init__(self, burst: int) -> None:
         self._burst = burst
@@ -52,8 +51,8 @@ class TokenBucket:
         self._since = _system.monotonic()
         self._refused = 0
 
-    def grants(self) -> bool:
-        """Whether one more is within the allowance."""
+    def take(self) -> bool:
+        """Take a token. Return whether there was one."""
         now = _system.monotonic()
         self._left = min(self._burst, self._left + now - self._since)
         self._since = now
@@ -64,16 +63,16 @@ class TokenBucket:
         return True
 
     def take_refused(self) -> int:
-        """How many were refused since this was asked last."""
+        """Return how many tokens were refused since the last call."""
         refused, self._refused = self._refused, 0
         return refused
 
-    def give_back(self, count: int) -> None:
-        """Count so many again: what would have told of them was not written."""
+    def add_refused(self, count: int) -> None:
+        """Add to the number of refused tokens: the line that was to report them was not written."""
         self._refused += count
 
 
 def _plain(value: Any) -> str:
-    """A value as it stands in a line: quoted where it has spaces, quotes or control characters in it."""
+    """Return the text of a value, quoted if it has spaces, quotes or control characters."""
     text = str(value)
     return text if text and text.isprintable() and not set(text) & set(' "=\\') else json.dumps(text)

@@ -21,7 +21,7 @@ from geventstreams._core import arguments
 from geventstreams._core.host_names import is_literal
 from geventstreams._core.transport import address_name
 from geventstreams._net.addresses import Query, look_up_own, port_or_name
-from geventstreams._net.listener import GONE, Client, Listener
+from geventstreams._net.listener import TRANSIENT, Client, Listener
 from geventstreams._net.listening import is_listening, listening_socket
 from geventstreams._streams.factory import StreamFactory
 from geventstreams._streams.options import StreamOptions, keywords_for, takes_keywords_of
@@ -120,7 +120,7 @@ class SocketStreamServer(StreamServer):  # type: ignore[misc]  # gevent has no t
         """Return a socket that listens on an address."""
         family = _socket.AF_INET if family is None else family
         if family in (_socket.AF_INET, _socket.AF_INET6) and address[0] and not is_literal(address[0]):
-            # `bind` would look up the name too, and block the hub meanwhile.
+            # `bind` would look up the name too, and block the hub.
             _, address = look_up_own(Query(address[0], False, port_or_name("listener", address[1]), family))[0]
         return listening_socket(family, address, cls.backlog if backlog is None else backlog)
 
@@ -186,7 +186,7 @@ class SocketStreamServer(StreamServer):  # type: ignore[misc]  # gevent has no t
         self._at_once = min(2 * self._at_once, self.max_accept)
 
     def _accept_failed(self, error: OSError) -> None:
-        if error.errno in GONE and self._gone < self.max_accept:
+        if error.errno in TRANSIENT and self._gone < self.max_accept:
             self._gone += 1  # not a failure of ours; if there are more clients, the hub calls again
         elif self.is_fatal_error(error):
             self._recorder.listener_failed(error)
@@ -245,7 +245,7 @@ class SocketStreamServer(StreamServer):  # type: ignore[misc]  # gevent has no t
             self._recorder.failed(error, address)
         else:
             if stream.timed_out:
-                self._recorder.was_late(address)
+                self._recorder.timed_out(address)
         finally:
             self._connections.leave(stream)
             self._recorder.ended(stream)

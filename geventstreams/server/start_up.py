@@ -1,6 +1,6 @@
 """LispWorks' servers: `start_up_server` binds a port and serves it in one call, `server_terminate` ends that."""
 
-# Invariants: all arguments are checked before anything is bound. Whatever ends a server calls its `close()`, which announces the end.
+# Invariants: all arguments are checked before anything is bound. What ends a server calls its `close()`, which announces the end.
 
 from __future__ import annotations
 
@@ -95,7 +95,7 @@ class LispServer(SocketStreamServer):
 
 
 class HandleServer(LispServer):
-    """A server that calls `function(descriptor)`, always in the same greenlet, and accepts no other client meanwhile.
+    """A server that calls `function(descriptor)`, always in the same greenlet, and accepts the next client when it returns.
 
     LispWorks 7.1 calls the function in the process that accepts. Here the hub accepts, so the server has one place for a handler, and
     what it would spawn goes through a queue to its one greenlet.

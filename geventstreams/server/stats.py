@@ -1,7 +1,6 @@
-"""What a server counts and tells of its connections.
+"""What a server counts and logs of its connections."""
 
-Rule for the next editor: every connection that goes wrong is counted and told here, in one place for each kind.
-"""
+# Invariant: each connection that fails is counted and logged here, in one method for each kind of failure.
 
 from __future__ import annotations
 
@@ -16,7 +15,17 @@ from geventstreams.server.log import RateLimitedLog
 
 
 class ServerStats(NamedTuple):
-    """What a server has done since it was made; `active` is what it does now. Octets are those of plain text."""
+    """Counts of a server since it was made.
+
+    Attributes:
+        accepted: Connections that were accepted.
+        active: Connections that have a handler now.
+        refused: Connections that were closed without being served.
+        handshake_failures: TLS handshakes and PROXY headers that failed or took too long.
+        timeouts: Connections that ended because a timeout had passed.
+        octets_in: Bytes received, as plain text.
+        octets_out: Bytes sent, as plain text.
+    """
 
     accepted: int
     active: int
@@ -28,7 +37,7 @@ class ServerStats(NamedTuple):
 
 
 class StreamsView(Set[SocketStream]):
-    """The streams of a server's connections, as they are at each moment. They may come and go while one looks."""
+    """A live view of the streams of a server's connections. They may come and go during an iteration."""
 
     def __init__(self, streams: Mapping[SocketStream, Any]) -> None:
         self._streams = streams
@@ -51,7 +60,7 @@ class StreamsView(Set[SocketStream]):
 
 
 class StatsRecorder:
-    """The counts of one server, and the log of what went wrong."""
+    """The counts of one server, and its log."""
 
     def __init__(self, streams: StreamsView) -> None:
         self.log = RateLimitedLog("")
@@ -64,7 +73,7 @@ class StatsRecorder:
         self._octets_out = 0
 
     def stats(self) -> ServerStats:
-        """The counts as they are now."""
+        """Return the counts as they are now."""
         streams = list(self._streams)
         return ServerStats(
             self._accepted, len(streams), self._refused, self._handshake_failures, self._timeouts,
@@ -73,58 +82,58 @@ class StatsRecorder:
         )
 
     def accepted(self) -> None:
-        """A client was accepted."""
+        """Count a client that was accepted."""
         self._accepted += 1
 
     def accepting_paused(self, error: OSError) -> None:
-        """The system has nothing left to accept with."""
-        self.log.tell("accept_paused", None, error.strerror, logging.ERROR, burst=1)
+        """Log that the system has no descriptors or memory left to accept a client."""
+        self.log.write("accept_paused", None, error.strerror, logging.ERROR, burst=1)
 
     def listener_failed(self, error: OSError) -> None:
-        """The listener is of no use any more."""
-        self.log.tell("listener_failed", None, error.strerror, logging.ERROR)
+        """Log that the listener is unusable."""
+        self.log.write("listener_failed", None, error.strerror, logging.ERROR)
 
     def refused(self, address: Any, reason: Any) -> None:
-        """A client was sent away without having been served."""
+        """Count and log a client that was closed without being served."""
         self._refused += 1
-        self._tell("refused", address, reason)
+        self._log("refused", address, reason)
 
     def handshake_failed(self, address: Any, error: BaseException) -> None:
-        """A client could not be served because no handshake was made with it."""
+        """Count and log a client whose TLS handshake or PROXY header failed."""
         self._handshake_failures += 1
         if isinstance(error, HandshakeTimeout):
             self._timed_out("handshake_timed_out", address, error)
         elif isinstance(error, OSError):
-            self._tell("handshake_failed", address, error)
+            self._log("handshake_failed", address, error)
 
     def ended(self, stream: SocketStream) -> None:
-        """A connection has been served."""
+        """Add the bytes of a connection whose handler has ended."""
         self._octets_in += stream.octets_in
         self._octets_out += stream.octets_out
 
-    def was_late(self, address: Any) -> None:
-        """A handler ended because nothing had arrived in time."""
+    def timed_out(self, address: Any) -> None:
+        """Count and log a handler that ended because a read had timed out."""
         self._timed_out("timed_out", address, "nothing arrived in time")
 
     def failed(self, error: BaseException, address: Any) -> None:
-        """A connection, not its handler, failed."""
+        """Count and log a connection that failed, unlike a mistake in its handler."""
         if isinstance(error, TimeoutError) or (isinstance(error, EndOfFile) and error.timed_out):
             self._timed_out("timed_out", address, error)
         else:
-            self._tell("failed", address, error)
+            self._log("failed", address, error)
 
     def _timed_out(self, event: str, address: Any, reason: Any) -> None:
         self._timeouts += 1
-        self._tell(event, address, reason)
+        self._log(event, address, reason)
 
-    def _tell(self, event: str, address: Any, reason: Any) -> None:
-        """Writes a line about a client, whose address is told apart from the reason."""
+    def _log(self, event: str, address: Any, reason: Any) -> None:
+        """Log a line about a client. Its address has an attribute of its own, so the reason does not repeat it."""
         peer = address_name(address)
         text = getattr(reason, "strerror", None) or str(reason)
-        self.log.tell(event, peer, without_name(text, peer, "the peer") if address else text)
+        self.log.write(event, peer, without_name(text, peer, "the peer") if address else text)
 
 
 def is_of_connection(error: BaseException, stream: SocketStream) -> bool:
-    """Whether an error that ended a handler tells of its connection, and not of a mistake in the handler."""
-    ours = isinstance(error, (StreamBusy, StreamClosed))
-    return isinstance(error, (StreamError, EndOfFile)) and error.stream is stream and not ours
+    """Return whether an error that ended a handler is a failure of its connection, not a mistake in the handler."""
+    is_mistake = isinstance(error, (StreamBusy, StreamClosed))
+    return isinstance(error, (StreamError, EndOfFile)) and error.stream is stream and not is_mistake

@@ -205,9 +205,9 @@ def remembered_list(streams: list[Any]) -> RememberedList:
     """
     hub = get_hub()
     lists = _remembered.setdefault(hub, [])
-    for known in lists:
-        if known.lists(streams):
-            return known
+    for remembered in lists:
+        if remembered.lists(streams):
+            return remembered
     distinct = list({id(stream): stream for stream in streams}.values())
     check_streams(distinct)
     new = RememberedList(hub, distinct)
@@ -262,7 +262,7 @@ def wait_for_input_streams_returning_first(streams: Iterable[Any], wait_function
 
 
 def check_streams(streams: Iterable[Any]) -> None:
-    """Refuse what is no stream or server, what belongs to another thread, and what is closed, before any of them is touched."""
+    """Refuse objects that are not streams or servers, and those that belong to another thread or are closed, before one is touched."""
     for stream in streams:
         if not hasattr(stream, "watch_input"):
             raise TypeError(f"streams must hold streams or servers, not {type(stream).__name__} {stream!r}")
