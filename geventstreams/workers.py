@@ -140,7 +140,7 @@ class Slot:
 
     def begin(self) -> Worker:
         """Start a worker, which is replaced when it ends unasked."""
-        worker = self._supervisor.start_worker(self)
+        worker = self._supervisor.started(self)
         if self.worker is None:
             self._take(worker)
         else:  # starting it was a wait, during which `replace` has started another one
@@ -183,7 +183,7 @@ class Slot:
         if self.worker is None:
             return  # a new one is being started
         try:
-            new = self._supervisor.start_worker(self)
+            new = self._supervisor.started(self)
         except OSError as error:
             self._supervisor.tell(f"a worker cannot be started: {error}{self._kept()}")
             return
@@ -210,7 +210,7 @@ class Slot:
         """Start a last worker if there is none and clients wait in the queue."""
         if self.worker is None and _system.readable_of([listener.fileno() for listener in self.listeners]):
             try:
-                self.worker = self._supervisor.start_worker(self)
+                self.worker = self._supervisor.started(self)
             except OSError as error:
                 self._supervisor.tell(f"a worker for the clients in the queue cannot be started: {error}")
 
@@ -276,7 +276,7 @@ class Supervisor:
         with suppress(Exception):
             self._tell(line)
 
-    def start_worker(self, slot: Slot) -> Worker:
+    def started(self, slot: Slot) -> Worker:
         """Start a process for a group of listeners."""
         self._starting += 1  # starting a process is a wait
         try:
