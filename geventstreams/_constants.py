@@ -32,3 +32,10 @@ TOLD = 2
 
 ROUND = 0.05
 """Seconds after which a wait tests a condition again although nothing happened."""
+
+ALL = -1
+"""The size of a read that has no bound."""
+
+DIRECT = 8192
+"""A read of at least this size goes straight into the caller's memory where nothing is buffered, to its last byte: one more system call
+costs less than copying what would come with it."""

@@ -1,11 +1,12 @@
-"""Two buffers joined to a borrowed socket: what fills the one, drains the other, and lets both go.
+"""What a buffered file on a socket of other code stands on: two buffers, who may use them, the waits, and the closing."""
 
-Rules for the next editor: every wait of a file is in this file, and between two waits each octet is in a buffer, so
-that any exception may end any wait and the same call be made again. A call that may wait has the turn of its direction
-for all it does, and asks after each wait whether the file was closed meanwhile. What a socket says comes out as it is:
-files speak the standard library's language, not that of `errors.py`. In a forked child a call that began in the parent ends in
-StreamError; a new call is served, but what the parent wrote is the parent's to send.
-"""
+# Invariants:
+# * Every wait of a buffered file is in this file. Between two waits each byte is in a buffer, so any exception may end any wait and the
+#   same call be made again.
+# * A call that may wait holds the lock of its direction until it ends, and asks after each wait whether the file was closed.
+# * Errors of the socket come out as they are: files raise what the standard library's raise, not the classes of `errors.py`.
+# * In a forked child a call that began in the parent ends in StreamError. A new call is served, but what the parent wrote is the parent's
+#   to send.
 
 from __future__ import annotations
 
@@ -21,31 +22,31 @@ from gevent import get_hub, getcurrent, monkey
 from gevent._hub_local import get_hub_if_exists
 
 import geventstreams._native.attributes as _attributes
+import geventstreams._native.memory as _bytes
 import geventstreams._native.syscalls as _system
 from geventstreams._constants import CALLS, NEVER, WOULD_WAIT
 from geventstreams._core.at_exit import send_at_exit
-from geventstreams._core.binary_file import BinaryFile
-from geventstreams._core.buffers import NO_INPUT, NO_OUTPUT, InputBuffer, OutputBuffer
+from geventstreams._core.buffers import NO_OUTPUT, OutputBuffer
 from geventstreams._core.fair_lock import FairLock, fair_lock_between
 from geventstreams._core.fork import FORK, NO_PERMIT
+from geventstreams._core.reader import ByteReader
 from geventstreams._files.raw_file import RawSocketFile
 from geventstreams._files.transports import FileTransport
 from geventstreams.errors import BROKEN
 
 LOST = BROKEN - {errno.ENOTCONN}
-"""Error numbers that end the input for good: nobody may take what comes after them for its orderly end."""
+"""Error numbers that end the input for good: what comes after them is not an orderly end."""
 
 
-class FileEngine(BinaryFile):
-    """What every buffered file on a borrowed socket stands on: who may read and write, the waiting, and the closing."""
+class FileEngine(ByteReader):
+    """What every buffered file on a foreign socket stands on: who may read and write, the waits, and the closing."""
 
-    def __cinit__(self) -> None:  # compiled code only: one whose __init__() was not called has no permits, and says so
-        self.input = NO_INPUT
+    def __cinit__(self) -> None:  # compiled code only: an object whose __init__() was not called has no permit, and says so
         self.output = NO_OUTPUT
 
     def __init__(self, raw: RawSocketFile, transport: FileTransport, buffering: int) -> None:
-        BinaryFile.__init__(self, raw.readable(), raw.writable())
-        self.input = InputBuffer()
+        ByteReader.__init__(self, raw.readable(), raw.writable())
+        self._has_own_readline = False  # a pair of two directions has, and calls it within no other call
         self.output = OutputBuffer()
         self._raw: RawSocketFile | None = raw
         self._transport = transport
@@ -60,62 +61,63 @@ class FileEngine(BinaryFile):
         self._closer: Any = None
         self._lost: tuple[Any, ...] | None = None
         self._closed = False
-        self._process = FORK.generation
-        self.input.permit = self._is_readable and not self._needs_lock
+        self._generation = FORK.generation
+        self.input.permit = FORK.generation if self._is_readable and not self._needs_lock else NO_PERMIT
         self.output.permit = FORK.generation if self._is_writable and not self._needs_lock else NO_PERMIT
         self._alive = True
         raw.keep(True)
 
-    # Who may do what. A call may begin at once while `input.permit` is true, and `output.permit` is the process's number. In the plain
-    # build another thread may come between that question and the call: a file that threads may share asks for the turn each time there.
+    # Who may do what. A call may begin at once while the buffer's permit is the fork generation. In the plain build another thread may run
+    # between that question and the call, so a file that threads may share has no permit there and acquires the lock for each call.
 
     def _refuse(self) -> None:
-        """Raises what keeps any call from this file: it is closed, or its raw file was taken away."""
+        """Raise ValueError if the file is closed, or its raw file was taken away."""
         if self._raw is None:
             raise ValueError("raw stream has been detached")
         if self._closed:
             raise ValueError("I/O operation on closed file")
 
     def _refuse_interrupted(self) -> None:
-        """Raises what ends a call that has waited: another greenlet closed the file."""
+        """Raise ValueError after a wait if another greenlet closed the file."""
         if self._closer is not getcurrent():
             self._refuse()
 
-    def _enter_input(self) -> None:
-        """Waits for the turn to read."""
+    def _begin_read(self) -> None:
+        """Wait until no other call reads."""
         self._refuse()
         if not self._is_readable:
             raise io.UnsupportedOperation("not readable")
         if self._reader is getcurrent():
             raise RuntimeError(f"reentrant call inside {self!r}")
-        self._take(self._input_lock)
+        self._acquire(self._input_lock)
         self._reader = getcurrent()
-        self.input.permit = False
+        self.input.permit = NO_PERMIT
         try:
-            self._look_at_the_clock()
+            self._look_at_clock()
         except BaseException:
-            self._leave_input()
+            self._end_read()
             raise
 
-    def _look_at_the_clock(self) -> None:
-        """Let others run once calls that found all they need in the buffer were so many that the clock has to be looked at."""
+    def _look_at_clock(self) -> None:
+        """Let others run after CALLS calls that found all they need in the buffer, if these took long."""
         if self.input.calls <= 0:
             self.input.calls = CALLS
             self._let_others_run()
 
-    def _leave_input(self) -> None:
+    def _end_read(self) -> None:
         self._reader = None
         self._input_lock.release()
-        self.input.permit = self._input_lock.holder is None and not self._closed and not self._needs_lock
+        usable = self._input_lock.holder is None and not self._closed and not self._needs_lock
+        self.input.permit = FORK.generation if usable else NO_PERMIT
 
     def _enter_output(self) -> None:
-        """Waits for the turn to write."""
+        """Wait until no other call writes."""
         self._refuse()
         if not self._is_writable:
             raise io.UnsupportedOperation("not writable")
         if self._writer is getcurrent():
             raise RuntimeError(f"reentrant call inside {self!r}")
-        self._take(self._output_lock)
+        self._acquire(self._output_lock)
         self._drop_inherited()
         self._writer = getcurrent()
         self.output.permit = NO_PERMIT
@@ -131,17 +133,17 @@ class FileEngine(BinaryFile):
         self._writer = None
         self._output_lock.release()
         if self._output_lock.holder is None and not self._closed and not self._needs_lock:
-            self.output.permit = self._process
+            self.output.permit = self._generation
 
     def _drop_inherited(self) -> None:
-        """In a forked child: forget what the parent has written, which the parent sends."""
-        if self._process != FORK.generation:
-            self._process = FORK.generation
+        """Forget, in a forked child, what the parent has written, which the parent sends."""
+        if self._generation != FORK.generation:
+            self._generation = FORK.generation
             self.output.clear()
 
-    def _take(self, turn: FairLock) -> None:
-        if turn.acquire(get_hub(), NEVER) and (self._closed or self._raw is None):
-            turn.release()
+    def _acquire(self, lock: FairLock) -> None:
+        if lock.acquire(get_hub(), NEVER) and (self._closed or self._raw is None):
+            lock.release()
         self._refuse()
 
     def _let_others_run(self) -> None:
@@ -150,23 +152,14 @@ class FileEngine(BinaryFile):
 
     # Input.
 
-    def _fill(self, lacking: int) -> int:
-        """Waits for a receipt into the buffer: its octets, 0 at the end of the input, WOULD_WAIT where the socket may
-        not wait."""
-        return self._receive(None, 0, max(lacking, self._buffering))
-
-    def _receive(self, target: memoryview | None, at: int, most: int) -> int:
-        """The same, of `most` octets at most into the buffer, or straight into `target[at:]`."""
+    def _fill(self, target: memoryview | None, at: int, lacking: int) -> int:
+        """Wait for bytes. Into the buffer come at most `lacking` or what the file reads ahead; a file that may not wait is WOULD_WAIT."""
         while True:
-            count = self._receive_now(target, at, most)
-            if count != WOULD_WAIT:
+            count = self._receive_now(target, at, lacking)
+            if count != WOULD_WAIT or not self._await_input():
                 return count
-            self.input.settle()
-            if not self._transport.await_input():
-                return WOULD_WAIT
-            self._refuse_interrupted()
 
-    def _receive_now(self, target: memoryview | None, at: int, most: int) -> int:
+    def _receive_now(self, target: memoryview | None, at: int, lacking: int) -> int:
         if self._lost is not None:
             raise OSError(*self._lost)
         self._let_others_run()
@@ -174,9 +167,10 @@ class FileEngine(BinaryFile):
             if target is not None:
                 count = self._transport.recv_into(target, at, self.input.counts)
                 if count > 0:
-                    self.input.counts.pop()
+                    _bytes.take_last(self.input.counts)
                 return count
             space = self.input.space()
+            most = max(lacking, self._buffering)
             if most < len(space) - self.input.end:
                 space = space[: self.input.end + most]
             count = self._transport.recv_into(space, self.input.end, self.input.counts)
@@ -188,13 +182,21 @@ class FileEngine(BinaryFile):
         self.input.absorb()
         return count
 
+    def _await_input(self) -> bool:
+        """Wait until there may be input. Return False where the socket may not wait."""
+        self.input.settle()
+        if not self._transport.await_input():
+            return False
+        self._refuse_interrupted()
+        return True
+
     # Output.
 
-    def _send(self, octets: memoryview, start: int, stop: int) -> int:
-        """Waits until some of `octets[start:stop]` are sent: how many, or WOULD_WAIT where the socket may not wait."""
+    def _send(self, view: memoryview, start: int, stop: int) -> int:
+        """Wait until some of `view[start:stop]` is sent. Return how many bytes, or WOULD_WAIT where the socket may not wait."""
         while True:
             self._let_others_run()
-            count = self._transport.send(octets, start, stop)
+            count = self._transport.send(view, start, stop)
             if count != WOULD_WAIT:
                 return count
             if not self._transport.await_output():
@@ -202,7 +204,7 @@ class FileEngine(BinaryFile):
             self._refuse_interrupted()
 
     def _send_buffered(self) -> bool:
-        """Sends some of what is buffered; False where the socket may not wait."""
+        """Send some of what is buffered. Return False where the socket may not wait."""
         count = self._send(self.output.view, self.output.start, self.output.end)  # type: ignore[arg-type]  # not empty
         if count > 0:
             self.output.strike(count)
@@ -223,17 +225,18 @@ class FileEngine(BinaryFile):
         return self._closed or self._transport.closed
 
     def close(self) -> None:
-        """Flushes and gives the socket's reference back, whatever the flush ends with; wakes whoever waits in this
-        file."""
+        """Flush, and give the socket's reference back even if the flush fails. Greenlets that wait in this file get ValueError."""
         if self._closed or self._raw is None:
             return
-        # The standard library's pair of two directions, unlike its files of one, does not ask the object itself for a `flush`.
-        flush = None if self._is_readable and self._is_writable else _attributes.override(self, "flush")
+        flush = self._own_flush()
         try:
             if flush is not None:
                 flush()
         finally:
             self._close()
+
+    def _own_flush(self) -> Any:
+        return _attributes.override(self, "flush")
 
     def _close(self) -> None:
         self._closed = True
@@ -245,12 +248,12 @@ class FileEngine(BinaryFile):
             if len(self.output) or self._output_lock.holder is not None:
                 self._flush_at_close()
         finally:
-            _let_go(self.output, self._raw, self._process)  # type: ignore[arg-type]  # there is one
+            _let_go(self.output, self._raw, self._generation)  # type: ignore[arg-type]  # there is one
             self.input.clear()
             self.output.clear()
 
     def _flush_at_close(self) -> None:
-        """Sends the rest, once the greenlet that was woken in the middle of a write has left."""
+        """Send the rest, once the greenlet that was woken in the middle of a write has left."""
         self._closer = getcurrent()
         self._output_lock.acquire(get_hub(), NEVER)
         self._drop_inherited()
@@ -277,26 +280,26 @@ class FileEngine(BinaryFile):
                 self._raw.keep(False)  # type: ignore[union-attr]  # there is one, whose own destructor closes it
             return
         self._closed = True
-        if len(self.output) and not self._transport.closed and self._process == FORK.generation:
+        if len(self.output) and not self._transport.closed and self._generation == FORK.generation:
             _LeftOutput(self.output, self._transport, self._raw).send()  # type: ignore[arg-type]  # there is one
         else:
             self._raw.close()  # type: ignore[union-attr]  # there is one
 
     def _send_at_exit(self) -> None:
         """Send, at the end of the program, what the system takes now."""
-        alive = getattr(self, "_alive", False) and not self._closed and self._raw is not None and self._process == FORK.generation
+        alive = getattr(self, "_alive", False) and not self._closed and self._raw is not None and self._generation == FORK.generation
         if alive and self._output_lock.holder is None:
             self._transport.send_at_once(self.output, True)
 
 
 class _LeftOutput:
-    """What a dropped file still held. Errors are not told: there is no caller."""
+    """What a dropped file still held. Errors are not reported: there is no caller."""
 
     def __init__(self, output: OutputBuffer, transport: FileTransport, raw: RawSocketFile) -> None:
         self._output = output
         self._transport = transport
         self._raw = raw
-        self._process = FORK.generation
+        self._generation = FORK.generation
 
     def send(self) -> None:
         """Send what the system takes now, and the rest in a greenlet where the thread has a hub that may run; then close the raw file."""
@@ -308,9 +311,9 @@ class _LeftOutput:
 
     def give_up(self) -> None:
         """Close the raw file at the end of the program or of the thread, after a last attempt."""
-        if not self._transport.closed and self._process == FORK.generation:
+        if not self._transport.closed and self._generation == FORK.generation:
             self._send_now(last=True)
-        _let_go(self._output, self._raw, self._process)
+        _let_go(self._output, self._raw, self._generation)
 
     def _send_now(self, last: bool = False) -> bool:
         """Return whether nothing is left that can be sent."""
@@ -321,13 +324,13 @@ class _LeftOutput:
 
     def _send_waiting(self) -> None:
         try:
-            while self._transport.await_output() and self._process == FORK.generation and not self._transport.send_at_once(self._output):
+            while self._transport.await_output() and self._generation == FORK.generation and not self._transport.send_at_once(self._output):
                 pass
         except (OSError, ValueError):
             pass
         finally:
             _of_thread.left.discard(self)
-            _let_go(self._output, self._raw, self._process)
+            _let_go(self._output, self._raw, self._generation)
 
 
 class _LeftOutputs(set[_LeftOutput]):

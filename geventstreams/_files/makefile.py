@@ -6,7 +6,7 @@ from typing import Any
 
 from geventstreams._constants import BLOCK
 from geventstreams._core import arguments
-from geventstreams._files.buffered_file import SocketFile
+from geventstreams._files.buffered_file import SocketFile, TwoWaySocketFile
 from geventstreams._files.raw_file import RawSocketFile
 from geventstreams._files.text_file import file_over, halves
 from geventstreams._files.transports import borrow
@@ -38,7 +38,8 @@ def makefile(
     if size == 0:
         return raw
     try:
-        return file_over(SocketFile(raw, transport, size if size > 0 else BLOCK), mode, encoding, errors, newline)
+        kind = TwoWaySocketFile if readable and writable else SocketFile
+        return file_over(kind(raw, transport, size if size > 0 else BLOCK), mode, encoding, errors, newline)
     except BaseException:
         raw.close()
         raise

@@ -110,7 +110,7 @@ class RawSocketFile(sockets.SocketIO):
         """One send: how many octets of `data` it took, None where the socket may not wait."""
         if not self.writable():
             raise io.UnsupportedOperation("not writable")
-        octets = file_octets(data)
+        octets = bytes_of(data)
         self._transport.let_others_run()
         while (count := self._transport.send(octets, 0, len(octets))) == WOULD_WAIT:
             if not self._transport.await_output():
@@ -152,22 +152,22 @@ def gather_line(file: Any, size: int | None, line: bytearray) -> None:
     peek = getattr(file, "peek", None)
     while limit < 0 or len(line) < limit:
         wanted = 1
-        if peek is not None and (ahead := _octets_of(peek(1), "peek")):
+        if peek is not None and (ahead := _checked(peek(1), "peek")):
             room = len(ahead) if limit < 0 else min(len(ahead), limit - len(line))
             wanted = ahead.find(b"\n", 0, room) + 1 or room
-        octets = _octets_of(file.read(wanted), "read")
+        octets = _checked(file.read(wanted), "read")
         line += octets
         if not octets or octets.endswith(b"\n"):
             return
 
 
-def _octets_of(octets: Any, method: str) -> bytes:
+def _checked(octets: Any, method: str) -> bytes:
     if not isinstance(octets, bytes):
         raise OSError(f"{method}() must return bytes, not {type(octets).__name__} {octets!r}")
     return octets
 
 
-def file_octets(data: Any) -> memoryview:
+def bytes_of(data: Any) -> memoryview:
     """The octets of what is written to a file."""
     if isinstance(data, str):
         raise TypeError(f"data must be bytes-like, not str {data!r}")

@@ -1,9 +1,8 @@
-"""The Python vocabulary: a stream with the whole contract of a binary file, and what a network needs beyond it.
+"""The Python vocabulary: a stream with the whole contract of a binary file, and what a network needs beyond it."""
 
-Rules for the next editor: every reading method is made of two sentences, *bring some more* (`_bring`) and *take this much*
-(`input.take…`), in that order, so an exception finds every octet in the buffer. A call with a bound returns what there is before the
-end; one that means "to the end" or "exactly" raises, and takes nothing.
-"""
+# Invariants:
+# * Reading is `ByteReader`'s; what is added here brings bytes into the buffer (`_fill`) and then takes some, in that order, too.
+# * A call that means "exactly" or "up to" raises at the end of the input, and takes nothing.
 
 from __future__ import annotations
 
@@ -14,26 +13,19 @@ from typing import Any
 
 import geventstreams._core.arguments as arguments
 import geventstreams._native.attributes as _attributes
-from geventstreams._constants import BLOCK, NEVER
+from geventstreams._constants import BLOCK, NEVER, WOULD_WAIT
 from geventstreams._core.fork import FORK
 from geventstreams._core.transport import Transport
 from geventstreams._streams.engine import ORDERLY, StreamEngine
 from geventstreams._streams.options import StreamOptions
-from geventstreams.errors import IncompleteRead, StreamClosed, in_bytes, line_too_long
-
-DIRECT = 8192
-"""A read of at least this size goes straight into the caller's memory where nothing is buffered, to its last octet: one more call of the
-system costs less than copying what would come with it."""
-
-ALL = -1
-"""The size that means no limit."""
+from geventstreams.errors import IncompleteRead, in_bytes, line_too_long
 
 AT_ONCE = 16 * BLOCK
-"""Octets after which `read_available` is content."""
+"""`read_available` stops after this many bytes."""
 
 
 class BufferedStream(StreamEngine):
-    """A binary file over a transport. Octets that arrived are never lost: not by a limit, a kill, or an error of the caller."""
+    """A binary file over a transport. Bytes that arrived are never lost: not by a timeout, a kill, or an error of the caller."""
 
     def __init__(self, transport: Transport, *, readable: bool = True, writable: bool = True, read_timeout: float | None = None,
                  write_timeout: float | None = None, line_limit: float | None = 2**20, linger_timeout: float | None = 2.0) -> None:
@@ -41,127 +33,13 @@ class BufferedStream(StreamEngine):
                                                                   line_limit=line_limit, linger_timeout=linger_timeout))
 
     def _init_stream(self, transport: Transport, readable: bool, writable: bool, options: StreamOptions) -> None:
-        self._line_limit = options.line_limit
-        self._lines_here = type(self).readline is _READLINE
         self._writes_here = type(self).write is _WRITE
         StreamEngine._init_stream(self, transport, readable, writable, options)
 
-    # Reading with a bound.
-
-    def read(self, size: int | None = -1) -> bytes:
-        """Up to `size` octets, waiting until there are so many or the input ends; all up to the end for -1 or None."""
-        if self.input.permit != FORK.generation:
-            self._refuse_input()
-        wanted = arguments.size("size", size)
-        if wanted < 0:
-            return self._read_all()
-        while len(self.input) < wanted and self._bring():
-            pass
-        if wanted and not len(self.input):
-            self._raise_end()
-        return self.input.take(wanted)
-
-    def _read_all(self) -> bytes:
-        while self._bring():
-            pass
-        if not (len(self.input) and self._ended_by_us()):
-            self._raise_end()
-        return self.input.take(len(self.input))
-
-    def _ended_by_us(self) -> bool:
-        return self._end is not None and self._end[0] is StreamClosed
-
-    def read1(self, size: int | None = -1) -> bytes:
-        """What is buffered, at most `size` octets; waits for one receipt only where nothing is."""
-        if self.input.permit != FORK.generation:
-            self._refuse_input()
-        wanted = arguments.size("size", size)
-        if wanted and not len(self.input) and not self._bring():
-            self._raise_end()
-        return self.input.take(len(self.input) if wanted < 0 else wanted)
-
-    def peek(self, size: int = 0) -> bytes:
-        """What is buffered, left in place: at most `size` octets where that is positive; waits for one receipt only where nothing is."""
-        if self.input.permit != FORK.generation:
-            self._refuse_input()
-        wanted = arguments.size("size", size)
-        if not len(self.input) and not self._bring():
-            self._raise_end()
-        return self.input.peek(wanted if wanted > 0 else len(self.input))
-
-    def readinto(self, buffer: Any) -> int:
-        """Fills `buffer`, waiting until it is full or the input ends; the number of octets. An exception puts them all back."""
-        if self.input.permit != FORK.generation:
-            self._refuse_input()
-        return self._read_into(arguments.octet_space("buffer", buffer))
-
-    def readinto1(self, buffer: Any) -> int:
-        """Copies what is buffered into `buffer`; waits for one receipt only where nothing is."""
-        if self.input.permit != FORK.generation:
-            self._refuse_input()
-        target = arguments.octet_space("buffer", buffer)
-        if self.input.counts:
-            self.input.absorb()
-        if len(target) and not len(self.input):
-            if len(target) >= DIRECT and self._filled_here:
-                return self._receive_once(target)
-            if not self._bring():
-                self._raise_end()
-        return self.input.take_into(target, 0, len(target))
-
-    def _receive_once(self, target: memoryview) -> int:
-        """Waits for one receipt, which goes straight into the caller's memory: its octets."""
-        try:
-            count = self._receive(target, 0)
-        except BaseException:
-            self.input.put_back(target[: self._stranded()])
-            raise
-        if len(self.input):  # somebody has put octets back meanwhile
-            return self.input.take_into(target, 0, len(target))
-        if not count:
-            self._raise_end()
-        self.input.taken += count
-        return count
-
-    def _read_into(self, target: memoryview) -> int:
-        wanted = len(target)
-        done = 0
-        direct = wanted >= DIRECT and self._filled_here
-        if self.input.counts:
-            self.input.absorb()
-        try:
-            while True:
-                done += self.input.take_into(target, done, wanted)
-                if done == wanted:
-                    return done
-                if direct:
-                    count = self._receive(target, done)
-                    if not count:
-                        break
-                    if not len(self.input):
-                        done += count
-                        self.input.taken += count
-                elif not self._bring():
-                    break
-        except BaseException:
-            if direct:
-                done += self._stranded()
-            self.input.put_back(target[:done])
-            raise
-        if not done:
-            self._raise_end()
-        return done
-
-    def _stranded(self) -> int:
-        """Octets that were received straight into the caller's memory when a signal handler raised."""
-        counts = self.input.counts
-        if not counts:
-            return 0
-        self.input.taken += counts[0]
-        return counts.pop()
+    # Reading, beyond what every reader has.
 
     def read_available(self) -> bytes:
-        """What can be had without waiting, possibly nothing; after the end of the input b"" or its error."""
+        """Return what can be had without waiting, possibly nothing; after the end of the input `b""` or its error."""
         if self.input.permit != FORK.generation:
             self._refuse_input()
         self._refuse_thread()
@@ -172,27 +50,41 @@ class BufferedStream(StreamEngine):
             self._raise_end()
         return self.input.take(len(self.input))
 
-    # Reading exactly.
-
     def read_exactly(self, n: int) -> bytes:
-        """`n` octets, or IncompleteRead with what came instead, which stays readable."""
+        """Return `n` bytes, waiting for them.
+
+        Raises:
+            IncompleteRead: the input ended before. What came instead is in `partial`, and stays readable.
+        """
         if self.input.permit != FORK.generation:
             self._refuse_input()
         wanted = arguments.natural("n", n)
         while len(self.input) < wanted:
-            if not self._bring():
-                self._raise_end()
+            count = self._fill(None, 0, wanted - len(self.input))
+            if count == WOULD_WAIT:
+                return None  # type: ignore[return-value]  # only where a stream never waits
+            if not count:
                 raise self._incomplete(in_bytes(wanted), wanted)
         return self.input.take(wanted)
 
     def _incomplete(self, what: str, expected: Any) -> IncompleteRead:
+        """Return the error of a call that needs more than there is before the end; raise the one that ended the input, if there is one."""
+        self._raise_end()
         partial = self.input.peek(len(self.input))
         return IncompleteRead(f"{self._transport.peer} ended its output {in_bytes(len(partial))} into {what}", stream=self,
                               expected=expected, partial=partial)
 
     def read_until(self, separator: bytes, limit: float | None = None) -> bytes:
-        """Up to and with `separator`: LineTooLong where that would be more than `limit` octets (None: `line_limit`; math.inf: none),
-        IncompleteRead where the input ends before it; nothing is consumed in either."""
+        """Return the bytes up to and with `separator`, waiting for it. Nothing is consumed by an error.
+
+        Args:
+            separator: One byte or more.
+            limit: The most bytes that the result may have; None is `line_limit`, `math.inf` no limit.
+
+        Raises:
+            LineTooLong: there is no separator within `limit` bytes.
+            IncompleteRead: the input ended before the separator.
+        """
         if self.input.permit != FORK.generation:
             self._refuse_input()
         wanted = bytes(arguments.octets("separator", separator))
@@ -208,87 +100,29 @@ class BufferedStream(StreamEngine):
             if at >= 0 or held > bound or (held == bound and self._end is None):
                 raise line_too_long(bound, self._transport.peer, self)
             searched = max(0, held - len(wanted) + 1)
-            if not self._bring():
-                self._raise_end()
+            count = self._fill(None, 0, 0)
+            if count == WOULD_WAIT:
+                return None  # type: ignore[return-value]  # only where a stream never waits
+            if not count:
                 raise self._incomplete(f"what ends in {wanted!r}", wanted)
 
-    # Lines.
-
-    def readline(self, size: int | None = -1) -> bytes:
-        """The next line with its newline; without one at the end of the input or after `size` octets; b"" at the end.
-
-        LineTooLong where it would be longer than `line_limit`, with nothing consumed.
-        """
-        if self.input.permit != FORK.generation:
-            self._refuse_input()
-        if size is not ALL and size is not None:
-            return self.input.take(self._line(arguments.size("size", size)))
-        length = self.input.line_length() if self.input.end > self.input.start else 0
-        if not length or length > self._line_limit:
-            length = self._line(ALL)
-        return self.input.take(length)
-
-    def _line(self, wanted: int) -> int:
-        """Waits for the next line: its length, at most `wanted` where that is not negative."""
-        limit = self._line_limit
-        while True:
-            held = self.input.end - self.input.start
-            length = self.input.line_length() if held else 0
-            if 0 <= wanted <= limit and (length or held) >= wanted:
-                return wanted
-            if (length or held) > limit:
-                raise line_too_long(limit, self._transport.peer, self)
-            if length:
-                return length if wanted < 0 else min(length, wanted)
-            if not self._bring():
-                if not held:
-                    self._raise_end()
-                return held
-
-    def readlines(self, hint: int | None = -1) -> list[bytes]:
-        """All lines up to the end; no more once they are `hint` octets long together, where that is positive. Nothing is consumed by
-        an exception."""
-        if self.input.permit != FORK.generation:
-            self._refuse_input()
-        most = arguments.size("hint", hint)
-        lines: list[bytes] = []
-        total = 0
-        try:
-            while not (lines and not len(self.input) and self._ended_by_us()) and (line := self._next_line()):
-                lines.append(line)
-                total += len(line)
-                if 0 < most <= total:
-                    break
-        except BaseException:
-            self.input.put_back(b"".join(lines))
-            raise
-        return lines
-
     def discard_line(self) -> None:
-        """Drops the rest of the line, its newline too, without storing it; waits for that as a read does."""
+        """Drop the rest of the line, its newline too, without storing it, waiting for it as a read does."""
+        self._discard_line()
+
+    def _discard_line(self) -> bool:
+        """Return True when the newline was there or the input ended, False where the call must not wait for more."""
         if self.input.permit != FORK.generation:
             self._refuse_input()
         while not (length := self.input.line_length()):
             self.input.skip(len(self.input))
-            if not self._bring():
-                self._raise_end()
-                return
+            count = self._fill(None, 0, 0)
+            if count <= 0:
+                if not count:
+                    self._raise_end()
+                return count != WOULD_WAIT
         self.input.skip(length)
-
-    def __iter__(self) -> BufferedStream:
-        self._refuse()
-        return self
-
-    def _next_line(self) -> bytes:
-        """Calls `readline`, the class's own where it has one. As in the standard library's reader, one that was set on the stream itself
-        does not count."""
-        return BufferedStream.readline(self) if self._lines_here else self.readline()
-
-    def __next__(self) -> bytes:
-        line = BufferedStream.readline(self) if self._lines_here else self.readline()
-        if not line:
-            raise StopIteration
-        return line
+        return True
 
     # Writing.
 
@@ -427,5 +261,4 @@ class BufferedStream(StreamEngine):
 
 
 io.BufferedIOBase.register(BufferedStream)
-_READLINE = vars(BufferedStream)["readline"]
 _WRITE = vars(BufferedStream)["write"]

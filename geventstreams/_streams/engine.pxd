@@ -3,8 +3,8 @@ cimport cython
 cimport geventstreams._native.memory as _bytes
 cimport geventstreams._native.greenlets as _greenlets
 cimport geventstreams._native.syscalls as _system
-from geventstreams._core.buffers cimport InputBuffer, OutputBuffer
-from geventstreams._core.binary_file cimport BinaryFile
+from geventstreams._core.buffers cimport OutputBuffer
+from geventstreams._core.reader cimport ByteReader
 from geventstreams._core.fork cimport ForkGeneration
 from geventstreams._core.transport cimport Transport
 from geventstreams._core.deadline cimport deadline_after, seconds_until
@@ -14,6 +14,7 @@ from geventstreams._core.fair_lock cimport FairLock
 
 cdef double NEVER
 cdef Py_ssize_t BLOCK
+cdef Py_ssize_t ENDED
 cdef Py_ssize_t WOULD_WAIT
 
 
@@ -27,9 +28,8 @@ cdef long long NO_TAIL
 cdef ForkGeneration FORK
 
 
-cdef class StreamEngine(BinaryFile):
+cdef class StreamEngine(ByteReader):
     cdef object __weakref__
-    cdef readonly InputBuffer input
     cdef readonly OutputBuffer output
     cdef readonly bint timed_out
     cdef readonly Py_ssize_t accepted
@@ -60,7 +60,6 @@ cdef class StreamEngine(BinaryFile):
     cdef list _listeners
     cdef long long _tail
     cdef Fairness _fairness
-    cdef bint _filled_here
     cdef bint _flushed_here
 
     cdef void _init_stream(self, Transport transport, bint readable, bint writable, options) except *
@@ -69,14 +68,12 @@ cdef class StreamEngine(BinaryFile):
     cdef void _refuse_output(self) except *
     cdef void _refuse_write(self) except *
     cdef void _refuse_thread(self) except *
-    cdef bint _bring(self) except? False
     cpdef bint _fill_buffer(self) except? False
     cdef Py_ssize_t _receive(self, target, Py_ssize_t at) except? -2
     @cython.locals(left=double, deadline=double)
     cdef Py_ssize_t _receive_waiting(self, target, Py_ssize_t at) except? -2
     cdef bint _wait_input(self, double limit) except? False
     cdef Py_ssize_t _receive_now(self, target, Py_ssize_t at) except? -2
-    cdef void _raise_end(self) except *
     cdef void _renew_input(self) except *
     cdef void _renew_output(self) except *
     cpdef bint readable_now(self) except? False

@@ -20,15 +20,15 @@ from gevent import get_hub
 import geventstreams._native.greenlets as _greenlets
 import geventstreams._native.memory as _bytes
 import geventstreams._native.syscalls as _system
-from geventstreams._constants import BLOCK, CALLS, NEVER, NO_TAIL, TOLD, WANTED, WOULD_WAIT
+from geventstreams._constants import BLOCK, CALLS, ENDED, NEVER, NO_TAIL, TOLD, WANTED, WOULD_WAIT
 from geventstreams._core.at_exit import send_at_exit
-from geventstreams._core.binary_file import BinaryFile
-from geventstreams._core.buffers import NO_INPUT, NO_OUTPUT, InputBuffer, OutputBuffer
+from geventstreams._core.buffers import NO_OUTPUT, OutputBuffer
 from geventstreams._core.deadline import deadline_after, seconds_until
 from geventstreams._core.fair_lock import FairLock
 from geventstreams._core.fairness import Fairness, let_ready_run, yield_to_hub
 from geventstreams._core.fork import FORK, NO_PERMIT
 from geventstreams._core.linger import linger
+from geventstreams._core.reader import ByteReader
 from geventstreams._core.transport import Transport
 from geventstreams._core.wakeup import OTHER_THREAD, Wakeup, hold_of
 from geventstreams._streams.options import StreamOptions
@@ -56,20 +56,18 @@ WORTH = 256
 """A flush counts as so many calls, and as one more for so many bytes."""
 
 
-class StreamEngine(BinaryFile):
+class StreamEngine(ByteReader):
     """What every stream stands on: it moves octets, keeps the limits, and knows how each half ended."""
 
     def __cinit__(self) -> None:  # compiled code only: one whose __init__() was not called has no permits, and says so
-        self.input = NO_INPUT
         self.output = NO_OUTPUT
 
     def _init_stream(self, transport: Transport, readable: bool, writable: bool, options: StreamOptions) -> None:
         """Initialize the fields of a class from checked options; each class calls its base. Constructors call this, and nothing else."""
-        BinaryFile.__init__(self, readable, writable)
+        ByteReader.__init__(self, readable, writable, options.line_limit)
         self._read_limit = options.read_limit
         self._write_limit = options.write_limit
         self._linger_limit = options.linger_limit
-        self.input = InputBuffer()
         self.output = OutputBuffer()
         self.timed_out = False
         self.accepted = 0
@@ -96,7 +94,7 @@ class StreamEngine(BinaryFile):
         self._listeners: list[Any] | None = None
         self._tail = NO_TAIL
         self._fairness = Fairness()
-        self._filled_here = type(self)._fill_buffer is _FILL
+        self._has_direct_input = type(self)._fill_buffer is _FILL
         self._flushed_here = type(self)._flush_buffer is _FLUSH
         self._renew_permits()
         self._alive = True
@@ -160,22 +158,39 @@ class StreamEngine(BinaryFile):
 
     # Input.
 
-    def _bring(self) -> bool:
-        """Calls `_fill_buffer`, the class's own where it has one."""
-        return StreamEngine._fill_buffer(self) if self._filled_here else self._fill_buffer()
+    def _begin_read(self) -> None:
+        if self.input.permit != FORK.generation:
+            self._refuse_input()
+
+    def _look_at_clock(self) -> None:
+        self._begin_read()
+
+    def _peer(self) -> str:
+        return self._transport.peer
+
+    def _was_shut_down(self) -> bool:
+        return self._end is not None and self._end[0] is StreamClosed
+
+    def _fill(self, target: memoryview | None, at: int, lacking: int) -> int:
+        """Wait for bytes, by the class's own `_fill_buffer` where it has one. ReadTimeout when the limit passes first."""
+        if not self._has_direct_input:
+            return 1 if self._fill_buffer() else ENDED
+        return self._receive(target, at)
 
     def _fill_buffer(self) -> bool:
-        """Waits until more octets are in the input buffer: False at the end of the input, ReadTimeout when the limit passes first."""
-        if self.input.counts and self.input.absorb():
-            return True
+        """Wait until more bytes are in the input buffer. Return False at the end of the input; ReadTimeout when the limit passes first.
+
+        A subclass may put its own in place of this. LispWorks: `stream:stream-fill-buffer`.
+        """
         return self._receive(None, 0) > 0
 
     def _receive(self, target: memoryview | None, at: int) -> int:
-        """The same, into the input buffer or straight into `target[at:]`: a count, or 0 at the end."""
+        if target is None and self.input.counts and (count := self.input.absorb()):
+            return count
         if self.input.permit != FORK.generation:
             self._refuse_input()
         if self._end is not None:
-            return 0
+            return ENDED
         if self._thread != _system.thread_id():
             self._refuse_thread()
         self._reader = _greenlets.current()

@@ -73,9 +73,9 @@ class LispStream(BufferedStream):
     # Characters in.
 
     def _more(self) -> bool:
-        """Brings some more; False at the end of the input and, in this vocabulary, when the read timeout passes."""
+        """Wait for more bytes. Return False at the end of the input and, in this vocabulary, when the read timeout passes."""
         try:
-            return self._bring()
+            return self._fill(None, 0, 0) > 0
         except ReadTimeout:
             return False
 
@@ -314,7 +314,7 @@ class LispStream(BufferedStream):
         if start is not START or end is not None:
             first, last = arguments.bounds(start, end, len(target))
         try:
-            return first + self._read_into(target if last - first == len(target) else target[first:last])
+            return first + max(self._read_into(target if last - first == len(target) else target[first:last]), 0)
         except ReadTimeout:
             return first + self.input.take_into(target, first, last)
 

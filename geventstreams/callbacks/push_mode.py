@@ -29,10 +29,6 @@ MOST_SENDS = 16
 """Calls of the system after which others may run."""
 
 
-class NotYet(Exception):
-    """There is not as much as a call asks for, and it cannot wait; what there is stays in the buffer."""
-
-
 class Connection:
     """What a pumped stream needs of the connection that it belongs to."""
 
@@ -100,25 +96,15 @@ class PushedStream(UpgradableStream):
 
     # What differs from a stream that waits.
 
-    def _fill_buffer(self) -> bool:
-        """False at the end of the input; NotYet before it: only the pump brings more."""
-        if self.input.absorb():
-            return True
-        if self._end is not None:
-            return False
-        raise NotYet
-
-    def _more(self) -> bool:
-        return False
+    def _receive(self, target: memoryview | None, at: int) -> int:
+        """Bring nothing: only the pump receives. Return ENDED at the end of the input, WOULD_WAIT before it."""
+        return self.input.absorb() or (WOULD_WAIT if self._end is None else ENDED)
 
     def _receive_unasked(self) -> int:
         return WOULD_WAIT
 
     def _look(self) -> bool:
         return self.input.end > self.input.start
-
-    def _read_into(self, target: memoryview) -> int:
-        return self.input.take_into(target, 0, len(target))
 
     def readable_now(self) -> bool:
         if self._generation != FORK.generation:

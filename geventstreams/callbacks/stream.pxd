@@ -1,11 +1,12 @@
 cimport geventstreams._core.arguments as arguments
 from geventstreams._core.fork cimport ForkGeneration
+from geventstreams._core.reader cimport ByteReader
+from geventstreams._streams.buffered cimport BufferedStream
 from geventstreams.callbacks.push_mode cimport Connection, PushedStream
 
 cdef ForkGeneration FORK
-cdef object ALL
 cdef object START
 
 
 cdef class AsyncStream(PushedStream):
-    cpdef bytes readline(self, object size=*)
+    cpdef object readline(self, object size=*)

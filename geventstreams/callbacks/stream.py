@@ -11,12 +11,11 @@ from typing import Any
 
 import geventstreams._core.arguments as arguments
 from geventstreams._core.fork import FORK
+from geventstreams._core.reader import ByteReader
 from geventstreams._files.text_file import SharedFile, file_over, halves
-from geventstreams.callbacks.push_mode import Connection, NotYet, PushedStream
+from geventstreams._streams.buffered import BufferedStream
+from geventstreams.callbacks.push_mode import Connection, PushedStream
 from geventstreams.errors import EndOfFile, StreamClosed, line_too_long
-
-ALL = -1
-"""The size that means no limit."""
 
 START = 0
 
@@ -52,80 +51,51 @@ class AsyncStream(PushedStream):
     # The Python vocabulary.
 
     def read(self, size: int | None = -1) -> bytes | None:  # type: ignore[override]  # None: nothing yet
-        """Up to `size` octets of what is there, all of it for -1; None where nothing is yet, b"" at the end."""
-        if self.input.permit != FORK.generation:
-            self._refuse_input()
-        wanted = arguments.size("size", size)
-        held = self.input.end - self.input.start
-        if held or not wanted:
-            return self.input.take(held if wanted < 0 else wanted)
-        if self._end is None:
-            return None
-        self._raise_end()
-        return b""
+        """Return up to `size` bytes of what is there, all of it for -1; None where nothing is yet, `b""` at the end."""
+        return ByteReader.read1(self, size)
 
-    def read1(self, size: int | None = -1) -> bytes | None:  # type: ignore[override]  # None: nothing yet
-        """The same as `read`."""
-        return self.read(size)
+    def read1(self, size: int | None = -1) -> bytes | None:  # type: ignore[override]  # as above
+        """Return up to `size` bytes of what is there, all of it for -1; None where nothing is yet, `b""` at the end."""
+        return ByteReader.read1(self, size)
 
-    def peek(self, size: int = 0) -> bytes:
-        """What is there, left in place: at most `size` octets where that is positive, b"" where nothing is."""
-        if self.input.permit != FORK.generation:
-            self._refuse_input()
-        wanted = arguments.size("size", size)
-        held = self.input.end - self.input.start
-        if not held:
-            self._raise_end()
-        return self.input.peek(wanted if wanted > 0 else held)
+    def readinto(self, buffer: Any) -> int | None:  # type: ignore[override]  # as above
+        """Copy what is there into `buffer`. Return the number of bytes; None where nothing is there yet, 0 at the end."""
+        return ByteReader.readinto(self, buffer)
 
-    def readinto(self, buffer: Any) -> int | None:  # type: ignore[override]  # None: nothing yet
-        """Copies what is there into `buffer`: how many octets; None where nothing is yet, 0 at the end."""
-        count = PushedStream.readinto(self, buffer)
-        if count or self._end is not None or not memoryview(buffer):
-            return count
-        return None
+    def readinto1(self, buffer: Any) -> int | None:  # type: ignore[override]  # as above
+        """Copy what is there into `buffer`. Return the number of bytes; None where nothing is there yet, 0 at the end."""
+        return ByteReader.readinto(self, buffer)
 
-    def readinto1(self, buffer: Any) -> int | None:  # type: ignore[override]  # None: nothing yet
-        """The same as `readinto`."""
-        return self.readinto(buffer)
+    def readline(self, size: int | None = -1) -> bytes | None:  # type: ignore[override]  # as above
+        """Return the next line with its newline, or `size` bytes of it; None where it is not whole yet.
 
-    def readline(self, size: int | None = -1) -> bytes | None:  # type: ignore[override]  # None: nothing yet
-        """The next line with its newline, if it is whole (or `size` octets of it are there); None where it is not yet; at the end of the
-        input the rest, then b"". LineTooLong as ever."""
-        if self.input.permit != FORK.generation:
-            self._refuse_input()
-        if size is ALL or size is None:
-            length = self.input.line_length()
-            if length and length <= self._line_limit:
-                return self.input.take(length)
-            if self._end is None and self.input.end - self.input.start <= self._line_limit and not length:
-                return None
-        try:
-            return PushedStream.readline(self, size)
-        except NotYet:
-            return None
+        At the end of the input the rest comes without a newline, then `b""`.
 
-    def read_exactly(self, n: int) -> bytes | None:  # type: ignore[override]  # None: nothing yet
-        """`n` octets, or None where fewer are there yet; IncompleteRead at the end."""
-        try:
-            return PushedStream.read_exactly(self, n)
-        except NotYet:
-            return None
+        Raises:
+            LineTooLong: more than `line_limit` bytes are there without a newline. None of them is consumed.
+        """
+        return ByteReader.readline(self, size)
 
-    def read_until(self, separator: bytes, limit: float | None = None) -> bytes | None:  # type: ignore[override]  # None: nothing yet
-        """Up to and with `separator`, or None where it is not there yet; LineTooLong past the limit, IncompleteRead at the end."""
-        try:
-            return PushedStream.read_until(self, separator, limit)
-        except NotYet:
-            return None
+    def read_exactly(self, n: int) -> bytes | None:  # type: ignore[override]  # as above
+        """Return `n` bytes, or None where fewer are there yet.
 
-    def discard_line(self) -> bool:  # type: ignore[override]  # False: call again when more has come
-        """Drops the rest of the line: True when its newline was there, or the input ended; False: call again when more has come."""
-        try:
-            PushedStream.discard_line(self)
-        except NotYet:
-            return False
-        return True
+        Raises:
+            IncompleteRead: the input ended before. What came instead is in `partial`, and stays readable.
+        """
+        return BufferedStream.read_exactly(self, n)
+
+    def read_until(self, separator: bytes, limit: float | None = None) -> bytes | None:  # type: ignore[override]  # as above
+        """Return the bytes up to and with `separator`, or None where it is not there yet. Nothing is consumed by an error.
+
+        Raises:
+            LineTooLong: there is no separator within `limit` bytes (None: `line_limit`; `math.inf`: no limit).
+            IncompleteRead: the input ended before the separator.
+        """
+        return BufferedStream.read_until(self, separator, limit)
+
+    def discard_line(self) -> bool:  # type: ignore[override]  # False: call again
+        """Drop the rest of the line. Return True when its newline was there, or the input ended; False: call again when more has come."""
+        return self._discard_line()
 
     def read_available(self) -> bytes:
         """What is there, possibly b""; EndOfFile when the input has ended and everything was taken."""

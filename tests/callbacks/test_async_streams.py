@@ -87,7 +87,9 @@ NOTHING_YET = [
     ("read_string", (5,), ""),
     ("listen", (), False), ("read_sequence", (bytearray(5),), 0), ("read_sequence", (bytearray(5), 2), 2),
     ("read_sequence", (bytearray(5), 1, 3), 1), ("read_sequence", ([0] * 5, 2), 2),
-    ("read_sequence", (array.array(CHARACTERS, "xyz"), 1), 1),
+    ("read_sequence", (array.array(CHARACTERS, "xyz"), 1), 1), ("read_sequence", (memoryview(bytearray(5)), 2), 2),
+    ("read_sequence", (memoryview(bytearray(20000)), 3, 19000), 3), ("read_sequence", (array.array("b", b"12345"), 4), 4),
+    ("readinto", (bytearray(20000),), None), ("readinto1", (bytearray(20000),), None),
     ("readinto", (bytearray(5),), None), ("readinto", (bytearray(),), 0), ("readinto1", (bytearray(5),), None),
 ]
 
@@ -107,7 +109,7 @@ AT_THE_END = [
     ("discard_line", (), True), ("read_byte", (), EndOfFile), ("read_byte", (False, -1), -1), ("read_char", (), EndOfFile),
     ("read_char", (False, "eof"), "eof"), ("read_char_no_hang", (), EndOfFile), ("peek_char", (), EndOfFile), ("read_line", (), EndOfFile),
     ("read_line", (False, "eof"), ("eof", True)), ("read_string", (5,), ""), ("listen", (), False), ("read_sequence", (bytearray(5), 2), 2),
-    ("readinto", (bytearray(5),), 0), ("readinto1", (bytearray(5),), 0),
+    ("read_sequence", (memoryview(bytearray(20000)), 3), 3), ("readinto", (bytearray(5),), 0), ("readinto1", (bytearray(5),), 0),
 ]
 
 

@@ -252,6 +252,7 @@ def test_a_file_on_a_socket_that_may_not_wait(ends: Ends) -> None:
         file, near, far = ends.file(kind)
         near.settimeout(0)
         assert (file.read(), file.read(5), file.readinto(bytearray(5))) == (None, None, None)
+        assert (file.readinto1(bytearray(5)), file.readinto1(bytearray())) == (None, 0)
         assert (file.readline(), file.read1(), file.peek(), file.readlines()) == (b"", b"", b"", [])
         far.sendall(b"some")
         wait_until(lambda file=file: file.peek() == b"some")

@@ -1,0 +1,356 @@
+"""Reading of bytes, once for all: what `io.BufferedReader` has, over one primitive that brings more bytes into a buffer.
+
+Sockets of other code, streams that wait and streams that never wait differ in that primitive, `ByteReader._fill`, and in who may read.
+"""
+
+# Invariants:
+# * A method brings bytes into the buffer (`_fill`) and then takes some (`input.take…`), in that order, so an exception finds every byte
+#   in the buffer. Where bytes go straight into the caller's memory, an exception puts them back.
+# * A call with a bound returns what there is before the end of the input; one that means "to the end" raises the error that ended it.
+# * A call that finds what it needs in the buffer, while `input.permit` equals the fork generation, asks nobody. Any other call is between
+#   `_begin_read` and `_end_read`.
+
+from __future__ import annotations
+
+import io
+from typing import Any
+
+import geventstreams._core.arguments as arguments
+import geventstreams._native.attributes as _attributes
+from geventstreams._constants import ALL, DIRECT, ENDED, NEVER, WOULD_WAIT
+from geventstreams._core.buffers import NO_INPUT, InputBuffer
+from geventstreams._core.fork import FORK
+from geventstreams.errors import line_too_long
+
+
+class ByteReader:
+    """The reading half of a binary file, and what every binary file on a socket has: one direction or two, but no position.
+
+    The types are those of a reader that waits. One that must not wait (`_fill` answers WOULD_WAIT) returns None where nothing is there
+    yet, as `io` has it.
+    """
+
+    def __cinit__(self) -> None:  # compiled code only: an object whose __init__() was not called has no permit, and says so
+        self.input = NO_INPUT
+
+    def __init__(self, readable: bool, writable: bool, line_limit: float = NEVER) -> None:
+        _attributes.forget_empty(self)
+        self.input = InputBuffer()
+        self._is_readable = readable
+        self._is_writable = writable
+        self._line_limit = line_limit
+        self._has_direct_input = True
+        self._has_own_readline = type(self).readline is not _READLINE
+
+    # What a class that reads has to say.
+
+    def _refuse(self) -> None:
+        """Raise the error that keeps any call from this file, if there is one."""
+        raise NotImplementedError
+
+    def _begin_read(self) -> None:
+        """Begin a call that takes input: raise the error that keeps it from that, or wait until others have read."""
+        raise NotImplementedError
+
+    def _end_read(self) -> None:
+        """End a call that takes input."""
+
+    def _look_at_clock(self) -> None:
+        """Let others run where this call has kept them from it for long, in the middle of a call."""
+        raise NotImplementedError
+
+    def _fill(self, target: memoryview | None, at: int, lacking: int) -> int:
+        """Bring bytes into the buffer, `lacking` or any number, or straight into `target[at:]`. Return how many, ENDED, or WOULD_WAIT.
+
+        Bytes may have come into the buffer although there is a target, because another call has put them back.
+        """
+        raise NotImplementedError
+
+    def _raise_end(self) -> None:
+        """Raise the error that ended the input, unless it ended in order."""
+
+    def _was_shut_down(self) -> bool:
+        """Return whether this side ended the input: a call that means "to the end" then returns what it has."""
+        return False
+
+    def _unfinished_line(self) -> int:
+        """Return the length of what `readline` gives where the newline is not there and `_fill` would wait; WOULD_WAIT for None."""
+        return WOULD_WAIT
+
+    def _size(self, name: str, value: Any) -> int:
+        """Return the size that bounds lines as a number, negative for no bound."""
+        return arguments.size(name, value)
+
+    def _peer(self) -> str:
+        """Return how errors call the other end."""
+        raise NotImplementedError
+
+    # Reading.
+
+    def read(self, size: int | None = -1) -> bytes:
+        """Return `size` bytes, or fewer where the input ends before; for -1 or None, all up to the end.
+
+        Returns:
+            The bytes, `b""` at the end; None where nothing is there yet and the call must not wait.
+        """
+        wanted = arguments.size("size", size)
+        if self.input.permit == FORK.generation and 0 <= wanted <= self.input.end - self.input.start:
+            return self.input.take(wanted)
+        self._begin_read()
+        try:
+            return self._read(wanted)
+        finally:
+            self._end_read()
+
+    def _read(self, wanted: int) -> bytes:
+        count = 1
+        while count > 0 and not 0 <= wanted <= len(self.input):
+            count = self._fill(None, 0, wanted - len(self.input))
+        held = len(self.input)
+        if count == WOULD_WAIT and not held:
+            return None  # type: ignore[return-value]  # see the class
+        if count == ENDED and (not held or (wanted < 0 and not self._was_shut_down())):
+            self._raise_end()
+        return self.input.take(held if wanted < 0 else wanted)
+
+    def read1(self, size: int | None = -1) -> bytes:
+        """Return what is buffered, at most `size` bytes; receive once if nothing is. None where that would wait and must not."""
+        wanted = self._size("size", size)
+        self._begin_read()
+        try:
+            if wanted and not len(self.input):
+                count = self._fill(None, 0, wanted)
+                if count == WOULD_WAIT:
+                    return None  # type: ignore[return-value]  # see the class
+                if count == ENDED:
+                    self._raise_end()
+            return self.input.take(len(self.input) if wanted < 0 else wanted)
+        finally:
+            self._end_read()
+
+    def peek(self, size: int = 0) -> bytes:
+        """Return what is buffered and leave it there, at most `size` bytes where that is positive; receive once if nothing is."""
+        wanted = self._size("size", size)
+        self._begin_read()
+        try:
+            if not len(self.input) and self._fill(None, 0, 0) == ENDED:
+                self._raise_end()
+            return self.input.peek(wanted if wanted > 0 else len(self.input))
+        finally:
+            self._end_read()
+
+    def readinto(self, buffer: Any) -> int:
+        """Fill `buffer`, or less of it where the input ends before. Return the number of bytes; an exception puts them all back.
+
+        Returns:
+            The number of bytes, 0 at the end; None where nothing is there yet and the call must not wait.
+        """
+        target = buffer if type(buffer) is bytearray else arguments.octet_space("buffer", buffer)
+        wanted = len(target)
+        if self.input.permit == FORK.generation and wanted <= self.input.end - self.input.start:
+            return self.input.take_into(target, 0, wanted)
+        self._begin_read()
+        try:
+            count = self._read_into(memoryview(target))
+            return None if count == WOULD_WAIT else count  # type: ignore[return-value]  # see the class
+        finally:
+            self._end_read()
+
+    def _read_into(self, target: memoryview) -> int:
+        """Fill `target`, or less at the end of the input. Return the number of bytes, or WOULD_WAIT where there is none yet."""
+        wanted = len(target)
+        done = 0
+        direct = wanted >= DIRECT and self._has_direct_input
+        if self.input.counts:
+            self.input.absorb()
+        try:
+            while True:
+                done += self.input.take_into(target, done, wanted)
+                if done == wanted:
+                    return done
+                count = self._fill(target if direct else None, done, wanted - done)
+                if count <= 0:
+                    break
+                if direct and not len(self.input):
+                    done += count
+                    self.input.taken += count
+        except BaseException:
+            if direct:
+                done += self._stranded()
+            self.input.put_back(target[:done])
+            raise
+        if not done:
+            if count == WOULD_WAIT:
+                return WOULD_WAIT
+            self._raise_end()
+        return done
+
+    def _stranded(self) -> int:
+        """Count the bytes that were received straight into the caller's memory when a signal handler raised. Return their number."""
+        if not self.input.counts:
+            return 0
+        self.input.taken += self.input.counts[0]
+        return self.input.counts.pop()
+
+    def readinto1(self, buffer: Any) -> int:
+        """Copy what is buffered into `buffer`; receive once if nothing is. Return the number of bytes, or None as `readinto`."""
+        target = arguments.octet_space("buffer", buffer)
+        self._begin_read()
+        try:
+            if self.input.counts:
+                self.input.absorb()
+            if not len(target) or len(self.input):
+                return self.input.take_into(target, 0, len(target))
+            count = self._receive_into(target)
+            return None if count == WOULD_WAIT else count  # type: ignore[return-value]  # see the class
+        finally:
+            self._end_read()
+
+    def _receive_into(self, target: memoryview) -> int:
+        """Receive once for `target`, with nothing buffered. Return the number of bytes, 0 at the end, or WOULD_WAIT."""
+        direct = len(target) >= DIRECT and self._has_direct_input
+        try:
+            count = self._fill(target if direct else None, 0, 0)
+        except BaseException:
+            if direct:
+                self.input.put_back(target[: self._stranded()])
+            raise
+        if len(self.input):
+            return self.input.take_into(target, 0, len(target))
+        if count == ENDED:
+            self._raise_end()
+        elif count > 0:
+            self.input.taken += count
+        return count
+
+    # Lines.
+
+    def readline(self, size: int | None = -1) -> bytes:
+        """Return the next line with its newline; without one at the end of the input, or after `size` bytes; `b""` at the end.
+
+        Returns:
+            The line; None where its newline is not there yet and the call must not wait.
+
+        Raises:
+            LineTooLong: the line is longer than `line_limit`. No byte of it is consumed.
+        """
+        if size is ALL and self.input.permit == FORK.generation and self.input.end > self.input.start:
+            length = self.input.line_length()
+            if 0 < length <= self._line_limit:
+                return self.input.take(length)
+        wanted = ALL if size is ALL else self._size("size", size)
+        self._begin_read()
+        try:
+            length = self._line(wanted)
+            return None if length == WOULD_WAIT else self.input.take(length)  # type: ignore[return-value]  # see the class
+        finally:
+            self._end_read()
+
+    def _line(self, wanted: int) -> int:
+        """Bring the next line into the buffer. Return its length, at most `wanted` where that is not negative, or WOULD_WAIT."""
+        limit = self._line_limit
+        while True:
+            held = self.input.end - self.input.start
+            length = self.input.line_length() if held else 0
+            if 0 <= wanted <= limit and (length or held) >= wanted:
+                return wanted
+            if (length or held) > limit:
+                raise line_too_long(limit, self._peer(), self)
+            if length:
+                return length if wanted < 0 else min(length, wanted)
+            count = self._fill(None, 0, 0)
+            if count == WOULD_WAIT:
+                return self._unfinished_line()
+            if count == ENDED:
+                if not held:
+                    self._raise_end()
+                return held
+
+    def readlines(self, hint: int | None = -1) -> list[bytes]:
+        """Return all lines up to the end, or up to the one with which they are `hint` bytes together, where that is positive.
+
+        An exception puts all lines back. Where the call must not wait, these are the lines that are there.
+        """
+        most = self._size("hint", hint)
+        lines: list[bytes] = []
+        total = 0
+        self._begin_read()
+        try:
+            while not (lines and not len(self.input) and self._was_shut_down()) and (line := self._next_line()):
+                lines.append(line)
+                total += len(line)
+                if 0 < most <= total:
+                    break
+                self._look_at_clock()
+        except BaseException:
+            self.input.put_back(b"".join(lines))
+            raise
+        finally:
+            self._end_read()
+        return lines
+
+    def _next_line(self) -> bytes:
+        """Return the next line within a call; a class's own `readline` counts."""
+        if self._has_own_readline:
+            return self.readline()
+        length = self._line(ALL)
+        return self.input.take(length) if length > 0 else b""
+
+    def __iter__(self) -> Any:
+        self._refuse()
+        return self
+
+    def __next__(self) -> bytes:
+        # As in the standard library's reader, a method that was set on the object itself does not count.
+        line = self.readline() if self._has_own_readline else ByteReader.readline(self)
+        if not line:
+            raise StopIteration
+        return line
+
+    # What is true of every binary file on a socket.
+
+    def readable(self) -> bool:
+        """Return whether the direction allows reading."""
+        self._refuse()
+        return self._is_readable
+
+    def writable(self) -> bool:
+        """Return whether the direction allows writing."""
+        self._refuse()
+        return self._is_writable
+
+    def seekable(self) -> bool:
+        """Return False: a socket has no position."""
+        self._refuse()
+        return False
+
+    def isatty(self) -> bool:
+        """Return False: a socket is no terminal."""
+        self._refuse()
+        return False
+
+    def seek(self, offset: int, whence: int = 0) -> int:
+        """Raise io.UnsupportedOperation: a socket has no position."""
+        raise self._unsupported("seek: a socket has no position")
+
+    def tell(self) -> int:
+        """Raise io.UnsupportedOperation: a socket has no position."""
+        raise self._unsupported("tell: a socket has no position")
+
+    def truncate(self, size: int | None = None) -> int:
+        """Raise io.UnsupportedOperation: a socket has no position."""
+        raise self._unsupported("truncate: a socket has no position")
+
+    def _unsupported(self, why: str) -> io.UnsupportedOperation:
+        self._refuse()
+        return io.UnsupportedOperation(why)
+
+    def __enter__(self) -> Any:
+        self._refuse()
+        return self
+
+    def __reduce__(self) -> Any:
+        raise TypeError(f"cannot pickle a {type(self).__name__}: its socket belongs to this process")
+
+
+_READLINE = vars(ByteReader)["readline"]
