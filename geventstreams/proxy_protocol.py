@@ -14,7 +14,7 @@ from collections.abc import Iterable
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
-import geventstreams._native.syscalls as _system
+from geventstreams._core.clock import CLOCK
 from geventstreams._core.transport import address_name
 from geventstreams._streams.socket_stream import SocketStream
 from geventstreams.errors import HandshakeTimeout, ReadTimeout, StreamError, in_seconds
@@ -86,7 +86,7 @@ def read_proxy(stream: SocketStream, limit: float) -> Proxy:
         ImportError: The extra `proxy` is not installed.
     """
     headers = require()
-    until = _system.monotonic() + limit
+    until = CLOCK.now() + limit
     read_timeout, header = stream.read_timeout, b""
     try:
         while True:
@@ -102,7 +102,7 @@ def read_proxy(stream: SocketStream, limit: float) -> Proxy:
 
 
 def _some(stream: SocketStream, most: int, limit: float, until: float) -> bytes:
-    left = until - _system.monotonic()
+    left = until - CLOCK.now()
     try:
         if left <= 0:
             raise ReadTimeout

@@ -20,6 +20,7 @@ from gevent.event import AsyncResult, Event
 from gevent.pool import Group
 
 import geventstreams._native.syscalls as _system
+from geventstreams._core.clock import CLOCK
 from geventstreams._net.listening import descriptors_given, shared_listeners
 from geventstreams.errors import in_seconds
 
@@ -149,13 +150,13 @@ class Slot:
 
     def _take(self, worker: Worker) -> None:
         self.worker = worker
-        self._supervisor.greenlets.spawn(self._watch, worker, _system.monotonic())
+        self._supervisor.greenlets.spawn(self._watch, worker, CLOCK.now())
 
     def _watch(self, worker: Worker, began: float) -> None:
         status = worker.wait()
         if worker.is_leaving:
             return
-        steady = _system.monotonic() - began >= STEADY
+        steady = CLOCK.now() - began >= STEADY
         self._pause = 0.0 if steady else self._longer_pause()
         self._supervisor.tell(f"worker {worker.pid} ended with status {status}; the next one starts in {in_seconds(self._pause)}")
         self.worker = None

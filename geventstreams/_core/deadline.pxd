@@ -1,5 +1,7 @@
 cimport geventstreams._native.syscalls as _system
+from geventstreams._core.clock cimport Clock
 
+cdef Clock CLOCK
 cdef double NEVER
 
 cpdef double deadline_after(double timeout) noexcept

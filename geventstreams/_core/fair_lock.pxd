@@ -1,8 +1,11 @@
 cimport cython
 
 cimport geventstreams._native.syscalls as _system
+from geventstreams._core.clock cimport Clock
 from geventstreams._core.deadline cimport deadline_after, seconds_until
 from geventstreams._core.wakeup cimport Wakeup
+
+cdef Clock CLOCK
 
 
 cdef class FairLock:

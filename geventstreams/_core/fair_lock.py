@@ -16,6 +16,7 @@ from typing import Any
 from gevent.hub import Hub
 
 import geventstreams._native.syscalls as _system
+from geventstreams._core.clock import CLOCK
 from geventstreams._core.deadline import deadline_after, seconds_until
 from geventstreams._core.wakeup import Wakeup
 
@@ -81,7 +82,7 @@ class FairLock:
     def progressed(self) -> None:
         """Let the waiters' timeouts begin anew: the holder made progress."""
         if self._queue:
-            self._progress = _system.monotonic()
+            self._progress = CLOCK.now()
 
     def release(self) -> None:
         """Hand the lock to the first waiter, or free it."""

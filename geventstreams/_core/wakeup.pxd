@@ -1,7 +1,9 @@
 cimport geventstreams._native.greenlets as _greenlets
 cimport geventstreams._native.syscalls as _system
+from geventstreams._core.clock cimport Clock
 from geventstreams._core.fork cimport ForkGeneration
 
+cdef Clock CLOCK
 cdef ForkGeneration FORK
 cdef double NEVER
 
@@ -18,6 +20,7 @@ cdef class HubHold:
     cdef object _dependents
     cdef object _watcher
 
+    cpdef void use(self, loop) except *
     cdef void begin(self) except *
     cdef void end(self) except *
     cpdef bint is_here(self) noexcept
@@ -43,6 +46,7 @@ cdef class Wakeup:
     cdef bint expired
     cdef double deadline
     cdef object timer
+    cdef object timer_loop
     cdef double timer_due
 
     cpdef bint wait(self, double timeout) except? False

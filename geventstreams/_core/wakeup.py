@@ -28,6 +28,7 @@ from gevent.hub import Hub
 import geventstreams._native.greenlets as _greenlets
 import geventstreams._native.syscalls as _system
 from geventstreams._constants import NEVER
+from geventstreams._core.clock import CLOCK
 from geventstreams._core.fork import FORK, inherited
 from geventstreams.errors import StreamError
 
@@ -65,6 +66,10 @@ class HubHold:
         self._watcher = hub.loop.timer(_AGES, _AGES)
         if self.thread == _system.thread_id():
             _notice_end_of_thread(self)
+
+    def use(self, loop: Any) -> None:
+        """Use another loop for new watchers: `loop` stands in for the hub's, or is it again (see `geventstreams.testing.virtual_time`)."""
+        self.loop = loop
 
     def begin(self) -> None:
         """Keep the loop running: `waiting` has become 1."""
@@ -209,6 +214,7 @@ class Wakeup:
         self.expired = False
         self.deadline = NEVER
         self.timer: Any = None
+        self.timer_loop: Any = None
         self.timer_due = NEVER
 
     # Waiting.
@@ -348,15 +354,16 @@ class Wakeup:
     # The timeout.
 
     def _set_deadline(self, timeout: float) -> None:
-        self.deadline = _system.monotonic() + timeout
-        if self.deadline < self.timer_due:
+        self.deadline = CLOCK.now() + timeout
+        if self.deadline < self.timer_due or self.timer_loop is not self.hold.loop:
             self._start_timer(timeout)
 
     def _start_timer(self, seconds: float) -> None:
         self._stop_timer()
         loop = self.hold.loop
+        self.timer_loop = loop
         self.timer = loop.timer(max(seconds, loop.approx_timer_resolution), ref=False)
-        self.timer_due = _system.monotonic() + seconds
+        self.timer_due = CLOCK.now() + seconds
         self.timer.start(self._on_timer, update=True)
 
     def _stop_timer(self) -> None:
@@ -371,7 +378,7 @@ class Wakeup:
         self._stop_timer()
         if self.waiter is None or self.deadline == NEVER:
             return
-        left = self.deadline - _system.monotonic()
+        left = self.deadline - CLOCK.now()
         if left > 0:
             self._start_timer(left)
         else:

@@ -15,8 +15,8 @@ from typing import Any
 
 from gevent import get_hub
 
-import geventstreams._native.syscalls as _system
 from geventstreams._constants import NEVER
+from geventstreams._core.clock import CLOCK
 from geventstreams._core.fairness import let_ready_run
 from geventstreams._core.owned_fd import OwnedFd
 from geventstreams._core.transport import address_name
@@ -111,7 +111,7 @@ class HappyEyeballs:
         outcome = Wakeup(get_hub())
         try:
             while (winner := self._winner()) is None:
-                now = _system.monotonic()
+                now = CLOCK.now()
                 if now >= self._deadline:
                     raise ConnectTimeout(f"connecting to {self._what}: no answer in time{self._causes()}")
                 if waiting and now >= self._next_begin:

@@ -14,8 +14,8 @@ from typing import Any
 from gevent import getcurrent
 
 import geventstreams._core.arguments as arguments
-import geventstreams._native.syscalls as _system
 from geventstreams._constants import NEVER, TOLD, WOULD_WAIT
+from geventstreams._core.clock import CLOCK
 from geventstreams._core.fork import NO_PERMIT
 from geventstreams._core.tls_context import TLSOptions
 from geventstreams._core.tls_transport import DONE, NEEDS_INPUT, TLSTransport
@@ -126,11 +126,11 @@ class UpgradableStream(LispStream):
         """Waits for the handshake, at most `limit` seconds in all."""
         tls, terms = self._tls, self._tls_options
         assert tls is not None and terms is not None  # noqa: PT018 - set together
-        until = _system.monotonic() + limit
+        until = CLOCK.now() + limit
         tls.begin(terms.begin(side))
         try:
             while (need := tls.shake_hands()) != DONE:
-                left = until - _system.monotonic()
+                left = until - CLOCK.now()
                 if left <= 0:
                     raise HandshakeTimeout(f"no TLS handshake with {tls.peer} within {in_seconds(limit)}")
                 if need == NEEDS_INPUT:
@@ -206,7 +206,7 @@ class UpgradableStream(LispStream):
             if not self._output_ended:
                 self._send_all()
             if tls.ready:
-                self._exchange_close_notify(tls, _system.monotonic() + limit)
+                self._exchange_close_notify(tls, CLOCK.now() + limit)
             self._expose(tls)
         finally:
             self._vacate()
@@ -223,7 +223,7 @@ class UpgradableStream(LispStream):
             self._abort_shutdown("ended the connection without")
 
     def _wait_for_close_notify(self, wait: Callable[[float], bool], until: float) -> None:
-        left = until - _system.monotonic()
+        left = until - CLOCK.now()
         if left <= 0:
             self._abort_shutdown("did not answer our")
         wait(left)

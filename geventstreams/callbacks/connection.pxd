@@ -1,10 +1,12 @@
 cimport geventstreams._native.syscalls as _system
+from geventstreams._core.clock cimport Clock
 from geventstreams._core.fairness cimport Fairness
 from geventstreams._core.transport cimport Transport
 from geventstreams._core.wakeup cimport HubHold, Wakeup
 from geventstreams.callbacks.push_mode cimport Connection, PushedStream
 from geventstreams.callbacks.send_queue cimport SendQueue
 
+cdef Clock CLOCK
 cdef double NEVER
 cdef Py_ssize_t ENDED, WOULD_WAIT
 cdef int CONNECTING, OPEN, BROKEN, CLOSING_EARLY, CLOSING, CLOSING_QUIETLY, FAILED, CLOSED

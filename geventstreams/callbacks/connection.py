@@ -20,6 +20,7 @@ from gevent import GreenletExit, get_hub, getcurrent
 import geventstreams._native.syscalls as _system
 from geventstreams._constants import ENDED, NEVER, WOULD_WAIT
 from geventstreams._core import arguments
+from geventstreams._core.clock import CLOCK
 from geventstreams._core.fairness import Fairness
 from geventstreams._core.fork import inherited
 from geventstreams._core.linger import linger
@@ -470,7 +471,7 @@ class AsyncSocket(Connection):
         if self._read_limit == NEVER:
             self._transport.wait_input(NEVER)
             return
-        now = _system.monotonic()
+        now = CLOCK.now()
         if not self._silent_since or self._received != self._transport.received:
             self._silent_since = now
             self._received = self._transport.received
@@ -561,10 +562,10 @@ class AsyncSocket(Connection):
 
     def _wait_until_sent(self) -> None:
         """Wait until everything is with the system, or the connection was closed."""
-        since = _system.monotonic()
+        since = CLOCK.now()
         while self._phase < FAILED:
             limit = self._output_limit()
-            left = since + limit - _system.monotonic() if limit != NEVER else NEVER
+            left = since + limit - CLOCK.now() if limit != NEVER else NEVER
             if left <= 0:
                 unsent = self._stream.held()
                 raise WriteTimeout(f"{self._transport.peer} took nothing for {in_seconds(limit)}", stream=self._stream, unsent=unsent)
@@ -575,7 +576,7 @@ class AsyncSocket(Connection):
             if self._stream.push():
                 return
             if self._stream.held() < before:
-                since = _system.monotonic()
+                since = CLOCK.now()
 
     def _output_limit(self) -> float:
         if self._phase >= CLOSING_EARLY and self._write_limit == NEVER:

@@ -10,7 +10,7 @@ from typing import Any
 
 from gevent import get_hub
 
-import geventstreams._native.syscalls as _system
+from geventstreams._core.clock import CLOCK
 from geventstreams._core.owned_fd import OwnedFd
 from geventstreams._core.transport import SocketTransport, address_name
 from geventstreams._net.listener import TRANSIENT, Listener
@@ -133,7 +133,7 @@ class AsyncServer:
 
     def _rest_after(self, error: OSError) -> None:
         """Accept nothing for a while; the clients wait in the system's queue."""
-        now = _system.monotonic()
+        now = CLOCK.now()
         if now - self._reported > REPORT:
             self._reported = now
             self._hub.handle_error(self, type(error), error, None)

@@ -15,6 +15,7 @@ from gevent.lock import Semaphore
 
 import geventstreams._native.syscalls as _system
 from geventstreams._constants import BLOCK
+from geventstreams._core.clock import CLOCK
 from geventstreams._core.transport import address_name
 from geventstreams._streams.socket_stream import SocketStream
 from geventstreams.cli.statuses import error_of
@@ -201,8 +202,8 @@ def end(program: Any, is_over: bool = True) -> None:
         if not has_group(program, number):
             return
         pause = FIRST_LOOK
-        until = _system.monotonic() + KILL_DELAY
-        while has_group(program) and _system.monotonic() < until:
+        until = CLOCK.now() + KILL_DELAY
+        while has_group(program) and CLOCK.now() < until:
             gevent.sleep(pause)
             pause *= 2
 

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import gevent
 from gevent import get_hub, getcurrent
 
-import geventstreams._native.syscalls as _system
+from geventstreams._core.clock import CLOCK
 from geventstreams._core.fairness import let_ready_run, pause
 from geventstreams._streams.socket_stream import SocketStream
 
@@ -76,7 +76,7 @@ class Drain:
     def __init__(self, connections: Connections, timeout: float) -> None:
         self.report: DrainReport | None = None
         self._connections = connections
-        self._began = _system.monotonic()
+        self._began = CLOCK.now()
         self._deadline = self._began + timeout
         self._first_request_due = self._began + min(FIRST_REQUEST, timeout / 4)
         self._excused: set[Any] = set()
@@ -90,7 +90,7 @@ class Drain:
 
     def hurry(self, timeout: float) -> None:
         """End the drain in `timeout` seconds at the latest."""
-        self._deadline = min(self._deadline, _system.monotonic() + timeout)
+        self._deadline = min(self._deadline, CLOCK.now() + timeout)
 
     def wait(self) -> DrainReport:
         """Drive the drain to its end. The connection of a handler that calls this continues, and does not count."""
@@ -107,7 +107,7 @@ class Drain:
         left = self._left()
         if self._idle_at_first is None:
             self._idle_at_first = {stream: stream.octets_in for stream in left if stream.is_idle()}
-        now = _system.monotonic()
+        now = CLOCK.now()
         if not left and not self._connections.handshakes and not self._connections.queued:
             self._finish()
         elif now < self._deadline:

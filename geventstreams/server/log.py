@@ -8,7 +8,7 @@ import json
 import logging
 from typing import Any
 
-import geventstreams._native.syscalls as _system
+from geventstreams._core.clock import CLOCK
 
 BURST = 10
 """Lines of one event that may be logged at once. After them it is one line a second, which says how many were suppressed."""
@@ -48,12 +48,12 @@ class TokenBucket:
     def __init__(self, burst: int) -> None:
         self._burst = burst
         self._left = float(burst)
-        self._since = _system.monotonic()
+        self._since = CLOCK.now()
         self._refused = 0
 
     def take(self) -> bool:
         """Take a token. Return whether there was one."""
-        now = _system.monotonic()
+        now = CLOCK.now()
         self._left = min(self._burst, self._left + now - self._since)
         self._since = now
         if self._left < 1:

@@ -16,8 +16,8 @@ from gevent.lock import DummySemaphore, Semaphore
 from gevent.pool import Pool
 from gevent.server import StreamServer
 
-import geventstreams._native.syscalls as _system
 from geventstreams._core import arguments
+from geventstreams._core.clock import CLOCK
 from geventstreams._core.host_names import is_literal
 from geventstreams._core.transport import address_name
 from geventstreams._net.addresses import Query, look_up_own, port_or_name
@@ -297,11 +297,11 @@ class SocketStreamServer(StreamServer):  # type: ignore[misc]  # gevent has no t
 
     def _behind_balancer(self, client: Client) -> SocketStream:
         """Read the PROXY header, then shake hands if there is TLS; both together within the handshake timeout."""
-        until = _system.monotonic() + self._factory.handshake_limit
+        until = CLOCK.now() + self._factory.handshake_limit
         stream = self._factory.make(client, secure=False)
         try:
             stream._introduce(read_proxy(stream, self._factory.handshake_limit))
-            self._factory.secure(stream, max(until - _system.monotonic(), SHORTEST_HANDSHAKE))
+            self._factory.secure(stream, max(until - CLOCK.now(), SHORTEST_HANDSHAKE))
         except BaseException:
             stream.abort()
             raise

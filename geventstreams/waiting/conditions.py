@@ -10,9 +10,9 @@ from typing import Any
 from gevent import get_hub, getcurrent
 from gevent.hub import Hub
 
-import geventstreams._native.syscalls as _system
 from geventstreams._constants import ROUND
 from geventstreams._core import arguments
+from geventstreams._core.clock import CLOCK
 from geventstreams._core.fork import FORK
 from geventstreams._core.wait_reason import run_in_named_frame
 from geventstreams._core.wakeup import Wakeup
@@ -107,7 +107,7 @@ def process_wait(wait_reason: str, function: Callable[..., Any], *args: Any, tim
         raise TypeError(f"function must be callable, not {type(function).__name__} {function!r}")
     if function(*args):
         return True
-    return bool(limit) and run_in_named_frame(wait_reason, _process_wait, function, args, _system.monotonic() + limit)
+    return bool(limit) and run_in_named_frame(wait_reason, _process_wait, function, args, CLOCK.now() + limit)
 
 
 def _process_wait(function: Callable[..., Any], args: tuple[Any, ...], until: float) -> bool:
@@ -116,7 +116,7 @@ def _process_wait(function: Callable[..., Any], args: tuple[Any, ...], until: fl
     waiter = Wakeup(hub)
     notice.waiters.append(waiter)
     try:
-        while (left := until - _system.monotonic()) > 0:
+        while (left := until - CLOCK.now()) > 0:
             notice.begin_round()
             waiter.wait(min(left, ROUND))
             if function(*args):

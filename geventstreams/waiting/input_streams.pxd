@@ -2,9 +2,11 @@ import cython
 
 cimport geventstreams._native.syscalls as _system
 from geventstreams._streams.engine cimport StreamEngine
+from geventstreams._core.clock cimport Clock
 from geventstreams._core.fork cimport ForkGeneration
 from geventstreams._core.wakeup cimport HubHold
 
+cdef Clock CLOCK
 cdef ForkGeneration FORK
 cdef double NEVER
 cdef double ROUND

@@ -26,6 +26,7 @@ from gevent.hub import Hub
 import geventstreams._native.syscalls as _system
 from geventstreams._constants import NEVER, ROUND
 from geventstreams._core import arguments
+from geventstreams._core.clock import CLOCK
 from geventstreams._core.fairness import let_ready_run
 from geventstreams._core.fork import FORK, inherited
 from geventstreams._core.wait_reason import run_in_named_frame
@@ -297,7 +298,7 @@ def _begin(streams: list[Any]) -> None:
 
 
 def _wait_for(streams: list[Any], wait_function: Callable[[], Any] | None, limit: float) -> list[Any]:
-    until = _system.monotonic() + limit if limit not in (0.0, NEVER) else limit
+    until = CLOCK.now() + limit if limit not in (0.0, NEVER) else limit
     if not streams:
         return _wait_for_nothing(wait_function, until)
     ready_set = remembered_list(streams)
@@ -321,7 +322,7 @@ def _wait_for(streams: list[Any], wait_function: Callable[[], Any] | None, limit
 
 def _wait_a_round(ready_set: ReadySet, often: bool, until: float) -> bool:
     """Wait for a callback until a time, `often` for a ROUND at most. Return False if the time has come."""
-    left = until - _system.monotonic() if until not in (0.0, NEVER) else until
+    left = until - CLOCK.now() if until not in (0.0, NEVER) else until
     if left <= 0:
         return False
     ready_set.wait_for_signal(min(left, ROUND) if often else left)
@@ -414,7 +415,7 @@ class WaitSet(ReadySet):
             StreamClosed: This set was closed, before the call or during the wait.
         """
         limit = arguments.seconds_or_zero("timeout", timeout)
-        until = _system.monotonic() + limit if limit not in (0.0, NEVER) else limit
+        until = CLOCK.now() + limit if limit not in (0.0, NEVER) else limit
         self._refuse()
         self.begin()
         try:

@@ -1,0 +1,14 @@
+cimport cython
+
+cimport geventstreams._native.syscalls as _system
+
+
+@cython.final
+cdef class Clock:
+    cdef double rate
+    cdef double shift
+
+    cpdef double now(self) noexcept
+    cpdef double stop(self) noexcept
+    cpdef void set(self, double now) noexcept
+    cpdef void resume(self) noexcept

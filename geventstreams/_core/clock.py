@@ -1,0 +1,38 @@
+"""The clock of all limits of time in this package: the system's monotonic one, unless a test stops it.
+
+`geventstreams.testing.virtual_time` sets it; nothing else does.
+"""
+
+from __future__ import annotations
+
+import geventstreams._native.syscalls as _system
+
+
+class Clock:
+    """Seconds that never go back: `rate` times the system's, and `shift`."""
+
+    def __init__(self) -> None:
+        self.rate = 1.0
+        self.shift = 0.0
+
+    def now(self) -> float:
+        return _system.monotonic() * self.rate + self.shift
+
+    def stop(self) -> float:
+        """Stop the clock, and return its time."""
+        now = self.now()
+        self.rate = 0.0
+        self.shift = now
+        return now
+
+    def set(self, now: float) -> None:
+        """Set the time of a stopped clock."""
+        self.shift = now
+
+    def resume(self) -> None:
+        """Let a stopped clock run, from the time that it shows."""
+        self.rate = 1.0
+        self.shift -= _system.monotonic()
+
+
+CLOCK = Clock()
