@@ -12,6 +12,7 @@ from geventstreams.testing.transports import (
     TransportOver,
     memory_pair,
 )
+from geventstreams.testing.virtual_time import VirtualClock, virtual_time
 
 __all__ = [
     "FailingTransport",
@@ -20,8 +21,10 @@ __all__ = [
     "PiecemealTransport",
     "StallingTransport",
     "TransportOver",
+    "VirtualClock",
     "check_input_stream",
     "check_io_stream",
     "check_output_stream",
     "memory_pair",
+    "virtual_time",
 ]
