@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 if TYPE_CHECKING:
-    from geventstreams import LispStream, SocketStream, SocketStreamServer
-    from geventstreams.testing import Transport, VirtualClock
+    from geventstreams import SocketStream, SocketStreamServer, Transport
+    from geventstreams._streams.lisp import LispStream
+    from geventstreams.testing import VirtualClock
 
 CHECK_MARK = "leaves_nothing"
 ALLOW_MARK = "may_leave"
@@ -169,7 +170,7 @@ class _Left:
         from greenlet import greenlet
 
         hub = gevent.get_hub()
-        kinds: tuple[type, ...] = ()
+        kinds: tuple[Any, ...] = ()
         if "geventstreams" in sys.modules:
             from geventstreams import BufferedStream
 

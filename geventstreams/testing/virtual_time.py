@@ -379,7 +379,7 @@ def _guarded_sleep(clock: VirtualClock) -> Iterator[None]:
     """Within it the real `time.sleep` is an error in the clock's thread: it would stop the hub, and virtual time would not pass."""
     real = time.sleep
 
-    def sleep(seconds: float, /) -> None:
+    def sleep(seconds: Any, /) -> None:
         if threading.get_ident() == clock._thread:
             raise RuntimeError("time.sleep would block the hub in virtual time: use gevent.sleep, or gevent.monkey.patch_time()")
         real(seconds)
