@@ -219,7 +219,8 @@ class SocketTransport(Transport):
                 wakeup.fire()
 
     def end_output(self) -> int:
-        self._refuse()
+        if self._process != FORK.generation:
+            self._refuse()
         return _system.end_output(self._descriptor)
 
     def end_input(self) -> None:

@@ -162,15 +162,13 @@ def not_yet_sent(descriptor: int) -> int:
 
 def end_output(descriptor: int) -> int:
     """Tell the peer that nothing more will come. Return 0."""
-    with as_socket(descriptor) as handle:
-        handle.shutdown(socket.SHUT_WR)
+    _handle(descriptor, socket.AF_UNSPEC).shutdown(socket.SHUT_WR)
     return 0
 
 
 def own_name(descriptor: int, family: int) -> Any:
     """Return the address of our end of a connection, as `getsockname` does."""
-    with as_socket(descriptor, family) as handle:
-        return handle.getsockname()
+    return _handle(descriptor, family).getsockname()
 
 
 def ipv4_name(descriptor: int) -> Any:

@@ -26,24 +26,24 @@ TRANSIENT = frozenset({errno.ECONNABORTED, errno.ECONNRESET, errno.EPROTO, errno
 
 
 class Client(OwnedFd):
-    """The descriptor of an accepted client. If no handler runs, closing it releases the handler's place that was reserved for it."""
+    """The descriptor of an accepted client, for which a handler's place may be reserved.
 
-    __slots__ = ("_room",)
+    `room` is where the place is released when the client is closed. A server that has begun to serve it sets None, and releases the place
+    itself.
+    """
+
+    __slots__ = ("room",)
 
     def __init__(self, descriptor: int, family: int, address: Any, room: Any = None) -> None:
         OwnedFd.__init__(self, descriptor, family, address)
-        self._room = room
-
-    def take_place(self) -> None:
-        """Leave it to the caller to release the place."""
-        self._room = None
+        self.room = room
 
     def close(self) -> None:
         """Close the descriptor unless a stream owns it, and release the place."""
         OwnedFd.close(self)
-        if self._room is not None:
-            self._room.release()
-            self._room = None
+        if self.room is not None:
+            self.room.release()
+            self.room = None
 
 
 class AcceptingSocket(_Socket):  # type: ignore[misc, valid-type]  # the class as it was before any patch
@@ -69,7 +69,8 @@ class Listener:
         self._watcher = self._loop.io(self._descriptor, READ)
         self._timer: Any = None
         self._wanted = False
-        self._resting = False
+        self.resting = False
+        """Whether `rest` has interrupted the calls."""
 
     def accept(self) -> tuple[int, Any] | None:
         """Return the descriptor and the address of the next client; None if there is none, and in a forked child."""
@@ -92,7 +93,7 @@ class Listener:
         self._refuse()
         if not self._wanted:
             self._wanted = True
-            if not self._resting:
+            if not self.resting:
                 self._watcher.start(self._on_clients)
 
     def _refuse(self) -> None:
@@ -115,7 +116,7 @@ class Listener:
 
     def rest(self, seconds: float | None = None) -> None:
         """Call no more until `resume()`, or until `seconds` have passed."""
-        self._resting = True
+        self.resting = True
         self._stop_watching()
         if seconds is not None and self._timer is None:
             self._timer = self._loop.timer(seconds)
@@ -123,8 +124,8 @@ class Listener:
 
     def resume(self) -> None:
         """End a rest."""
-        if self._resting:
-            self._resting = False
+        if self.resting:
+            self.resting = False
             self._stop_timer()
             if self._wanted and self._process == FORK.generation:
                 self._watcher.start(self._on_clients)
@@ -141,14 +142,15 @@ class Listener:
             self.stop()  # the clients are the parent's, and they stay in the queue: the loop would call without end
             self._arrivals.fire()
         elif self._arrivals.listeners is None:
-            self._call()
+            if self._wanted and not self.resting and self._arrived is not None:
+                self._arrived()
         else:
             # Greenlets that wait for a client must still find it in the queue, so they run first.
             self._arrivals.fire()
             self._loop.run_callback(self._call)
 
     def _call(self) -> None:
-        if self._wanted and not self._resting and self._arrived is not None and self._process == FORK.generation:
+        if self._wanted and not self.resting and self._arrived is not None and self._process == FORK.generation:
             self._arrived()
 
     # For greenlets that wait for a client.

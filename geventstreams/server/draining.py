@@ -52,22 +52,8 @@ class Connections:
         """Streams that wait for a place for their handler."""
         self.served: MutableMapping[SocketStream, Any] = {}
         """Streams that have a handler."""
-        self._departed: list[tuple[SocketStream, Any]] | None = None
-
-    def leave(self, stream: SocketStream) -> None:
-        """Remove a stream whose handler has ended."""
-        greenlet = self.served.pop(stream)
-        if self._departed is not None:
-            self._departed.append((stream, greenlet))
-
-    def departed(self) -> list[tuple[SocketStream, Any]]:
-        """Return the streams that were removed since the last call, with their greenlets. The first call begins the recording."""
-        departed, self._departed = self._departed or [], []
-        return departed
-
-    def stop_recording(self) -> None:
-        """Record no more which streams are removed."""
-        self._departed = None
+        self.departed: list[tuple[SocketStream, Any]] | None = None
+        """Streams whose handlers have ended since a drain looked last; None if no drain is in progress."""
 
 
 class Drain:
@@ -86,7 +72,7 @@ class Drain:
         self._idle = 0
         self._killed = 0
         self._killed_at = 0.0
-        connections.departed()  # from now on each stream that leaves is recorded, however short its connection
+        connections.departed = []  # from now on each stream that leaves is recorded, however short its connection
 
     def hurry(self, timeout: float) -> None:
         """End the drain in `timeout` seconds at the latest."""
@@ -128,7 +114,8 @@ class Drain:
         return {stream: greenlet for stream, greenlet in self._connections.served.items() if greenlet not in self._excused}
 
     def _count_departed(self) -> None:
-        for stream, greenlet in self._connections.departed():
+        departed, self._connections.departed = self._connections.departed or [], []
+        for stream, greenlet in departed:
             was_idle = self._asked.pop(stream, False)
             if not self._killed_at and greenlet not in self._excused:
                 self._idle += was_idle
@@ -152,5 +139,5 @@ class Drain:
         self._finish()
 
     def _finish(self) -> None:
-        self._connections.stop_recording()
+        self._connections.departed = None
         self.report = DrainReport(self._finished, self._idle, self._killed)

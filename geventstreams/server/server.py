@@ -153,7 +153,7 @@ class SocketStreamServer(StreamServer):  # type: ignore[misc]  # gevent has no t
 
     def do_read(self) -> tuple[int, Any] | None:
         """Return the descriptor and the address of the next client, or None if there is none."""
-        return self._listening().accept()
+        return (self._listener or self._listening()).accept()
 
     def _accept_clients(self) -> None:
         """Accept what the hub reports: one client, and twice as many each time that all of these were there.
@@ -176,7 +176,7 @@ class SocketStreamServer(StreamServer):  # type: ignore[misc]  # gevent has no t
                 self._at_once = 1
                 return
             self._gone = 0
-            self._recorder.accepted()
+            self._recorder.accepted += 1
             try:
                 self.do_handle(*client)
             except BaseException as error:
@@ -228,7 +228,7 @@ class SocketStreamServer(StreamServer):  # type: ignore[misc]  # gevent has no t
 
     def _serve_client(self, client: Client, address: Any, handle: Callable[..., object]) -> None:
         """Serve a connection from its acceptance to its end. Runs in its own greenlet."""
-        client.take_place()
+        client.room = None  # released below
         stream = self._open_stream(client, address)
         if stream is None:
             return
@@ -247,14 +247,16 @@ class SocketStreamServer(StreamServer):  # type: ignore[misc]  # gevent has no t
             if stream.timed_out:
                 self._recorder.timed_out(address)
         finally:
-            self._connections.leave(stream)
+            del self._connections.served[stream]
+            if self._connections.departed is not None:
+                self._connections.departed.append((stream, getcurrent()))
             self._recorder.ended(stream)
             self._release_place()
 
     def _release_place(self) -> None:
         """Release a handler's place; the next client may be accepted."""
         self._room.release()
-        if self._listener is not None:
+        if self._listener is not None and self._listener.resting:
             self._listener.resume()
 
     def _open_stream(self, client: Client, address: Any) -> SocketStream | None:
@@ -382,7 +384,7 @@ class SocketStreamServer(StreamServer):  # type: ignore[misc]  # gevent has no t
                 return
             if client is None:
                 return
-            self._recorder.accepted()
+            self._recorder.accepted += 1
             self.do_handle(*client)
 
     def _drain_connections(self, seconds: float, hurry: bool) -> DrainReport:

@@ -135,7 +135,7 @@ class HandleServer(LispServer):
 
     def _serve_client(self, client: Client, address: Any, handle: Callable[..., object]) -> None:
         """Call the function with the descriptor, which it owns."""
-        client.take_place()
+        client.room = None  # released below
         self._busy = True
         try:
             with call_of(self):

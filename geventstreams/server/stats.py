@@ -65,7 +65,8 @@ class StatsRecorder:
     def __init__(self, streams: StreamsView) -> None:
         self.log = RateLimitedLog("")
         self._streams = streams
-        self._accepted = 0
+        self.accepted = 0
+        """Clients that were accepted."""
         self._refused = 0
         self._handshake_failures = 0
         self._timeouts = 0
@@ -76,14 +77,10 @@ class StatsRecorder:
         """Return the counts as they are now."""
         streams = list(self._streams)
         return ServerStats(
-            self._accepted, len(streams), self._refused, self._handshake_failures, self._timeouts,
+            self.accepted, len(streams), self._refused, self._handshake_failures, self._timeouts,
             self._octets_in + sum(stream.octets_in for stream in streams),
             self._octets_out + sum(stream.octets_out for stream in streams),
         )
-
-    def accepted(self) -> None:
-        """Count a client that was accepted."""
-        self._accepted += 1
 
     def accepting_paused(self, error: OSError) -> None:
         """Log that the system has no descriptors or memory left to accept a client."""
