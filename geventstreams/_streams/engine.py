@@ -702,7 +702,7 @@ class StreamEngine(ByteReader):
             self._closed = True
             self._transport.close_in_child()
             return
-        if not self._is_left():
+        if self._thread != _system.thread_id() and not self._is_left():
             self._refuse_thread()
         self._closed = True
         self._renew_permits()
@@ -713,11 +713,13 @@ class StreamEngine(ByteReader):
             self._stop_background()
             if abort:
                 self._rest = None  # nobody wants it: a copy of many megabytes would only keep those who wait from waking
-            self._adopt_rest()
+            elif self._rest is not None:
+                self._adopt_rest()
             crowded = self._reader is not None or self._output_lock.holder is not None
             self._output_lock.cancel_waiters()
             self._transport.wake()
-            self._tell_listeners()
+            if self._listeners is not None:
+                self._tell_listeners()
             if not abort:
                 self._closer = _greenlets.current()
                 if self._closer is not self._hub and self._thread == _system.thread_id():
@@ -730,8 +732,10 @@ class StreamEngine(ByteReader):
         finally:
             self._closer = None
             self._transport.close(abort or self._leaves_a_part())
-            self.input.clear()
-            self.output.clear()
+            if self.input.store is not None:
+                self.input.clear()
+            if self.output.store is not None:
+                self.output.clear()
 
     def _leaves_a_part(self) -> bool:
         """Whether output is left over that the peer would miss without knowing. Where TLS has failed, the alert tells it."""
@@ -741,7 +745,8 @@ class StreamEngine(ByteReader):
         if crowded:
             let_ready_run(self._hub)  # those who were woken leave before we wait in their place
         limit = self._write_limit if self._write_limit != NEVER else self._linger_limit
-        self._raise_failure()
+        if self._failure is not None:
+            self._raise_failure()
         if self._is_writable and not self._broken:
             while self.output.end or self._transport.unsent:
                 self._send_or_wait(limit)
