@@ -25,7 +25,7 @@ from setuptools.errors import BaseError, CCompilerError
 try:
     import greenlet
     from Cython.Build import cythonize
-    from Cython.Compiler import AutoDocTransforms, Naming
+    from Cython.Compiler import AutoDocTransforms, Naming, Optimize
 except ImportError:  # built without isolation, in an environment that lacks one of them
     cythonize = None
 
@@ -75,6 +75,17 @@ def show_constructors():
         return original(self, node)
 
     AutoDocTransforms.EmbedSignature.visit_DefNode = visit_method
+
+
+def leave_out_what_checkers_read():
+    """Have Cython skip the body of `if TYPE_CHECKING`: an overload there would take the place of the method that it describes."""
+    original = Optimize.ConstantFolding.visit_IfStatNode
+
+    def visit_if(self, node):
+        node.if_clauses = [clause for clause in node.if_clauses if getattr(clause.condition, "name", None) != "TYPE_CHECKING"]
+        return original(self, node)
+
+    Optimize.ConstantFolding.visit_IfStatNode = visit_if
 
 
 def cores():
@@ -182,6 +193,7 @@ def hot_modules():
     if why_plain() is not None:
         return []
     show_constructors()
+    leave_out_what_checkers_read()
     declarations = sorted(Path(PACKAGE).rglob("*.pxd"))
     sources = [path.with_suffix(".py") for path in declarations if path.parent.name != TWINS]
     return [

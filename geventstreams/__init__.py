@@ -48,6 +48,9 @@ from geventstreams._streams.socket_stream import SocketStream as SocketStream
 from geventstreams.errors import *
 
 if TYPE_CHECKING:
+    from geventstreams import callbacks as callbacks
+    from geventstreams import server as server
+    from geventstreams import waiting as waiting
     from geventstreams._files.makefile import makefile as makefile
     from geventstreams.callbacks import *
     from geventstreams.server import *
@@ -81,16 +84,15 @@ _NAMES = [*_AT_START, *(name for names in _ON_DEMAND.values() for name in sorted
 if not TYPE_CHECKING:  # checkers would take a list that is not a literal for an empty one
     __all__ = list(_NAMES)
 
-
-def __getattr__(name: str) -> Any:
-    if name in _ON_DEMAND:
-        return importlib.import_module(f"{__name__}.{name}")
-    for module, names in _ON_DEMAND.items():
-        if name in names:
-            value = getattr(importlib.import_module(f"{__name__}.{module}"), name)
-            globals()[name] = value
-            return value
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    def __getattr__(name: str) -> Any:  # checkers would take any name for one of ours
+        if name in _ON_DEMAND:
+            return importlib.import_module(f"{__name__}.{name}")
+        for module, names in _ON_DEMAND.items():
+            if name in names:
+                value = getattr(importlib.import_module(f"{__name__}.{module}"), name)
+                globals()[name] = value
+                return value
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
 def __dir__() -> list[str]:

@@ -10,7 +10,11 @@ from __future__ import annotations
 import errno as codes
 import os
 import ssl
-from typing import Any
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from geventstreams._types import Address, AnyStream
 
 __all__ = [
     "ConnectError",
@@ -42,12 +46,12 @@ class StreamError(OSError):
         unsent: How many bytes the stream still holds, where that matters, or None.
     """
 
-    default_errno = codes.EIO
+    default_errno: int = codes.EIO
 
-    def __init__(self, message: str = "", errno: int | None = None, *, stream: Any = None, unsent: int | None = None) -> None:
+    def __init__(self, message: str = "", errno: int | None = None, *, stream: AnyStream | None = None, unsent: int | None = None) -> None:
         super().__init__(self.default_errno if errno is None else errno, message)
-        self.stream = stream
-        self.unsent = unsent
+        self.stream: AnyStream | None = stream
+        self.unsent: int | None = unsent
 
     def __reduce__(self) -> tuple[Any, ...]:
         state = dict(self.__dict__)
@@ -78,37 +82,37 @@ def _rebuilt(kind: type[StreamError], message: str, errno: int, state: dict[str,
 class StreamClosed(StreamError, ValueError):
     """The stream, or this half of it, was closed by this program before or during the call."""
 
-    default_errno = codes.EBADF
+    default_errno: int = codes.EBADF
 
 
 class UnsuitableSocket(StreamError, ValueError):
     """Not a connected stream socket, but a listener, a datagram socket, an unconnected or closed socket, or a file."""
 
-    default_errno = codes.ENOTCONN
+    default_errno: int = codes.ENOTCONN
 
 
 class StreamReset(StreamError, ConnectionResetError):
     """The peer or the network reset the connection."""
 
-    default_errno = codes.ECONNRESET
+    default_errno: int = codes.ECONNRESET
 
 
 class StreamTruncated(StreamError, EOFError):
     """A TLS connection ended without close_notify, so data that the peer sent may be missing."""
 
-    default_errno = codes.ECONNABORTED
+    default_errno: int = codes.ECONNABORTED
 
 
 class StreamBusy(StreamError, RuntimeError):
     """Another greenlet, which the message names, is using this half of the stream. It is not disturbed."""
 
-    default_errno = codes.EBUSY
+    default_errno: int = codes.EBUSY
 
 
 class StreamTimeout(StreamError, TimeoutError):
     """A timeout has passed. The base of ReadTimeout, WriteTimeout, ConnectTimeout and HandshakeTimeout."""
 
-    default_errno = codes.ETIMEDOUT
+    default_errno: int = codes.ETIMEDOUT
 
 
 class ReadTimeout(StreamTimeout):
@@ -141,11 +145,12 @@ class ConnectError(StreamError):
         errors: `[(address, exception), ...]`, one for each address, or one for a failed look-up.
     """
 
-    default_errno = codes.ECONNREFUSED
+    default_errno: int = codes.ECONNREFUSED
 
-    def __init__(self, message: str = "", errno: int | None = None, *, errors: Any = (), stream: Any = None) -> None:
+    def __init__(self, message: str = "", errno: int | None = None, *, errors: Iterable[tuple[Address, Exception]] = (),
+                 stream: AnyStream | None = None) -> None:
         super().__init__(message, errno, stream=stream)
-        self.errors = list(errors)
+        self.errors: list[tuple[Address, Exception]] = list(errors)
 
 
 class TLSError(StreamError, ssl.SSLError):
@@ -156,9 +161,9 @@ class TLSError(StreamError, ssl.SSLError):
         library: The part of OpenSSL that it comes from, or None.
     """
 
-    default_errno = codes.EPROTO
+    default_errno: int = codes.EPROTO
 
-    def __init__(self, message: str = "", errno: int | None = None, *, stream: Any = None, unsent: int | None = None,
+    def __init__(self, message: str = "", errno: int | None = None, *, stream: AnyStream | None = None, unsent: int | None = None,
                  reason: str | None = None, library: str | None = None) -> None:
         super().__init__(message, errno, stream=stream, unsent=unsent)
         self.reason: str | None = reason  # type: ignore[assignment]  # typeshed: str; the standard library itself gives None
@@ -173,17 +178,17 @@ class TLSVerificationError(TLSError, ssl.SSLCertVerificationError):
         verify_message: OpenSSL's text of the error.
     """
 
-    def __init__(self, message: str = "", errno: int | None = None, *, stream: Any = None, reason: str | None = None,
+    def __init__(self, message: str = "", errno: int | None = None, *, stream: AnyStream | None = None, reason: str | None = None,
                  library: str | None = None, verify_code: int = 0, verify_message: str = "") -> None:
         super().__init__(message, errno, stream=stream, reason=reason, library=library)
-        self.verify_code = verify_code
-        self.verify_message = verify_message
+        self.verify_code: int = verify_code
+        self.verify_message: str = verify_message
 
 
 class HandshakeEnded(TLSError, StreamTruncated):
     """The peer ended the connection during the TLS handshake."""
 
-    default_errno = codes.ECONNABORTED
+    default_errno: int = codes.ECONNABORTED
 
 
 class IncompleteRead(StreamError, EOFError):
@@ -194,13 +199,13 @@ class IncompleteRead(StreamError, EOFError):
         expected: What the read asked for: a number of bytes, or a separator.
     """
 
-    default_errno = codes.ENODATA
+    default_errno: int = codes.ENODATA
 
-    def __init__(self, message: str = "", errno: int | None = None, *, stream: Any = None, expected: Any = None,
+    def __init__(self, message: str = "", errno: int | None = None, *, stream: AnyStream | None = None, expected: int | bytes | None = None,
                  partial: bytes = b"") -> None:
         super().__init__(message, errno, stream=stream)
-        self.expected = expected
-        self.partial = partial
+        self.expected: int | bytes | None = expected
+        self.partial: bytes = partial
 
 
 class LineTooLong(StreamError, ValueError):
@@ -210,11 +215,11 @@ class LineTooLong(StreamError, ValueError):
         limit: The limit in bytes.
     """
 
-    default_errno = codes.EMSGSIZE
+    default_errno: int = codes.EMSGSIZE
 
-    def __init__(self, message: str = "", errno: int | None = None, *, stream: Any = None, limit: float | None = None) -> None:
+    def __init__(self, message: str = "", errno: int | None = None, *, stream: AnyStream | None = None, limit: float | None = None) -> None:
         super().__init__(message, errno, stream=stream)
-        self.limit = limit
+        self.limit: float | None = limit
 
 
 class EndOfFile(EOFError):
@@ -225,10 +230,10 @@ class EndOfFile(EOFError):
         timed_out: Whether a read timeout, not the end of the input, is the cause.
     """
 
-    def __init__(self, message: str = "", *, stream: Any = None, timed_out: bool = False) -> None:
+    def __init__(self, message: str = "", *, stream: AnyStream | None = None, timed_out: bool = False) -> None:
         super().__init__(message)
-        self.stream = stream
-        self.timed_out = timed_out
+        self.stream: AnyStream | None = stream
+        self.timed_out: bool = timed_out
 
     def __reduce__(self) -> tuple[Any, ...]:
         return type(self), self.args, {"stream": None, "timed_out": self.timed_out}

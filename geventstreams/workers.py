@@ -53,7 +53,7 @@ class Worker:
     """
 
     def __init__(self, command: Sequence[str], listeners: Sequence[Any], environment: Mapping[str, str] | None) -> None:
-        self.is_leaving = False
+        self.is_leaving: bool = False
         self._ready: AsyncResult[bool] = AsyncResult()
         self._process = subprocess.Popen(
             command,
@@ -240,8 +240,8 @@ class Supervisor:
         if low:
             raise ValueError(f"a listener's descriptor must be {LEAST_DESCRIPTOR} or more, not {low[0]!r}")
         self._tell = tell
-        self.is_stopping = False
-        self.greenlets = Group()
+        self.is_stopping: bool = False
+        self.greenlets: Group = Group()
         self._command = command
         self._environment = environment
         self._on_end = ended

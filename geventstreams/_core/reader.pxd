@@ -1,5 +1,6 @@
 cimport geventstreams._core.arguments as arguments
 cimport geventstreams._native.attributes as _attributes
+from geventstreams._core.binary_file cimport BinaryFile
 from geventstreams._core.buffers cimport InputBuffer
 from geventstreams._core.fork cimport ForkGeneration
 
@@ -11,7 +12,7 @@ cdef Py_ssize_t DIRECT
 cdef object ALL
 
 
-cdef class ByteReader:
+cdef class ByteReader(BinaryFile):
     # Attributes can be set, so Cython looks for an override in each call `self.f()` of a cpdef method: what is called often inside is
     # `cdef`, or called as `Class.f(self)`.
     cdef dict __dict__

@@ -13,17 +13,23 @@ Sockets of other code, streams that wait and streams that never wait differ in t
 from __future__ import annotations
 
 import io
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import geventstreams._core.arguments as arguments
 import geventstreams._native.attributes as _attributes
 from geventstreams._constants import ALL, DIRECT, ENDED, NEVER, WOULD_WAIT
+from geventstreams._core.binary_file import BinaryFile
 from geventstreams._core.buffers import NO_INPUT, InputBuffer
 from geventstreams._core.fork import FORK
 from geventstreams.errors import line_too_long
 
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
-class ByteReader:
+    from geventstreams._types import WritableBuffer
+
+
+class ByteReader(BinaryFile):
     """The reading half of a binary file, and what every binary file on a socket has: one direction or two, but no position.
 
     The types are those of a reader that waits. One that must not wait (`_fill` answers WOULD_WAIT) returns None where nothing is there
@@ -139,7 +145,7 @@ class ByteReader:
         finally:
             self._end_read()
 
-    def readinto(self, buffer: Any) -> int:
+    def readinto(self, buffer: WritableBuffer) -> int:
         """Fill `buffer`, or less of it where the input ends before. Return the number of bytes; an exception puts them all back.
 
         Returns:
@@ -192,7 +198,7 @@ class ByteReader:
         self.input.taken += self.input.counts[0]
         return self.input.counts.pop()
 
-    def readinto1(self, buffer: Any) -> int:
+    def readinto1(self, buffer: WritableBuffer) -> int:
         """Copy what is buffered into `buffer`; receive once if nothing is. Return the number of bytes, or None as `readinto`."""
         target = arguments.octet_space("buffer", buffer)
         self._begin_read()
@@ -296,7 +302,7 @@ class ByteReader:
         length = self._line(ALL)
         return self.input.take(length) if length > 0 else b""
 
-    def __iter__(self) -> Any:
+    def __iter__(self) -> Self:
         self._refuse()
         return self
 
@@ -345,7 +351,7 @@ class ByteReader:
         self._refuse()
         return io.UnsupportedOperation(why)
 
-    def __enter__(self) -> Any:
+    def __enter__(self) -> Self:
         self._refuse()
         return self
 

@@ -23,23 +23,28 @@ from geventstreams._streams.socket_stream import SocketStream
 from geventstreams.errors import ConnectError, StreamError
 
 if TYPE_CHECKING:
+    from typing import TypeVar
+
     from typing_extensions import Unpack
 
+    from geventstreams._types import Host, IPv6, Service, UnixPath
+
+    S = TypeVar("S", bound=SocketStream)
+
     class UnixArguments(StreamArguments, total=False):
-        """The keyword arguments of `open_unix_stream`, except `errorp`."""
+        """The keyword arguments of `open_unix_stream`, except `errorp` and `stream_class`."""
 
         timeout: float | None
-        tlsext_host_name: Any
-        stream_class: type[SocketStream]
+        tlsext_host_name: str | bool | None
 
     class TCPArguments(UnixArguments, total=False):
-        """The keyword arguments of `open_tcp_stream`, except `errorp`."""
+        """The keyword arguments of `open_tcp_stream`, except `errorp` and `stream_class`."""
 
-        local_address: Any
-        local_port: Any
+        local_address: Host | None
+        local_port: Service | None
         nodelay: bool
         keepalive: bool
-        ipv6: Any
+        ipv6: IPv6
 
 
 QUEUE_PAUSE = 0.01
@@ -71,18 +76,24 @@ class SocketSettings:
 
 
 @overload
-def open_tcp_stream(
-    host: Any, service: Any, *, errorp: Literal[True] = True, **options: Unpack[TCPArguments]
-) -> SocketStream: ...
+def open_tcp_stream(host: Host, service: Service, *, errorp: Literal[True] = True, **options: Unpack[TCPArguments]) -> SocketStream: ...
 @overload
 def open_tcp_stream(
-    host: Any, service: Any, *, errorp: Literal[False], **options: Unpack[TCPArguments]
+    host: Host, service: Service, *, errorp: Literal[True] = True, stream_class: type[S], **options: Unpack[TCPArguments]
+) -> S: ...
+@overload
+def open_tcp_stream(
+    host: Host, service: Service, *, errorp: Literal[False], **options: Unpack[TCPArguments]
 ) -> tuple[SocketStream, None] | tuple[None, OSError]: ...
+@overload
+def open_tcp_stream(
+    host: Host, service: Service, *, errorp: Literal[False], stream_class: type[S], **options: Unpack[TCPArguments]
+) -> tuple[S, None] | tuple[None, OSError]: ...
 @takes_keywords_of(StreamOptions.__init__, without=("ssl_side",))
 def open_tcp_stream(
-    host: Any, service: Any, *, errorp: bool = True, timeout: float | None = None, local_address: Any = None, local_port: Any = None,
-    nodelay: bool = True, keepalive: bool = False, ipv6: Any = "any", tlsext_host_name: Any = True,
-    stream_class: type[SocketStream] = SocketStream, **stream: Unpack[StreamArguments],
+    host: Host, service: Service, *, errorp: bool = True, timeout: float | None = None, local_address: Host | None = None,
+    local_port: Service | None = None, nodelay: bool = True, keepalive: bool = False, ipv6: IPv6 = "any",
+    tlsext_host_name: str | bool | None = True, stream_class: type[SocketStream] = SocketStream, **stream: Unpack[StreamArguments],
 ) -> Any:
     """Connect to a TCP server and return a stream.
 
@@ -172,14 +183,22 @@ def _result(errorp: bool, opened: Callable[[], SocketStream]) -> Any:
 
 
 @overload
-def open_unix_stream(path: Any, *, errorp: Literal[True] = True, **options: Unpack[UnixArguments]) -> SocketStream: ...
+def open_unix_stream(path: UnixPath, *, errorp: Literal[True] = True, **options: Unpack[UnixArguments]) -> SocketStream: ...
 @overload
 def open_unix_stream(
-    path: Any, *, errorp: Literal[False], **options: Unpack[UnixArguments]
+    path: UnixPath, *, errorp: Literal[True] = True, stream_class: type[S], **options: Unpack[UnixArguments]
+) -> S: ...
+@overload
+def open_unix_stream(
+    path: UnixPath, *, errorp: Literal[False], **options: Unpack[UnixArguments]
 ) -> tuple[SocketStream, None] | tuple[None, OSError]: ...
+@overload
+def open_unix_stream(
+    path: UnixPath, *, errorp: Literal[False], stream_class: type[S], **options: Unpack[UnixArguments]
+) -> tuple[S, None] | tuple[None, OSError]: ...
 @takes_keywords_of(StreamOptions.__init__, without=("ssl_side",))
 def open_unix_stream(
-    path: Any, *, errorp: bool = True, timeout: float | None = None, tlsext_host_name: Any = None,
+    path: UnixPath, *, errorp: bool = True, timeout: float | None = None, tlsext_host_name: str | bool | None = None,
     stream_class: type[SocketStream] = SocketStream, **stream: Unpack[StreamArguments],
 ) -> Any:
     """Connect to a server on a Unix socket and return a stream.

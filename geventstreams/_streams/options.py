@@ -8,13 +8,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
 from types import FunctionType
-from typing import Any, TypedDict, TypeVar
+from typing import TYPE_CHECKING, Any, TypedDict, TypeVar
 
 from geventstreams._constants import NEVER
 from geventstreams._core import arguments
 from geventstreams._core.tls_context import TLSOptions
 from geventstreams._streams.elements import element_type as element_type_of
 from geventstreams._streams.elements import encoding as encoding_of
+
+if TYPE_CHECKING:
+    from geventstreams._streams.elements import ElementType
+    from geventstreams._types import AnySide, ConfigureContext, ConfigureSSL, Direction, ElementTypeName, TLSContext
 
 DIRECTIONS = ("io", "input", "output")
 NO_TLS = ("server", None, None, None, None)
@@ -25,16 +29,16 @@ Function = TypeVar("Function", bound=Callable[..., Any])
 class StreamArguments(TypedDict, total=False):
     """The arguments of `StreamOptions` that openers and servers hand on, for type checkers."""
 
-    direction: str
-    element_type: Any
+    direction: Direction
+    element_type: ElementType | ElementTypeName
     encoding: str
     read_timeout: float | None
     write_timeout: float | None
     line_limit: float | None
     linger_timeout: float | None
-    ssl_ctx: Any
-    ctx_configure_callback: Callable[[Any], object] | None
-    ssl_configure_callback: Callable[[Any], object] | None
+    ssl_ctx: TLSContext | None
+    ctx_configure_callback: ConfigureContext | None
+    ssl_configure_callback: ConfigureSSL | None
     handshake_timeout: float | None
     allow_truncation: bool
 
@@ -46,11 +50,11 @@ class StreamOptions:
                  "write_limit")
 
     def __init__(
-        self, *, direction: str = "io", element_type: Any = "base-char", encoding: str = "latin-1", read_timeout: float | None = None,
-        write_timeout: float | None = None, line_limit: float | None = 2**20, linger_timeout: float | None = 2.0, ssl_ctx: Any = None,
-        ssl_side: str = "server", ctx_configure_callback: Callable[[Any], object] | None = None,
-        ssl_configure_callback: Callable[[Any], object] | None = None, handshake_timeout: float | None = None,
-        tlsext_host_name: str | None = None, allow_truncation: bool = False,
+        self, *, direction: Direction = "io", element_type: ElementType | ElementTypeName = "base-char", encoding: str = "latin-1",
+        read_timeout: float | None = None, write_timeout: float | None = None, line_limit: float | None = 2**20,
+        linger_timeout: float | None = 2.0, ssl_ctx: TLSContext | None = None, ssl_side: AnySide = "server",
+        ctx_configure_callback: ConfigureContext | None = None, ssl_configure_callback: ConfigureSSL | None = None,
+        handshake_timeout: float | None = None, tlsext_host_name: str | None = None, allow_truncation: bool = False,
     ) -> None:
         arguments.chosen("direction", direction, DIRECTIONS)
         self.readable = direction != "output"

@@ -5,8 +5,7 @@ Rules for the next editor: arguments are checked before the socket is touched; f
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from geventstreams._core.tls_context import TLSOptions
 from geventstreams._core.transport import NoTransport, SocketTransport
@@ -14,6 +13,10 @@ from geventstreams._files.text_file import SharedFile, file_over, halves
 from geventstreams._streams.options import StreamOptions
 from geventstreams._streams.tls_upgrade import UpgradableStream
 from geventstreams.errors import StreamError
+
+if TYPE_CHECKING:
+    from geventstreams._streams.elements import ElementType
+    from geventstreams._types import AnySide, ConfigureContext, ConfigureSSL, Direction, ElementTypeName, SocketLike, TLSContext
 
 
 class SocketStream(UpgradableStream):
@@ -31,11 +34,12 @@ class SocketStream(UpgradableStream):
     `allow_truncation` takes a connection that ends without TLS's goodbye for one that ended.
     """
 
-    def __init__(self, socket: Any = None, direction: str = "io", element_type: Any = "base-char", *, handle: Any = None,
-                 encoding: str = "latin-1", read_timeout: float | None = None, write_timeout: float | None = None, ssl_ctx: Any = None,
-                 ssl_side: str = "server", ctx_configure_callback: Callable[[Any], object] | None = None,
-                 ssl_configure_callback: Callable[[Any], object] | None = None, handshake_timeout: float | None = None,
-                 tlsext_host_name: str | None = None, allow_truncation: bool = False,
+    def __init__(self, socket: SocketLike | int | None = None, direction: Direction = "io",
+                 element_type: ElementType | ElementTypeName = "base-char", *, handle: SocketLike | int | None = None,
+                 encoding: str = "latin-1", read_timeout: float | None = None, write_timeout: float | None = None,
+                 ssl_ctx: TLSContext | None = None, ssl_side: AnySide = "server",
+                 ctx_configure_callback: ConfigureContext | None = None, ssl_configure_callback: ConfigureSSL | None = None,
+                 handshake_timeout: float | None = None, tlsext_host_name: str | None = None, allow_truncation: bool = False,
                  line_limit: float | None = 2**20, linger_timeout: float | None = 2.0) -> None:
         if (socket is None) == (handle is None):
             raise TypeError("give one of socket and handle, not " + ("neither" if socket is None else "both"))

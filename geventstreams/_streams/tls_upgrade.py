@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import ssl
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING
 
 from gevent import getcurrent
 
@@ -25,6 +25,11 @@ from geventstreams._streams.lisp import LispStream
 from geventstreams._streams.options import StreamOptions
 from geventstreams.errors import HandshakeTimeout, StreamClosed, StreamError, TLSError, in_bytes, in_seconds
 
+if TYPE_CHECKING:
+    from ssl import SSLContext, SSLObject
+
+    from geventstreams._types import AnySide, ConfigureContext, ConfigureSSL, Prefetched, Side, TLSContext
+
 PREFETCHED = ("refuse", "handshake")
 
 
@@ -39,24 +44,26 @@ class UpgradableStream(LispStream):
     # What it is.
 
     @property
-    def ssl(self) -> Any:
+    def ssl(self) -> SSLObject | None:
         """The `ssl.SSLObject` (`version()`, `cipher()`, `getpeercert()`, `selected_alpn_protocol()` …), or None without TLS."""
         self._refuse()
         return None if self._tls is None else self._tls.object
 
     @property
-    def ssl_ctx(self) -> Any:
+    def ssl_ctx(self) -> SSLContext | None:
         """The context in use, or None without TLS."""
         self._refuse()
         if self._tls is None or self._tls_options is None:
             return None
-        return self._tls_options.ssl_ctx if self._tls.object is None else self._tls.object.context
+        context: SSLContext | None = self._tls_options.ssl_ctx if self._tls.object is None else self._tls.object.context
+        return context
 
     # Attaching.
 
-    def attach_ssl(self, ssl_ctx: Any = True, ssl_side: str = "server", ctx_configure_callback: Callable[[Any], object] | None = None,
-                   ssl_configure_callback: Callable[[Any], object] | None = None, handshake_timeout: float | None = None,
-                   tlsext_host_name: str | None = None, allow_truncation: bool = False, prefetched: str = "refuse") -> None:
+    def attach_ssl(self, ssl_ctx: TLSContext = True, ssl_side: AnySide = "server",
+                   ctx_configure_callback: ConfigureContext | None = None, ssl_configure_callback: ConfigureSSL | None = None,
+                   handshake_timeout: float | None = None, tlsext_host_name: str | None = None, allow_truncation: bool = False,
+                   prefetched: Prefetched = "refuse") -> None:
         """Protects all octets from now on, and returns when the handshake is complete (but for the side "both").
 
         What was written before is sent in plain text first. Octets that arrived in plain text are never taken for protected ones: with
@@ -151,7 +158,7 @@ class UpgradableStream(LispStream):
         self._tls_failed = self._tls is not None and isinstance(error, ssl.SSLError)
         StreamEngine.close(self, abort=not isinstance(error, ssl.SSLError))
 
-    def handshake(self, timeout: float | None = None, side: str | None = None) -> bool:
+    def handshake(self, timeout: float | None = None, side: Side | None = None) -> bool:
         """Shakes hands as `side` on a stream that was made for "both"; True when the handshake is complete, now or before.
 
         `timeout` limits the whole handshake, in place of `handshake_timeout`; HandshakeTimeout and any other error close the stream.

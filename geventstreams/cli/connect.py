@@ -131,8 +131,7 @@ def connected(args: argparse.Namespace) -> SocketStream:
     if first.path:
         stream: SocketStream = open_unix_stream(first.path, **timeouts)
     else:
-        family = True if args.ipv6 else False if args.ipv4 else "any"
-        stream = open_tcp_stream(first.host, first.port, ipv6=family, **timeouts)
+        stream = open_tcp_stream(first.host, first.port, ipv6=True if args.ipv6 else False if args.ipv4 else "any", **timeouts)
     return stream
 
 

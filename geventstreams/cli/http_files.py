@@ -108,7 +108,7 @@ class Requests(BaseHTTPRequestHandler):
 
     def setup(self) -> None:
         """Read and write by the stream itself. What it holds is sent before a read waits."""
-        self.rfile = self.wfile = self._stream  # type: ignore[assignment]  # a binary file
+        self.rfile = self.wfile = self._stream
 
     def finish(self) -> None:
         """Leave the stream to the server, which closes it."""

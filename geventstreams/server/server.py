@@ -8,13 +8,12 @@ from __future__ import annotations
 
 import _socket
 from collections.abc import Callable, Set
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 import gevent
 from gevent import get_hub, getcurrent
 from gevent.lock import DummySemaphore, Semaphore
 from gevent.pool import Pool
-from gevent.server import StreamServer
 
 from geventstreams._core import arguments
 from geventstreams._core.clock import CLOCK
@@ -24,12 +23,39 @@ from geventstreams._net.addresses import Query, look_up_own, port_or_name
 from geventstreams._net.listener import TRANSIENT, Client, Listener
 from geventstreams._net.listening import is_listening, listening_socket
 from geventstreams._streams.factory import StreamFactory
-from geventstreams._streams.options import StreamOptions, keywords_for, takes_keywords_of
+from geventstreams._streams.options import StreamArguments, StreamOptions, keywords_for, takes_keywords_of
 from geventstreams._streams.socket_stream import SocketStream
 from geventstreams.errors import StreamClosed
 from geventstreams.proxy_protocol import Balancers, read_proxy
 from geventstreams.server.draining import Connections, Drain, DrainReport
 from geventstreams.server.stats import ServerStats, StatsRecorder, StreamsView, is_of_connection
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
+    from geventstreams._types import Address, AnySide, Listen, MaybeNone, Spawn
+    from geventstreams._types import Balancers as BalancersArgument
+    from geventstreams._types import GeventServer as StreamServer
+
+    class ServerStreamArguments(StreamArguments, total=False):
+        """The keyword arguments of `SocketStreamServer` that are those of streams, except `stream_class`."""
+
+        ssl_side: AnySide
+
+    class ServerArguments(ServerStreamArguments, total=False):
+        """The keyword arguments of `SocketStreamServer`, except `stream_class`."""
+
+        backlog: int | None
+        spawn: Spawn
+        max_connections: int | None
+        proxy_protocol: BalancersArgument
+        nodelay: bool
+        keepalive: bool
+
+else:
+    from gevent.server import StreamServer
+
+S = TypeVar("S", bound=SocketStream)
 
 HANDSHAKES = 100
 """Handshakes in progress at once, unless `max_connections` sets another number."""
@@ -41,7 +67,7 @@ SHORTEST_HANDSHAKE = 0.001
 """Seconds for a TLS handshake after a PROXY header that took all of `handshake_timeout`."""
 
 
-class SocketStreamServer(StreamServer):  # type: ignore[misc]  # gevent has no types of its own
+class SocketStreamServer(StreamServer):
     """A server that calls `handle(stream, address)` for each connection, in a greenlet of its own.
 
     The stream is flushed and closed when the handler returns, and aborted when it raises. `stop` drains the connections.
@@ -63,19 +89,36 @@ class SocketStreamServer(StreamServer):  # type: ignore[misc]  # gevent has no t
             `handshake_timeout` seconds.
     """
 
-    backlog = 1024
+    backlog: int = 1024
 
-    stop_timeout = 10.0
+    stop_timeout: float = 10.0
     """Seconds that `stop()` lets connections run. A subclass or an instance may set it."""
 
-    accept_pause = 0.1
+    accept_pause: float = 0.1
     """Seconds without accepting after the system refused to, because it has no descriptors or no memory left."""
 
+    if TYPE_CHECKING:
+
+        def handle(self, stream: Any, address: Address, /) -> object:
+            """Serve a connection: for subclasses that are given no function."""
+
+    @overload
+    def __init__(
+        self, listener: Listen, handle: Callable[[SocketStream, Address], object] | None = None, *, backlog: int | None = None,
+        spawn: Spawn = "default", max_connections: int | None = None, proxy_protocol: BalancersArgument = False, nodelay: bool = True,
+        keepalive: bool = False, **stream: Unpack[ServerStreamArguments],
+    ) -> None: ...
+    @overload
+    def __init__(
+        self, listener: Listen, handle: Callable[[S, Address], object] | None = None, *, backlog: int | None = None,
+        spawn: Spawn = "default", max_connections: int | None = None, proxy_protocol: BalancersArgument = False, nodelay: bool = True,
+        keepalive: bool = False, stream_class: type[S], **stream: Unpack[ServerStreamArguments],
+    ) -> None: ...
     @takes_keywords_of(StreamOptions.__init__, without=("tlsext_host_name",), handshake_timeout=10.0)
     def __init__(
-        self, listener: Any, handle: Callable[[Any, Any], object] | None = None, *, backlog: int | None = None, spawn: Any = "default",
-        max_connections: int | None = None, proxy_protocol: Any = False, nodelay: bool = True, keepalive: bool = False,
-        stream_class: type[SocketStream] = SocketStream, **stream: Any,
+        self, listener: Listen, handle: Callable[[Any, Address], object] | None = None, *, backlog: int | None = None,
+        spawn: Spawn = "default", max_connections: int | None = None, proxy_protocol: BalancersArgument = False, nodelay: bool = True,
+        keepalive: bool = False, stream_class: type[SocketStream] = SocketStream, **stream: Any,
     ) -> None:
         self._factory = StreamFactory(stream_class, **keywords_for(SocketStreamServer.__init__, stream))
         _check(listener, handle if handle is not None else getattr(self, "handle", None), backlog, spawn)
@@ -99,7 +142,7 @@ class SocketStreamServer(StreamServer):  # type: ignore[misc]  # gevent has no t
     # For its user.
 
     @property
-    def port(self) -> int | None:
+    def port(self) -> int | MaybeNone:
         """The port that the server listens on; None for a Unix socket."""
         return self.address[1] if isinstance(self.address, tuple) else None
 

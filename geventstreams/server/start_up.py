@@ -7,7 +7,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any, Literal, overload
 
 import gevent
 from gevent import Greenlet, GreenletExit, get_hub, getcurrent
@@ -19,10 +19,17 @@ from geventstreams._net.addresses import Query, family_of, host_name, port_or_na
 from geventstreams._net.listener import Client
 from geventstreams._net.listening import listen
 from geventstreams._streams.options import keywords_for, takes_keywords_of
+from geventstreams._streams.socket_stream import SocketStream
 from geventstreams.server.draining import DrainReport
-from geventstreams.server.server import SocketStreamServer
+from geventstreams.server.server import S, SocketStreamServer
 
-Announcer = Callable[[Any, Any], object]
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
+    from geventstreams._types import Host, IPv6, Service, TLSContext
+    from geventstreams.server.server import ServerArguments
+
+Announcer = Callable[[Any, "OSError | None"], object]
 
 
 class Call:
@@ -67,7 +74,7 @@ class LispServer(SocketStreamServer):
 
     def init_socket(self) -> None:
         """Listen on the first of the addresses that this machine has."""
-        self.socket = listen(self._query, self.backlog)
+        self.socket: Any = listen(self._query, self.backlog)
         self.family, self.address = self.socket.family, self.socket.getsockname()
         SocketStreamServer.init_socket(self)
 
@@ -161,13 +168,31 @@ class HandleServer(LispServer):
         return DrainReport(0, 0, 1)
 
 
+@overload
+def start_up_server(
+    function: Callable[[SocketStream], object], service: Service | None = None, *, address: Host | None = None,
+    announce: Announcer | Literal[True] | None = None, process_name: str | None = None, wait: bool = False, error: bool | None = None,
+    create_stream: Literal[True] = True, ipv6: IPv6 = "any", **stream_arguments: Unpack[ServerArguments],
+) -> tuple[SocketStreamServer, None] | tuple[None, OSError]: ...
+@overload
+def start_up_server(
+    function: Callable[[S], object], service: Service | None = None, *, address: Host | None = None,
+    announce: Announcer | Literal[True] | None = None, process_name: str | None = None, wait: bool = False, error: bool | None = None,
+    create_stream: Literal[True] = True, ipv6: IPv6 = "any", stream_class: type[S], **stream_arguments: Unpack[ServerArguments],
+) -> tuple[SocketStreamServer, None] | tuple[None, OSError]: ...
+@overload
+def start_up_server(
+    function: Callable[[int], object], service: Service | None = None, *, address: Host | None = None,
+    announce: Announcer | Literal[True] | None = None, backlog: int | None = None, nodelay: bool = True, keepalive: bool = False,
+    process_name: str | None = None, wait: bool = False, error: bool | None = None, create_stream: Literal[False], ipv6: IPv6 = "any",
+) -> tuple[SocketStreamServer, None] | tuple[None, OSError]: ...
 @takes_keywords_of(SocketStreamServer.__init__)
 def start_up_server(
-    function: Callable[[Any], object], service: Any = None, *, address: Any = None, announce: Any = None,
-    backlog: int | None = None, nodelay: bool = True, keepalive: bool = False, process_name: str | None = None,
-    wait: bool = False, error: bool | None = None, create_stream: bool = True, ipv6: Any = "any", ssl_ctx: Any = None,
-    **stream_arguments: Any,
-) -> tuple[SocketStreamServer | None, OSError | None]:
+    function: Callable[[Any], object], service: Service | None = None, *, address: Host | None = None,
+    announce: Announcer | Literal[True] | None = None, backlog: int | None = None, nodelay: bool = True, keepalive: bool = False,
+    process_name: str | None = None, wait: bool = False, error: bool | None = None, create_stream: bool = True, ipv6: IPv6 = "any",
+    ssl_ctx: TLSContext | None = None, **stream_arguments: Any,
+) -> tuple[SocketStreamServer, None] | tuple[None, OSError]:
     """Start a server and return `(server, None)` when it listens, or `(None, condition)`. LispWorks: `comm:start-up-server`.
 
     Args:

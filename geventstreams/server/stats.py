@@ -63,7 +63,7 @@ class StatsRecorder:
     """The counts of one server, and its log."""
 
     def __init__(self, streams: StreamsView) -> None:
-        self.log = RateLimitedLog("")
+        self.log: RateLimitedLog = RateLimitedLog("")
         self._streams = streams
         self.accepted = 0
         """Clients that were accepted."""

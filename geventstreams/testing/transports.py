@@ -28,7 +28,7 @@ class _Pipe:
 
     def __init__(self, capacity: int) -> None:
         self.capacity = capacity
-        self.octets = bytearray()
+        self.octets: bytearray = bytearray()
         self.ended = False
         """The writer said that nothing more comes."""
         self.reset = False
@@ -36,8 +36,8 @@ class _Pipe:
         self.deserted = False
         """The reader has gone."""
         hub = get_hub()
-        self.filled = Wakeup(hub)
-        self.drained = Wakeup(hub)
+        self.filled: Wakeup = Wakeup(hub)
+        self.drained: Wakeup = Wakeup(hub)
 
     def tell(self) -> None:
         """Wakes both sides, to look again."""
@@ -55,7 +55,7 @@ class MemoryTransport(Transport):
         self._names = names
         self._open = True
         self._resets = False
-        self.peer = names[1]
+        self.peer: str = names[1]
 
     def recv_into(self, space: memoryview, start: int, counts: list[int]) -> int:
         octets = self._there().octets
@@ -66,7 +66,7 @@ class MemoryTransport(Transport):
             counts.append(count)
             del octets[:count]
             self.received += count
-            self.emptied = not octets
+            self.emptied: bool = not octets
             self._incoming.drained.fire()
             return count
         if self._incoming.reset:
@@ -158,10 +158,10 @@ class TransportOver(Transport):
 
     def _note(self) -> None:
         """Copies the fields in which a transport says what its last call did."""
-        self.emptied = self.below.emptied
-        self.unsent = self.below.unsent
-        self.received = self.below.received
-        self.ready = self.below.ready
+        self.emptied: bool = self.below.emptied
+        self.unsent: int = self.below.unsent
+        self.received: int = self.below.received
+        self.ready: bool = self.below.ready
 
     @property
     def peer(self) -> str:  # type: ignore[override]  # read only here
@@ -267,8 +267,8 @@ class StallingTransport(TransportOver):
 
     def __init__(self, transport: Transport) -> None:
         TransportOver.__init__(self, transport)
-        self.input_stalled = False
-        self.output_stalled = False
+        self.input_stalled: bool = False
+        self.output_stalled: bool = False
         self._input_resumed = Wakeup(get_hub())
         self._output_resumed = Wakeup(get_hub())
 
@@ -321,7 +321,7 @@ class FailingTransport(TransportOver):
         TransportOver.__init__(self, transport)
         self.k = k
         self.error = error
-        self.calls = 0
+        self.calls: int = 0
 
     def _count(self) -> None:
         self.calls += 1

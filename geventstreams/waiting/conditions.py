@@ -5,7 +5,7 @@ from __future__ import annotations
 import weakref
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from gevent import get_hub, getcurrent
 from gevent.hub import Hub
@@ -16,14 +16,19 @@ from geventstreams._core.clock import CLOCK
 from geventstreams._core.fork import FORK
 from geventstreams._core.wait_reason import run_in_named_frame
 from geventstreams._core.wakeup import Wakeup
-from geventstreams.waiting.input_streams import check_streams
+from geventstreams.waiting.input_streams import S, check_streams
+
+if TYPE_CHECKING:
+    from typing_extensions import TypeVarTuple, Unpack
+
+    Ts = TypeVarTuple("Ts")
 
 
 class Notice:
     """The noticed streams of a hub, and the greenlets that wait for a condition there."""
 
     def __init__(self) -> None:
-        self.process = FORK.generation
+        self.process: int = FORK.generation
         self.streams: list[Any] = []
         self.waiters: list[Wakeup] = []
 
@@ -63,7 +68,7 @@ def _notice_of(hub: Hub) -> Notice:
 
 
 @contextmanager
-def noticed_socket_stream(stream: Any) -> Iterator[Any]:
+def noticed_socket_stream(stream: S) -> Iterator[S]:
     """Return a context manager in whose body new input on `stream` makes `process_wait` test its condition.
 
     So do the end of the input and an error. LispWorks: `comm:with-noticed-socket-stream`.
@@ -86,7 +91,7 @@ def noticed_socket_stream(stream: Any) -> Iterator[Any]:
         stream.unwatch_input(noticing)
 
 
-def process_wait(wait_reason: str, function: Callable[..., Any], *args: Any, timeout: float | None = None) -> bool:
+def process_wait(wait_reason: str, function: Callable[[Unpack[Ts]], object], *args: Unpack[Ts], timeout: float | None = None) -> bool:
     """Wait until `function(*args)` is true. LispWorks: `mp:process-wait`.
 
     The function is called before waiting, when a stream of `noticed_socket_stream` has new input, and at least every 50 ms.
@@ -110,7 +115,7 @@ def process_wait(wait_reason: str, function: Callable[..., Any], *args: Any, tim
     return bool(limit) and run_in_named_frame(wait_reason, _process_wait, function, args, CLOCK.now() + limit)
 
 
-def _process_wait(function: Callable[..., Any], args: tuple[Any, ...], until: float) -> bool:
+def _process_wait(function: Callable[..., object], args: tuple[Any, ...], until: float) -> bool:
     hub = get_hub()
     notice = _notice_of(hub)
     waiter = Wakeup(hub)

@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Callable, Iterable, Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from gevent import get_hub
 from gevent.hub import Hub
@@ -34,6 +34,11 @@ from geventstreams._core.wakeup import Wakeup, hold_of
 from geventstreams._streams.engine import StreamEngine
 from geventstreams.errors import StreamClosed, StreamError
 
+if TYPE_CHECKING:
+    from geventstreams._types import Waitable
+
+S = TypeVar("S", bound="Waitable")
+
 ONE_POLL = 48
 """A loop reports at least this many events at a time: if fewer callbacks were called, all streams that are ready called theirs."""
 
@@ -47,7 +52,7 @@ class ReadinessCallback:
     def __init__(self, ready_set: ReadySet, stream: Any) -> None:
         self._ready_set = weakref.ref(ready_set)
         self.stream = weakref.ref(stream)
-        self.signalled = True
+        self.signalled: bool = True
 
     def __call__(self) -> None:
         if not self.signalled:
@@ -67,7 +72,7 @@ class ReadySet:
 
     def __init__(self, hub: Hub) -> None:
         self.hub = hub
-        self.process = FORK.generation
+        self.process: int = FORK.generation
         self.hold = hold_of(hub)
         self.signals: list[ReadinessCallback] = []
         self._waiters: list[Wakeup] = []
@@ -223,8 +228,8 @@ def remembered_list(streams: list[Any]) -> RememberedList:
     return new
 
 
-def wait_for_input_streams(streams: Iterable[Any], wait_function: Callable[[], Any] | None = None, wait_reason: str | None = None,
-                           timeout: float | None = None) -> list[Any]:
+def wait_for_input_streams(streams: Iterable[S], wait_function: Callable[[], object] | None = None, wait_reason: str | None = None,
+                           timeout: float | None = None) -> list[S]:
     """Wait until at least one of the streams is ready, and return all that are, in the order given, each once.
 
     A stream is ready when a read would not wait: bytes are there (under TLS, bytes of plain text), or the end of the input, or an error. A
@@ -252,8 +257,8 @@ def wait_for_input_streams(streams: Iterable[Any], wait_function: Callable[[], A
     return _wait_for(wanted, wait_function, limit)
 
 
-def wait_for_input_streams_returning_first(streams: Iterable[Any], wait_function: Callable[[], Any] | None = None,
-                                           wait_reason: str | None = None, timeout: float | None = None) -> Any:
+def wait_for_input_streams_returning_first(streams: Iterable[S], wait_function: Callable[[], object] | None = None,
+                                           wait_reason: str | None = None, timeout: float | None = None) -> S | None:
     """Wait until at least one of the streams is ready, and return the first that is, in the order given, or None.
 
     The arguments and errors are those of `wait_for_input_streams`. LispWorks: `wait-for-input-streams-returning-first`.
@@ -297,7 +302,7 @@ def _begin(streams: list[Any]) -> None:
         stream.send_before_wait()
 
 
-def _wait_for(streams: list[Any], wait_function: Callable[[], Any] | None, limit: float) -> list[Any]:
+def _wait_for(streams: list[Any], wait_function: Callable[[], object] | None, limit: float) -> list[Any]:
     until = CLOCK.now() + limit if limit not in (0.0, NEVER) else limit
     if not streams:
         return _wait_for_nothing(wait_function, until)
@@ -329,7 +334,7 @@ def _wait_a_round(ready_set: ReadySet, often: bool, until: float) -> bool:
     return True
 
 
-def _wait_for_nothing(wait_function: Callable[[], Any] | None, until: float) -> list[Any]:
+def _wait_for_nothing(wait_function: Callable[[], object] | None, until: float) -> list[Any]:
     ready_set = ReadySet(get_hub())
     if wait_function is None and until == NEVER:
         return []
@@ -358,7 +363,7 @@ def _in_order(ready: list[Any], streams: list[Any]) -> list[Any]:
     return ordered
 
 
-class WaitSet(ReadySet):
+class WaitSet(ReadySet, Generic[S]):
     """A set of streams and servers that are waited for together, again and again.
 
     It supports iteration, `len()` and `in`, and closes itself as a context manager. A wait costs what is ready, not what is in the set.
@@ -367,9 +372,9 @@ class WaitSet(ReadySet):
         streams: The first members.
     """
 
-    def __init__(self, streams: Iterable[Any] = ()) -> None:
+    def __init__(self, streams: Iterable[S] = ()) -> None:
         ReadySet.__init__(self, get_hub())
-        self._members: dict[Any, ReadinessCallback] = {}
+        self._members: dict[S, ReadinessCallback] = {}
         self._closed = False
         members = list(streams)
         check_streams(members)
@@ -379,7 +384,7 @@ class WaitSet(ReadySet):
     def readiness_callbacks(self) -> list[ReadinessCallback]:
         return list(self._members.values())
 
-    def add(self, stream: Any) -> None:
+    def add(self, stream: S) -> None:
         """Add a stream or server, also while a greenlet waits. A member is not added again.
 
         Raises:
@@ -391,7 +396,7 @@ class WaitSet(ReadySet):
         if stream not in self._members:
             self._members[stream] = self.add_callback(stream)
 
-    def discard(self, stream: Any) -> None:
+    def discard(self, stream: S) -> None:
         """Remove a stream if it is a member, also while a greenlet waits."""
         if not self.hold.may_use_loop():
             raise self._of_another_thread()
@@ -400,7 +405,7 @@ class WaitSet(ReadySet):
             stream.unwatch_input(callback)
             self.signals = [other for other in self.signals if other is not callback]
 
-    def wait(self, timeout: float | None = None) -> list[Any]:
+    def wait(self, timeout: float | None = None) -> list[S]:
         """Wait until at least one member is ready, and return all that are, in no particular order.
 
         A member is returned each time, as long as a read would not wait. A closed one is returned once, and removed.
@@ -428,7 +433,7 @@ class WaitSet(ReadySet):
                 self.discard(stream)
         return ready
 
-    def _wait(self, until: float) -> list[Any]:
+    def _wait(self, until: float) -> list[S]:
         if self.signals and self.ask():
             let_ready_run(self.hub)  # the loop looks at the other members too, even if some stay ready all the time
         while not (ready := self.ask()):
@@ -457,7 +462,7 @@ class WaitSet(ReadySet):
                 self.discard(stream)
             self.wake()
 
-    def __iter__(self) -> Iterator[Any]:
+    def __iter__(self) -> Iterator[S]:
         return iter(list(self._members))
 
     def __len__(self) -> int:
@@ -466,7 +471,7 @@ class WaitSet(ReadySet):
     def __contains__(self, stream: object) -> bool:
         return stream in self._members
 
-    def __enter__(self) -> WaitSet:
+    def __enter__(self) -> WaitSet[S]:
         self._refuse()
         return self
 

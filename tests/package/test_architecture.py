@@ -15,6 +15,7 @@ PACKAGE = Path(__file__).resolve().parents[2] / "geventstreams"
 ARROWS: dict[str, set[str]] = {
     "_build": set(),
     "_constants": set(),
+    "_types": set(),
     "errors": set(),
     "_native": {"_constants"},
     "_core": {"_constants", "_native", "errors"},
@@ -39,12 +40,16 @@ ARROWS: dict[str, set[str]] = {
 }
 """Each room (a folder or a module of the package) with the rooms that it may import from."""
 
+FOR_CHECKERS = {"_types"}
+"""Modules that are not there at run time, from which every room may take the names of types."""
+
+
 def modules() -> dict[str, Path]:
     """Every module of the package by its dotted name without the package's own."""
     found = {}
-    for path in sorted(PACKAGE.rglob("*.py")):
+    for path in sorted([*PACKAGE.rglob("*.py"), *PACKAGE.rglob("*.pyi")]):
         parts = path.relative_to(PACKAGE).with_suffix("").parts
-        found[".".join(parts[:-1] if parts[-1] == "__init__" and len(parts) > 1 else parts)] = path
+        found.setdefault(".".join(parts[:-1] if parts[-1] == "__init__" and len(parts) > 1 else parts), path)
     return found
 
 
@@ -76,7 +81,7 @@ def imports_of(module: str) -> set[str]:
     if declarations.exists():
         for dotted in re.findall(r"^(?:from|cimport) ([\w.]+)", declarations.read_text(encoding="utf-8"), re.MULTILINE):
             found.add(module_of(dotted))
-    return {name for name in found if name is not None} - {module}
+    return {name for name in found if name is not None} - {module, *FOR_CHECKERS}
 
 
 def room_of(module: str) -> str:

@@ -1,0 +1,135 @@
+"""What arguments may be, for type checkers only: at run time there is no such module."""
+
+import os
+import ssl
+from collections.abc import Callable, Iterable
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
+from typing import Any, Literal, Protocol, TypeAlias
+
+from typing_extensions import Buffer, Self
+
+ReadableBuffer: TypeAlias = Buffer
+"""Bytes-like."""
+
+WritableBuffer: TypeAlias = Buffer
+"""Bytes-like, and not read-only: checkers cannot tell the two apart."""
+
+Direction: TypeAlias = Literal["io", "input", "output"]
+"""Which halves of a stream there are."""
+
+Half: TypeAlias = Literal["input", "output", "io"]
+
+ElementTypeName: TypeAlias = Literal["base-char", "unsigned-byte-8", "signed-byte-8"] | type[str] | type[bytes]
+"""An element type by its name, or by the Python type that is like it."""
+
+Host: TypeAlias = str | int | IPv4Address | IPv6Address
+"""A name, an IP literal, an IPv4 address as an integer, or an object of `ipaddress`."""
+
+Service: TypeAlias = int | str
+"""A port, digits, or the name of a service."""
+
+IPv6: TypeAlias = bool | Literal["any"]
+
+UnixPath: TypeAlias = str | bytes | os.PathLike[str] | os.PathLike[bytes]
+
+MaybeNone: TypeAlias = Any
+"""In a union: None in cases that a caller knows, as typeshed has it. Checkers need no test for it."""
+
+Address: TypeAlias = Any
+"""An address as the system gives it. Its type depends on the family: a union would refuse `host, port = address`."""
+
+TLSContext: TypeAlias = ssl.SSLContext | Literal[True, "tls-v1.2", "tls-v1.3"]
+"""A context, True for a secure default one, or the only version of TLS to speak."""
+
+Side: TypeAlias = Literal["client", "server"]
+
+AnySide: TypeAlias = Literal["client", "server", "both"]
+
+Prefetched: TypeAlias = Literal["refuse", "handshake"]
+
+ConfigureContext: TypeAlias = Callable[[ssl.SSLContext], object]
+
+ConfigureSSL: TypeAlias = Callable[[ssl.SSLObject], object]
+
+class SocketLike(Protocol):
+    """A socket of the standard library, of gevent, or of another library."""
+
+    def fileno(self) -> int: ...
+    def getsockname(self) -> Any: ...
+
+class ListeningSocket(Protocol):
+    """A socket that listens."""
+
+    def fileno(self) -> int: ...
+    def accept(self) -> Any: ...
+
+Listen: TypeAlias = int | str | tuple[str, int] | tuple[str, int, int, int] | ListeningSocket
+"""A port, `"HOST:PORT"`, an address, or a socket that listens already."""
+
+class GreenletPool(Protocol):
+    """A `gevent.pool.Pool`."""
+
+    def full(self) -> bool: ...
+    def add(self, greenlet: Any, /) -> Any: ...
+
+Spawn: TypeAlias = Literal["default"] | int | GreenletPool | Callable[..., Any]
+
+Balancers: TypeAlias = bool | Iterable[str | IPv4Network | IPv6Network]
+"""Whether, or from which networks, connections begin with a PROXY header."""
+
+class AnyStream(Protocol):
+    """A stream of any kind, as errors name it."""
+
+    @property
+    def closed(self) -> bool: ...
+    @property
+    def timed_out(self) -> bool: ...
+    @property
+    def unsent(self) -> int: ...
+    @property
+    def octets_in(self) -> int: ...
+    @property
+    def octets_out(self) -> int: ...
+    def fileno(self) -> int: ...
+    def close(self, abort: bool = False) -> None: ...
+
+class Waitable(Protocol):
+    """What waits for input take: a stream or a server."""
+
+    @property
+    def closed(self) -> bool: ...
+    def fileno(self) -> int: ...
+    def readable_now(self) -> bool: ...
+    def watch_input(self, listener: Callable[[], object], /) -> None: ...
+    def unwatch_input(self, listener: Callable[[], object], /) -> None: ...
+    def arm_input(self) -> None: ...
+    def send_before_wait(self) -> None: ...
+    def refuse_thread(self) -> None: ...
+
+class GeventServer:
+    """What users see of `gevent.server.StreamServer`, which has no types of its own; those of `types-gevent` want handlers of sockets."""
+
+    address: Address
+    family: int
+    socket: Any
+    pool: Any
+    started: bool
+    max_accept: int
+    _spawn: Any
+    _handle: Any
+
+    def __init__(self, listener: Listen, handle: Callable[..., object] | None, *, backlog: int | None, spawn: Spawn) -> None: ...
+    @property
+    def closed(self) -> bool: ...
+    @property
+    def server_host(self) -> str: ...
+    @property
+    def server_port(self) -> int: ...
+    def init_socket(self) -> None: ...
+    def start(self) -> None: ...
+    def serve_forever(self, stop_timeout: float | None = None) -> None: ...
+    def close(self) -> None: ...
+    def full(self) -> bool: ...
+    def is_fatal_error(self, error: BaseException, /) -> bool: ...
+    def __enter__(self) -> Self: ...
+    def __exit__(self, *ended_by: object) -> None: ...
