@@ -127,15 +127,16 @@ class ByteQueue:
         if self.capacity - self.end >= count:
             return
         held = self.end - self.start
-        capacity = max(held + count, 2 * self.capacity if self.capacity < _LARGE else self.capacity + self.capacity // 4)
         if held <= self.start and held + count <= self.capacity:
             self._move_to_front()
         elif not self.leased and held <= self.least_room and held + count <= self.pool.size:
             self._lease()
-        elif self.leased or self.store is None:
-            self._resettle(capacity, 0)
         else:
-            self._grow(capacity)
+            capacity = max(held + count, 2 * self.capacity if self.capacity < _LARGE else self.capacity + self.capacity // 4)
+            if self.leased or self.store is None:
+                self._resettle(capacity, 0)
+            else:
+                self._grow(capacity)
 
     def append(self, data: bytes | bytearray | memoryview, start: int, count: int) -> None:
         """Put `data[start:start+count]` at the end."""
