@@ -15,12 +15,9 @@ from typing import Any
 from gevent import get_hub
 
 import geventstreams._native.syscalls as _system
-from geventstreams._constants import NEVER, SLICE
+from geventstreams._constants import ALL, NEVER, SLICE
 from geventstreams._core.fair_lock import fair_lock_between
 from geventstreams._core.fairness import Fairness
-
-ALL = -1
-"""The size that means no limit."""
 
 LEAST = 1024
 MOST = 65536
