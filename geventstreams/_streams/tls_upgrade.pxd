@@ -1,10 +1,8 @@
-cimport geventstreams._native.syscalls as _system
+from geventstreams._core.deadline cimport deadline_after, seconds_until
 cimport geventstreams._core.arguments as arguments
-from geventstreams._core.clock cimport Clock
 from geventstreams._core.transport cimport Transport
 from geventstreams._streams.lisp cimport LispStream
 
-cdef Clock CLOCK
 cdef double NEVER
 cdef int TOLD
 cdef long NO_PERMIT

@@ -15,7 +15,7 @@ from gevent import getcurrent
 
 import geventstreams._core.arguments as arguments
 from geventstreams._constants import NEVER, TOLD, WOULD_WAIT
-from geventstreams._core.clock import CLOCK
+from geventstreams._core.deadline import deadline_after, seconds_until
 from geventstreams._core.fork import NO_PERMIT
 from geventstreams._core.tls_context import TLSOptions
 from geventstreams._core.tls_transport import DONE, NEEDS_INPUT, TLSTransport
@@ -133,11 +133,11 @@ class UpgradableStream(LispStream):
         """Waits for the handshake, at most `limit` seconds in all."""
         tls, terms = self._tls, self._tls_options
         assert tls is not None and terms is not None  # noqa: PT018 - set together
-        until = CLOCK.now() + limit
+        deadline = deadline_after(limit)
         tls.begin(terms.begin(side))
         try:
             while (need := tls.shake_hands()) != DONE:
-                left = until - CLOCK.now()
+                left = seconds_until(deadline)
                 if left <= 0:
                     raise HandshakeTimeout(f"no TLS handshake with {tls.peer} within {in_seconds(limit)}")
                 if need == NEEDS_INPUT:
@@ -213,24 +213,24 @@ class UpgradableStream(LispStream):
             if not self._output_ended:
                 self._send_all()
             if tls.ready:
-                self._exchange_close_notify(tls, CLOCK.now() + limit)
+                self._exchange_close_notify(tls, deadline_after(limit))
             self._expose(tls)
         finally:
             self._vacate()
 
-    def _exchange_close_notify(self, tls: TLSTransport, until: float) -> None:
+    def _exchange_close_notify(self, tls: TLSTransport, deadline: float) -> None:
         self._output_ended = True
         while tls.send_close_notify() == WOULD_WAIT:
-            self._wait_for_close_notify(tls.wait_output, until)
+            self._wait_for_close_notify(tls.wait_output, deadline)
         while self._end is None:
             if self._receive_now(None, 0) == WOULD_WAIT:
                 self.input.settle()
-                self._wait_for_close_notify(tls.wait_input, until)
+                self._wait_for_close_notify(tls.wait_input, deadline)
         if not tls.received_close_notify:
             self._abort_shutdown("ended the connection without")
 
-    def _wait_for_close_notify(self, wait: Callable[[float], bool], until: float) -> None:
-        left = until - CLOCK.now()
+    def _wait_for_close_notify(self, wait: Callable[[float], bool], deadline: float) -> None:
+        left = seconds_until(deadline)
         if left <= 0:
             self._abort_shutdown("did not answer our")
         wait(left)

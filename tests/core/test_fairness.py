@@ -1,0 +1,82 @@
+"""Deadlines, and the slice after which a user of the hub lets others run."""
+
+import time
+
+import gevent
+import pytest
+
+from geventstreams._constants import NEVER, SLICE
+from geventstreams._core.deadline import deadline_after, seconds_until
+from geventstreams._core.fairness import Fairness
+
+
+def test_a_deadline_is_a_moment_of_the_clock() -> None:
+    """A timeout becomes a moment, and the moment the seconds left until it, negative once it has passed."""
+    before = time.monotonic()
+    deadline = deadline_after(5)
+    assert before + 5 <= deadline <= time.monotonic() + 5
+    assert 5 - (time.monotonic() - before) <= seconds_until(deadline) <= 5
+    assert seconds_until(deadline_after(-1)) < 0
+
+
+def test_no_timeout_is_no_deadline() -> None:
+    """NEVER stays NEVER both ways."""
+    assert deadline_after(NEVER) == seconds_until(NEVER) == NEVER
+
+
+def spin(seconds: float) -> None:
+    until = time.monotonic() + seconds
+    while time.monotonic() < until:
+        pass
+
+
+def test_the_slice_begins_with_the_second_call() -> None:
+    """The first call after a wait costs no look at the clock, however long ago the wait was."""
+    fairness, hub = Fairness(), gevent.get_hub()
+    spin(2 * SLICE)
+    assert not fairness.let_others_run(hub)
+    spin(2 * SLICE)
+    assert not fairness.let_others_run(hub)
+    spin(2 * SLICE)
+    assert fairness.let_others_run(hub)
+    assert not fairness.let_others_run(hub)
+
+
+def test_a_wait_begins_a_new_slice() -> None:
+    """A user that waited owes the others nothing."""
+    fairness, hub = Fairness(), gevent.get_hub()
+    for _ in range(3):
+        fairness.let_others_run(hub)
+    spin(2 * SLICE)
+    fairness.waited()
+    assert not fairness.let_others_run(hub)
+
+
+def test_others_run_when_the_slice_is_over() -> None:
+    """A greenlet that is ready has run when `let_others_run` returns True."""
+    fairness, hub = Fairness(), gevent.get_hub()
+    ran = gevent.spawn(lambda: None)
+    while not fairness.let_others_run(hub):
+        assert not ran.ready()
+        spin(SLICE)
+    assert ran.ready()
+
+
+@pytest.mark.parametrize("place", ["hub", "thread"])
+def test_nothing_can_be_let_run_from_elsewhere(place: str) -> None:
+    """In the hub's own greenlet, and in another thread, the slice is never over."""
+    fairness, hub = Fairness(), gevent.get_hub()
+    answers: list[bool] = []
+
+    def ask() -> None:
+        fairness.is_overdue(hub)
+        spin(2 * SLICE)
+        answers.append(fairness.is_overdue(hub))
+
+    if place == "hub":
+        hub.loop.run_callback(ask)
+        gevent.sleep(0.001)
+    else:
+        hub.threadpool.apply(ask)
+    assert answers == [False]
+    assert fairness.is_overdue(hub)
