@@ -1,6 +1,6 @@
-"""The clock of all limits of time in this package: the system's monotonic one, unless a test stops it.
+"""The clock of all timeouts in this package: the system's monotonic one, unless a test stops it.
 
-`geventstreams.testing.virtual_time` sets it; nothing else does.
+Only `geventstreams.testing.virtual_time` stops and sets it.
 """
 
 from __future__ import annotations
@@ -9,17 +9,18 @@ import geventstreams._native.syscalls as _system
 
 
 class Clock:
-    """Seconds that never go back: `rate` times the system's, and `shift`."""
+    """A clock that never goes back: `rate` times the system's, plus `shift`."""
 
     def __init__(self) -> None:
         self.rate = 1.0
         self.shift = 0.0
 
     def now(self) -> float:
+        """Return the time, in seconds."""
         return _system.monotonic() * self.rate + self.shift
 
     def stop(self) -> float:
-        """Stop the clock, and return its time."""
+        """Stop the clock. Return its time."""
         now = self.now()
         self.rate = 0.0
         self.shift = now

@@ -1,4 +1,3 @@
-cimport geventstreams._native.syscalls as _system
 from geventstreams._core.clock cimport Clock
 
 cdef Clock CLOCK
