@@ -1,6 +1,10 @@
-"""A chat: chat_server.py [PORT]. What one says all others read; one greenlet waits for everybody, by a WaitSet."""
+"""A chat: what one member writes all others read. One greenlet waits for all members, by a WaitSet.
 
-import sys
+Try it with nc, and end it with Ctrl-C.
+"""
+
+import argparse
+import signal
 
 import gevent
 from gevent.event import Event
@@ -8,23 +12,23 @@ from gevent.event import Event
 from geventstreams import SocketStreamServer, StreamError, WaitSet
 
 MOST_SAID = 1000
-"""Octets of a line; what is longer is cut into several."""
+"""Bytes of a line; a longer one is cut into several."""
 
 MOST_UNSENT = 32768
-"""Octets that a member may leave unread before it has to go. A stream that holds less takes a line without waiting."""
+"""Bytes that a member may leave unread before it is sent away. A stream that holds less takes a line without waiting."""
 
 
 class Member:
-    """Somebody with a name, and the beginning of what they are just typing."""
+    """A name, and the beginning of the line that the member is typing."""
 
     def __init__(self, name):
         self.name = name
         self.begun = b""
         self.gone = Event()
 
-    def lines(self, octets):
-        """The lines that are whole now."""
-        *whole, self.begun = (self.begun + octets).split(b"\n")
+    def lines(self, data):
+        """Return the lines that are complete now."""
+        *whole, self.begun = (self.begun + data).split(b"\n")
         if len(self.begun) > MOST_SAID:
             whole, self.begun = [*whole, self.begun], b""
         pieces = [line[at : at + MOST_SAID] for line in whole for at in range(0, len(line), MOST_SAID)]
@@ -32,14 +36,14 @@ class Member:
 
 
 class Chat:
-    """Who is in, and what is said."""
+    """The members."""
 
     def __init__(self):
         self.members = {}
         self.waiting = WaitSet()
 
     def join(self, stream, address):
-        """The connection's own greenlet: asks for a name, then leaves the talking to `talk`, until the member goes."""
+        """Ask for a name, then wait until the member leaves; `talk` does the rest. Runs in the connection's own greenlet."""
         stream.write_string("Your name? ")
         name, at_end = stream.read_line()
         if not at_end:
@@ -49,21 +53,21 @@ class Chat:
             member.gone.wait()
 
     def talk(self):
-        """Serves all who have something to say, as they say it. Nothing in here waits for a single one of them."""
+        """Pass on what members write, as it arrives. Nothing in here waits for one particular member."""
         while True:
             for stream in self.waiting.wait():
                 member = self.members[stream]
                 try:
-                    octets = stream.read_available()
+                    data = stream.read_available()
                 except StreamError:
-                    octets = b""
-                for line in member.lines(octets):
+                    data = b""
+                for line in member.lines(data):
                     self.say(f"{member.name}: {line}", but=stream)
-                if not octets:
+                if not data:
                     self.leave(stream)
 
     def say(self, text, but=None):
-        """Sends a line to everybody but the one who said it."""
+        """Send a line to all members except `but`."""
         for stream in list(self.members):
             if stream is not but:
                 try:
@@ -76,7 +80,7 @@ class Chat:
                     self.leave(stream)
 
     def leave(self, stream):
-        """Lets a member go: the connection's greenlet returns, and the stream is closed."""
+        """Remove a member: the connection's greenlet returns, and the stream is closed."""
         member = self.members.pop(stream, None)
         if member is not None:
             self.waiting.discard(stream)
@@ -84,15 +88,21 @@ class Chat:
             self.say(f"* {member.name} goes")
 
 
-def main(port=0):
-    """Serves until it is interrupted."""
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("port", type=int, nargs="?", default=0)
+    options = parser.parse_args()
+    ended = Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        gevent.signal_handler(number, ended.set)
     chat = Chat()
     gevent.spawn(chat.talk)
-    server = SocketStreamServer(("127.0.0.1", int(port)), chat.join, encoding="utf-8")
+    server = SocketStreamServer(("127.0.0.1", options.port), chat.join, encoding="utf-8")
     server.start()
     print(f"listening on 127.0.0.1:{server.port}", flush=True)
-    server.serve_forever()
+    ended.wait()
+    server.stop(timeout=1)
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    main()

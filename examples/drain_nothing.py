@@ -1,9 +1,9 @@
-"""A socket whose octets are left where they are, and a stream made for it: drain_nothing.py HOST PORT [PATH].
+"""Print the headers of a web page as they arrive, by a socket that keeps its input, and a stream made for it.
 
-The first program of cl-async's page on TCP streams. It asks a web server for a page and prints the headers of the answer,
-line by line, as they come.
+The first program of cl-async's page on TCP streams (`dont_drain_read_buffer`).
 """
 
+import argparse
 import sys
 
 import gevent
@@ -11,11 +11,15 @@ import gevent
 from geventstreams import AsyncIOStream, tcp_connect
 
 
-def main(host, port, path="/"):
-    """Returns when the server has said everything."""
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("host")
+    parser.add_argument("port", type=int)
+    parser.add_argument("path", nargs="?", default="/")
+    options = parser.parse_args()
 
     def on_read(socket, stream):
-        # Reading never waits: a line that is not whole yet is None, and we are called again when more has come.
+        # Reading never waits: an incomplete line is None, and this function is called again when more has arrived.
         while not socket.data and (line := stream.readline()) is not None:
             if line.strip():
                 print(line.decode("latin-1").rstrip())
@@ -27,11 +31,14 @@ def main(host, port, path="/"):
     def on_event(event):
         print(f"-- {event}")
 
-    socket = tcp_connect(host, int(port), on_read, on_event, dont_drain_read_buffer=True, read_timeout=10)
+    socket = tcp_connect(options.host, options.port, on_read, on_event, dont_drain_read_buffer=True, read_timeout=10)
     stream = AsyncIOStream(socket=socket)
-    stream.write_string(f"GET {path} HTTP/1.0\r\nHost: {host}\r\n\r\n")
+    stream.write_string(f"GET {options.path} HTTP/1.0\r\nHost: {options.host}\r\n\r\n")
     gevent.wait()
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    try:
+        main()
+    except KeyboardInterrupt:
+        sys.exit(130)

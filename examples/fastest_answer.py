@@ -1,5 +1,6 @@
-"""Asks many servers the same and takes the first answer: fastest_answer.py QUESTION HOST:PORT HOST:PORT …"""
+"""Ask several servers the same question, and take the first answer."""
 
+import argparse
 import sys
 import time
 
@@ -11,7 +12,7 @@ LIMIT = 5.0
 
 
 def connected(servers):
-    """A stream to each server that can be reached, all tried at the same time."""
+    """Return a stream to each server that can be reached; all are tried at the same time."""
 
     def connect(server):
         host, _, port = server.rpartition(":")
@@ -24,7 +25,7 @@ def connected(servers):
 
 
 def first_answer(question, streams):
-    """The stream whose line came first, and the line; None where there is no answer in time."""
+    """Return the stream whose line came first, and the line; None if none came in time."""
     for stream in streams:
         stream.write_line(question)
     deadline = time.monotonic() + LIMIT
@@ -37,10 +38,13 @@ def first_answer(question, streams):
     return None
 
 
-def main(question, *servers):
-    """Prints who answered first, and what."""
-    streams = connected(servers)
-    answer = first_answer(question, streams)
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("question")
+    parser.add_argument("servers", nargs="+", metavar="HOST:PORT")
+    options = parser.parse_args()
+    streams = connected(options.servers)
+    answer = first_answer(options.question, streams)
     for stream in streams:
         stream.abort()
     if answer is None:
@@ -51,4 +55,7 @@ def main(question, *servers):
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    try:
+        main()
+    except KeyboardInterrupt:
+        sys.exit(130)

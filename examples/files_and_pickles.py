@@ -1,9 +1,10 @@
-"""A stream is a binary file, so whatever works with files works with it: files_and_pickles.py (needs nothing else).
+"""A stream is a binary file, so code for files takes it: `pickle`, then `io.TextIOWrapper` and `csv` on one connection.
 
-A small store: the client sends pickled commands, the server pickled answers; the last command makes the same connection
-one of text lines. Pickles are for peers that you trust as you trust your own code.
+A small store: the client sends pickled commands, the server pickled answers; after the last command the connection
+carries lines of text. Unpickle only what you trust as you trust your own code.
 """
 
+import argparse
 import csv
 import io
 import pickle
@@ -14,7 +15,7 @@ STOCK = {"apples": 12, "pears": 7, "quinces": 1}
 
 
 def serve(stream, _address):
-    """Answers pickles with pickles, until it is asked for text."""
+    """Answer pickles with pickles, until the client asks for text."""
     while (command := pickle.load(stream)) != "as text":
         pickle.dump(STOCK.get(command), stream)
     text = io.TextIOWrapper(stream, encoding="utf-8", newline="", write_through=True)
@@ -23,7 +24,7 @@ def serve(stream, _address):
 
 
 def main():
-    """Asks a server of its own."""
+    argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter).parse_args()
     server = SocketStreamServer(("127.0.0.1", 0), serve)
     server.start()
     with open_tcp_stream("127.0.0.1", server.port, read_timeout=5) as stream:

@@ -1,10 +1,11 @@
-"""The two forms of LispWorks' page on socket streams, in Python, for a web server: lispworks_forms.py HOST PORT [PATH].
+"""Print the first thousand bytes of a web page, got in two ways: the two code forms of LispWorks' page on socket streams.
 
-There: "character I/O in a binary stream" and "binary I/O in a base-char stream". The element type of a stream says what
-`read_byte` and lists take an octet for, and nothing else: every other function works on every stream. What a sequence
-holds decides what becomes of the octets.
+There: "character I/O in a binary stream" and "binary I/O in a base-char stream". The element type of a stream decides
+what `read_byte` and lists make of a byte, and nothing else: every other method works on every stream. What a sequence
+holds decides what it gets, bytes or characters.
 """
 
+import argparse
 import sys
 from array import array
 
@@ -16,7 +17,7 @@ CHARACTERS = "w" if sys.version_info >= (3, 13) else "u"
 
 
 def characters_on_a_binary_stream(host, port, path):
-    """Writes a string and reads into an array of characters, though the elements of the stream are octets."""
+    """Write a string and read into an array of characters, though the elements of the stream are bytes."""
     with open_tcp_stream(host, port, element_type="unsigned-byte-8", read_timeout=10) as stream:
         stream.write_sequence(REQUEST.format(host=host, path=path))
         stream.force_output()
@@ -25,8 +26,8 @@ def characters_on_a_binary_stream(host, port, path):
         return answer[:end].tounicode()
 
 
-def octets_on_a_character_stream(host, port, path):
-    """Writes octets and reads into an array of octets, though the elements of the stream are characters."""
+def bytes_on_a_character_stream(host, port, path):
+    """Write bytes and read into an array of bytes, though the elements of the stream are characters."""
     with open_tcp_stream(host, port, element_type="base-char", read_timeout=10) as stream:
         stream.write_sequence(array("B", map(ord, REQUEST.format(host=host, path=path))))
         stream.force_output()
@@ -35,14 +36,21 @@ def octets_on_a_character_stream(host, port, path):
         return "".join(map(chr, answer[:end]))
 
 
-def main(host, port, path="/"):
-    """Prints the first thousand octets of the answer, got in two ways, if they are the same."""
-    text = characters_on_a_binary_stream(host, port, path)
-    same = octets_on_a_character_stream(host, port, path)
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("host")
+    parser.add_argument("port", type=int)
+    parser.add_argument("path", nargs="?", default="/")
+    options = parser.parse_args()
+    text = characters_on_a_binary_stream(options.host, options.port, options.path)
+    same = bytes_on_a_character_stream(options.host, options.port, options.path)
     if text.partition("\r\n\r\n")[2] != same.partition("\r\n\r\n")[2]:
         sys.exit("the two forms got different answers")
     print(text)
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    try:
+        main()
+    except KeyboardInterrupt:
+        sys.exit(130)

@@ -1,7 +1,7 @@
-"""An answer that stalls past its reader's timeout. With gevent's own `makefile` it is lost and the file is dead; with
-ours it is read on as if nothing had been.
+"""An answer that stalls for longer than its reader's timeout. With gevent's own `makefile` it is lost, and the file is
+unusable; with ours the next read goes on.
 
-The client is the standard library's http.client, as it is. It asks a server that stops in the middle of its answer,
+The client is the standard library's http.client, unchanged. It asks a server that stops in the middle of its answer,
 once with each kind of file.
 """
 
@@ -11,6 +11,7 @@ from gevent import monkey
 
 monkey.patch_all()
 
+import argparse
 import http.client
 from contextlib import closing
 
@@ -26,7 +27,7 @@ go_on = gevent.event.Event()
 
 
 def half_an_answer(client, _address):
-    """Answers; the second half comes when it is told to go on."""
+    """Answer; the second half waits for `go_on`."""
     client.recv(10_000)
     client.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % WHOLE + HALF)
     go_on.wait()
@@ -34,7 +35,7 @@ def half_an_answer(client, _address):
 
 
 def ask(port):
-    """What became of the answer."""
+    """Return what became of the answer."""
     go_on.clear()
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=20)
     connection.request("GET", "/")
@@ -48,12 +49,13 @@ def ask(port):
         go_on.set()
         connection.sock.settimeout(20)
         try:
-            return f"{len(answer.read(WHOLE))} octets"
+            return f"{len(answer.read(WHOLE))} bytes"
         except OSError as error:
             return f"lost: {error}"
 
 
 def main():
+    argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter).parse_args()
     server = StreamServer(("127.0.0.1", 0), half_an_answer)
     server.start()
     print("gevent's makefile")

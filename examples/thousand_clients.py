@@ -1,9 +1,10 @@
-"""A server with a thousand clients in one process, all by callbacks: thousand_clients.py [CLIENTS [LINES]].
+"""A server and a thousand clients in one process, all by callbacks.
 
-Every client says so many lines, each when the one before it was answered; the server answers each line with its length
-and tells everybody at the end how many there were.
+Each client sends its lines one by one, the next when the one before was answered; the server answers each line with its
+length. The last line of output says how many answers there were, and how many were wrong.
 """
 
+import argparse
 import resource
 import sys
 
@@ -13,71 +14,77 @@ from geventstreams import TCPEOF, tcp_connect, tcp_server
 
 
 def room_for(connections):
-    """Allows this process as many descriptors as it needs."""
+    """Allow this process as many descriptors as it needs."""
     _soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (min(hard, 2 * connections + 100), hard))
 
 
 class Server:
-    """Answers lines."""
+    """Answers lines with their length."""
 
     def __init__(self):
         self.lines = 0
         self.tcp = tcp_server("127.0.0.1", 0, self.on_read, self.on_event, stream=True, backlog=1024)
 
     def on_read(self, _socket, stream):
-        """Answers the lines that are whole; the beginning of another one stays in the stream."""
+        """Answer the complete lines; the beginning of another one stays in the stream."""
         while line := stream.readline():
             self.lines += 1
             stream.write(b"%d\n" % len(line))
 
     def on_event(self, event):
-        """Clients come and go."""
+        """Report what is not an ordinary end."""
         if not isinstance(event, TCPEOF):
             print(f"server: {event}", file=sys.stderr)
 
 
 class Client:
-    """Says lines, and counts the answers that were wrong."""
+    """Sends lines, and counts the answers that are wrong."""
 
     wrong = 0
 
     def __init__(self, port, number, lines):
         self.left = [b"%d: %s\n" % (number, b"x" * (index % 70)) for index in range(lines)]
-        tcp_connect("127.0.0.1", port, self.on_read, self.on_event, stream=True, connect_cb=self.say, read_timeout=60)
+        tcp_connect("127.0.0.1", port, self.on_read, self.on_event, stream=True, connect_cb=self.send, read_timeout=60)
 
-    def say(self, stream):
-        """Says the next line, or goodbye."""
+    def send(self, stream):
+        """Send the next line, or close."""
         if self.left:
             stream.write(self.left[-1])
         else:
             stream.close()
 
     def on_read(self, _socket, stream):
-        """The answer to the last line has come, or a part of it."""
+        """Check the answer to the last line, if it is complete."""
         answer = stream.readline()
         if answer is not None:
             Client.wrong += int(answer) != len(self.left.pop())
-            self.say(stream)
+            self.send(stream)
 
     def on_event(self, event):
-        """No client should see an end: it is they who say goodbye."""
+        """Report an end: no client should see one, because clients close first."""
         Client.wrong += 1
         print(f"client: {event}", file=sys.stderr)
 
 
-def main(clients=1000, lines=10):
-    """Returns when the last client has gone."""
-    room_for(int(clients))
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("clients", type=int, nargs="?", default=1000)
+    parser.add_argument("lines", type=int, nargs="?", default=10, help="lines that each client sends")
+    options = parser.parse_args()
+    room_for(options.clients)
     server = Server()
-    for number in range(int(clients)):
-        Client(server.tcp.port, number, int(lines))
-    server_lines = int(clients) * int(lines)
+    for number in range(options.clients):
+        Client(server.tcp.port, number, options.lines)
+    server_lines = options.clients * options.lines
     while server.lines < server_lines or server.tcp.connections:
         gevent.sleep(0.01)
     server.tcp.close()
-    print(f"{clients} clients, {server.lines} lines, {Client.wrong} wrong")
+    print(f"{options.clients} clients, {server.lines} lines, {Client.wrong} wrong")
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    try:
+        main()
+    except KeyboardInterrupt:
+        sys.exit(130)

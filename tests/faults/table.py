@@ -24,12 +24,11 @@ TESTS = Path(__file__).resolve().parent.parent
 HEAD = """\
 # What a stream survives
 
-Each line is a case that every stream must survive, and where it ran. A letter stands for a run of all the tests of the
-case over that kind of connection; a missing one means that they did not run there, a struck one (~~A~~) that one failed.
-A dot means that the case is none of that kind's: what is only TCP's, or TLS's, or does not depend on the connection.
-The tests of a case are named in `tests/faults/cases.py`.
+Each line is a case that every stream must survive, and where its tests ran. A letter stands for one run of all tests of the case over
+that kind of connection. Without the letter they did not run there; struck (~~A~~), at least one failed. A dot means that the case
+does not apply to that kind of connection. `tests/faults/cases.py` names the tests of each case.
 
-This page is made by programs, not by hand:
+This page is generated:
 """
 
 

@@ -1,24 +1,37 @@
-"""Every program in README.md and docs/ runs and prints what it says; every command line in them is understood.
+"""Every program and every session in README.md and docs/ runs and prints what the page shows; links lead somewhere.
 
 A ```python block is a program of its own. One behind the line `<!-- continues -->` goes on where the block before it on
 the page ended. Behind `print(…)` a comment says what is printed; a program that has such comments prints these lines
 and nothing else.
+
+A ```console block is a session of a shell, in a folder that the page's blocks share: each line that begins with `$ ` is
+run, and the lines below it are its output, where `…` stands for any text. Ports 7100 to 7199 stand for free ones, 6379
+for Redis', 8080 for nginx's.
 """
 
+import json
+import os
 import re
+import runpy
+import select
 import shlex
+import subprocess
 import sys
+import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 from kit.command_line import run
+from servers import curl, free_port, nc
 
 from geventstreams.__main__ import parsed
 from geventstreams.cli.statuses import EXPLANATION, Status
 
 CHECKOUT = Path(__file__).resolve().parents[2]
-PAGES = [*(CHECKOUT / name for name in ("README.md", "CONTRIBUTING.md", "SECURITY.md")), *sorted((CHECKOUT / "docs").glob("*.md"))]
+DOCS = CHECKOUT / "docs"
+PAGES = [*(CHECKOUT / name for name in ("README.md", "CONTRIBUTING.md", "SECURITY.md")), *sorted(DOCS.rglob("*.md"))]
 FENCE = re.compile(r"^(?P<continues><!-- continues -->\n+)?```python\n(?P<code>.*?)^```$", re.MULTILINE | re.DOTALL)
 PRINTED = re.compile(r"^\s*print\(.*\)  # (.*)$", re.MULTILINE)
 
@@ -32,11 +45,11 @@ class Program:
     code: str
 
     def __str__(self) -> str:
-        return f"{self.page.name}:{self.line}"
+        return f"{self.page.relative_to(CHECKOUT)}:{self.line}"
 
 
 def programs_of(page: Path) -> list[Program]:
-    """The programs of a page, each with the line that it begins at."""
+    """Return the programs of a page, each with the line that it begins at."""
     text = page.read_text(encoding="utf-8")
     found: list[Program] = []
     for fence in FENCE.finditer(text):
@@ -53,7 +66,7 @@ PROGRAMS = [program for page in PAGES for program in programs_of(page)]
 
 @pytest.mark.parametrize("program", PROGRAMS, ids=str)
 def test_program_runs_and_prints_what_it_says(program: Program, tmp_path: Path) -> None:
-    """A program of the documents ends well, complains of nothing, leaves nothing open, and prints what it says."""
+    """A program of the documents ends with status 0, warns of nothing, leaves nothing open, and prints what the page shows."""
     path = tmp_path / "program.py"
     path.write_text(program.code, encoding="utf-8")
     done = run(sys.executable, "-W", "always::ResourceWarning", path, folder=tmp_path, PYTHONIOENCODING="utf-8")
@@ -65,26 +78,215 @@ def test_program_runs_and_prints_what_it_says(program: Program, tmp_path: Path) 
         assert done.output.decode().splitlines() == promised
 
 
+@dataclass
+class Session:
+    """One ```console block of a page."""
+
+    page: Path
+    line: int
+    text: str
+
+    def __str__(self) -> str:
+        return f"{self.page.relative_to(CHECKOUT)}:{self.line}"
+
+    def commands(self) -> Iterator[tuple[str, list[str]]]:
+        """Yield each command with the lines that the page shows below it."""
+        for piece in re.split(r"^\$ ", self.text, flags=re.MULTILINE)[1:]:
+            command, *shown = piece.splitlines()
+            yield command, shown
+
+
+def sessions_of(page: Path) -> list[Session]:
+    """Return the sessions of a page."""
+    text = page.read_text(encoding="utf-8")
+    blocks = re.finditer(r"^```console\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
+    return [Session(page, text.count("\n", 0, block.start(1)) + 1, block[1]) for block in blocks]
+
+
+SESSIONS = [session for page in PAGES for session in sessions_of(page)]
+DONE = "-- done --"
+ENOUGH = 30.0
+"""Seconds that a command of a session may take."""
+
+
+class Shell:
+    """A shell that gets its commands by a pipe of their own; its jobs end with it."""
+
+    LOOP = "trap 'kill $(jobs -p) 2>/dev/null; wait' EXIT; set -m; while IFS= read -r -u {0} it; do eval \"$it\" {0}<&-; echo '{1}'; done"
+
+    def __init__(self, folder: Path, **environment: str) -> None:
+        inherited = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST")}
+        theirs, self._commands = os.pipe()
+        self._process = subprocess.Popen(
+            ["bash", "-c", self.LOOP.format(theirs, DONE)], cwd=folder, env=inherited | environment, pass_fds=[theirs],
+            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, bufsize=0,
+        )
+        os.close(theirs)
+        self._unread = ""
+
+    def run(self, command: str, lines: int) -> list[str]:
+        """Run a command, and return its output when it has ended and so many lines have come, or none come any more."""
+        assert self._process.stdout is not None
+        os.write(self._commands, f"{command}\n".encode())
+        ends_at = time.monotonic() + ENOUGH
+        while True:
+            output = self._unread.replace(f"{DONE}\n", "")
+            if DONE in self._unread and output.count("\n") >= lines:
+                self._unread = ""
+                return [line for line in output.splitlines() if not re.match(r"\[\d\]", line)]
+            if not select.select([self._process.stdout], [], [], max(0, ends_at - time.monotonic()))[0]:
+                return self._unread.splitlines()
+            self._unread += os.read(self._process.stdout.fileno(), 65536).decode()
+
+    def close(self) -> None:
+        """End the shell and its jobs."""
+        os.close(self._commands)
+        assert self._process.stdout is not None
+        self._process.stdout.close()
+        self._process.wait(ENOUGH)
+
+
+@pytest.fixture(scope="module")
+def page_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder for the files of sessions, with the examples, and the programs that sessions call by name."""
+    folder = tmp_path_factory.mktemp("sessions")
+    (folder / "examples").symlink_to(CHECKOUT / "examples")
+    programs = folder / "bin"
+    programs.mkdir()
+    for name, words in {
+        "python": [sys.executable],
+        "pytest": [sys.executable, "-m", "pytest"],
+        "geventstreams": [sys.executable, "-m", "geventstreams"],
+    }.items():
+        (programs / name).write_text(f'#!/bin/sh\nexec {shlex.join(words)} "$@"\n')
+        (programs / name).chmod(0o755)
+    return folder
+
+
+@pytest.mark.parametrize("session", SESSIONS, ids=str)
+def test_session_prints_what_it_shows(session: Session, page_folder: Path, request: pytest.FixtureRequest) -> None:
+    """Each command of a session was run, and its output is as the page shows it."""
+    if "nc " in session.text:
+        (page_folder / "bin" / "nc").unlink(missing_ok=True)
+        (page_folder / "bin" / "nc").symlink_to(nc())
+    if "curl " in session.text:
+        curl()
+    ports = {port: str(free_port()) for port in re.findall(r"\b71\d\d\b", session.text)}
+    if "6379" in session.text:
+        ports["6379"] = str(request.getfixturevalue("redis_server").ports["redis"])
+    if "8080" in session.text:
+        nginx = request.getfixturevalue("nginx")
+        nginx.add_file("file.bin", 100_000)
+        ports["8080"] = str(nginx.ports["http"])
+    folder = page_folder / str(session.page.relative_to(CHECKOUT)).replace("/", "-")
+    folder.mkdir(exist_ok=True)
+    if not (folder / "examples").exists():
+        (folder / "examples").symlink_to(CHECKOUT / "examples")
+    shell = Shell(folder, PATH=f"{page_folder / 'bin'}:{os.environ['PATH']}", COLUMNS="80")
+    try:
+        for command, shown in session.commands():
+            for port, free in ports.items():
+                command = re.sub(rf"\b{port}\b", free, command)  # noqa: PLW2901
+            output = shell.run(command, len(shown))
+            for port, free in ports.items():
+                output = [re.sub(rf"\b{free}\b", port, line) for line in output]
+            patterns = [".*".join(map(re.escape, line.split("…"))) for line in shown]
+            matches = len(output) == len(shown) and all(map(re.fullmatch, patterns, output))
+            assert matches, f"{command}\n" + "\n".join(output) + "\ninstead of\n" + "\n".join(shown)
+    finally:
+        shell.close()
+
+
 def test_all_blocks_are_known() -> None:
-    """Each page has its blocks of code in one of the languages that are looked at here, and there are programs."""
-    assert len(PROGRAMS) >= 15
+    """Each page has its blocks in a language that is tested here or by the build of the site; there are programs."""
+    assert len(PROGRAMS) >= 40
+    assert len(SESSIONS) >= 5
     for page in PAGES:
-        languages = set(re.findall(r"^```(\w*)\n(?:.*\n)*?```$", page.read_text(encoding="utf-8"), re.MULTILINE))
-        assert languages <= {"python", "sh"}, page.name
+        fences = re.findall(r"^```(\S*)", page.read_text(encoding="utf-8"), re.MULTILINE)
+        assert set(fences[1::2]) <= {""}, page.name
+        languages = set(fences[::2])
+        known = {"python", "sh", "console", "text", "{literalinclude}"} | ({"{eval-rst}"} if page.parent.name == "reference" else set())
+        assert languages <= known, page.name
+
+
+def test_every_public_name_is_in_the_reference() -> None:
+    """docs/reference/ documents each public name of the package, of the test kit, and of the modules beside them."""
+    code = "import {0}; print(*('{0}.' + name for name in {0}.__all__))"
+    modules = ("geventstreams", "geventstreams.testing")
+    names = [name for module in modules for name in run(sys.executable, "-c", code.format(module)).output.decode().split()]
+    assert len(names) >= 60
+    names += [f"geventstreams.monkey.{name}" for name in ("patch_makefile", "unpatch_makefile", "is_makefile_patched")]
+    names += [f"geventstreams.relay.{name}" for name in ("relay", "RelayHandler", "Upstream")]
+    names += [f"geventstreams.proxy_protocol.{name}" for name in ("read_proxy", "proxy_header", "ProxyError")]
+    names += [f"geventstreams.workers.{name}" for name in ("Supervisor", "Worker", "descriptors_given")]
+    names += [f"geventstreams.metrics.{name}" for name in ("ServerCollector", "ServerRecorder")]
+    text = "\n".join(page.read_text(encoding="utf-8") for page in (DOCS / "reference").glob("*.md"))
+    documented = re.findall(r"^\.\. auto\w+:: (\S+)$", text, re.MULTILINE)
+    assert not set(names) - set(documented)
+
+
+def test_every_page_is_in_the_contents() -> None:
+    """The site's table of contents names every page once."""
+    listed = re.search(r"^CONTENTS = \{(.*?)^\}", (DOCS / "conf.py").read_text(), re.MULTILINE | re.DOTALL)
+    assert listed is not None
+    words = re.findall(r"[\w/-]+", listed[1])
+    for page in DOCS.rglob("*.md"):
+        name = page.stem if page.parent != DOCS and page.stem != "index" else str(page.relative_to(DOCS).with_suffix(""))
+        assert name in words, page
+
+
+def test_figures_of_the_readme_are_measured() -> None:
+    """Each ratio that README.md claims is in the table of docs/speed.md."""
+    claims = re.findall(r"\b\d\.\d\d\b(?= times|\]\()", (CHECKOUT / "README.md").read_text(encoding="utf-8"))
+    claims += re.findall(r"\[(\d\.\d\d) times\]", (CHECKOUT / "README.md").read_text(encoding="utf-8"))
+    assert len(set(claims)) >= 4
+    table = [line for line in (DOCS / "speed.md").read_text(encoding="utf-8").splitlines() if line.startswith("| ")]
+    for claim in claims:
+        assert any(f"| {claim} |" in line for line in table), claim
 
 
 def command_lines() -> list[tuple[str, list[str]]]:
-    """The arguments of all `geventstreams …` commands in the shell blocks of the documents."""
+    """Return the arguments of all `geventstreams …` commands in the shell blocks of the documents."""
     found = []
     for page in PAGES:
         for block in re.findall(r"^```sh\n(.*?)^```$", page.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL):
             for line in block.splitlines():
                 words = shlex.split(line, comments=True)
-                if "geventstreams" in words:
+                if "geventstreams" in words and "install" not in words:
                     rest = words[words.index("geventstreams") + 1 :]
                     ends = [index for index, word in enumerate(rest) if word in {"|", "<", ">", "&&"}]
                     found.append((page.name, [word.rstrip(")") for word in rest[: min(ends, default=len(rest))]]))
     return found
+
+
+def drawn() -> dict[str, str]:
+    """Return the pictures as docs/pictures/draw.py draws them from the figures beside it."""
+    drawing = runpy.run_path(str(DOCS / "pictures" / "draw.py"))
+    return dict(drawing["pictures"](json.loads((DOCS / "pictures" / "figures.json").read_text(encoding="utf-8"))))
+
+
+def test_pictures_are_drawn_from_the_figures() -> None:
+    """Each picture in docs/pictures/ is what the program draws from the measured figures; there is no other."""
+    found = {path.name: path.read_text(encoding="utf-8") for path in (DOCS / "pictures").glob("*.svg")}
+    assert found == drawn()
+    assert len(found) >= 4
+
+
+def test_labels_of_pictures_do_not_overlap() -> None:
+    """No text of a picture leaves it or lies over another one: at 0.62 of its size for a letter, which is wide."""
+    text = re.compile(r'<text x="(\d+)" y="(\d+)" text-anchor="(\w+)"(?: class="([\w ]+)")?>([^<]*)</text>')
+    for name, picture in drawn().items():
+        boxes = []
+        for x, y, anchor, kind, content in text.findall(picture):
+            size = 16 if "title" in kind else 12 if "small" in kind else 14
+            width = 0.62 * size * len(content)
+            left = int(x) - width * {"start": 0, "middle": 0.5, "end": 1}[anchor]
+            boxes.append((left, int(y) - size, left + width, int(y), content))
+        for number, (left, top, right, bottom, content) in enumerate(boxes):
+            assert left >= -2 and right <= 402, f"{name}: {content}"  # noqa: PT018
+            for left2, top2, right2, bottom2, content2 in boxes[:number]:
+                apart = right <= left2 or right2 <= left or bottom <= top2 + 1 or bottom2 <= top + 1
+                assert apart, f"{name}: {content} and {content2}"
 
 
 def test_every_command_line_is_understood(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -123,26 +325,36 @@ def repository() -> str:
     return found[1]
 
 
-def links_of(page: Path) -> list[str]:
-    """What a page links to, without anchors."""
-    return re.findall(r"\]\(([^)#]+)(?:#[^)]*)?\)", page.read_text(encoding="utf-8"))
+def links_of(page: Path) -> list[tuple[str, str]]:
+    """Return what a page links to, and the anchor there, or ""."""
+    text = re.sub(r"^```.*?^```$", "", page.read_text(encoding="utf-8"), flags=re.MULTILINE | re.DOTALL)
+    return re.findall(r"\]\(([^)#]*)#?([^)]*)\)", text)
+
+
+def anchors_of(page: Path) -> set[str]:
+    """Return the anchors of a page's headings, as GitHub and the site make them."""
+    text = re.sub(r"^```.*?^```$", "", page.read_text(encoding="utf-8"), flags=re.MULTILINE | re.DOTALL)
+    headings = re.findall(r"^#+ (.*)$", text, re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
 
 
 def test_links_between_pages_lead_somewhere() -> None:
-    """What the documents link to within the project is there, by its path or by its address in the repository."""
+    """What the documents link to within the project is there, by its path or by its address in the repository, with its anchor."""
     hosted = repository()
     raw = hosted.replace("//github.com/", "//raw.githubusercontent.com/")
     for page in PAGES:
-        for target in links_of(page):
+        for target, anchor in links_of(page):
             within = re.sub(rf"^({re.escape(hosted)}/(blob|tree)/main|{re.escape(raw)}/main)/", f"{CHECKOUT}/", target)
             assert "://" in within or (page.parent / within).exists(), f"{page.name}: {target}"
             is_file = target.startswith(hosted) and target != hosted and not target.startswith(f"{hosted}/security/")
             assert not is_file or within != target, f"{page.name}: {target}"
+            if anchor and "://" not in within:
+                assert anchor in anchors_of(page.parent / within if within else page), f"{page.name}: {target}#{anchor}"
 
 
 def test_links_of_the_package_index_page_are_absolute() -> None:
     """README.md is the page of the package index, too, where a path leads nowhere."""
-    assert not [target for target in links_of(CHECKOUT / "README.md") if "://" not in target]
+    assert not [target for target, _ in links_of(CHECKOUT / "README.md") if "://" not in target]
 
 
 def test_every_public_error_is_explained() -> None:

@@ -1,31 +1,48 @@
-"""Every example runs as a program of its own, against clients and servers that are not ours where there are such."""
+"""Every example runs as a program of its own, against real clients and servers where there are such."""
 
+import ast
 import contextlib
 import hashlib
+import os
+import random
+import re
+import select
 import signal
 import socket
+import struct
 import sys
 import threading
-from collections.abc import Iterator
+import urllib.request
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from kit.command_line import LIMIT, Serving, run, serving, started
-from servers import Nginx, free_port, nc
+from kit.command_line import LIMIT, Outcome, Serving, run, serving, started
+from kit.network import until
+from servers import Certificates, Exim, HAProxy, Nginx, Redis, curl, find_program, free_port, nc, openssl
+from servers.base import listens
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
 
 
 @contextmanager
 def example(name: str, *words: object) -> Iterator[Serving]:
-    """An example that is a server, running, and the port that it told."""
+    """An example that is a server, running, and the port that it prints; a line or two may come before."""
     with started(sys.executable, EXAMPLES / name, *words) as process:
         assert process.stdout is not None
         assert process.stderr is not None
-        line = process.stdout.readline().decode()
-        assert line.startswith("listening on "), line or process.stderr.read().decode()
+        lines = [process.stdout.readline().decode()]
+        while lines[-1] and not lines[-1].startswith("listening on "):
+            lines.append(process.stdout.readline().decode())
+        line = lines[-1]
+        assert line, lines or process.stderr.read().decode()
         yield Serving(process, int(line.rpartition(":")[2]))
+
+
+def client(name: str, *words: object) -> Outcome:
+    """Run an example to its end."""
+    return run(sys.executable, EXAMPLES / name, *words, PYTHONIOENCODING="utf-8")
 
 
 def connected(port: int) -> socket.socket:
@@ -33,11 +50,41 @@ def connected(port: int) -> socket.socket:
     return socket.create_connection(("127.0.0.1", port), LIMIT)
 
 
+PROGRAMS = sorted(path.name for path in EXAMPLES.glob("*.py") if 'if __name__ == "__main__":' in path.read_text(encoding="utf-8"))
+
+
 def test_every_example_is_tested() -> None:
-    """Each file in examples/ is named in this file."""
-    names = {path.name for path in EXAMPLES.glob("*.py")}
-    assert names
+    """Each file in examples/ is named in this file, and on a page of the documentation."""
+    names = {path.name for path in [*EXAMPLES.glob("*.py"), *EXAMPLES.glob("systemd/*")]}
+    assert len(names) >= 20
     assert not [name for name in names if f'"{name}"' not in Path(__file__).read_text(encoding="utf-8")]
+    pages = "".join(page.read_text(encoding="utf-8") for page in (EXAMPLES.parent / "docs").rglob("*.md"))
+    assert not [name for name in names if name not in pages]
+
+
+@pytest.mark.parametrize("name", PROGRAMS)
+def test_help_says_what_it_is(name: str) -> None:
+    """`--help` prints the program's own description, and ends with status 0."""
+    done = client(name, "--help")
+    assert (done.status, done.errors) == (0, "")
+    description = ast.get_docstring(ast.parse((EXAMPLES / name).read_text(encoding="utf-8")))
+    assert description is not None
+    assert description.split("\n")[0] in done.output.decode()
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=["SIGINT", "SIGTERM"])
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("echo_server.py", []), ("chat_server.py", []), ("line_protocol.py", []), ("behind_balancer.py", []),
+        ("callback_proxy.py", ["127.0.0.1", 1]), ("wsgi_app.py", ["--upstream", "http://127.0.0.1:1"]),
+    ],
+)  # fmt: skip
+def test_a_server_ends_on_a_signal(name: str, words: list[object], number: int) -> None:
+    """Ctrl-C and SIGTERM end every server with status 0 and without a traceback."""
+    with example(name, *words) as server:
+        done = server.end(number)
+    assert (done.status, done.errors) == (0, "")
 
 
 def test_echo_server() -> None:
@@ -60,7 +107,7 @@ def test_echo_server() -> None:
 
 
 class Talker:
-    """Somebody in the chat."""
+    """A member of the chat."""
 
     def __init__(self, port: int, name: str) -> None:
         self.socket = connected(port)
@@ -70,22 +117,22 @@ class Talker:
         assert self.hears() == f"* {name} comes in"
 
     def say(self, line: str) -> None:
-        """Sends a line."""
+        """Send a line."""
         self.file.write(f"{line}\n")
         self.file.flush()
 
     def hears(self) -> str:
-        """The next line."""
+        """Return the next line."""
         return self.file.readline().rstrip("\n")
 
     def leave(self) -> None:
-        """Ends the connection."""
+        """End the connection."""
         self.file.close()
         self.socket.close()
 
 
 def test_chat_server() -> None:
-    """What one says all others read, in the order in which it was said; who comes and goes is told."""
+    """What one member sends all others read, in order; they see who comes and goes."""
     with example("chat_server.py") as server:
         anna, bert = Talker(server.port, "Anna"), Talker(server.port, "Bert")
         assert anna.hears() == "* Bert comes in"
@@ -100,7 +147,7 @@ def test_chat_server() -> None:
 
 
 def test_chat_server_is_not_held_up_by_one_who_does_not_read() -> None:
-    """Somebody who types half a line, and somebody who never reads, hold nobody up; the latter is sent away."""
+    """A member who types half a line, and one who never reads, do not hold up the others; the latter is sent away."""
     with example("chat_server.py") as server:
         anna, bert = Talker(server.port, "Anna"), Talker(server.port, "Bert")
         deaf = Talker(server.port, "Deaf")
@@ -114,10 +161,10 @@ def test_chat_server_is_not_held_up_by_one_who_does_not_read() -> None:
 
         listener = threading.Thread(target=listen)
         listener.start()
-        said = 0
-        while listener.is_alive() and said < 1_000_000:
+        sent = 0
+        while listener.is_alive() and sent < 1_000_000:
             bert.say("x" * 900)
-            said += 1
+            sent += 1
         listener.join(LIMIT)
         assert not listener.is_alive()
         assert heard[2] == "Bert: half a li" + "x" * 900
@@ -135,8 +182,8 @@ def test_fastest_answer() -> None:
         assert done.errors.startswith(f"{addresses[0]}: cannot connect")
 
 
-def test_fastest_answer_where_nobody_answers() -> None:
-    """Where every server ends without an answer, the example says so, with status 1."""
+def test_fastest_answer_without_an_answer() -> None:
+    """If every server ends without an answer, the example says so, with status 1."""
     with serving("discard") as server:
         server_address = f"127.0.0.1:{server.port}"
         done = run(sys.executable, EXAMPLES / "fastest_answer.py", "hello?", f"127.0.0.1:{free_port()}")
@@ -147,7 +194,7 @@ def test_fastest_answer_where_nobody_answers() -> None:
 
 @pytest.mark.parametrize("size", [100, 5000])
 def test_lispworks_forms(nginx: Nginx, size: int) -> None:
-    """Both forms get the same thousand octets of an answer from a real web server."""
+    """Both forms get the same thousand bytes of an answer from a real web server."""
     nginx.add_file("page", size)
     words = ["127.0.0.1", nginx.ports["http"], "/page"]
     done = run(sys.executable, EXAMPLES / "lispworks_forms.py", *words, PYTHONIOENCODING="latin-1")
@@ -198,7 +245,7 @@ def test_get_page(nginx: Nginx) -> None:
     assert done.errors.startswith("ev: TCPEOF(")
 
 
-def test_get_page_when_nobody_is_there() -> None:
+def test_get_page_without_a_server() -> None:
     """A connection that is refused is one event, and the program ends."""
     done = run(sys.executable, EXAMPLES / "get_page.py", "127.0.0.1", free_port())
     assert (done.status, done.output) == (0, b"")
@@ -223,7 +270,7 @@ def test_callback_proxy(nginx: Nginx) -> None:
 
 
 def test_callback_proxy_passes_ends_on() -> None:
-    """A client's last word reaches the target, whose answer of several megabytes still comes back."""
+    """The end of a client's input reaches the target, whose answer of several megabytes still comes back."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         def serve() -> None:
             target, _ = listener.accept()
@@ -238,7 +285,7 @@ def test_callback_proxy_passes_ends_on() -> None:
 
 
 def test_callback_proxy_without_a_target() -> None:
-    """Where nobody is behind the proxy its client is sent away."""
+    """If the target does not listen, the client is sent away."""
     with example("callback_proxy.py", "127.0.0.1", free_port()) as proxy:
         # Sending away is a reset, which may come before connect(2) has told of its success.
         with contextlib.suppress(ConnectionResetError), connected(proxy.port) as client:
@@ -259,7 +306,7 @@ def test_stalled_answer() -> None:
         "geventstreams' makefile",
         "  timed out",
         "  timed out",
-        "  2000 octets",
+        "  2000 bytes",
     ]
 
 
@@ -268,3 +315,303 @@ def test_thousand_clients() -> None:
     done = run(sys.executable, EXAMPLES / "thousand_clients.py")
     assert (done.status, done.errors) == (0, "")
     assert done.output == b"1000 clients, 10000 lines, 0 wrong\n"
+
+
+@contextmanager
+def cut_after(target: int, limits: list[int]) -> Iterator[int]:
+    """A proxy on the port that it yields: connection by connection it resets after so many bytes of the answer."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        listener.settimeout(LIMIT)
+
+        def serve() -> None:
+            for limit in limits:
+                near, _ = listener.accept()
+                with near, connected(target) as far:
+                    far.sendall(near.recv(65536))
+                    left = limit
+                    while left and (data := far.recv(min(left, 65536))):
+                        near.sendall(data)
+                        left -= len(data)
+                    if not left:
+                        near.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+
+        thread = threading.Thread(target=serve)
+        thread.start()
+        yield listener.getsockname()[1]
+        thread.join(LIMIT)
+
+
+def test_resuming_download(nginx: Nginx, tmp_path: Path) -> None:
+    """A download whose connection is reset three times resumes each time, and the file is what the web server has."""
+    checksum = nginx.add_file("resumed", 3_000_000)
+    with cut_after(nginx.ports["http"], [500_000, 100, 1_000_000, 10**9]) as port:
+        done = client("resuming_download.py", f"http://127.0.0.1:{port}/resumed", tmp_path / "copy")
+    assert done.status == 0
+    assert hashlib.sha256((tmp_path / "copy").read_bytes()).hexdigest() == checksum
+    so_far = [int(line.split()[0]) for line in done.errors.splitlines()]
+    assert len(so_far) == 3
+    assert so_far == sorted(so_far)
+    assert so_far[-1] < 3_000_000
+
+
+def test_connection_pool(redis_server: Redis) -> None:
+    """A hundred greenlets count in a real Redis over four connections, and no increment is lost."""
+    done = client("connection_pool.py", "127.0.0.1", redis_server.ports["redis"])
+    assert (done.status, done.errors) == (0, "")
+    assert done.output == b"2000 increments by 100 greenlets over 4 connections\n"
+
+
+def test_redis_client(redis_server: Redis) -> None:
+    """Answers of each kind from a real Redis: text, a number, a list, nothing, an error."""
+    ask = ["redis_client.py", "127.0.0.1", redis_server.ports["redis"]]
+    name = f"example-{random.getrandbits(32)}"
+    assert client(*ask, "SET", name, "grüße\r\nand more").output == b"OK\n"  # type: ignore[arg-type]
+    assert client(*ask, "GET", name).output.decode() == "grüße\r\nand more\n"  # type: ignore[arg-type]
+    assert client(*ask, "RPUSH", f"{name}-list", "one", "two").output == b"2\n"  # type: ignore[arg-type]
+    assert client(*ask, "LRANGE", f"{name}-list", 0, -1).output == b"one\ntwo\n"  # type: ignore[arg-type]
+    assert client(*ask, "GET", f"{name}-missing").output == b"None\n"  # type: ignore[arg-type]
+    refused = client(*ask, "INCR", name)  # type: ignore[arg-type]
+    assert (refused.status, refused.errors) == (1, "RedisError: ERR value is not an integer or out of range\n")
+
+
+def test_mutual_tls(certificates: Certificates) -> None:
+    """The server greets a client by the name in its certificate, and refuses one of another authority, and one without."""
+    own = ["--cert", certificates.server.chain, "--key", certificates.server.key, "--ca", certificates.ca]
+    with example("mutual_tls.py", "serve", *own, 0) as server:
+        ask = ["mutual_tls.py", "ask", "--ca", certificates.ca]
+        good = client(*ask, "--cert", certificates.client.chain, "--key", certificates.client.key, "localhost", server.port)  # type: ignore[arg-type]
+        assert (good.status, good.output, good.errors) == (0, b"Hello, tester@example.test\n", "")
+        other = certificates.unknown_ca
+        bad = client(*ask, "--cert", other.chain, "--key", other.key, "localhost", server.port)  # type: ignore[arg-type]
+        assert bad.status == 1
+        assert bad.errors.startswith("TLSError: "), bad.errors
+        without = run(openssl(), "s_client", "-connect", f"localhost:{server.port}", "-CAfile", certificates.ca, "-quiet")
+        assert "certificate required" in without.errors
+        done = server.end()
+    assert (done.status, done.output) == (0, b"127.0.0.1 is tester@example.test\n")
+
+
+def test_starttls_mail(smtp_server: Exim, certificates: Certificates) -> None:
+    """A real mail server offers more after STARTTLS, and its certificate is checked."""
+    done = client("starttls_mail.py", "localhost", smtp_server.ports["smtp"], "--ca", certificates.ca)
+    assert (done.status, done.errors) == (0, "")
+    lines = done.output.decode().splitlines()
+    assert lines[0].startswith("TLSv1.")
+    assert "  AUTH PLAIN" in lines
+    assert "  STARTTLS" not in lines
+    refused = client("starttls_mail.py", "localhost", smtp_server.ports["smtp"])
+    assert refused.status == 1
+    assert "certificate" in refused.errors
+
+
+@contextmanager
+def proxy(kind: str, folder: Path) -> Iterator[str]:
+    """A real HTTP or SOCKS proxy: its address."""
+    port = free_port()
+    if kind == "http":
+        file = folder / "tinyproxy.conf"
+        file.write_text(f"Port {port}\nListen 127.0.0.1\nAllow 127.0.0.1\nTimeout 60\n")
+        command: list[object] = [find_program("tinyproxy"), "-d", "-c", file]
+    else:
+        command = [find_program("microsocks"), "-i", "127.0.0.1", "-p", port]
+    with started(*command):
+        until(lambda: listens(port))
+        yield f"{kind}://127.0.0.1:{port}"
+
+
+@pytest.mark.parametrize("kind", ["http", "socks5"])
+def test_proxy_tunnel(kind: str, nginx: Nginx, certificates: Certificates, tmp_path: Path) -> None:
+    """A page comes whole through a real proxy, plain and over TLS; a target that is not there is reported."""
+    nginx.add_file("tunnelled", 300_000)
+    content = (nginx.documents / "tunnelled").read_bytes()
+    with proxy(kind, tmp_path) as address:
+        for scheme in ("http", "https"):
+            url = f"{scheme}://localhost:{nginx.ports[scheme]}/tunnelled"
+            done = client("proxy_tunnel.py", address, url, "--ca", certificates.ca)
+            assert (done.status, done.errors) == (0, "")
+            head, _, body = done.output.partition(b"\r\n\r\n")
+            assert head.startswith(b"HTTP/1.1 200 OK")
+            assert body == content
+        refused = client("proxy_tunnel.py", address, f"http://127.0.0.1:{free_port()}/")
+        assert refused.status == 1
+        assert refused.errors.startswith("the proxy refuses: ")
+
+
+def test_broadcast() -> None:
+    """Every client that reads gets every line; one that does not read misses some, is told how many, and holds up no other."""
+    with example("broadcast.py") as server:
+        assert server.process.stdin is not None
+        fast, slow = connected(server.port), connected(server.port)
+        with fast, slow, fast.makefile("rb") as fast_file:
+            line = b"x" * 30_000 + b"\n"
+            stdin = server.process.stdin
+            until(lambda: stdin.write(b"first\n") and len(select.select([fast, slow], [], [], 0.05)[0]) == 2)
+            stdin.write(b"second\n")
+            while fast_file.readline() == b"first\n":
+                pass
+            sent = 0
+            while sent < 400:
+                server.process.stdin.write(line)
+                assert fast_file.readline() == line
+                sent += 1
+            server.process.stdin.write(b"last\n")
+            assert fast_file.readline() == b"last\n"
+            heard = bytearray()
+
+            def read_on() -> None:
+                while data := slow.recv(65536):
+                    heard.extend(data)
+
+            reader = threading.Thread(target=read_on)
+            reader.start()
+            while b" lines missed)" not in heard:
+                server.process.stdin.write(b"again\n")
+                assert fast_file.readline() == b"again\n"
+            missed = int(re.findall(rb"\((\d+) lines missed\)", heard)[0])
+            assert 0 < missed < sent + 1000
+            server.process.stdin.close()
+            assert fast_file.read() == b""
+            reader.join(LIMIT)
+        server.process.stdin = None
+        done = server.ended()
+    assert (done.status, done.errors) == (0, "")
+
+
+def test_behind_balancer(haproxy: Callable[..., HAProxy]) -> None:
+    """Behind a real HAProxy the server knows its clients' addresses, and its page of metrics counts them."""
+    with started(sys.executable, EXAMPLES / "behind_balancer.py") as process:
+        assert process.stdout is not None
+        page = process.stdout.readline().decode().removeprefix("metrics on ").strip()
+        port = int(process.stdout.readline().decode().rpartition(":")[2])
+        front = free_port()
+        haproxy(
+            "defaults\n mode tcp\n timeout connect 5s\n timeout client 30s\n timeout server 30s\n"
+            f"listen front\n bind 127.0.0.1:{front}\n server one 127.0.0.1:{port} send-proxy-v2\n",
+            front=front,
+        )
+        with connected(front) as asker:
+            asker.sendall(b"who am I?\n")
+            assert asker.recv(1000) == b"you are 127.0.0.1, through 127.0.0.1\n"
+            text = urllib.request.urlopen(page, timeout=LIMIT).read().decode()
+            assert re.search(r"^geventstreams_connections_active\{.*\} 1\.0$", text, re.MULTILINE)
+
+
+@contextmanager
+def stalling_upstream() -> Iterator[int]:
+    """A web server that stops for half a second in the middle of each answer: its port."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        go_on = threading.Event()
+
+        def answer(peer: socket.socket) -> None:
+            with peer:
+                peer.recv(65536)
+                peer.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 2000\r\n\r\n" + b"x" * 1000)
+                go_on.wait(0.5)
+                peer.sendall(b"y" * 1000)
+
+        def serve() -> None:
+            with contextlib.suppress(OSError):
+                while True:
+                    threading.Thread(target=answer, args=[listener.accept()[0]]).start()
+
+        thread = threading.Thread(target=serve, daemon=True)
+        thread.start()
+        yield listener.getsockname()[1]
+        listener.shutdown(socket.SHUT_RDWR)
+        thread.join(LIMIT)
+
+
+def test_wsgi_app() -> None:
+    """Under gevent.pywsgi an answer that stalls for longer than each read waits is passed on whole."""
+    with stalling_upstream() as upstream, example("wsgi_app.py", "--upstream", f"http://127.0.0.1:{upstream}") as server:
+        done = run(curl(), "--silent", "--show-error", "--fail", f"http://127.0.0.1:{server.port}/page")
+    assert (done.status, done.output, done.errors) == (0, b"x" * 1000 + b"y" * 1000, "")
+
+
+def test_gunicorn() -> None:
+    """gunicorn with its gevent worker and "gunicorn_config.py" passes on an answer that stalls, too."""
+    pytest.importorskip("gunicorn")
+    port = free_port()
+    command = [sys.executable, "-m", "gunicorn", "--config", "gunicorn_config.py", "--bind", f"127.0.0.1:{port}", "wsgi_app:application"]
+    with stalling_upstream() as upstream:
+        os.environ["UPSTREAM"] = f"http://127.0.0.1:{upstream}"
+        try:
+            with started(*command, folder=EXAMPLES) as process:
+                until(lambda: listens(port), 30)
+                done = run(curl(), "--silent", "--show-error", "--fail", f"http://127.0.0.1:{port}/page")
+                process.terminate()
+                process.wait(LIMIT)
+        finally:
+            del os.environ["UPSTREAM"]
+    assert (done.status, done.output, done.errors) == (0, b"x" * 1000 + b"y" * 1000, "")
+
+
+def test_activated_server() -> None:
+    """systemd's own program starts the server with its first client, who is served; SIGTERM drains it."""
+    port = free_port()
+    names = [f"--setenv={name}" for name in ("PYTHONPATH", "PURE_PYTHON", "GEVENT_LOOP") if name in os.environ]
+    command = [find_program("systemd-socket-activate"), "--listen", f"127.0.0.1:{port}", *names]
+    with started(*command, sys.executable, EXAMPLES / "activated_server.py") as process:
+        until(lambda: f":{port:04X} 00000000:0000 0A" in Path("/proc/net/tcp").read_text(encoding="ascii"), 20)
+        with connected(port) as waker:
+            waker.sendall(b"wake up\n")
+            assert waker.recv(100) == b"wake up\n"
+            process.terminate()
+            assert waker.recv(100) == b""
+        output, _ = process.communicate(timeout=LIMIT)
+    assert (process.returncode, output) == (0, b"DrainReport(finished=0, idle=1, killed=0)\n")
+    alone = client("activated_server.py")
+    assert alone.status == 1
+    assert "no listening socket" in alone.errors
+
+
+def test_systemd_units(tmp_path: Path) -> None:
+    """systemd finds nothing wrong with "echo.socket" and "echo.service", once the service names a program that is there."""
+    for name in ("echo.socket", "echo.service"):
+        text = (EXAMPLES / "systemd" / name).read_text(encoding="utf-8")
+        text = text.replace("/opt/echo/.venv/bin/python", "/bin/sh")
+        (tmp_path / name).write_text(text, encoding="utf-8")
+    done = run(find_program("systemd-analyze"), "verify", tmp_path / "echo.socket", tmp_path / "echo.service")
+    assert (done.status, [line for line in done.errors.splitlines() if "echo." in line]) == (0, [])
+
+
+def test_line_protocol() -> None:
+    """The protocol's server answers nc, and its own tests pass under pytest."""
+    with example("line_protocol.py") as server:
+        done = run(nc(), "-N", "127.0.0.1", server.port, given=b"1\n41\nx\n")
+        assert done.output == b"1\n42\nerror: not a number\n"
+    tests = run(sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-o", "addopts=", EXAMPLES / "test_line_protocol.py")
+    assert tests.status == 0, tests.output.decode()
+    assert b"11 passed" in tests.output
+
+
+@pytest.mark.slow
+def test_graceful_deploy(tmp_path: Path) -> None:
+    """While SIGHUP replaces both workers, thousands of connections are served, none is refused or broken."""
+    version = tmp_path / "version.txt"
+    version.write_text("1.0\n")
+    with example("graceful_deploy.py", "--workers", 2, "--version-file", version) as server:
+        answers: list[str] = []
+        enough = threading.Event()
+
+        def ask() -> None:
+            while not enough.is_set():
+                with connected(server.port) as asker, asker.makefile("rwb") as file:
+                    file.write(b"hello\n")
+                    file.flush()
+                    answers.append(file.readline().decode())
+
+        askers = [threading.Thread(target=ask) for _ in range(4)]
+        for asker in askers:
+            asker.start()
+        until(lambda: len(answers) > 50, LIMIT)
+        version.write_text("2.0\n")
+        server.process.send_signal(signal.SIGHUP)
+        until(lambda: len(answers) > 100 and all("version 2.0" in answer for answer in answers[-20:]), LIMIT)
+        enough.set()
+        for asker in askers:
+            asker.join(LIMIT)
+        assert all(re.fullmatch(r"version [12]\.0, process \d+: hello\n", answer) for answer in answers)
+        assert len({answer for answer in answers if "version 2.0" in answer}) == 2
+        done = server.end()
+    assert (done.status, done.errors) == (0, "")

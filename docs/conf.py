@@ -1,0 +1,133 @@
+"""Builds the site from the Markdown pages: `tox -e docs`, or `sphinx-build -W --keep-going -b dirhtml docs SITE`.
+
+The pages stay readable as plain files, so what only the site needs is here: the table of contents, and the address of
+files of the repository that pages link to.
+"""
+
+import os
+import sys
+from pathlib import Path
+
+os.environ["PURE_PYTHON"] = "1"  # plain Python functions have signatures that autodoc can read
+CHECKOUT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(CHECKOUT))
+
+import geventstreams  # noqa: E402  # after PURE_PYTHON
+
+project = "geventstreams"
+copyright = "the geventstreams authors"  # noqa: A001  # Sphinx calls it so
+release = version = geventstreams.__version__
+repository = "https://github.com/geventstreams/geventstreams"
+
+extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "sphinx.ext.viewcode", "sphinx_copybutton"]
+exclude_patterns = ["pictures"]
+default_role = "literal"  # docstrings have `names` in single backquotes
+nitpicky = False
+
+myst_heading_anchors = 4
+myst_links_external_new_tab = False
+
+autodoc_member_order = "bysource"
+autodoc_typehints_format = "short"
+maximum_signature_line_length = 90
+python_display_short_literal_types = True
+napoleon_numpy_docstring = False
+napoleon_use_ivar = True  # "Attributes:" is a list in the text of the class, beside the members themselves
+
+html_theme = "furo"
+html_title = "geventstreams"
+html_static_path = ["_static"]
+html_css_files = ["site.css"]
+html_copy_source = False
+html_theme_options = {
+    "source_repository": f"{repository}/",
+    "source_branch": "main",
+    "source_directory": "docs/",
+}
+pygments_style = "default"
+pygments_dark_style = "github-dark"
+
+copybutton_prompt_text = r"\$ "
+copybutton_prompt_is_regexp = True
+copybutton_only_copy_prompt_lines = True
+# Without a title in it, which the search's highlighting cannot mark.
+copybutton_image_svg = """<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 24 24" fill="none" stroke="currentColor" stroke-width="1.5">
+<rect x="8" y="8" width="12" height="12" rx="2"/><path d="M16 8v-2a2 2 0 0 0-2-2h-8a2 2 0 0 0-2 2v8a2 2 0 0 0 2 2h2"/></svg>"""
+
+PLUMBING = {
+    *("arm_input", "watch_input", "unwatch_input", "readable_now", "send_before_wait", "send_in_background"),
+    *("at_rest", "is_idle", "end_reads", "refuse_in_child", "refuse_thread", "thread_has_ended"),
+}
+"""What other modules of the package call on a stream or server, and users have no use for."""
+
+CONTENTS = {
+    "index": """
+        :caption: Learn
+        installing
+        tutorial
+        coming-from
+        :caption: Do
+        howto/index
+        :caption: Look up
+        streams
+        waiting
+        servers
+        callbacks
+        tls
+        legacy
+        command-line
+        reference/index
+        compatibility
+        :caption: Understand
+        explanation/index
+        reliability
+        speed
+    """,
+    "howto/index": "timeouts clients tls services web testing debugging",
+    "reference/index": "streams waiting servers callbacks errors makefile testing balancers",
+    "explanation/index": "waiting losing-nothing tls house",
+}
+"""The table of contents: what each page has below it."""
+
+
+def add_contents(app, docname, source):
+    """Give a page that has pages below it a hidden table of contents."""
+    caption, below = None, []
+
+    def toctree():
+        if below:
+            options = [":hidden:", *([f":caption: {caption}"] if caption else [])]
+            source[0] += "\n\n```{toctree}\n" + "\n".join([*options, "", *below]) + "\n```\n"
+
+    lines = CONTENTS.get(docname, "").split("\n") if docname == "index" else CONTENTS.get(docname, "").split()
+    for line in filter(None, map(str.strip, lines)):
+        if line.startswith(":caption:"):
+            toctree()
+            caption, below = line.removeprefix(":caption:").strip(), []
+        else:
+            below.append(line)
+    toctree()
+
+
+def link_to_repository(app, docname, source):
+    """Point links to files outside docs/ at the repository, where they can be read."""
+    folder = (CHECKOUT / "docs" / docname).parent
+    pieces = source[0].split("](")
+    for index, piece in enumerate(pieces[1:], 1):
+        target, closing, rest = piece.partition(")")
+        if not target.startswith(("http", "#")):
+            path = (folder / target.partition("#")[0]).resolve()
+            if CHECKOUT / "docs" not in path.parents and path.exists():
+                pieces[index] = f"{repository}/blob/main/{path.relative_to(CHECKOUT)}{closing}{rest}"
+    source[0] = "](".join(pieces)
+
+
+def skip_plumbing(app, what, name, obj, skip, options):
+    """Leave out of the reference what is not meant for users."""
+    return True if name in PLUMBING else None
+
+
+def setup(app):
+    app.connect("source-read", add_contents)
+    app.connect("source-read", link_to_repository)
+    app.connect("autodoc-skip-member", skip_plumbing)
