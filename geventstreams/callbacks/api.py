@@ -23,7 +23,7 @@ from geventstreams._streams.socket_stream import SocketStream
 from geventstreams.callbacks.connection import AsyncSocket
 from geventstreams.callbacks.options import Callback, ConnectionArguments, ConnectionOptions, ReadCallback, bytes_to_send, callback
 from geventstreams.callbacks.server import AsyncServer
-from geventstreams.callbacks.stream import AsyncStream
+from geventstreams.callbacks.stream import AsyncIOStream, AsyncStream
 from geventstreams.errors import StreamClosed
 
 if TYPE_CHECKING:
@@ -126,9 +126,10 @@ def _opening(connection: ConnectionOptions, timeout: float | None, tlsext_host_n
 def _begin(connection: ConnectionOptions, opener: Callable[[], SocketStream], peer: str, data: Any) -> Any:
     first = None if data is None else bytes_to_send("data", data)
     socket = AsyncSocket(connection, opener=opener, peer=peer)
+    AsyncIOStream(socket, **connection.stream_options)
     if first is not None:
         socket.write(first)
-    socket.start()
+    socket._start()
     return socket.stream if connection.stream else socket
 
 

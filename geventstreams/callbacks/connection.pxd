@@ -1,23 +1,22 @@
 cimport geventstreams._native.syscalls as _system
-from geventstreams._core.clock cimport Clock
+from geventstreams._core.deadline cimport deadline_after, seconds_until
 from geventstreams._core.fairness cimport Fairness
 from geventstreams._core.transport cimport Transport
 from geventstreams._core.wakeup cimport HubHold, Wakeup
-from geventstreams.callbacks.push_mode cimport Connection, PushedStream
-from geventstreams.callbacks.send_queue cimport SendQueue
+from geventstreams.callbacks.push_mode cimport PushedStream
 
-cdef Clock CLOCK
 cdef double NEVER
 cdef Py_ssize_t ENDED, WOULD_WAIT
 cdef int CONNECTING, OPEN, BROKEN, CLOSING_EARLY, CLOSING, CLOSING_QUIETLY, FAILED, CLOSED
 cdef int ACCEPTING, FINISHING, FINISHED
 
 
-cdef class AsyncSocket(Connection):
+cdef class AsyncSocket:
+    cdef object __weakref__
     cdef public object data
     cdef object _hub
     cdef HubHold _hold
-    cdef SendQueue _send_queue
+    cdef object _loop
     cdef Transport _transport
     cdef PushedStream _stream
     cdef bint _has_stream
@@ -28,12 +27,12 @@ cdef class AsyncSocket(Connection):
     cdef Wakeup _resting
     cdef bint _draining, _paused, _full, _looking, _input_ended
     cdef Py_ssize_t _high_water, _low_water
-    cdef double _read_limit, _silent_since
+    cdef double _read_limit, _read_deadline
     cdef Fairness _fairness
     cdef long long _received
     cdef int _output
-    cdef double _write_limit, _linger_limit
-    cdef bint _queued, _sent
+    cdef double _write_limit, _write_deadline, _linger_limit
+    cdef bint _sent
     cdef Py_ssize_t _lost
     cdef object _sender
     cdef Wakeup _drained

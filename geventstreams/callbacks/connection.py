@@ -20,7 +20,7 @@ from gevent import GreenletExit, get_hub, getcurrent
 import geventstreams._native.syscalls as _system
 from geventstreams._constants import ENDED, NEVER, WOULD_WAIT
 from geventstreams._core import arguments
-from geventstreams._core.clock import CLOCK
+from geventstreams._core.deadline import deadline_after, seconds_until
 from geventstreams._core.fairness import Fairness
 from geventstreams._core.fork import inherited
 from geventstreams._core.linger import linger
@@ -44,9 +44,7 @@ from geventstreams.callbacks.phases import (
     TRANSITIONS,
     Phase,
 )
-from geventstreams.callbacks.push_mode import Connection, PushedStream
-from geventstreams.callbacks.send_queue import send_queue_of
-from geventstreams.callbacks.stream import AsyncIOStream
+from geventstreams.callbacks.push_mode import PushedStream
 from geventstreams.errors import (
     ConnectTimeout,
     ReadTimeout,
@@ -62,7 +60,7 @@ from geventstreams.errors import (
 )
 
 
-class AsyncSocket(Connection):
+class AsyncSocket:
     """A connection that calls back. `tcp_connect`, `pipe_connect` and the servers of this half make them.
 
     Received bytes are passed to the read callback, or kept in `stream`. All methods may be called from callbacks and from other greenlets
@@ -79,9 +77,9 @@ class AsyncSocket(Connection):
         self._hub = get_hub()
         self._hold = hold_of(self._hub)
         self._hold.tell_end_to(self)
-        self._send_queue = send_queue_of(self._hub)
+        self._loop = self._hub.loop
         self._transport = Unconnected(peer) if transport is None else transport
-        self._stream: PushedStream = None  # type: ignore[assignment]  # `accept` sets it below
+        self._stream: PushedStream = None  # type: ignore[assignment]  # the maker makes one at once, see `_start`
         self._phase = CONNECTING
         self._options: Any = options
         self._read_cb = options.read_cb
@@ -102,24 +100,22 @@ class AsyncSocket(Connection):
         self._full = False
         self._looking = False
         self._input_ended = False
-        self._silent_since = 0.0
+        self._read_deadline = 0.0
         self._received = 0
         self._fairness = Fairness()
         # Output.
         self._output = ACCEPTING
         self._write_limit = options.write_limit
+        self._write_deadline = 0.0
         self._linger_limit = options.linger_limit
-        self._queued = False
         self._sender: Any = None
         self._sent = False
         self._lost = 0
         self._drained: Wakeup | None = None
         self._has_stream = False
-        AsyncIOStream(self, **options.stream_options)
-        self._has_stream = options.stream
 
-    def start(self) -> None:
-        """Begin to connect, or to receive. Called once, by the maker."""
+    def _start(self) -> None:
+        """Begin to connect, or to receive. Called once, by the maker, behind `AsyncIOStream(socket, ...)`."""
         self._greenlet = gevent.spawn(self._run)
 
     # For its user.
@@ -190,7 +186,7 @@ class AsyncSocket(Connection):
         self._refuse_thread()
         while self._stream.held() and self._phase < FAILED and self._failure is None:
             if self._sender is None and self._is_established():
-                self.send()
+                self._send()
             else:
                 if self._drained is None:
                     self._drained = Wakeup(self._hub)
@@ -227,6 +223,7 @@ class AsyncSocket(Connection):
             raise StreamClosed(f"the connection to {self._transport.peer} is closed", stream=self._stream)
         self._read_limit = read_limit
         self._write_limit = write_limit
+        self._read_deadline = self._write_deadline = 0.0
         self._stream.note_limits(read_limit, write_limit)
         self._wake()
 
@@ -272,32 +269,33 @@ class AsyncSocket(Connection):
 
     # For its stream.
 
-    def claim(self) -> tuple[PushedStream | None, Transport]:
+    def _claim_stream(self) -> tuple[PushedStream | None, Transport]:
         if self.closed:
             raise StreamClosed(f"socket {self!r} is closed")
         if self._has_stream:
             raise StreamError(f"socket {self!r} has a stream already: {self._stream!r}", stream=self._stream)
         return self._stream, self._transport
 
-    def accept(self, stream: PushedStream) -> None:
+    def _set_stream(self, stream: PushedStream) -> None:
         if self._stream is None:  # only the first time
             stream.note_limits(self._read_limit, self._write_limit)  # type: ignore[unreachable]  # None until now, see __init__
+            self._has_stream = self._options.stream
         else:
             self._has_stream = True
             self._draining = self._draining and not stream.readable()
         self._stream = stream
 
-    def plugged(self, transport: Transport) -> None:
+    def _set_transport(self, transport: Transport) -> None:
         self._transport = transport
 
-    def refuse_elsewhere(self) -> None:
+    def _refuse_outside_callbacks(self) -> None:
         if getcurrent() is not self._greenlet:
             raise StreamBusy(f"{self._greenlet!r} reads from {self._transport.peer}: this is for its callbacks", stream=self._stream)
 
-    def taken(self) -> None:
+    def _taken(self) -> None:
         if not self._looking:
             self._looking = True
-            self._hub.loop.run_callback(self._look)
+            self._loop.run_callback(self._look)
 
     def _look(self) -> None:
         """Receive again if enough was taken from the buffer in this turn."""
@@ -305,7 +303,7 @@ class AsyncSocket(Connection):
         if len(self._stream.input) < self._low_water:
             self._wake()
 
-    def end_input(self) -> None:
+    def _end_input(self) -> None:
         self._input_ended = True
         self._wake()
 
@@ -372,8 +370,8 @@ class AsyncSocket(Connection):
         if self._phase != CONNECTING:
             return False
         self._move(OPEN)
-        if self._queued:
-            self._send_queue.add(self)
+        if self._stream.queued:
+            self._loop.run_callback(self._send)
         if self._options.connect_cb is not None:
             self._call(self._options.connect_cb, self._stream if self._options.stream else self)
         return True
@@ -440,8 +438,8 @@ class AsyncSocket(Connection):
             self._receive_end(stream)
         elif self._phase == BROKEN:
             self._end_with_failure()
-        elif self._queued or (self._transport.unsent and self._sender is None):
-            self.send()
+        elif self._stream.queued or (self._transport.unsent and self._sender is None):
+            self._send()
         else:
             self._await_input(stream)
 
@@ -457,25 +455,21 @@ class AsyncSocket(Connection):
                 self._read_cb(self, data)
             except BaseException:  # noqa: BLE001  # everything that a callback raises goes to the hub
                 self._callback_failed()
-        if self._queued:
-            self.send()
+        if self._stream.queued:
+            self._send()
         if self._transport.emptied:
             self._fairness.waited()
         else:
             self._fairness.let_others_run(self._hub)
 
     def _await_input(self, stream: PushedStream) -> None:
-        """Wait for input or for `_wake`, at most until the read timeout, which closes the connection."""
+        """Wait for input or for `_wake`. Without input until the read timeout, close."""
         stream.settle()
         self._fairness.waited()
-        if self._read_limit == NEVER:
-            self._transport.wait_input(NEVER)
-            return
-        now = CLOCK.now()
-        if not self._silent_since or self._received != self._transport.received:
-            self._silent_since = now
+        if not self._read_deadline or self._received != self._transport.received:
+            self._read_deadline = deadline_after(self._read_limit)
             self._received = self._transport.received
-        left = self._silent_since + self._read_limit - now
+        left = seconds_until(self._read_deadline)
         if left > 0:
             self._transport.wait_input(left)
         else:
@@ -496,7 +490,7 @@ class AsyncSocket(Connection):
             self._resting = None
             self._stream.keep_back(False)
             stream.keep_back(False)
-        self._silent_since = 0.0
+        self._read_deadline = 0.0
         self._fairness.waited()
 
     # Calling back.
@@ -506,8 +500,8 @@ class AsyncSocket(Connection):
             callback(argument)
         except BaseException:  # noqa: BLE001  # everything that a callback raises goes to the hub
             self._callback_failed()
-        if self._queued:
-            self.send()
+        if self._stream.queued:
+            self._send()
 
     def _callback_failed(self) -> None:
         """Pass the exception of a callback to the hub, and close the connection."""
@@ -528,17 +522,14 @@ class AsyncSocket(Connection):
 
     # Sending.
 
-    def wrote(self) -> None:
-        if not self._queued:
-            self._queued = True
-            if self._phase != CONNECTING:
-                self._send_queue.add(self)
+    def _wrote(self) -> None:
+        if self._phase != CONNECTING:
+            self._loop.run_callback(self._send)
 
-    def send(self) -> None:
+    def _send(self) -> None:
         may_send = self._sender is None and self._failure is None and self._phase in (OPEN, CLOSING, CLOSING_QUIETLY)
         if may_send and self._stream.is_of_this_process():
-            written = self._queued
-            self._queued = False
+            written, self._stream.queued = self._stream.queued, False
             try:
                 if not self._stream.push():
                     self._sender = gevent.spawn(self._send_in_background)
@@ -554,21 +545,25 @@ class AsyncSocket(Connection):
         except OSError as error:
             self._sender = None
             self._sending_failed(error)
-            return
-        self._sender = None
-        self._queued = False
-        if self._phase < FAILED:
-            self._all_sent()
+        except BaseException:  # this greenlet was killed, or a signal handler raised: another greenlet goes on
+            self._sender = None
+            self._loop.run_callback(self._send)
+            raise
+        else:
+            self._sender = None
+            self._stream.queued = False
+            if self._phase < FAILED:
+                self._all_sent()
 
     def _wait_until_sent(self) -> None:
         """Wait until everything is with the system, or the connection was closed."""
-        since = CLOCK.now()
+        self._write_deadline = 0.0
         while self._phase < FAILED:
-            limit = self._output_limit()
-            left = since + limit - CLOCK.now() if limit != NEVER else NEVER
+            if not self._write_deadline:
+                self._write_deadline = deadline_after(self._output_limit())
+            left = seconds_until(self._write_deadline)
             if left <= 0:
-                unsent = self._stream.held()
-                raise WriteTimeout(f"{self._transport.peer} took nothing for {in_seconds(limit)}", stream=self._stream, unsent=unsent)
+                raise WriteTimeout(f"{self._transport.peer} took nothing for {in_seconds(self._output_limit())}", stream=self._stream)
             self._transport.wait_output(left)
             if self._phase >= FAILED:
                 return
@@ -576,7 +571,7 @@ class AsyncSocket(Connection):
             if self._stream.push():
                 return
             if self._stream.held() < before:
-                since = CLOCK.now()
+                self._write_deadline = 0.0
 
     def _output_limit(self) -> float:
         if self._phase >= CLOSING_EARLY and self._write_limit == NEVER:
@@ -590,7 +585,7 @@ class AsyncSocket(Connection):
         if self._phase >= CLOSING:
             self._shut_down()
         elif self._output != ACCEPTING:
-            self._end_output()
+            self._send_end()
         elif self._write_cb is not None:
             self._sent = True
             self._wake()
@@ -628,7 +623,7 @@ class AsyncSocket(Connection):
 
     # Ending.
 
-    def end_output(self) -> None:
+    def _end_output(self) -> None:
         if self._output == ACCEPTING:
             self._refuse_thread()
             self._refuse_output()
@@ -638,12 +633,12 @@ class AsyncSocket(Connection):
         """Send what is left, and the end behind it."""
         if self._is_established() and self._failure is None:
             if self._stream.held():
-                self._queued = True
-                self.send()
+                self._stream.queued = True
+                self._send()
             elif self._sender is None:
                 self._all_sent()
 
-    def _end_output(self) -> None:
+    def _send_end(self) -> None:
         """Tell the peer that nothing more comes, and go on receiving."""
         try:
             if self._transport.end_output() == WOULD_WAIT:
@@ -693,6 +688,7 @@ class AsyncSocket(Connection):
             self._close_in_child()
             return
         self._refuse_output()
+        self._write_deadline = 0.0  # a closing connection has another timeout
         if self._phase != CONNECTING:
             self._move(phase)
             if self._failure is not None or self._transport.fileno() < 0:

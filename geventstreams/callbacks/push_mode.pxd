@@ -16,16 +16,9 @@ cdef Py_ssize_t SMALLEST
 cdef Py_ssize_t FIRST
 
 
-cdef class Connection:
-    cdef object __weakref__
-
-    cdef int wrote(self) except -1
-    cdef int taken(self) except -1
-    cdef int send(self) except -1
-
-
 cdef class PushedStream(UpgradableStream):
-    cdef Connection _connection
+    cdef object _connection
+    cdef bint queued
     cdef object _later
     cdef Py_ssize_t _later_count
     cdef bint _kept_back

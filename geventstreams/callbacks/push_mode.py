@@ -29,63 +29,12 @@ MOST_SENDS = 16
 """Calls of the system after which others may run."""
 
 
-class Connection:
-    """What a pumped stream needs of the connection that it belongs to."""
-
-    def wrote(self) -> None:
-        """Octets were written that are to be sent in this turn of the hub."""
-        raise NotImplementedError
-
-    def taken(self) -> None:
-        """Octets are being taken that the pump was waiting for."""
-        raise NotImplementedError
-
-    def send(self) -> None:
-        """Sends what was written now, without waiting."""
-        raise NotImplementedError
-
-    def drain(self) -> None:
-        """Waits until all that was written is with the system."""
-        raise NotImplementedError
-
-    def end_input(self) -> None:
-        """Takes no more from the system."""
-        raise NotImplementedError
-
-    def end_output(self) -> None:
-        """Tells the peer, behind all that was written, that nothing more comes."""
-        raise NotImplementedError
-
-    def close(self, force: bool = False) -> None:
-        """Ends the connection: gracefully, or at once."""
-        raise NotImplementedError
-
-    def set_timeouts(self, read: float | None, write: float | None) -> None:
-        """Sets both limits."""
-        raise NotImplementedError
-
-    def claim(self) -> tuple[PushedStream | None, Transport]:
-        """The stream so far, if there is one, and what it stands on; StreamError where somebody was given it, or it is closed."""
-        raise NotImplementedError
-
-    def accept(self, stream: Any) -> None:
-        """This is the stream of the connection from now on."""
-        raise NotImplementedError
-
-    def plugged(self, transport: Transport) -> None:
-        """The stream stands on this transport from now on."""
-        raise NotImplementedError
-
-    def refuse_elsewhere(self) -> None:
-        """Raises StreamBusy in any greenlet that is not in a callback of this connection."""
-        raise NotImplementedError
-
-
 class PushedStream(UpgradableStream):
     """A stream of both vocabularies over octets that its connection brings and takes away."""
 
-    def __init__(self, connection: Connection, transport: Transport, element_type: Any, **options: Any) -> None:
-        self._connection: Connection | None = connection
+    def __init__(self, connection: Any, transport: Transport, element_type: Any, **options: Any) -> None:
+        self._connection = connection
+        self.queued = False
         self._later: deque[Any] | None = None
         self._later_count = 0
         self._kept_back = False
@@ -122,7 +71,7 @@ class PushedStream(UpgradableStream):
     def _refuse_input(self) -> None:
         UpgradableStream._refuse_input(self)
         if self._kept_back and self._connection is not None:
-            self._connection.taken()
+            self._connection._taken()
 
     def _refuse_output(self) -> None:
         if self._over:
@@ -132,7 +81,7 @@ class PushedStream(UpgradableStream):
     def _refuse_while_waiting(self) -> None:
         UpgradableStream._refuse_while_waiting(self)
         if self._connection is not None:
-            self._connection.refuse_elsewhere()
+            self._connection._refuse_outside_callbacks()
 
     def _renew_input(self) -> None:
         self._calls_made += 1
@@ -151,7 +100,7 @@ class PushedStream(UpgradableStream):
     def _send_before_wait(self) -> None:
         """Sends what was written, as far as that needs no waiting."""
         if self._connection is not None:
-            self._connection.send()
+            self._connection._send()
 
     def _flush_buffer(self) -> None:
         self._send_before_wait()
@@ -162,7 +111,7 @@ class PushedStream(UpgradableStream):
 
     def _end_output(self) -> None:
         if self._connection is not None:
-            self._connection.end_output()
+            self._connection._end_output()
 
     def _end_input(self, drop: bool) -> None:
         if not self._is_readable:
@@ -171,7 +120,7 @@ class PushedStream(UpgradableStream):
             self.input.clear()
         self.end_with(StreamClosed(f"the input from {self._transport.peer} was shut down"))
         if self._connection is not None:
-            self._connection.end_input()
+            self._connection._end_input()
 
     def _drop_output(self) -> None:
         self._later = None
@@ -183,7 +132,7 @@ class PushedStream(UpgradableStream):
     def _plug(self, transport: Transport) -> Transport:
         old = UpgradableStream._plug(self, transport)
         if self._connection is not None:
-            self._connection.plugged(transport)
+            self._connection._set_transport(transport)
         return old
 
     # State.
@@ -268,8 +217,9 @@ class PushedStream(UpgradableStream):
             else:
                 self._keep_for_later(data, count)
             self._remember(data, count)
-            if self._connection is not None:
-                self._connection.wrote()
+            if not self.queued and self._connection is not None:
+                self.queued = True
+                self._connection._wrote()
 
     def _keep_for_later(self, data: Any, count: int) -> None:
         """Queues what does not fit into the buffer: small messages together, large ones as they are unless they may be changed."""
@@ -353,6 +303,7 @@ class PushedStream(UpgradableStream):
         self.output, other.output = other.output, self.output
         self._rest, self._rest_at, self._later, self._later_count = other._rest, other._rest_at, other._later, other._later_count
         self._tail = other._tail
+        self.queued = other.queued
         self._output_ended = other._output_ended
         self._read_limit, self._write_limit, self._linger_limit = other._read_limit, other._write_limit, other._linger_limit
         other._connection = None

@@ -18,6 +18,7 @@ from geventstreams._net.unix_paths import BoundPath
 from geventstreams._streams.factory import StreamFactory
 from geventstreams.callbacks.connection import AsyncSocket
 from geventstreams.callbacks.options import ConnectionOptions
+from geventstreams.callbacks.stream import AsyncIOStream
 
 AT_ONCE = 64
 """How many clients are accepted in one turn of the hub."""
@@ -115,18 +116,17 @@ class AsyncServer:
 
     def _serve(self, handle: int, address: Any) -> None:
         client = OwnedFd(handle, self._socket.family, address)
-        try:
-            connection = self._connection(client)
-        except OSError:
-            return  # the client is gone already
+        if self._factory.is_secure:
+            peer = address_name(client.peer_address)
+            connection = AsyncSocket(self._options, opener=lambda: self._factory.make(client), peer=peer, on_closed=self._forget)
+        else:
+            try:
+                connection = AsyncSocket(self._options, SocketTransport(client), on_closed=self._forget)
+            except OSError:
+                return  # the client is gone already
+        AsyncIOStream(connection, **self._options.stream_options)
         self._connections[connection] = None
-        connection.start()
-
-    def _connection(self, client: OwnedFd) -> AsyncSocket:
-        if not self._factory.is_secure:
-            return AsyncSocket(self._options, SocketTransport(client), on_closed=self._forget)
-        peer = address_name(client.peer_address)
-        return AsyncSocket(self._options, opener=lambda: self._factory.make(client), peer=peer, on_closed=self._forget)
+        connection._start()
 
     def _forget(self, connection: AsyncSocket) -> None:
         self._connections.pop(connection, None)

@@ -14,7 +14,8 @@ from geventstreams._core.fork import FORK
 from geventstreams._core.reader import ByteReader
 from geventstreams._files.text_file import SharedFile, file_over, halves
 from geventstreams._streams.buffered import BufferedStream
-from geventstreams.callbacks.push_mode import Connection, PushedStream
+from geventstreams.callbacks.connection import AsyncSocket
+from geventstreams.callbacks.push_mode import PushedStream
 from geventstreams.errors import EndOfFile, StreamClosed, line_too_long
 
 START = 0
@@ -33,15 +34,15 @@ class AsyncStream(PushedStream):
 
     def __init__(self, socket: Any = None, *, element_type: Any = "unsigned-byte-8", encoding: str = "latin-1",
                  line_limit: float | None = 2**20, linger_timeout: float | None = 2.0) -> None:
-        if not isinstance(socket, Connection):
+        if not isinstance(socket, AsyncSocket):
             raise TypeError(f"socket must be an AsyncSocket, not {type(socket).__name__} {socket!r}")
-        former, transport = socket.claim()
+        former, transport = socket._claim_stream()
         PushedStream.__init__(self, socket, transport, element_type, encoding=encoding, line_limit=line_limit,
                               linger_timeout=linger_timeout, readable=type(self)._reads, writable=type(self)._writes)
         if former is not None:
             self.take_over(former)
             self.take_queue_over(former)
-        socket.accept(self)
+        socket._set_stream(self)
 
     @property
     def socket(self) -> Any:

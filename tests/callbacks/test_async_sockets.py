@@ -822,3 +822,18 @@ def test_counts_agree():
     """The helpers of this file count what they should."""
     assert descriptors() > 0
     assert greenlets() > 0
+
+
+def test_the_greenlet_that_sends_may_be_killed(party):
+    """Who kills the greenlet that sends in the background loses no output: another one sends on, also while the socket is closing."""
+    for closing in (False, True):
+        client, peer = stuck(party)
+        if closing:
+            client.close()
+        rounds()
+        [sender] = [thing for thing in gc.get_objects()
+                    if isinstance(thing, gevent.Greenlet) and "_send_in_background" in repr(thing) and not thing.ready()]
+        sender.kill()
+        if not closing:
+            client.close()
+        assert len(rest_of(peer)) == 2**24
