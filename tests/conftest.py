@@ -26,7 +26,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-pytest_plugins = ["servers.fixtures", "kit.pairs", "kit.tls", "kit.server", "kit.calling", "faults.recording"]
+pytest_plugins = ["servers.fixtures", "faults.recording"]
 
 CHECKOUT = Path(__file__).resolve().parent.parent
 TOGETHER = {

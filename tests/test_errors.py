@@ -9,8 +9,8 @@ import ssl
 
 import gevent
 import pytest
-from kit.network import HOST, black_hole, unused_port
-from kit.pairs import Pairs, reset
+from kit.network import HOST, black_hole, reset, unused_port
+from kit.pairs import Pairs, pairs
 
 from geventstreams import errors, open_tcp_stream, open_unix_stream
 from geventstreams._streams.lisp import LispStream
@@ -35,6 +35,8 @@ from geventstreams.errors import (
 )
 from geventstreams.testing import memory_pair
 from geventstreams.testing.claims import outcome
+
+__all__ = ["pairs"]  # fixture
 
 BASES = {
     StreamClosed: (ValueError, errno.EBADF),
@@ -74,7 +76,10 @@ def test_verification_failures_are_the_standard_librarys_too() -> None:
     """A refused certificate is an ssl.SSLCertVerificationError with its code and message."""
     error = errors.TLSVerificationError("no", verify_code=10, verify_message="expired", reason="R", library="SSL")
     assert isinstance(error, (TLSError, ssl.SSLCertVerificationError))
-    assert (error.verify_code, error.verify_message, error.reason, error.library) == (10, "expired", "R", "SSL")
+    assert error.verify_code == 10
+    assert error.verify_message == "expired"
+    assert error.reason == "R"
+    assert error.library == "SSL"
 
 
 def test_the_lisp_condition_is_no_system_error() -> None:
@@ -106,7 +111,9 @@ def test_errors_pickle_without_their_stream(kind: type[Exception], protocol: int
 def test_a_system_error_is_told_by_its_number() -> None:
     """A broken connection is StreamReset with the system's number, anything else a StreamError; ours pass as is."""
     broken = from_system(OSError(errno.EPIPE, "Broken pipe"), "writing to", "there", "stream")
-    assert (type(broken), broken.errno, broken.stream) == (StreamReset, errno.EPIPE, "stream")
+    assert type(broken) is StreamReset
+    assert broken.errno == errno.EPIPE
+    assert broken.stream == "stream"
     assert "writing to there: Broken pipe" in str(broken)
     other = from_system(OSError(errno.ENOBUFS, None), "writing to", "there", None)
     assert (type(other), other.errno) == (StreamError, errno.ENOBUFS)
@@ -134,7 +141,7 @@ def test_errors_of_a_stream_carry_it_and_name_the_peer(pairs: Pairs) -> None:
     note(stream.peek)
     reader.kill()
     note(stream.write, bytes(2**24))
-    far.sendall(b"much more than ten octets")
+    far.sendall(b"much more than ten bytes!")
     note(stream.readline)
     far.recv(10)
     reset(far)
@@ -156,7 +163,9 @@ def test_incomplete_reads_carry_what_came(pairs: Pairs) -> None:
     far.close()
     with pytest.raises(IncompleteRead) as caught:
         stream.read_exactly(8)
-    assert (caught.value.expected, caught.value.partial, caught.value.stream) == (8, b"half", stream)
+    assert caught.value.expected == 8
+    assert caught.value.partial == b"half"
+    assert caught.value.stream == stream
     assert pickle.loads(pickle.dumps(caught.value)).partial == b"half"
 
 

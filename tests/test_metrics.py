@@ -8,7 +8,8 @@ import sys
 
 import pytest
 from kit.command_line import Serving, geventstreams, run, serving
-from kit.network import HOST, until
+from kit.conditions import until
+from kit.network import HOST
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 from servers import curl

@@ -16,8 +16,12 @@ from collections.abc import Iterator
 import gevent
 import pytest
 from kit.command_line import LIMIT, geventstreams, serving
-from kit.network import HOST, descriptors, until
+from kit.conditions import until
+from kit.leftovers import descriptors
+from kit.network import HOST
+from kit.pairs import pairs
 from kit.proxy_headers import BAD, BALANCED, CLIENT, FOUR, GOOD, tlv, with_checksum
+from kit.server import serve as start_server
 from servers import HAProxy, curl, free_port
 
 from geventstreams._net import proxy_headers
@@ -27,11 +31,13 @@ from geventstreams.errors import HandshakeTimeout, StreamError
 from geventstreams.proxy_protocol import Balancers, ProxyError, proxy_header, read_proxy
 from geventstreams.server.server import SocketStreamServer
 
+__all__ = ["pairs", "start_server"]  # fixtures
 
-@pytest.mark.parametrize("pieces", ["whole", "octet by octet"])
+
+@pytest.mark.parametrize("pieces", ["whole", "byte by byte"])
 @pytest.mark.parametrize("name", GOOD)
 def test_headers_say_whom_they_speak_for(pairs, name: str, pieces: str) -> None:
-    """Each kind of header is understood, whole or octet by octet, and what follows it is still there."""
+    """Each kind of header is understood, whole or byte by byte, and what follows it is still there."""
     header, meaning = GOOD[name]
     near, far = pairs.stream("tcp")
     sent = header + b"PROXY behind it"
@@ -43,11 +49,11 @@ def test_headers_say_whom_they_speak_for(pairs, name: str, pieces: str) -> None:
 
 
 def far_drip(far):
-    """Sends octet by octet."""
+    """Sends byte by byte."""
 
-    def send(octets: bytes) -> None:
-        for octet in octets:
-            far.sendall(bytes([octet]))
+    def send(data: bytes) -> None:
+        for byte in data:
+            far.sendall(bytes([byte]))
             gevent.sleep(0)
 
     return send
@@ -194,9 +200,9 @@ def told() -> Told:
 
 
 @pytest.fixture
-def serve(serve, told):
+def serve(start_server, told):
     """Starts servers whose handler notes down what it is told."""
-    return lambda listener=(HOST, 0), **options: serve(told, listener, **options)
+    return lambda listener=(HOST, 0), **options: start_server(told, listener, **options)
 
 
 @pytest.fixture
@@ -229,7 +235,7 @@ def test_servers_serve_the_client_behind(serve, told, contexts, name: str, secur
 
 
 def test_header_and_hello_in_one_segment(serve, contexts) -> None:
-    """A PROXY header and TLS's first message that arrive together are told apart to the octet."""
+    """A PROXY header and TLS's first message that arrive together are told apart to the byte."""
     server = serve(proxy_protocol=True, ssl_ctx=contexts[0])
     incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
     client = contexts[1].wrap_bio(incoming, outgoing, server_hostname="localhost")
@@ -326,8 +332,8 @@ def test_silent_and_dripping_balancers_time_out(serve, contexts, secure: bool) -
 
     def drip_slowly() -> None:
         with contextlib.suppress(StreamError):
-            for octet in header:
-                dripping.write(bytes([octet]))
+            for byte in header:
+                dripping.write(bytes([byte]))
                 dripping.flush()
                 gevent.sleep(0.1)
 

@@ -1,4 +1,4 @@
-"""Relaying: octets and ends both ways, no deadlock, nothing lost; TLS and PROXY headers on either side; the command."""
+"""Relaying: bytes and ends both ways, no deadlock, nothing lost; TLS and PROXY headers on either side; the command."""
 
 from __future__ import annotations
 
@@ -17,8 +17,11 @@ import time
 import gevent
 import pytest
 from kit.command_line import LIMIT, geventstreams, relaying, run, serving
-from kit.network import HOST, descriptors, nothing_left, until, unused_port
-from kit.pairs import reset, wait_until
+from kit.conditions import until
+from kit.leftovers import descriptors, nothing_left
+from kit.network import HOST, reset, unused_port
+from kit.pairs import pairs
+from kit.tls import tls
 from kit.vocabulary import many
 from servers import curl
 
@@ -28,6 +31,8 @@ from geventstreams.cli.statuses import Status, error_of
 from geventstreams.errors import ReadTimeout, StreamError, StreamReset, StreamTruncated
 from geventstreams.relay import RelayHandler, Upstream, relay
 from geventstreams.server.server import SocketStreamServer
+
+__all__ = ["pairs", "tls"]  # fixtures
 
 MIB = 1 << 20
 
@@ -49,8 +54,8 @@ def chain(pairs):
 def received(plain) -> bytes:
     """All that comes up to the end."""
     parts = []
-    while octets := plain.recv(65536):
-        parts.append(octets)
+    while data := plain.recv(65536):
+        parts.append(data)
     return b"".join(parts)
 
 
@@ -100,7 +105,7 @@ def test_half_close_is_carried_through(chain, first: str) -> None:
 
 @pytest.mark.parametrize("kind", ["tcp", "TLS"])
 def test_both_sides_write_before_they_read(pairs, tls, kind: str) -> None:
-    """Both ends write 24 MiB before they read an octet: a relay holds a bounded part of it, and no deadlock comes of that."""
+    """Both ends write 24 MiB before they read a byte: a relay holds a bounded part of it, and no deadlock comes of that."""
     sent = [random.Random(seed).randbytes(24 * MIB) for seed in (1, 2)]
     if kind == "tcp":
         (one, client), (other, server) = pairs.streams(), pairs.streams()
@@ -108,8 +113,8 @@ def test_both_sides_write_before_they_read(pairs, tls, kind: str) -> None:
         (one, client), (other, server) = tls.streams("server"), tls.streams("client")
     relaying = gevent.spawn(relay, one, other)
 
-    def talk(stream, octets) -> bytes:
-        writing = gevent.spawn(stream.write, octets)
+    def talk(stream, data) -> bytes:
+        writing = gevent.spawn(stream.write, data)
         taken = -1
         while taken != stream.octets_out:  # until nobody takes any more of it
             taken = stream.octets_out
@@ -120,7 +125,7 @@ def test_both_sides_write_before_they_read(pairs, tls, kind: str) -> None:
         assert stream.read() == b""
         return answer
 
-    talking = [gevent.spawn(talk, stream, octets) for stream, octets in zip((client, server), sent, strict=True)]
+    talking = [gevent.spawn(talk, stream, data) for stream, data in zip((client, server), sent, strict=True)]
     gevent.joinall(talking, raise_error=True)
     relaying.get(timeout=20)
     assert [each.get() for each in talking] == sent[::-1]
@@ -286,12 +291,12 @@ HEADER = b"PROXY TCP4 192.0.2.1 198.51.100.2 1234 443\r\n"
 
 
 def work(stream, _address) -> None:
-    """An upstream that does what the first octet says."""
+    """An upstream that does what the first byte says."""
     if stream.read(1) == b"r":
         stream.abort()
         return
-    while octets := stream.read1():
-        stream.write(octets)
+    while data := stream.read1():
+        stream.write(data)
 
 
 class Customers:
@@ -351,7 +356,7 @@ class Allocations(ctypes.Structure):
 
 
 def in_use() -> tuple[int, int]:
-    """The blocks of memory that Python's objects have, and the octets that all others in this process have."""
+    """The blocks of memory that Python's objects have, and the bytes that all others in this process have."""
     gc.collect()  # which empties Python's free lists, too
     told = c_library.mallinfo2()
     return sys.getallocatedblocks(), told.uordblks + told.hblkhd
@@ -398,18 +403,18 @@ def test_connections_leave_nothing(certificates, caplog, kind: str) -> None:
                 assert gc.collect() < count / 10  # unreachable ones, in cycles
                 after = in_use()
                 more.append([now - then for now, then in zip(after, before, strict=True)])
-        print(f"for {count} connections more blocks and octets are in use, three times: {more}")
-        blocks, octets = map(min, zip(*more, strict=True))
+        print(f"for {count} connections more blocks and bytes are in use, three times: {more}")
+        blocks, data = map(min, zip(*more, strict=True))
         assert blocks < count / 2
-        assert octets < 64 * count
+        assert data < 64 * count
     upstream.stop(0)
 
 
 # The command.
 
 
-def digest(octets: bytes) -> str:
-    return hashlib.sha256(octets).hexdigest()
+def digest(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()
 
 
 @pytest.mark.parametrize("outwards", ["plain out", "TLS out"])
@@ -544,14 +549,14 @@ def test_a_gibibyte() -> None:
         sending = gevent.spawn(send)
         assert digest(stream.read()) == digest(back)
         sending.get()
-        wait_until(lambda: sums, seconds=20)
+        until(lambda: sums, seconds=20)
         assert sums["in"] == sent.hexdigest()
     server.stop(5)
 
 
 @pytest.mark.slow
 def test_five_thousand_pairs() -> None:
-    """5,000 pairs at once each carry their own octets, and all end in order when the relay is drained."""
+    """5,000 pairs at once each carry their own bytes, and all end in order when the relay is drained."""
     with serving("echo") as echo, relaying(echo.port) as middle:
         clients = [open_tcp_stream(HOST, middle.port, timeout=LIMIT, read_timeout=LIMIT) for _ in range(5_000)]
         for turn in range(2):

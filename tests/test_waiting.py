@@ -16,7 +16,8 @@ import gevent.socket
 import gevent.util
 import pytest
 from gevent import get_hub
-from kit.pairs import wait_until
+from kit.conditions import until
+from kit.leftovers import descriptors
 
 from geventstreams import (
     SocketStream,
@@ -71,32 +72,21 @@ def peers(pairs):
     return [theirs for _, theirs in pairs]
 
 
-def send(stream, octets):
-    stream.write(octets)
+def send(stream, data):
+    stream.write(data)
     stream.flush()
 
 
-def until(condition):
-    deadline = time.monotonic() + 5
-    while not condition():
-        assert time.monotonic() < deadline, "the condition never came true"
-        gevent.sleep(0.001)
-
-
-def open_descriptors():
-    return len(os.listdir("/proc/self/fd"))
-
-
 class TestReady:
-    def test_octets_in_the_kernel(self, inputs, peers):
-        """A stream is ready when octets lie in the kernel, and the answer has the order of the argument."""
+    def test_bytes_in_the_kernel(self, inputs, peers):
+        """A stream is ready when bytes lie in the kernel, and the answer has the order of the argument."""
         send(peers[3], b"x")
         send(peers[1], b"y")
         assert wait_for_input_streams(inputs) == [inputs[1], inputs[3]]
         assert wait_for_input_streams(inputs[::-1]) == [inputs[3], inputs[1]]
 
-    def test_octets_in_the_buffer_and_in_the_kernel_together(self, inputs, peers):
-        """The answer holds all streams ready at that moment: those with octets in their buffer and those with octets in the kernel."""
+    def test_bytes_in_the_buffer_and_in_the_kernel_together(self, inputs, peers):
+        """The answer holds all streams ready at that moment: those with bytes in their buffer and those with bytes in the kernel."""
         send(peers[2], b"ab")
         assert inputs[2].read(1) == b"a"
         send(peers[4], b"x")
@@ -329,14 +319,14 @@ class TestManyAtOnce:
         """Of 50 greenlets that wait for a stream each at the same time every one is woken by its input, and by no other."""
         pairs = [make_pair() for _ in range(50)]
         waiting = [gevent.spawn(wait_for_input_streams, [ours]) for ours, _ in pairs]
-        wait_until(lambda: all(ours.is_idle() for ours, _ in pairs), seconds=20)
+        until(lambda: all(ours.is_idle() for ours, _ in pairs), seconds=20)
         for parity in (0, 1):
             for greenlet, (ours, theirs) in list(zip(waiting, pairs, strict=True))[parity::2]:
                 assert not greenlet.ready()
                 send(theirs, b"x")
                 assert greenlet.get(timeout=20) == [ours]
         waiting = [gevent.spawn(wait_for_input_streams_returning_first, [theirs], timeout=20) for _, theirs in pairs]
-        wait_until(lambda: all(theirs.is_idle() for _, theirs in pairs), seconds=20)
+        until(lambda: all(theirs.is_idle() for _, theirs in pairs), seconds=20)
         for ours, theirs in pairs:
             theirs.close(abort=True)
             ours.close(abort=True)
@@ -347,7 +337,7 @@ class TestManyAtOnce:
         pairs = [make_pair() for _ in range(30)]
         for _ in range(3):
             waiting = [gevent.spawn(wait_for_input_streams, [ours, *(other for other, _ in pairs[:2])]) for ours, _ in pairs]
-            wait_until(lambda: all(ours.is_idle() for ours, _ in pairs), seconds=20)
+            until(lambda: all(ours.is_idle() for ours, _ in pairs), seconds=20)
             for greenlet in waiting[::2]:
                 greenlet.kill()
             for _, theirs in pairs[1::2]:
@@ -387,7 +377,7 @@ class TestNothingIsLeft:
 
     def test_streams_are_not_kept_alive(self):
         """A remembered list keeps no stream and no descriptor alive, and finds no new stream under an old address."""
-        before = open_descriptors()
+        before = descriptors()
         gc.disable()
         try:
             for _ in range(20):
@@ -402,7 +392,7 @@ class TestNothingIsLeft:
                 assert trace() is None
         finally:
             gc.enable()
-        assert open_descriptors() == before
+        assert descriptors() == before
 
     def test_calls_leave_nothing_that_grows(self, inputs, peers):
         """3,000 calls, a third timing out and a third killed, leave watchers, timers, greenlets and objects as they were."""

@@ -16,7 +16,8 @@ from pathlib import Path
 import gevent
 import pytest
 from kit.command_line import GEVENTSTREAMS, LIMIT, geventstreams, relaying, run, serving, started
-from kit.network import HOST, listener, until, unused_port
+from kit.conditions import until
+from kit.network import HOST, listener, unused_port
 from servers import find_program, free_port
 from servers.processes import is_running
 

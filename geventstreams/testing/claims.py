@@ -53,10 +53,10 @@ def beside(function: Callable[..., Any], *args: Any) -> Iterator[gevent.Greenlet
         greenlet.kill()
 
 
-def outcome(function: Callable[..., Any], *args: Any) -> Any:
+def outcome(function: Callable[..., Any], *args: Any, **options: Any) -> Any:
     """What a call returned, or the exception that it ended with, whatever that is."""
     try:
-        return function(*args)
+        return function(*args, **options)
     except BaseException as error:  # noqa: BLE001  # a claim looks at timeouts and kills too
         return error.with_traceback(None)
 

@@ -17,8 +17,10 @@ import weakref
 import gevent
 import pytest
 from gevent.exceptions import BlockingSwitchOutError
-from kit.calling import Calls, attempt, in_greenlet, received, rest_of, rounds, settled
-from kit.network import HOST, black_hole, descriptors, greenlets, nothing_left, until
+from kit.callbacks import Calls, attempt, in_greenlet, received, rest_of, rounds, settled
+from kit.conditions import until
+from kit.leftovers import descriptors, greenlets, nothing_left
+from kit.network import HOST, black_hole, reset
 
 from geventstreams import (
     TCPEOF,
@@ -44,14 +46,9 @@ HIGH = 262144
 RESET = struct.pack("ii", 1, 0)
 
 
-def reset(peer):
-    peer.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
-    peer.close()
-
-
-def stuck(party, *callbacks, **options):
+def stuck(endpoints, *callbacks, **options):
     """A client whose peer reads nothing, with so much written that the system takes no more."""
-    client, peer = party.joined(*callbacks, receive=4096, **options)
+    client, peer = endpoints.joined(*callbacks, receive=4096, **options)
     until(lambda: client.fileno() >= 0)
     client.write(bytes(2**24))
     rounds()
@@ -62,9 +59,9 @@ def stuck(party, *callbacks, **options):
 # Ends.
 
 
-def test_what_came_before_the_end_stays_readable(party, calls):
+def test_what_came_before_the_end_stays_readable(endpoints, calls):
     """At the end of the input the event comes with the socket closed; the unread rest can be read, then the end is told."""
-    client, peer = party.joined(calls.leave, calls.event, stream=True)
+    client, peer = endpoints.joined(calls.leave, calls.event, stream=True)
     peer.sendall(b"line\nrest")
     until(lambda: calls.streams)
     peer.close()
@@ -72,7 +69,9 @@ def test_what_came_before_the_end_stays_readable(party, calls):
     event = calls.events[0]
     assert calls.kinds == [TCPEOF]
     assert event.stream is client
-    assert (event.socket.closed, client.closed, client.fileno()) == (True, True, -1)
+    assert event.socket.closed is True
+    assert client.closed is True
+    assert client.fileno() == -1
     assert client.read_line() == ("line", False)
     assert client.read_line() == ("rest", True)
     assert client.at_eof
@@ -88,9 +87,9 @@ def test_what_came_before_the_end_stays_readable(party, calls):
         client.read()
 
 
-def test_what_came_before_a_reset_stays_readable(party, calls):
-    """5,001 octets and a reset: all 5,001, then StreamReset each time, but `read_sequence` says that nothing comes."""
-    client, peer = party.joined(calls.leave, calls.event, stream=True)
+def test_what_came_before_a_reset_stays_readable(endpoints, calls):
+    """5,001 bytes and a reset: all 5,001, then StreamReset each time, but `read_sequence` says that nothing comes."""
+    client, peer = endpoints.joined(calls.leave, calls.event, stream=True)
     peer.sendall(b"x" * 5001)
     until(lambda: client.buffered == 5001)
     reset(peer)
@@ -105,9 +104,9 @@ def test_what_came_before_a_reset_stays_readable(party, calls):
     assert client.read_sequence(bytearray(10)) == 0
 
 
-def test_a_reset_that_a_write_notices_is_told_once(party, calls):
+def test_a_reset_that_a_write_notices_is_told_once(endpoints, calls):
     """A peer that resets while we write is one event, not one for each half."""
-    client, peer = party.joined(calls.read, calls.event)
+    client, peer = endpoints.joined(calls.read, calls.event)
     until(lambda: client.fileno() >= 0)
     client.pause()
     reset(peer)
@@ -120,9 +119,9 @@ def test_a_reset_that_a_write_notices_is_told_once(party, calls):
     assert calls.kinds == [TCPReset]
 
 
-def test_a_write_that_fails_comes_after_the_octets_before_it(party, calls):
+def test_a_write_that_fails_comes_after_the_bytes_before_it(endpoints, calls):
     """What lies in the system when a write fails is called back first, then the event."""
-    client, peer = party.joined(calls.read, calls.event)
+    client, peer = endpoints.joined(calls.read, calls.event)
     until(lambda: client.fileno() >= 0)
     client.pause()
     peer.sendall(b"last words")
@@ -131,22 +130,22 @@ def test_a_write_that_fails_comes_after_the_octets_before_it(party, calls):
     client.write(b"a")
     client.resume()
     settled(calls)
-    assert calls.octets == b"last words"
+    assert calls.data == b"last words"
     assert calls.names == ["read", "event"]
 
 
-def test_without_an_event_callback_the_end_is_silent(party, reports):
+def test_without_an_event_callback_the_end_is_silent(endpoints, reports):
     """Without an `event_cb` an end of file says nothing, and closes."""
-    client, peer = party.joined(lambda _socket, _data: None)
+    client, peer = endpoints.joined(lambda _socket, _data: None)
     peer.close()
     until(lambda: client.closed)
     assert reports.errors == []
 
 
-def test_without_an_event_callback_errors_reach_the_hub(party, reports):
+def test_without_an_event_callback_errors_reach_the_hub(endpoints, reports):
     """Without an `event_cb` a reset goes to the hub's `handle_error`."""
     reports.expect(StreamReset)
-    client, peer = party.joined(lambda _socket, _data: None)
+    client, peer = endpoints.joined(lambda _socket, _data: None)
     until(lambda: client.fileno() >= 0)
     reset(peer)
     until(lambda: client.closed)
@@ -156,9 +155,9 @@ def test_without_an_event_callback_errors_reach_the_hub(party, reports):
 # Half close.
 
 
-def test_half_close_leaves_our_output_open(party, calls):
+def test_half_close_leaves_our_output_open(endpoints, calls):
     """With `half_close` the peer's end is told with the socket open, and 1 MiB written then arrives."""
-    client, peer = party.joined(calls.read, calls.event, half_close=True)
+    client, peer = endpoints.joined(calls.read, calls.event, half_close=True)
     peer.sendall(b"question")
     peer.shutdown(socket.SHUT_WR)
     settled(calls)
@@ -167,13 +166,13 @@ def test_half_close_leaves_our_output_open(party, calls):
     client.write(b"x" * 2**20)
     client.close()
     assert rest_of(peer) == b"x" * 2**20
-    assert calls.octets == b"question"
+    assert calls.data == b"question"
     assert calls.kinds == [TCPEOF]
 
 
-def test_half_close_ends_when_both_have_ended(party, calls):
+def test_half_close_ends_when_both_have_ended(endpoints, calls):
     """A half-closed connection is over when our output has ended too, in whatever order."""
-    client, peer = party.joined(calls.read, calls.event, half_close=True, stream=True)
+    client, peer = endpoints.joined(calls.read, calls.event, half_close=True, stream=True)
     client.write(b"question")
     client.send_eof()
     client.send_eof()
@@ -184,9 +183,9 @@ def test_half_close_ends_when_both_have_ended(party, calls):
     peer.close()
     settled(calls)
     until(lambda: client.closed)
-    assert (calls.octets, calls.kinds) == (b"answer", [TCPEOF])
+    assert (calls.data, calls.kinds) == (b"answer", [TCPEOF])
     other = Calls()
-    client, peer = party.joined(other.read, other.event, half_close=True, stream=True)
+    client, peer = endpoints.joined(other.read, other.event, half_close=True, stream=True)
     peer.close()
     settled(other)
     assert not client.closed
@@ -194,9 +193,9 @@ def test_half_close_ends_when_both_have_ended(party, calls):
     until(lambda: client.closed)
 
 
-def test_a_half_closed_connection_that_breaks_tells_that_too(party, calls):
+def test_a_half_closed_connection_that_breaks_tells_that_too(endpoints, calls):
     """After the end of the input, output that fails is a second cause and so a second event."""
-    client, peer = party.joined(calls.read, calls.event, half_close=True)
+    client, peer = endpoints.joined(calls.read, calls.event, half_close=True)
     peer.shutdown(socket.SHUT_WR)
     settled(calls)
     reset(peer)
@@ -209,9 +208,9 @@ def test_a_half_closed_connection_that_breaks_tells_that_too(party, calls):
     assert client.closed
 
 
-def test_an_end_without_half_close_does_not_cut_our_output(party, calls):
+def test_an_end_without_half_close_does_not_cut_our_output(endpoints, calls):
     """Where the peer half-closes and we close, what was written by then arrives all the same: 8 MiB to a slow reader."""
-    client, peer = party.joined(calls.read, calls.event, receive=4096)
+    client, peer = endpoints.joined(calls.read, calls.event, receive=4096)
     until(lambda: client.fileno() >= 0)
     client.write(b"x" * 2**23)
     peer.shutdown(socket.SHUT_WR)
@@ -225,10 +224,10 @@ def test_an_end_without_half_close_does_not_cut_our_output(party, calls):
 # Limits.
 
 
-def test_a_read_timeout_closes_in_time(party, calls):
+def test_a_read_timeout_closes_in_time(endpoints, calls):
     """Nothing arrives for `read_timeout` seconds: one TCPTimeout, not before and not much later, and the peer sees an orderly end."""
     started = time.monotonic()
-    client, peer = party.joined(calls.read, calls.event, read_timeout=T)
+    client, peer = endpoints.joined(calls.read, calls.event, read_timeout=T)
     settled(calls)
     passed = time.monotonic() - started
     assert calls.kinds == [TCPTimeout]
@@ -240,11 +239,11 @@ def test_a_read_timeout_closes_in_time(party, calls):
     assert calls.names == ["event"]
 
 
-def test_a_read_timeout_counts_from_receipt_to_receipt(party):
+def test_a_read_timeout_counts_from_receipt_to_receipt(endpoints):
     """A peer that drips every T/4 is not timed out; when it stops, T passes once more."""
     for _ in range(ATTEMPTS):
         calls = Calls()
-        client, peer = party.joined(calls.read, calls.event, read_timeout=T)
+        client, peer = endpoints.joined(calls.read, calls.event, read_timeout=T)
         longest = 0.0
         for _ in range(8):
             sent = time.monotonic()
@@ -257,15 +256,15 @@ def test_a_read_timeout_counts_from_receipt_to_receipt(party):
         if longest < T:  # else this machine was late, and so was the peer
             assert still_open
             assert T <= passed < LATEST
-            assert calls.octets == b"x" * 8
+            assert calls.data == b"x" * 8
             assert calls.kinds == [TCPTimeout]
             return
     pytest.fail(f"this machine is too busy: {ATTEMPTS} times a sleep of {T / 4:.2f} s took up to {longest:.2f} s")
 
 
-def test_a_read_timeout_can_be_changed_at_any_time(party, calls):
+def test_a_read_timeout_can_be_changed_at_any_time(endpoints, calls):
     """`set_timeouts` counts at once, for a wait that is under way too: shorter, longer, none, as often as one likes."""
-    client, _peer = party.joined(calls.read, calls.event)
+    client, _peer = endpoints.joined(calls.read, calls.event)
     until(lambda: client.fileno() >= 0)
     client.set_timeouts(30, None)
     rounds()
@@ -276,30 +275,30 @@ def test_a_read_timeout_can_be_changed_at_any_time(party, calls):
     settled(calls)
     assert 0.9 * T <= time.monotonic() - started < LATEST
     other = Calls()
-    client, _peer = party.joined(other.read, other.event, read_timeout=T)
+    client, _peer = endpoints.joined(other.read, other.event, read_timeout=T)
     until(lambda: client.fileno() >= 0)
     client.set_timeouts(None, None)
     gevent.sleep(2 * T)
     assert other.names == []
 
 
-def test_a_pause_is_no_silence(party, calls):
+def test_a_pause_is_no_silence(endpoints, calls):
     """While the application has paused a socket, its read timeout does not run."""
-    client, peer = party.joined(calls.read, calls.event, read_timeout=T)
+    client, peer = endpoints.joined(calls.read, calls.event, read_timeout=T)
     until(lambda: client.fileno() >= 0)
     client.pause()
     gevent.sleep(2 * T)
     assert calls.names == []
     client.resume()
     peer.sendall(b"x")
-    until(lambda: calls.octets == b"x")
+    until(lambda: calls.data == b"x")
     settled(calls)
 
 
-def test_a_write_timeout_is_one_without_progress(party, calls):
+def test_a_write_timeout_is_one_without_progress(endpoints, calls):
     """A peer that takes nothing for `write_timeout` seconds: one TCPTimeout, not before; the peer sees that the output is cut."""
     started = time.monotonic()
-    client, peer = stuck(party, calls.read, calls.event, write_timeout=T)
+    client, peer = stuck(endpoints, calls.read, calls.event, write_timeout=T)
     settled(calls)
     assert time.monotonic() - started >= T
     assert calls.kinds == [TCPTimeout]
@@ -308,9 +307,9 @@ def test_a_write_timeout_is_one_without_progress(party, calls):
         rest_of(peer)
 
 
-def test_a_write_timeout_is_no_lifetime(party, calls):
+def test_a_write_timeout_is_no_lifetime(endpoints, calls):
     """A slow peer that takes some every T/3 is not timed out, though the whole takes many times T."""
-    client, peer = party.joined(calls.read, calls.event, receive=4096, write_timeout=T)
+    client, peer = endpoints.joined(calls.read, calls.event, receive=4096, write_timeout=T)
     until(lambda: client.fileno() >= 0)
     client.write(bytes(2**24))
     got = 0
@@ -323,15 +322,15 @@ def test_a_write_timeout_is_no_lifetime(party, calls):
     client.set_timeouts(None, None)
     client.close()
     assert got + len(rest_of(peer)) == 2**24
-    quiet, _peer = party.joined(calls.read, calls.event, write_timeout=T)
+    quiet, _peer = endpoints.joined(calls.read, calls.event, write_timeout=T)
     gevent.sleep(2 * T)
     assert calls.names == []
     assert not quiet.closed
 
 
-def test_a_write_timeout_can_be_set_while_output_is_stuck(party, calls):
+def test_a_write_timeout_can_be_set_while_output_is_stuck(endpoints, calls):
     """`set_timeouts` counts for output that is stuck already."""
-    client, _peer = stuck(party, calls.read, calls.event)
+    client, _peer = stuck(endpoints, calls.read, calls.event)
     started = time.monotonic()
     client.set_timeouts(None, T)
     settled(calls)
@@ -342,9 +341,9 @@ def test_a_write_timeout_can_be_set_while_output_is_stuck(party, calls):
 # Back pressure.
 
 
-def test_input_stops_at_the_high_water_mark(party, calls):
-    """No more than `high_water` octets and one receipt are taken from the kernel; below `low_water` it goes on, and nothing is lost."""
-    client, peer = party.joined(calls.leave, calls.event, stream=True)
+def test_input_stops_at_the_high_water_mark(endpoints, calls):
+    """No more than `high_water` bytes and one receipt are taken from the kernel; below `low_water` it goes on, and nothing is lost."""
+    client, peer = endpoints.joined(calls.leave, calls.event, stream=True)
     sent = os.urandom(2**20)
     sender = gevent.spawn(peer.sendall, sent)
     until(lambda: client.buffered > HIGH)
@@ -363,12 +362,12 @@ def test_input_stops_at_the_high_water_mark(party, calls):
     assert got == sent
 
 
-def test_a_reader_elsewhere_lets_the_input_go_on(party, calls):
-    """A greenlet that empties a full stream octet by octet wakes the pump, whatever way it reads."""
+def test_a_reader_elsewhere_lets_the_input_go_on(endpoints, calls):
+    """A greenlet that empties a full stream byte by byte wakes the pump, whatever way it reads."""
     readers = [lambda s: s.read(4096), lambda s: s.read_available(), lambda s: s.read_sequence(bytearray(1000)), lambda s: s.clear_input(),
                lambda s: s.readinto(bytearray(5000)), lambda s: s.read_string(3000), lambda s: s.read1(7000)]
     for read in readers:
-        client, peer = party.joined(stream=True)
+        client, peer = endpoints.joined(stream=True)
         sender = gevent.spawn(peer.sendall, bytes(2**20))
         until(lambda client=client: client.buffered > HIGH)
         rounds()
@@ -378,9 +377,9 @@ def test_a_reader_elsewhere_lets_the_input_go_on(party, calls):
                 gevent.sleep(0)
 
 
-def test_marks_can_be_chosen(party, calls):
+def test_marks_can_be_chosen(endpoints, calls):
     """`high_water` and `low_water` are the caller's where they are given."""
-    client, peer = party.joined(calls.leave, stream=True, high_water=1000, low_water=100)
+    client, peer = endpoints.joined(calls.leave, stream=True, high_water=1000, low_water=100)
     peer.sendall(b"x" * 1001)
     until(lambda: client.buffered == 1001)
     peer.sendall(b"y")
@@ -392,22 +391,22 @@ def test_marks_can_be_chosen(party, calls):
     assert client.socket.write(b"z") is False
 
 
-def test_write_says_false_above_the_mark(party, calls):
-    """`write` answers True up to `high_water` unsent octets and False above; it never waits and takes all."""
-    server = party.server(calls.read)
-    client = party.client(server.port, write_cb=calls.write)
+def test_write_says_false_above_the_mark(endpoints, calls):
+    """`write` answers True up to `high_water` unsent bytes and False above; it never waits and takes all."""
+    server = endpoints.server(calls.read)
+    client = endpoints.client(server.port, write_cb=calls.write)
     assert client.write(bytes(HIGH)) is True
     assert client.write(b"x") is False
     assert client.unsent == HIGH + 1
-    until(lambda: calls.names.count("write") == 1 and len(calls.octets) == HIGH + 1)
+    until(lambda: calls.names.count("write") == 1 and len(calls.data) == HIGH + 1)
     assert client.unsent == 0
     assert client.write(b"x") is True
 
 
-def test_write_cb_comes_when_all_is_with_the_system(party, calls):
+def test_write_cb_comes_when_all_is_with_the_system(endpoints, calls):
     """`write_cb` is called once for what was written, only after real output, and only when nothing is left."""
     unsent = []
-    client, peer = party.joined(write_cb=lambda socket: unsent.append(socket.unsent), receive=4096)
+    client, peer = endpoints.joined(write_cb=lambda socket: unsent.append(socket.unsent), receive=4096)
     until(lambda: client.fileno() >= 0)
     client.write(b"")
     AsyncIOStream(socket=client).force_output()
@@ -423,15 +422,15 @@ def test_write_cb_comes_when_all_is_with_the_system(party, calls):
     until(lambda: unsent == [0, 0])
 
 
-def test_write_cb_may_close(party):
+def test_write_cb_may_close(endpoints):
     """A `write_cb` that closes: all that was written arrives first."""
-    server = party.server(None, connect_cb=lambda socket: socket.write(bytes(3 * 2**20)), write_cb=lambda socket: socket.close())
-    assert len(rest_of(party.peer(server.port))) == 3 * 2**20
+    server = endpoints.server(None, connect_cb=lambda socket: socket.write(bytes(3 * 2**20)), write_cb=lambda socket: socket.close())
+    assert len(rest_of(endpoints.peer(server.port))) == 3 * 2**20
 
 
-def test_drain_waits_for_the_output(party):
+def test_drain_waits_for_the_output(endpoints):
     """`drain` returns at once where nothing is unsent, waits until all is with the system, and several may wait."""
-    client, peer = stuck(party)
+    client, peer = stuck(endpoints)
     ended = []
     waiters = [gevent.spawn(lambda: ended.append(client.drain())) for _ in range(3)]
     rounds()
@@ -446,14 +445,14 @@ def test_drain_waits_for_the_output(party):
     assert client.unsent == 0
 
 
-def test_drain_waits_for_the_connection_too(party):
+def test_drain_waits_for_the_connection_too(endpoints):
     """`drain` before the connection stands waits for it; where there is none, it raises."""
-    server = party.server(None)
-    client = party.client(server.port, data=b"x")
+    server = endpoints.server(None)
+    client = endpoints.client(server.port, data=b"x")
     in_greenlet(client.drain)
     assert client.unsent == 0
     with black_hole() as (host, port):
-        client = party.client(port, None, lambda _event: None, host=host, data=b"x", timeout=T)
+        client = endpoints.client(port, None, lambda _event: None, host=host, data=b"x", timeout=T)
         with pytest.raises(StreamError, match="no answer in time"):
             in_greenlet(client.drain)
 
@@ -463,9 +462,9 @@ def test_drain_waits_for_the_connection_too(party):
     (lambda client, peer: client.set_timeouts(None, T), WriteTimeout),
     (lambda client, peer: reset(peer), StreamReset),
 ])
-def test_drain_tells_why_it_cannot(party, end, error):
+def test_drain_tells_why_it_cannot(endpoints, end, error):
     """Who waits in `drain` learns what became of the output: closed, timed out, reset; `unsent` says how much was lost."""
-    client, peer = stuck(party, None, lambda _event: None)
+    client, peer = stuck(endpoints, None, lambda _event: None)
     waiter = attempt(client.drain)
     rounds()
     end(client, peer)
@@ -474,9 +473,9 @@ def test_drain_tells_why_it_cannot(party, end, error):
     assert told.unsent > 2**20
 
 
-def test_drain_in_the_hub_is_refused(party):
+def test_drain_in_the_hub_is_refused(endpoints):
     """In the hub's own greenlet nobody can wait."""
-    client, _peer = stuck(party)
+    client, _peer = stuck(endpoints)
     errors = []
 
     def drain():
@@ -489,7 +488,7 @@ def test_drain_in_the_hub_is_refused(party):
     until(lambda: errors)
 
 
-def test_a_callback_may_drain(party, calls):
+def test_a_callback_may_drain(endpoints, calls):
     """A callback may wait for its own output, and the peer's limit counts meanwhile."""
     def pour(socket):
         for _ in range(64):
@@ -497,40 +496,40 @@ def test_a_callback_may_drain(party, calls):
             socket.drain()
         socket.close()
 
-    server = party.server(None, connect_cb=pour)
-    assert len(rest_of(party.peer(server.port))) == 2**24
+    server = endpoints.server(None, connect_cb=pour)
+    assert len(rest_of(endpoints.peer(server.port))) == 2**24
 
 
-def test_pause_and_resume(party, calls):
+def test_pause_and_resume(endpoints, calls):
     """A paused socket calls nobody back for input until it is resumed, also when it is paused before it is connected."""
-    client, peer = party.joined(calls.read, calls.event)
+    client, peer = endpoints.joined(calls.read, calls.event)
     client.pause()
     peer.sendall(b"one")
     rounds(50)
     assert calls.names == []
     client.resume()
-    until(lambda: calls.octets == b"one")
+    until(lambda: calls.data == b"one")
     client.pause()
     peer.sendall(b"two")
     peer.close()
     rounds(50)
-    assert calls.octets == b"one"
+    assert calls.data == b"one"
     assert calls.events == []
     client.resume()
     settled(calls)
-    assert calls.octets == b"onetwo"
+    assert calls.data == b"onetwo"
 
 
-def test_pause_within_a_callback(party, calls):
+def test_pause_within_a_callback(endpoints, calls):
     """A read callback may pause its socket: no other call before the resume."""
     def read(socket, data):
         calls.read(socket, data)
         socket.pause()
 
-    client, peer = party.joined(read)
+    client, peer = endpoints.joined(read)
     for number in range(5):
         peer.sendall(b"%d" % number)
-        until(lambda number=number: len(calls.octets) == number + 1)
+        until(lambda number=number: len(calls.data) == number + 1)
         rounds(5)
         client.resume()
 
@@ -538,9 +537,9 @@ def test_pause_within_a_callback(party, calls):
 # Closing.
 
 
-def test_close_is_graceful(party):
+def test_close_is_graceful(endpoints):
     """After `close` all that was written arrives, 16 MiB to a slow reader, then the end; `closed` is true at once, and the call returns."""
-    client, peer = stuck(party)
+    client, peer = stuck(endpoints)
     client.close()
     assert client.closed
     with pytest.raises(StreamClosed):
@@ -548,9 +547,9 @@ def test_close_is_graceful(party):
     assert len(rest_of(peer)) == 2**24
 
 
-def test_close_with_unread_input_loses_nothing(party):
-    """What was written arrives although octets that nobody wanted lie in the system when the socket is closed."""
-    client, peer = party.joined(receive=4096)
+def test_close_with_unread_input_loses_nothing(endpoints):
+    """What was written arrives although bytes that nobody wanted lie in the system when the socket is closed."""
+    client, peer = endpoints.joined(receive=4096)
     until(lambda: client.fileno() >= 0)
     client.pause()
     peer.sendall(b"unwanted")
@@ -560,10 +559,10 @@ def test_close_with_unread_input_loses_nothing(party):
     assert len(rest_of(peer)) == 2**22
 
 
-def test_a_forced_close_is_a_reset(party):
+def test_a_forced_close_is_a_reset(endpoints):
     """`close(force=True)` drops what is unsent; the peer sees a reset; it ends a graceful close that is under way."""
     for first in (False, True):
-        client, peer = stuck(party)
+        client, peer = stuck(endpoints)
         if first:
             client.close()
             rounds()
@@ -574,9 +573,9 @@ def test_a_forced_close_is_a_reset(party):
         client.close()
 
 
-def test_closing_in_the_hub(party):
+def test_closing_in_the_hub(endpoints):
     """`close` and `write` may be called in the hub's own greenlet: what was written arrives, by and by."""
-    client, peer = party.joined(receive=4096)
+    client, peer = endpoints.joined(receive=4096)
     until(lambda: client.fileno() >= 0)
 
     def write_and_close():
@@ -587,9 +586,9 @@ def test_closing_in_the_hub(party):
     assert len(rest_of(peer)) == 2**22
 
 
-def test_output_that_a_close_could_not_deliver_is_told(party, calls):
+def test_output_that_a_close_could_not_deliver_is_told(endpoints, calls):
     """A close that cannot send all, since the peer takes nothing for `linger_timeout` seconds, ends in one event."""
-    client, peer = stuck(party, calls.read, calls.event, linger_timeout=T)
+    client, peer = stuck(endpoints, calls.read, calls.event, linger_timeout=T)
     client.close()
     settled(calls)
     rounds()
@@ -598,9 +597,9 @@ def test_output_that_a_close_could_not_deliver_is_told(party, calls):
         rest_of(peer)
 
 
-def test_closing_with_nothing_unsent_calls_nobody(party, calls):
+def test_closing_with_nothing_unsent_calls_nobody(endpoints, calls):
     """A close that could send all is followed by no callback."""
-    client, peer = party.joined(calls.read, calls.event, write_cb=calls.write)
+    client, peer = endpoints.joined(calls.read, calls.event, write_cb=calls.write)
     until(lambda: client.fileno() >= 0)
     client.write(b"x")
     client.close()
@@ -610,7 +609,7 @@ def test_closing_with_nothing_unsent_calls_nobody(party, calls):
     assert calls.names == []
 
 
-def test_closing_while_connecting_ends_at_once(party, calls):
+def test_closing_while_connecting_ends_at_once(endpoints, calls):
     """A close before the connection stands ends the attempt, without a callback; nothing is left."""
     with black_hole() as (host, port), nothing_left():
         client = tcp_connect(host, port, calls.read, calls.event, connect_cb=calls.connect)
@@ -627,18 +626,18 @@ def test_closing_while_connecting_ends_at_once(party, calls):
         del client, other, with_data
 
 
-def test_closing_while_connecting_still_delivers(party, calls):
+def test_closing_while_connecting_still_delivers(endpoints, calls):
     """`data` of a connection that is closed while connecting arrives, and then the end; no callback comes."""
-    server = party.server(calls.read, calls.event)
+    server = endpoints.server(calls.read, calls.event)
     near = Calls()
-    client = party.client(server.port, near.read, near.event, data="farewell", connect_cb=near.connect)
+    client = endpoints.client(server.port, near.read, near.event, data="farewell", connect_cb=near.connect)
     client.close()
     settled(calls)
-    assert calls.octets == b"farewell"
+    assert calls.data == b"farewell"
     assert near.names == []
 
 
-def test_closing_while_connecting_is_bounded(party, calls):
+def test_closing_while_connecting_is_bounded(endpoints, calls):
     """With something to send, a close while connecting gives the connection `linger_timeout` seconds, then tells."""
     with black_hole() as (host, port), nothing_left():
         client = tcp_connect(host, port, calls.read, calls.event, data="farewell", linger_timeout=T)
@@ -651,14 +650,14 @@ def test_closing_while_connecting_is_bounded(party, calls):
         del client
 
 
-def test_a_refused_connection_that_was_closed_before_is_told_if_something_is_lost(party, calls):
+def test_a_refused_connection_that_was_closed_before_is_told_if_something_is_lost(endpoints, calls):
     """A close before a refusal: an event where `data` was lost, none where nothing was."""
     with socket.socket() as unused:
         unused.bind((HOST, 0))
         port = unused.getsockname()[1]
         silent = Calls()
-        party.client(port, silent.read, silent.event).close()
-        party.client(port, calls.read, calls.event, data="x").close()
+        endpoints.client(port, silent.read, silent.event).close()
+        endpoints.client(port, calls.read, calls.event, data="x").close()
         settled(calls)
         rounds()
     assert calls.kinds == [TCPRefused]
@@ -668,9 +667,9 @@ def test_a_refused_connection_that_was_closed_before_is_told_if_something_is_los
 # Whose it is.
 
 
-def test_another_thread_is_refused(party):
+def test_another_thread_is_refused(endpoints):
     """Another thread's hub may not use a socket: StreamError, and nothing happened."""
-    client, peer = party.joined(stream=True)
+    client, peer = endpoints.joined(stream=True)
     until(lambda: client.fileno() >= 0)
     errors = []
 
@@ -692,9 +691,9 @@ def test_another_thread_is_refused(party):
     assert received(peer, 4) == b"mine"
 
 
-def test_a_forked_child_takes_nothing(party, calls):
+def test_a_forked_child_takes_nothing(endpoints, calls):
     """A forked child calls nobody back and sends nothing; the parent goes on as if nothing was."""
-    client, peer = party.joined(calls.read, calls.event)
+    client, peer = endpoints.joined(calls.read, calls.event)
     until(lambda: client.fileno() >= 0)
     client.write(b"once")
     child = gevent.os.fork()
@@ -712,21 +711,21 @@ def test_a_forked_child_takes_nothing(party, calls):
         while not (ended := gevent.os.waitpid(child, os.WNOHANG))[0]:
             gevent.sleep(0.01)
     assert os.waitstatus_to_exitcode(ended[1]) == 0
-    until(lambda: calls.octets == b"for the parent")
+    until(lambda: calls.data == b"for the parent")
     peer.setblocking(False)
     with pytest.raises(BlockingIOError):
         peer.recv(1)
 
 
-def test_nothing_is_left_behind(party):
+def test_nothing_is_left_behind(endpoints):
     """100 connections, closed from either side or broken: no descriptor, greenlet or unreachable object is left."""
     def once(index):
         near = Calls()
         client = tcp_connect(HOST, server.port, near.read, near.event, stream=index % 2 == 0, data=b"x")
-        until(lambda: near.octets == b"x")
+        until(lambda: near.data == b"x")
         client.close(index % 3 == 0)
 
-    server = party.server(lambda socket, data: socket.write(data), lambda _event: None)
+    server = endpoints.server(lambda socket, data: socket.write(data), lambda _event: None)
     once(1)
     until(lambda: not server.connections)
     with nothing_left():
@@ -736,7 +735,7 @@ def test_nothing_is_left_behind(party):
     gc.collect()
 
 
-def test_a_socket_dies_by_reference_count(party, calls):
+def test_a_socket_dies_by_reference_count(endpoints, calls):
     """When its connection is over nothing but its user keeps a socket, its stream or its callbacks alive, without the collector."""
     gc.collect()
     gc.disable()
@@ -746,7 +745,7 @@ def test_a_socket_dies_by_reference_count(party, calls):
                 self.stream = stream
 
         application = Application()
-        server = party.server(lambda socket, data: socket.close())
+        server = endpoints.server(lambda socket, data: socket.close())
         client = tcp_connect(HOST, server.port, application.read, stream=True, data=b"x")
         until(lambda: client.closed)  # noqa: F821  # deleted below, not before
         watched = [weakref.ref(thing) for thing in (client, application)]
@@ -757,17 +756,17 @@ def test_a_socket_dies_by_reference_count(party, calls):
         gc.enable()
 
 
-def test_repr_tells_the_state(party):
+def test_repr_tells_the_state(endpoints):
     """A socket's `repr` says whether it is connecting, open, closing or closed, and to whom."""
-    server = party.server(None)
-    client = party.client(server.port)
+    server = endpoints.server(None)
+    client = endpoints.client(server.port)
     assert "connecting" in repr(client)
     assert f"{HOST}:{server.port}" in repr(client)
     until(lambda: client.fileno() >= 0)
     assert f"fd={client.fileno()}" in repr(client)
     client.close()
     assert "closed" in repr(client)
-    stuck_one, _peer = stuck(party)
+    stuck_one, _peer = stuck(endpoints)
     stuck_one.close()
     assert "closing" in repr(stuck_one)
 
@@ -792,27 +791,27 @@ def test_out_of_descriptors_is_survived(reports):
                 peer.sendall(b"x")
             until(lambda: reports.errors)
             gevent.sleep(0.3)
-            assert not calls.octets
+            assert not calls.data
         finally:
             resource.setrlimit(resource.RLIMIT_NOFILE, before)
-        until(lambda: len(calls.octets) == 5)
+        until(lambda: len(calls.data) == 5)
         assert len(reports.errors) == 1
         assert reports.errors[0].errno == errno.EMFILE
         for connection in list(server.connections):
             connection.close(force=True)
 
 
-def test_signals_that_do_not_raise_change_nothing(party, calls):
-    """Fifty signals while octets flow: every octet arrives once."""
+def test_signals_that_do_not_raise_change_nothing(endpoints, calls):
+    """Fifty signals while bytes flow: every byte arrives once."""
     count = [0]
     before = signal.signal(signal.SIGUSR1, lambda *_arguments: count.__setitem__(0, count[0] + 1))
     try:
-        _client, peer = party.joined(calls.read)
+        _client, peer = endpoints.joined(calls.read)
         for _ in range(50):
             os.kill(os.getpid(), signal.SIGUSR1)
             peer.sendall(b"x" * 1000)
             rounds(2)
-        until(lambda: len(calls.octets) == 50000)
+        until(lambda: len(calls.data) == 50000)
         assert count[0] == 50
     finally:
         signal.signal(signal.SIGUSR1, before)

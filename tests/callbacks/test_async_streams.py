@@ -1,4 +1,4 @@
-"""Streams that never wait: every operation with octets there, with none yet, and at the end."""
+"""Streams that never wait: every operation with bytes there, with none yet, and at the end."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ import time
 import gevent
 import numpy
 import pytest
-from kit.calling import Calls, in_greenlet, received, rest_of, rounds
-from kit.network import until
+from kit.callbacks import Calls, in_greenlet, received, rest_of, rounds
+from kit.conditions import until
 
 from geventstreams import (
     AsyncInputStream,
@@ -36,15 +36,15 @@ CHARACTERS = "w" if sys.version_info >= (3, 13) else "u"
 class Joined:
     """A stream, and the plain socket at its other end."""
 
-    def __init__(self, party, **options):
-        self.stream, self.peer = party.joined(lambda _socket, _stream: None, lambda _event: None, stream=True, **options)
+    def __init__(self, endpoints, **options):
+        self.stream, self.peer = endpoints.joined(lambda _socket, _stream: None, lambda _event: None, stream=True, **options)
         until(lambda: self.stream.fileno() >= 0)
 
-    def feed(self, octets):
-        """Returns when these octets are in the stream."""
+    def feed(self, data):
+        """Returns when these bytes are in the stream."""
         before = self.stream.buffered
-        self.peer.sendall(octets)
-        until(lambda: self.stream.buffered == before + len(octets))
+        self.peer.sendall(data)
+        until(lambda: self.stream.buffered == before + len(data))
 
     def end(self):
         """Returns when the stream knows of the end."""
@@ -53,13 +53,13 @@ class Joined:
 
 
 @pytest.fixture
-def joined(party):
-    return Joined(party)
+def joined(endpoints):
+    return Joined(endpoints)
 
 
 @pytest.fixture
-def make(party):
-    return lambda **options: Joined(party, **options)
+def make(endpoints):
+    return lambda **options: Joined(endpoints, **options)
 
 
 def test_the_classes():
@@ -144,7 +144,7 @@ THERE = [
 
 @pytest.mark.parametrize(("name", "arguments", "result", "rest"), THERE)
 def test_what_is_there(joined, name, arguments, result, rest):
-    """With octets there each call takes what it should, and leaves exactly the rest."""
+    """With bytes there each call takes what it should, and leaves exactly the rest."""
     joined.feed(b"ab\ncd")
     assert getattr(joined.stream, name)(*arguments) == result
     assert joined.stream.read_available() == rest
@@ -164,7 +164,7 @@ def test_reading_copies_what_fits(joined):
     assert joined.stream.read() == b"gh"
 
 
-@pytest.mark.parametrize("kind", [bytearray, lambda octets: memoryview(bytearray(octets)), list])
+@pytest.mark.parametrize("kind", [bytearray, lambda data: memoryview(bytearray(data)), list])
 @pytest.mark.parametrize(("start", "end", "error", "message"), [
     (0, 11, IndexError, "end must be within 0..10, not 11"),
     (0, 2**100, IndexError, "end must be within"),
@@ -198,7 +198,10 @@ def test_a_part_is_left_until_it_is_whole(joined):
     stream = joined.stream
     joined.feed(b"half a li")
     for _ in range(3):
-        assert (stream.readline(), stream.read_line(), stream.read_until(b"ne\n"), stream.read_exactly(10)) == (None, None, None, None)
+        assert stream.readline() is None
+        assert stream.read_line() is None
+        assert stream.read_until(b"ne\n") is None
+        assert stream.read_exactly(10) is None
         assert stream.buffered == 9
     joined.feed(b"ne\nnext")
     assert stream.read_line() == ("half a line", False)
@@ -212,12 +215,15 @@ def test_a_part_is_left_until_it_is_whole(joined):
 
 
 def test_half_a_character_waits_for_its_rest(make):
-    """A character of several octets is not there until it is whole; at the end of the input its half is an error."""
+    """A character of several bytes is not there until it is whole; at the end of the input its half is an error."""
     joined = make(encoding="utf-8", element_type="base-char")
     stream = joined.stream
     joined.feed("ß€".encode()[:3])
     assert stream.read_char() == "ß"
-    assert (stream.read_char(), stream.peek_char(), stream.read_string(5), stream.read_char_no_hang()) == (None, None, "", None)
+    assert stream.read_char() is None
+    assert stream.peek_char() is None
+    assert stream.read_string(5) == ""
+    assert stream.read_char_no_hang() is None
     joined.feed("€".encode()[1:])
     stream.unread_char(stream.read_char())
     assert stream.read_string(5) == "€"
@@ -231,7 +237,7 @@ def test_half_a_character_waits_for_its_rest(make):
 
 
 def test_wide_newlines(make):
-    """Lines of an encoding whose characters have two octets are whole when both octets of the newline are there."""
+    """Lines of an encoding whose characters have two bytes are whole when both bytes of the newline are there."""
     joined = make(encoding="utf-16-le", element_type="base-char")
     text = "aਊb\n".encode("utf-16-le")
     joined.feed(text[:-1])
@@ -241,7 +247,7 @@ def test_wide_newlines(make):
 
 
 def test_a_line_without_end_is_refused(make):
-    """More octets than `line_limit` without a newline are LineTooLong, nothing is taken, and `discard_line` brings the stream in step."""
+    """More bytes than `line_limit` without a newline are LineTooLong, nothing is taken, and `discard_line` brings the stream in step."""
     joined = make(line_limit=100)
     stream = joined.stream
     joined.feed(b"x" * 100)
@@ -258,8 +264,8 @@ def test_a_line_without_end_is_refused(make):
     assert stream.readline() == b"next\n"
 
 
-def test_text_and_octets_mix_exactly(joined):
-    """Reading by octets, characters, lines and pieces in turn is exact to the octet."""
+def test_text_and_bytes_mix_exactly(joined):
+    """Reading by bytes, characters, lines and pieces in turn is exact to the byte."""
     stream = joined.stream
     joined.feed(b"ab\x00\xffline\n123456789rest")
     assert stream.read_byte() == 97
@@ -288,18 +294,18 @@ def test_signed_bytes(make):
 
 @pytest.mark.parametrize("seed", range(4))
 def test_reading_is_what_bytesio_does(make, seed):
-    """4,000 random reads of all kinds, with octets coming in random pieces, give what `io.BytesIO` gives."""
+    """4,000 random reads of all kinds, with bytes coming in random pieces, give what `io.BytesIO` gives."""
     draw = random.Random(seed)
     print("seed", seed)
     joined = make(element_type="unsigned-byte-8")
     stream, model, fed = joined.stream, io.BytesIO(), 0
     for _ in range(4000):
         if draw.random() < 0.2:
-            octets = bytes(draw.choice(b"ab\n\xff") for _ in range(draw.randrange(1, 300)))
-            joined.feed(octets)
+            data = bytes(draw.choice(b"ab\n\xff") for _ in range(draw.randrange(1, 300)))
+            joined.feed(data)
             at = model.tell()
             model.seek(0, io.SEEK_END)
-            fed += model.write(octets)
+            fed += model.write(data)
             model.seek(at)
         held = fed - model.tell()
         size = draw.randrange(0, 40)
@@ -329,7 +335,7 @@ def test_reading_is_what_bytesio_does(make, seed):
 
 
 def test_draining_costs_what_is_drained(joined):
-    """Draining 4 MiB in pieces of one octet costs at most a few times as much for each octet as draining 256 KiB: nothing is copied
+    """Draining 4 MiB in pieces of one byte costs at most a few times as much for each byte as draining 256 KiB: nothing is copied
     again and again."""
     def cost(count):
         left, best = count, 0.0
@@ -462,29 +468,33 @@ def test_many_writes_of_all_sizes_arrive_in_order(make):
 # Halves and ends.
 
 
-def test_the_wrong_half_is_refused(party):
+def test_the_wrong_half_is_refused(endpoints):
     """A stream for input refuses to write, one for output to read, and its socket goes on draining."""
     calls = Calls()
-    client, peer = party.joined(calls.read, calls.event)
+    client, peer = endpoints.joined(calls.read, calls.event)
     stream = AsyncOutputStream(socket=client)
-    assert (stream.direction, stream.readable(), stream.writable()) == ("output", False, True)
+    assert stream.direction == "output"
+    assert stream.readable() is False
+    assert stream.writable() is True
     with pytest.raises(io.UnsupportedOperation):
         stream.read()
     stream.write(b"out")
     assert received(peer, 3) == b"out"
     peer.sendall(b"in")
-    until(lambda: calls.octets == b"in")
+    until(lambda: calls.data == b"in")
     assert calls.streams == []
-    client, peer = party.joined(calls.read, calls.event)
+    client, peer = endpoints.joined(calls.read, calls.event)
     stream = AsyncInputStream(socket=client)
-    assert (stream.direction, stream.readable(), stream.writable()) == ("input", True, False)
+    assert stream.direction == "input"
+    assert stream.readable() is True
+    assert stream.writable() is False
     with pytest.raises(io.UnsupportedOperation):
         stream.write(b"x")
     client.write(b"the socket can")
     assert received(peer, 14) == b"the socket can"
     peer.sendall(b"more")
     until(lambda: calls.streams == [stream])
-    both, _peer = party.joined(calls.read, calls.event)
+    both, _peer = endpoints.joined(calls.read, calls.event)
     assert AsyncStream(socket=both).direction == "io"
 
 
@@ -516,7 +526,10 @@ def test_closing(make):
     stream.write(b"last")
     stream.close()
     assert rest_of(joined.peer) == b"last"
-    assert (stream.closed, socket.closed, stream.fileno(), stream.buffered) == (True, True, -1, 0)
+    assert stream.closed is True
+    assert socket.closed is True
+    assert stream.fileno() == -1
+    assert stream.buffered == 0
     for call in (stream.read, stream.read_available, lambda: stream.read_sequence(bytearray()), lambda: stream.write(b""), stream.listen,
                  stream.clear_input, stream.clear_output, stream.force_output, stream.finish_output, stream.send_eof, lambda: iter(stream)):
         with pytest.raises(StreamClosed):
@@ -551,7 +564,9 @@ def test_addresses_are_known_after_closing(joined):
 def test_timeouts_are_properties(joined):
     """`read_timeout` and `write_timeout` are the socket's limits, and can be set."""
     stream = joined.stream
-    assert (stream.read_timeout, stream.write_timeout, stream.linger_timeout) == (None, None, 2.0)
+    assert stream.read_timeout is None
+    assert stream.write_timeout is None
+    assert stream.linger_timeout == 2.0
     stream.read_timeout = 5
     stream.write_timeout = 7
     assert (stream.read_timeout, stream.write_timeout) == (5, 7)
@@ -563,7 +578,7 @@ def test_timeouts_are_properties(joined):
 
 
 def test_waiting_for_a_stream_that_never_waits(joined):
-    """The waiting half works on it: ready when its connection has brought octets or an end."""
+    """The waiting half works on it: ready when its connection has brought bytes or an end."""
     assert wait_for_input_streams([joined.stream], timeout=0) == []
     waiter = gevent.spawn(wait_for_input_streams, [joined.stream], timeout=10)
     rounds()
@@ -588,14 +603,14 @@ def test_files_over_it(joined):
         pickle.dumps(joined.stream)
 
 
-def test_a_subclass_can_be_made(party):
+def test_a_subclass_can_be_made(endpoints):
     """A user's own class of streams takes the place of the socket's."""
     class Mine(AsyncIOStream):
         def shout(self):
             return self.read_available().upper()
 
     calls = Calls()
-    client, peer = party.joined(calls.leave, dont_drain_read_buffer=True)
+    client, peer = endpoints.joined(calls.leave, dont_drain_read_buffer=True)
     stream = Mine(socket=client)
     stream.own = 1
     peer.sendall(b"hello")

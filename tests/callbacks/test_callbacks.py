@@ -12,8 +12,10 @@ import gevent
 import gevent.event
 import gevent.socket
 import pytest
-from kit.calling import Calls, end_server, in_greenlet, received, rest_of, rounds, settled
-from kit.network import HOST, black_hole, nothing_left, until, unused_port
+from kit.callbacks import Calls, end_server, in_greenlet, received, rest_of, rounds, settled
+from kit.conditions import until
+from kit.leftovers import nothing_left
+from kit.network import HOST, black_hole, unused_port
 from servers import require_name
 
 from geventstreams import (
@@ -95,7 +97,7 @@ def test_an_exchange_calls_back_in_its_order(way):
     assert far.names == ["connect", "read", "event"]
     assert far.kinds == [TCPEOF]
     assert far.events[0].socket is far.connected[0] is far.sockets[0]
-    assert (near.octets, far.octets) == (b"answer", b"question")
+    assert (near.data, far.data) == (b"answer", b"question")
 
 
 def test_a_stream_is_given_where_it_is_asked_for(way):
@@ -105,7 +107,7 @@ def test_a_stream_is_given_where_it_is_asked_for(way):
     client = way.client(server, near.read, connect_cb=near.connect, stream=True)
     assert isinstance(client, AsyncIOStream)
     client.write_string("hello")
-    until(lambda: far.octets == b"hello")
+    until(lambda: far.data == b"hello")
     assert near.connected == [client]
     assert far.connected == far.streams
     assert far.sockets == [far.streams[0].socket]
@@ -113,11 +115,11 @@ def test_a_stream_is_given_where_it_is_asked_for(way):
 
 
 def test_draining_can_be_asked_for_beside_a_stream(way):
-    """With `stream=True` and `dont_drain_read_buffer=False` a stream is returned and octets are called back."""
+    """With `stream=True` and `dont_drain_read_buffer=False` a stream is returned and bytes are called back."""
     near = Calls()
     server = way.server(None, connect_cb=lambda socket: socket.write(b"greeting"))
     client = way.client(server, near.read, connect_cb=near.connect, stream=True, dont_drain_read_buffer=False)
-    until(lambda: near.octets == b"greeting")
+    until(lambda: near.data == b"greeting")
     assert near.streams == []
     assert near.sockets[0].stream is client
 
@@ -126,7 +128,10 @@ def test_it_returns_before_it_is_connected(way, calls):
     """A client comes back at once, not connected, without addresses, and nothing was called back."""
     server = way.server(None)
     client = way.client(server, calls.read, calls.event, connect_cb=calls.connect)
-    assert (client.closed, client.address, client.peer_address, client.fileno()) == (False, None, None, -1)
+    assert client.closed is False
+    assert client.address is None
+    assert client.peer_address is None
+    assert client.fileno() == -1
     assert calls.names == []
     until(lambda: calls.names)
     assert client.fileno() >= 0
@@ -139,7 +144,7 @@ def test_early_output_leaves_in_one_packet(way, calls):
     client = way.client(server, None, data="one ", connect_cb=lambda socket: socket.write("four"))
     client.write(b"two ")
     client.write("three ")
-    until(lambda: calls.octets)
+    until(lambda: calls.data)
     assert calls.pieces == [b"one two three four"]
 
 
@@ -148,13 +153,13 @@ def test_text_is_utf_8(way, calls):
     server = way.server(calls.read)
     client = way.client(server, None, data="grüße ")
     client.write("ß")
-    until(lambda: calls.octets == "grüße ß".encode())
+    until(lambda: calls.data == "grüße ß".encode())
 
 
 # The cases of cl-async's own tests.
 
 
-def test_two_clients_by_address_and_by_name(party, reports):
+def test_two_clients_by_address_and_by_name(endpoints, reports):
     """A request split between `data` and a write right after connecting arrives whole and once, from each of two clients."""
     far, near = Calls(), Calls()
 
@@ -167,10 +172,10 @@ def test_two_clients_by_address_and_by_name(party, reports):
         if not socket.closed:
             socket.close()
 
-    server = party.server(thank, connect_cb=far.connect)
+    server = endpoints.server(thank, connect_cb=far.connect)
     require_name("localhost")
     for host in (HOST, "localhost"):
-        client = party.client(server.port, close, near.event, host=host, data="ha")
+        client = endpoints.client(server.port, close, near.event, host=host, data="ha")
         client.write("i ")
     until(lambda: len(near.pieces) == 2)
     assert far.pieces == [b"hai ", b"hai "]
@@ -258,12 +263,12 @@ def test_closing_the_listener_leaves_connections_alone(way):
     way.client(server, late.read, late.event)
     settled(late)
     client.write(b"still there")
-    until(lambda: near.octets == b"still there")
+    until(lambda: near.data == b"still there")
     assert near.events == far.events == []
 
 
 def test_a_server_reads_its_stream_by_pieces(way):
-    """A server with streams gets all by a loop of `read_sequence` into 1,024 octets until nothing comes."""
+    """A server with streams gets all by a loop of `read_sequence` into 1,024 bytes until nothing comes."""
     got = bytearray()
     sizes = []
 
@@ -281,9 +286,9 @@ def test_a_server_reads_its_stream_by_pieces(way):
     assert max(sizes) == 1024
 
 
-def test_a_port_in_use_is_raised(party, path):
+def test_a_port_in_use_is_raised(endpoints, path):
     """A port or a path that another server listens on is the caller's OSError."""
-    server = party.server(None)
+    server = endpoints.server(None)
     with nothing_left(), pytest.raises(OSError, match="in use") as caught:
         tcp_server(HOST, server.port, None)
     assert caught.value.errno == errno.EADDRINUSE
@@ -291,8 +296,8 @@ def test_a_port_in_use_is_raised(party, path):
         pipe_server(path, None)
 
 
-def test_four_clients_never_see_each_others_octets(way):
-    """Four clients send 64 KiB + 20,000 octets each and get 500,000 of their own kind back."""
+def test_four_clients_never_see_each_others_bytes(way):
+    """Four clients send 64 KiB + 20,000 bytes each and get 500,000 of their own kind back."""
     count, answer = 65536 + 20000, 500000
 
     def read(socket, data):
@@ -309,25 +314,25 @@ def test_four_clients_never_see_each_others_octets(way):
         calls = Calls()
         way.client(server, calls.read, calls.event, data=bytes([number]) * count)
         clients.append(calls)
-    until(lambda: all(len(calls.octets) == answer for calls in clients))
+    until(lambda: all(len(calls.data) == answer for calls in clients))
     for number, calls in enumerate(clients):
-        assert set(calls.octets) == {number}
+        assert set(calls.data) == {number}
         assert calls.events == []
 
 
 def test_parts_of_data_arrive_in_order(way, calls):
-    """Writes with `start` and `end` send that part, of octets and of characters, in the order of the writes."""
+    """Writes with `start` and `end` send that part, of bytes and of characters, in the order of the writes."""
     server = way.server(calls.read)
     client = way.client(server, None)
     assert client.write(b"0123456789", 2, 5)
     assert client.write(bytearray(b"abcdef"), start=3)
     assert client.write("äöü", 1, 2)
     assert write_socket_data(client, memoryview(b"UVWXYZ"), end=2)
-    until(lambda: calls.octets == b"234def" + "ö".encode() + b"UV")
+    until(lambda: calls.data == b"234def" + "ö".encode() + b"UV")
 
 
 def test_a_client_writes_before_and_reads_by_sequence(way):
-    """A client writes by `write_sequence` before it is connected and reads the answer by `read_sequence` into 8,096 octets."""
+    """A client writes by `write_sequence` before it is connected and reads the answer by `read_sequence` into 8,096 bytes."""
     got = []
 
     def read(_socket, stream):
@@ -343,7 +348,7 @@ def test_a_client_writes_before_and_reads_by_sequence(way):
 # What a callback may do.
 
 
-def test_callbacks_of_a_connection_never_overlap(party, calls, reports):
+def test_callbacks_of_a_connection_never_overlap(endpoints, calls, reports):
     """While a callback waits, no other one of its connection is called, and the others' are."""
     running, most = [0], [0]
     release = gevent.event.Event()
@@ -355,28 +360,28 @@ def test_callbacks_of_a_connection_never_overlap(party, calls, reports):
         running[0] -= 1
         calls.read(socket, data)
 
-    _client, peer = party.joined(read)
-    _other, other_peer = party.joined(calls.read)
+    _client, peer = endpoints.joined(read)
+    _other, other_peer = endpoints.joined(calls.read)
     peer.sendall(b"1")
     until(lambda: running[0])
     peer.sendall(b"2")
     other_peer.sendall(b"x")
-    until(lambda: calls.octets == b"x")
+    until(lambda: calls.data == b"x")
     rounds()
     release.set()
-    until(lambda: calls.octets == b"x12")
+    until(lambda: calls.data == b"x12")
     assert most == [1]
 
 
-def test_a_connection_has_one_greenlet(party, reports):
+def test_a_connection_has_one_greenlet(endpoints, reports):
     """All callbacks of a connection run in one greenlet, and those of another in another."""
     greenlets = {}
 
     def note(socket, *_data):
         greenlets.setdefault(socket, set()).add(gevent.getcurrent())
 
-    server = party.server(note, lambda event: note(event.socket), connect_cb=note)
-    peers = [party.peer(server.port) for _ in range(3)]
+    server = endpoints.server(note, lambda event: note(event.socket), connect_cb=note)
+    peers = [endpoints.peer(server.port) for _ in range(3)]
     for peer in peers:
         peer.sendall(b"x")
     until(lambda: len(greenlets) == 3)
@@ -387,24 +392,24 @@ def test_a_connection_has_one_greenlet(party, reports):
     assert len(set.union(*greenlets.values())) == 3
 
 
-def test_a_callback_may_connect_elsewhere_and_wait(party, reports):
+def test_a_callback_may_connect_elsewhere_and_wait(endpoints, reports):
     """A read callback may make another connection, write there, and wait for its answer by blocking-looking calls."""
-    behind = party.server(lambda socket, data: socket.write(data.upper()))
+    behind = endpoints.server(lambda socket, data: socket.write(data.upper()))
 
     def ask(socket, data):
         answered = gevent.event.AsyncResult()
-        other = party.client(behind.port, lambda _socket, answer: answered.set(answer), data=data)
+        other = endpoints.client(behind.port, lambda _socket, answer: answered.set(answer), data=data)
         socket.write(answered.get(timeout=10))
         other.close()
 
-    front = party.server(ask)
-    peer = party.peer(front.port)
+    front = endpoints.server(ask)
+    peer = endpoints.peer(front.port)
     peer.sendall(b"question")
     assert received(peer, 8) == b"QUESTION"
 
 
 @pytest.mark.parametrize("where", ["connect", "read", "event", "write"])
-def test_an_exception_ends_its_connection_only(party, reports, where):
+def test_an_exception_ends_its_connection_only(endpoints, reports, where):
     """What a callback raises reaches the hub's `handle_error` and closes that connection; another one goes on."""
     reports.expect(ZeroDivisionError)
 
@@ -412,10 +417,10 @@ def test_an_exception_ends_its_connection_only(party, reports, where):
         raise ZeroDivisionError(where)
 
     callbacks = {f"{name}_cb": fail if name == where else None for name in ("connect", "write")}
-    server = party.server(fail if where == "read" else lambda socket, data: socket.write(data), fail if where == "event" else None,
+    server = endpoints.server(fail if where == "read" else lambda socket, data: socket.write(data), fail if where == "event" else None,
                           **callbacks)
-    fine = party.server(lambda socket, data: socket.write(data))
-    good, bad = party.peer(fine.port), party.peer(server.port)
+    fine = endpoints.server(lambda socket, data: socket.write(data))
+    good, bad = endpoints.peer(fine.port), endpoints.peer(server.port)
     bad.sendall(b"x")
     if where == "event":
         bad.shutdown(socket.SHUT_WR)
@@ -426,26 +431,26 @@ def test_an_exception_ends_its_connection_only(party, reports, where):
     assert received(good, 4) == b"fine"
 
 
-def test_a_callback_may_kill_its_own_greenlet(party, calls, reports):
+def test_a_callback_may_kill_its_own_greenlet(endpoints, calls, reports):
     """A callback that kills its own greenlet ends its connection, which is no error."""
     def kill(_socket, _data):
         gevent.getcurrent().kill()
 
-    server = party.server(kill, calls.event)
-    peer = party.peer(server.port)
+    server = endpoints.server(kill, calls.event)
+    peer = endpoints.peer(server.port)
     peer.sendall(b"x")
     assert rest_of(peer) == b""
     until(lambda: not server.connections)
     assert reports.errors == []
 
 
-def test_closing_in_a_callback_ends_the_calling(party, calls, reports):
-    """After a callback has closed its socket nothing is called any more, though octets and an end have come."""
+def test_closing_in_a_callback_ends_the_calling(endpoints, calls, reports):
+    """After a callback has closed its socket nothing is called any more, though bytes and an end have come."""
     def close(socket, data):
         calls.read(socket, data)
         socket.close()
 
-    client, peer = party.joined(close, calls.event)
+    client, peer = endpoints.joined(close, calls.event)
     peer.sendall(b"1")
     until(lambda: calls.names)
     with contextlib.suppress(OSError):
@@ -456,9 +461,9 @@ def test_closing_in_a_callback_ends_the_calling(party, calls, reports):
     assert client.closed
 
 
-def test_unread_octets_stay_and_more_are_called_back(party, calls, reports):
+def test_unread_bytes_stay_and_more_are_called_back(endpoints, calls, reports):
     """What a callback leaves in the stream stays there, and it is called again only when more arrives."""
-    client, peer = party.joined(calls.leave, stream=True)
+    client, peer = endpoints.joined(calls.leave, stream=True)
     peer.sendall(b"abc")
     until(lambda: calls.names == ["read"])
     rounds()
@@ -471,10 +476,10 @@ def test_unread_octets_stay_and_more_are_called_back(party, calls, reports):
 # Streams for sockets.
 
 
-def test_a_stream_for_a_socket_that_does_not_drain(party, calls, reports):
+def test_a_stream_for_a_socket_that_does_not_drain(endpoints, calls, reports):
     """The first program of cl-async's page: a socket whose buffer is not drained, and a stream made for it."""
-    server = party.server(lambda socket, data: socket.write(data))
-    socket = party.client(server.port, calls.leave, dont_drain_read_buffer=True)
+    server = endpoints.server(lambda socket, data: socket.write(data))
+    socket = endpoints.client(server.port, calls.leave, dont_drain_read_buffer=True)
     stream = AsyncIOStream(socket=socket)
     assert socket.stream is stream
     stream.write_line("hello")
@@ -483,9 +488,9 @@ def test_a_stream_for_a_socket_that_does_not_drain(party, calls, reports):
     assert stream.read_line() == ("hello", False)
 
 
-def test_the_stream_is_made_when_it_is_needed(party, calls, reports):
+def test_the_stream_is_made_when_it_is_needed(endpoints, calls, reports):
     """Without one, a socket that does not drain hands out the same stream ever after."""
-    client, peer = party.joined(calls.leave, dont_drain_read_buffer=True)
+    client, peer = endpoints.joined(calls.leave, dont_drain_read_buffer=True)
     peer.sendall(b"one")
     until(lambda: calls.streams)
     peer.sendall(b"two")
@@ -496,35 +501,35 @@ def test_the_stream_is_made_when_it_is_needed(party, calls, reports):
         AsyncIOStream(socket=client)
 
 
-def test_a_stream_ends_the_draining(party, calls, reports):
-    """From the making of a stream for a draining socket on, octets stay in it; nothing is lost in between."""
-    client, peer = party.joined(calls.read, calls.event)
+def test_a_stream_ends_the_draining(endpoints, calls, reports):
+    """From the making of a stream for a draining socket on, bytes stay in it; nothing is lost in between."""
+    client, peer = endpoints.joined(calls.read, calls.event)
     assert client.stream is None
     peer.sendall(b"drained")
-    until(lambda: calls.octets == b"drained")
+    until(lambda: calls.data == b"drained")
     assert calls.streams == []
     client.write(b"un")
     stream = AsyncIOStream(socket=client)
     client.write(b"broken")
     assert received(peer, 8) == b"unbroken"
     peer.sendall(b"kept")
-    until(lambda: calls.octets == b"drainedkept")
+    until(lambda: calls.data == b"drainedkept")
     assert calls.streams == [stream]
 
 
-def test_a_second_stream_is_refused(party, reports):
+def test_a_second_stream_is_refused(endpoints, reports):
     """One socket has one stream, whoever made it; a closed socket gets none."""
-    client, _peer = party.joined(stream=True)
+    client, _peer = endpoints.joined(stream=True)
     with pytest.raises(StreamError, match="has a stream already"):
         AsyncIOStream(socket=client.socket)
-    plain, _peer = party.joined(lambda _socket, _data: None)
+    plain, _peer = endpoints.joined(lambda _socket, _data: None)
     AsyncIOStream(socket=plain)
     with pytest.raises(StreamError, match="has a stream already"):
         AsyncIOStream(socket=plain)
     plain.close()
     with pytest.raises(StreamClosed):
         AsyncIOStream(socket=plain)
-    unused, _peer = party.joined(lambda _socket, _data: None)
+    unused, _peer = endpoints.joined(lambda _socket, _data: None)
     unused.close(force=True)
     with pytest.raises(StreamClosed):
         AsyncIOStream(socket=unused)
@@ -584,7 +589,7 @@ def test_bad_arguments_of_a_server_open_nothing(arguments, options, error, says)
         tcp_server(*arguments, **options)
 
 
-def test_what_is_no_socket_is_refused(party, reports):
+def test_what_is_no_socket_is_refused(endpoints, reports):
     """Streams and the functions of the pages refuse what is no socket of the callback half."""
     for wrong in (None, 1, socket.socket):
         with pytest.raises(TypeError, match="AsyncSocket"):
@@ -593,7 +598,7 @@ def test_what_is_no_socket_is_refused(party, reports):
             close_socket(wrong)
     with pytest.raises(TypeError, match="AsyncServer"):
         close_tcp_server(None)
-    client, _peer = party.joined()
+    client, _peer = endpoints.joined()
     for wrong in (None, 1, ["x"]):
         with pytest.raises(TypeError, match="data must be bytes-like"):
             client.write(wrong)
@@ -608,10 +613,10 @@ def test_what_is_no_socket_is_refused(party, reports):
 # The names of the pages.
 
 
-def test_the_names_of_the_pages(party, calls, reports):
+def test_the_names_of_the_pages(endpoints, calls, reports):
     """Functions with cl-async's names do what the methods do, on sockets and on their streams."""
     other = Calls()
-    client, peer = party.joined(calls.read, calls.event)
+    client, peer = endpoints.joined(calls.read, calls.event)
     client.data = {"mine": 1}
     assert socket_data(client) == {"mine": 1}
     assert write_socket_data(client, "hello", read_cb=other.read, event_cb=other.event, write_cb=other.write) is True
@@ -619,7 +624,7 @@ def test_the_names_of_the_pages(party, calls, reports):
     until(lambda: other.names == ["write"])
     set_socket_timeouts(client, 5.5, None)
     peer.sendall(b"x")
-    until(lambda: other.octets == b"x")
+    until(lambda: other.data == b"x")
     close_socket(client)
     assert rest_of(peer) == b""
     assert calls.names == []
@@ -628,7 +633,7 @@ def test_the_names_of_the_pages(party, calls, reports):
     with pytest.raises(StreamClosed):
         set_socket_timeouts(client, 1, 1)
     close_socket(client)
-    stream, peer = party.joined(stream=True)
+    stream, peer = endpoints.joined(stream=True)
     assert stream.read_timeout is None
     set_socket_timeouts(stream, 5.5, 2)
     assert (stream.read_timeout, stream.write_timeout) == (5.5, 2)
@@ -636,14 +641,14 @@ def test_the_names_of_the_pages(party, calls, reports):
     assert rest_of(peer) == b""
 
 
-def test_a_server_tells_what_it_is(party, path, calls, reports):
+def test_a_server_tells_what_it_is(endpoints, path, calls, reports):
     """A server knows its port, its address and its connections, as a live view."""
-    server = party.server(calls.read)
+    server = endpoints.server(calls.read)
     assert isinstance(server, AsyncServer)
     assert server.address == (HOST, server.port)
     view = server.connections
     assert len(view) == 0
-    peer = party.peer(server.port)
+    peer = endpoints.peer(server.port)
     until(lambda: len(view) == 1)
     assert next(iter(view)).peer_address == peer.getsockname()
     peer.close()
@@ -666,32 +671,32 @@ def test_a_listener_can_be_handed_over(calls, reports, path):
             with socket.socket(family) as peer:
                 peer.connect(where)
                 peer.sendall(b"x")
-                until(lambda: calls.octets == b"x")
+                until(lambda: calls.data == b"x")
             until(lambda server=server: not server.connections)
         with pytest.raises(OSError, match="Bad file descriptor"):
             os.fstat(descriptor)
-        calls.octets = b""
+        calls.data = b""
 
 
 def test_a_path_without_a_port_is_a_unix_socket(path, calls, reports):
     """`tcp_server` and `tcp_connect` take a path and no port for a Unix socket."""
     with tcp_server(path, None, calls.read) as server:
         tcp_connect(path, None, None, data="x").close()
-        until(lambda: calls.octets == b"x" and not server.connections)
+        until(lambda: calls.data == b"x" and not server.connections)
 
 
 def test_all_addresses_are_served_without_a_bind_address(calls, reports):
     """Without an address a server is reached by IPv4."""
     with tcp_server(None, 0, calls.read) as server:
         tcp_connect(HOST, server.port, None, data="x").close()
-        until(lambda: calls.octets == b"x" and not server.connections)
+        until(lambda: calls.data == b"x" and not server.connections)
 
 
-def test_a_reset_is_told(party, calls, reports):
+def test_a_reset_is_told(endpoints, calls, reports):
     """A reset is one event, after what arrived before it."""
-    client, peer = party.joined(calls.read, calls.event)
+    client, peer = endpoints.joined(calls.read, calls.event)
     peer.sendall(b"last words")
-    until(lambda: calls.octets == b"last words")
+    until(lambda: calls.data == b"last words")
     peer.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
     peer.close()
     settled(calls)
@@ -710,6 +715,6 @@ def test_a_program_ends_with_its_last_connection():
         until(lambda: client.closed)
         server.close()
         until(lambda: not server.connections)
-        return calls.octets
+        return calls.data
 
     assert in_greenlet(program) == b"x"

@@ -9,9 +9,10 @@ import time
 
 import gevent
 import pytest
-from kit.calling import rounds
+from kit.callbacks import rounds
+from kit.conditions import until
 from kit.memory import peak_memory
-from kit.network import HOST, until
+from kit.network import HOST
 
 from geventstreams import tcp_server
 
@@ -32,9 +33,9 @@ def stand_still(state):
             last, same = now, same + 1 if now == last else 0
 
 
-def test_256_mib_to_a_peer_that_never_reads(party):
+def test_256_mib_to_a_peer_that_never_reads(endpoints):
     """A writer that heeds `write` and `drain` waits when 256 MiB go to a peer that never reads: memory grows by 2 MiB at most."""
-    client, _peer = party.joined(receive=4096)
+    client, _peer = endpoints.joined(receive=4096)
     until(lambda: client.fileno() >= 0)
     written = []
 
@@ -46,16 +47,16 @@ def test_256_mib_to_a_peer_that_never_reads(party):
                 client.drain()
 
     with peak_memory() as peak:
-        writer = party.spawn(pour)
+        writer = endpoints.spawn(pour)
         stand_still(lambda: (len(written), client.unsent))
     assert not writer.ready()
     assert 0 < client.unsent <= HIGH + 65536
-    assert peak.octets <= ALLOWED
+    assert peak.size <= ALLOWED
 
 
-def test_256_mib_written_by_one_who_does_not_ask(party):
+def test_256_mib_written_by_one_who_does_not_ask(endpoints):
     """A writer that ignores both is not waited for, and what it writes large is not copied: 256 MiB of one object cost 2 MiB at most."""
-    client, _peer = party.joined(receive=4096, stream=True)
+    client, _peer = endpoints.joined(receive=4096, stream=True)
     until(lambda: client.fileno() >= 0)
     piece = os.urandom(65536)
     with peak_memory() as peak:
@@ -63,12 +64,12 @@ def test_256_mib_written_by_one_who_does_not_ask(party):
             client.write_sequence(piece)
         stand_still(lambda: client.unsent)
     assert client.unsent > 240 * MIB
-    assert peak.octets <= ALLOWED
+    assert peak.size <= ALLOWED
 
 
-def test_256_mib_to_a_stream_that_nobody_reads(party):
+def test_256_mib_to_a_stream_that_nobody_reads(endpoints):
     """256 MiB sent to a stream that nobody reads wait in the sender: memory grows by 2 MiB at most, and then not at all."""
-    client, peer = party.joined(lambda _socket, _stream: None, stream=True)
+    client, peer = endpoints.joined(lambda _socket, _stream: None, stream=True)
     until(lambda: client.fileno() >= 0)
     piece = bytes(65536)
     sent = []
@@ -78,12 +79,12 @@ def test_256_mib_to_a_stream_that_nobody_reads(party):
             sent.append(peer.send(piece))
 
     with peak_memory() as peak:
-        sender = party.spawn(pour)
+        sender = endpoints.spawn(pour)
         until(lambda: client.buffered > HIGH)
         stand_still(lambda: (len(sent), client.buffered))
     assert not sender.ready()
     assert client.buffered < 2 * HIGH + 65536
-    assert peak.octets <= ALLOWED
+    assert peak.size <= ALLOWED
 
 
 POUR = """
@@ -140,12 +141,12 @@ def test_a_flood_leaves_time_for_others(draining):
         until(lambda: not server.connections)
 
 
-def test_a_flood_of_one_leaves_the_others_served(party):
+def test_a_flood_of_one_leaves_the_others_served(endpoints):
     """While one peer floods a server, another one's questions are answered."""
-    server = party.server(lambda socket, data: socket.write(data) if len(data) < 100 else None, lambda _event: None)
+    server = endpoints.server(lambda socket, data: socket.write(data) if len(data) < 100 else None, lambda _event: None)
     flood = Flood(server.port)
     try:
-        peer = party.peer(server.port)
+        peer = endpoints.peer(server.port)
         for number in range(50):
             peer.sendall(b"%d" % number)
             with gevent.Timeout(10):
@@ -154,17 +155,17 @@ def test_a_flood_of_one_leaves_the_others_served(party):
         flood.close()
 
 
-def test_a_hundred_thousand_short_messages_cost_no_more_than_they_are(party):
-    """What was written small and cannot leave is kept together, not each for itself: 100,000 messages of 100 octets cost no more than
-    twice their octets."""
-    client, peer = party.joined(receive=4096)
+def test_a_hundred_thousand_short_messages_cost_no_more_than_they_are(endpoints):
+    """What was written small and cannot leave is kept together, not each for itself: 100,000 messages of 100 bytes cost no more than
+    twice their bytes."""
+    client, peer = endpoints.joined(receive=4096)
     until(lambda: client.fileno() >= 0)
     client.write(bytes(8 * MIB))
     rounds()
     with peak_memory() as peak:
         for number in range(100_000):
             client.write(b"%099d\n" % number)
-    assert peak.octets < 2 * 100_000 * 100
+    assert peak.size < 2 * 100_000 * 100
     client.close()
     with gevent.Timeout(30):
         left = 8 * MIB

@@ -13,8 +13,10 @@ import gevent
 import gevent.socket
 import gevent.ssl
 import pytest
-from kit.calling import Calls, received, rest_of, rounds, settled
-from kit.network import HOST, nothing_left, until
+from kit.callbacks import Calls, received, rest_of, rounds, settled
+from kit.conditions import until
+from kit.leftovers import nothing_left
+from kit.network import HOST
 
 from geventstreams import (
     TCPEOF,
@@ -59,17 +61,17 @@ def peer_context(certificates):
     return context
 
 
-def secured(party, server, context):
+def secured(endpoints, server, context):
     """A gevent TLS socket that is a client of the server."""
-    return party.keep(context.wrap_socket(party.peer(server.port), server_hostname="localhost"))
+    return endpoints.keep(context.wrap_socket(endpoints.peer(server.port), server_hostname="localhost"))
 
 
-def cut(party, peer):
+def cut(endpoints, peer):
     """Ends a TLS connection without a goodbye."""
-    party.keep(socket.socket(fileno=peer.detach())).shutdown(socket.SHUT_WR)
+    endpoints.keep(socket.socket(fileno=peer.detach())).shutdown(socket.SHUT_WR)
 
 
-def test_an_exchange_over_tls(party, calls, ours, theirs):
+def test_an_exchange_over_tls(endpoints, calls, ours, theirs):
     """Early output waits for the handshake, callbacks come in their order, and an orderly end is an end of file on both sides."""
     far = Calls()
     versions = []
@@ -83,10 +85,10 @@ def test_an_exchange_over_tls(party, calls, ours, theirs):
         far.read(socket, data)
         socket.write(data)
 
-    server = party.server(answer, far.event, connect_cb=far.connect, ssl_ctx=ours)
-    stream = party.client(server.port, calls.read, calls.event, connect_cb=connected, data="one ", stream=True, ssl_ctx=theirs)
+    server = endpoints.server(answer, far.event, connect_cb=far.connect, ssl_ctx=ours)
+    stream = endpoints.client(server.port, calls.read, calls.event, connect_cb=connected, data="one ", stream=True, ssl_ctx=theirs)
     stream.write(b"two ")
-    until(lambda: calls.octets == b"one two three")
+    until(lambda: calls.data == b"one two three")
     assert far.pieces == [b"one two three"]
     assert versions[0] in ("TLSv1.2", "TLSv1.3")
     stream.close()
@@ -96,27 +98,27 @@ def test_an_exchange_over_tls(party, calls, ours, theirs):
     assert calls.events == []
 
 
-def test_much_goes_both_ways_over_tls(party, ours, theirs):
+def test_much_goes_both_ways_over_tls(endpoints, ours, theirs):
     """3 MiB each way at once, from and to a slow reader, arrive exactly."""
     content = os.urandom(3 * 2**20)
     got = bytearray()
-    server = party.server(lambda socket, data: socket.write(data), ssl_ctx=ours)
+    server = endpoints.server(lambda socket, data: socket.write(data), ssl_ctx=ours)
 
     def read(socket, data):
         got.extend(data)
         if len(got) == len(content):
             socket.close()
 
-    party.client(server.port, read, data=content, ssl_ctx=theirs)
+    endpoints.client(server.port, read, data=content, ssl_ctx=theirs)
     until(lambda: len(got) == len(content), 30)
     assert bytes(got) == content
 
 
-def test_back_pressure_over_tls(party, calls, ours, peer_context):
+def test_back_pressure_over_tls(endpoints, calls, ours, peer_context):
     """Input over TLS stops at the high-water mark and goes on when it was read; nothing is lost."""
     streams = []
-    server = party.server(None, connect_cb=streams.append, stream=True, ssl_ctx=ours)
-    peer = secured(party, server, peer_context)
+    server = endpoints.server(None, connect_cb=streams.append, stream=True, ssl_ctx=ours)
+    peer = secured(endpoints, server, peer_context)
     sent = os.urandom(2**20)
     sender = gevent.spawn(peer.sendall, sent)
     until(lambda: streams and streams[0].buffered > 262144)
@@ -130,21 +132,21 @@ def test_back_pressure_over_tls(party, calls, ours, peer_context):
     assert got == sent
 
 
-def test_what_was_written_arrives_before_the_goodbye(party, ours, peer_context):
+def test_what_was_written_arrives_before_the_goodbye(endpoints, ours, peer_context):
     """A graceful close over TLS delivers 4 MiB to a slow reader, then says goodbye."""
-    server = party.server(None, connect_cb=lambda socket: (socket.write(bytes(2**22)), socket.close()), ssl_ctx=ours)
-    peer = secured(party, server, peer_context)
+    server = endpoints.server(None, connect_cb=lambda socket: (socket.write(bytes(2**22)), socket.close()), ssl_ctx=ours)
+    peer = secured(endpoints, server, peer_context)
     peer.suppress_ragged_eofs = False
     assert len(rest_of(peer)) == 2**22
 
 
-def test_a_cut_is_no_end(party, calls, ours, peer_context):
+def test_a_cut_is_no_end(endpoints, calls, ours, peer_context):
     """A connection that ends without TLS's goodbye is one TCPTLSError; what came before it is readable, then StreamTruncated."""
-    server = party.server(calls.leave, calls.event, stream=True, ssl_ctx=ours)
-    peer = secured(party, server, peer_context)
+    server = endpoints.server(calls.leave, calls.event, stream=True, ssl_ctx=ours)
+    peer = secured(endpoints, server, peer_context)
     peer.sendall(b"12345")
     until(lambda: calls.streams and calls.streams[0].buffered == 5)
-    cut(party, peer)
+    cut(endpoints, peer)
     settled(calls)
     assert calls.kinds == [TCPTLSError]
     assert isinstance(calls.events[0].error, StreamTruncated)
@@ -153,23 +155,23 @@ def test_a_cut_is_no_end(party, calls, ours, peer_context):
         calls.streams[0].read_available()
 
 
-def test_a_cut_can_be_allowed(party, calls, ours, peer_context):
+def test_a_cut_can_be_allowed(endpoints, calls, ours, peer_context):
     """With `allow_truncation` the same is an end of file."""
-    server = party.server(calls.read, calls.event, ssl_ctx=ours, allow_truncation=True)
-    peer = secured(party, server, peer_context)
+    server = endpoints.server(calls.read, calls.event, ssl_ctx=ours, allow_truncation=True)
+    peer = secured(endpoints, server, peer_context)
     peer.sendall(b"12345")
-    until(lambda: calls.octets == b"12345")
-    cut(party, peer)
+    until(lambda: calls.data == b"12345")
+    cut(endpoints, peer)
     settled(calls)
     assert calls.kinds == [TCPEOF]
 
 
-def test_a_certificate_that_is_not_trusted_is_told(party, calls, ours, reports):
+def test_a_certificate_that_is_not_trusted_is_told(endpoints, calls, ours, reports):
     """Certificates are verified by default: an unknown authority is one TCPTLSError for the client, whose `error` says why, and one
     for the server; nobody is called back as connected."""
     far = Calls()
-    server = party.server(far.read, far.event, connect_cb=far.connect, ssl_ctx=ours)
-    party.client(server.port, calls.read, calls.event, connect_cb=calls.connect, data="secret", ssl_ctx=True)
+    server = endpoints.server(far.read, far.event, connect_cb=far.connect, ssl_ctx=ours)
+    endpoints.client(server.port, calls.read, calls.event, connect_cb=calls.connect, data="secret", ssl_ctx=True)
     settled(calls)
     settled(far)
     assert calls.kinds == [TCPTLSError]
@@ -180,10 +182,10 @@ def test_a_certificate_that_is_not_trusted_is_told(party, calls, ours, reports):
     assert not server.connections
 
 
-def test_plain_text_to_a_tls_port_is_told(party, calls, ours):
+def test_plain_text_to_a_tls_port_is_told(endpoints, calls, ours):
     """A client that speaks no TLS is one TCPTLSError, and hears no plain text."""
-    server = party.server(calls.read, calls.event, connect_cb=calls.connect, ssl_ctx=ours)
-    peer = party.peer(server.port)
+    server = endpoints.server(calls.read, calls.event, connect_cb=calls.connect, ssl_ctx=ours)
+    peer = endpoints.peer(server.port)
     peer.sendall(b"GET / HTTP/1.0\r\n\r\n")
     settled(calls)
     assert calls.names == ["event"]
@@ -191,11 +193,11 @@ def test_plain_text_to_a_tls_port_is_told(party, calls, ours):
     assert b"HTTP" not in rest_of(peer)
 
 
-def test_a_silent_client_holds_up_nobody(party, calls, ours, peer_context):
+def test_a_silent_client_holds_up_nobody(endpoints, calls, ours, peer_context):
     """A client that never shakes hands is timed out by itself, while another one is served."""
-    server = party.server(lambda socket, data: socket.write(data), calls.event, ssl_ctx=ours, handshake_timeout=T)
-    party.peer(server.port)
-    peer = secured(party, server, peer_context)
+    server = endpoints.server(lambda socket, data: socket.write(data), calls.event, ssl_ctx=ours, handshake_timeout=T)
+    endpoints.peer(server.port)
+    peer = secured(endpoints, server, peer_context)
     peer.sendall(b"served")
     assert received(peer, 6) == b"served"
     settled(calls)
@@ -203,21 +205,21 @@ def test_a_silent_client_holds_up_nobody(party, calls, ours, peer_context):
     assert calls.events[0].code == errno.ETIMEDOUT
 
 
-def test_a_silent_server_is_a_timeout(party, calls, theirs):
+def test_a_silent_server_is_a_timeout(endpoints, calls, theirs):
     """A server that never answers the hello ends in one timeout: `handshake_timeout`'s, or `read_timeout`'s."""
-    listener = party.listener()
+    listener = endpoints.listener()
     port = listener.getsockname()[1]
-    party.client(port, calls.read, calls.event, ssl_ctx=theirs, handshake_timeout=T)
-    party.client(port, calls.read, calls.event, ssl_ctx=theirs, read_timeout=T)
+    endpoints.client(port, calls.read, calls.event, ssl_ctx=theirs, handshake_timeout=T)
+    endpoints.client(port, calls.read, calls.event, ssl_ctx=theirs, read_timeout=T)
     settled(calls, 2)
     rounds()
     assert calls.kinds == [TCPTimeout] * 2
     assert calls.names == ["event"] * 2
 
 
-def test_closing_within_the_handshake(party, calls, theirs):
+def test_closing_within_the_handshake(endpoints, calls, theirs):
     """A socket that is closed in the middle of its handshake is gone at once, without a callback and without a descriptor."""
-    listener = party.listener()
+    listener = endpoints.listener()
     with nothing_left():
         client = tcp_connect(HOST, listener.getsockname()[1], calls.read, calls.event, connect_cb=calls.connect, ssl_ctx=theirs)
         peer, _ = listener.accept()
@@ -230,7 +232,7 @@ def test_closing_within_the_handshake(party, calls, theirs):
         del client, peer
 
 
-def test_an_error_of_a_tls_callback_is_the_hubs(party, calls, ours, reports):
+def test_an_error_of_a_tls_callback_is_the_hubs(endpoints, calls, ours, reports):
     """An exception in `ssl_configure_callback` reaches the hub and closes the connection; the server's next client is served."""
     reports.expect(ZeroDivisionError)
     fail = [True]
@@ -239,15 +241,15 @@ def test_an_error_of_a_tls_callback_is_the_hubs(party, calls, ours, reports):
         if fail.pop():
             raise ZeroDivisionError
 
-    server = party.server(None, calls.event, ssl_ctx=ours, ssl_configure_callback=configure)
+    server = endpoints.server(None, calls.event, ssl_ctx=ours, ssl_configure_callback=configure)
     with contextlib.suppress(ConnectionResetError):
-        assert rest_of(party.peer(server.port)) == b""
+        assert rest_of(endpoints.peer(server.port)) == b""
     assert [type(error) for error in reports.errors] == [ZeroDivisionError]
     assert not server.connections
     assert calls.names == []
 
 
-def test_tls_can_be_attached_in_a_callback(party, ours, theirs):
+def test_tls_can_be_attached_in_a_callback(endpoints, ours, theirs):
     """STARTTLS: a read callback attaches TLS to its stream and goes on; elsewhere attaching is StreamBusy."""
     lines = []
 
@@ -260,7 +262,7 @@ def test_tls_can_be_attached_in_a_callback(party, ours, theirs):
             else:
                 stream.write(line.upper())
 
-    server = party.server(serve, stream=True)
+    server = endpoints.server(serve, stream=True)
     with open_tcp_stream(HOST, server.port) as client:
         client.write_line("plain")
         assert client.read_line() == ("PLAIN", False)
@@ -275,13 +277,13 @@ def test_tls_can_be_attached_in_a_callback(party, ours, theirs):
         assert client.read_line() == ("AGAIN", False)
     until(lambda: not server.connections)
     assert lines == [b"plain\n", b"STARTTLS\n", b"protected\n", b"again\n"]
-    outside, _peer = party.joined(stream=True)
+    outside, _peer = endpoints.joined(stream=True)
     until(lambda: outside.fileno() >= 0)
     with pytest.raises(StreamBusy):
         outside.attach_ssl(theirs, "client", tlsext_host_name="localhost")
 
 
-def test_octets_before_tls_are_refused(party, calls, ours, reports):
+def test_bytes_before_tls_are_refused(endpoints, calls, ours, reports):
     """Plain text that arrived before `attach_ssl` is never taken for protected: TLSError, and the connection is closed."""
     reports.expect(TLSError)
 
@@ -289,8 +291,8 @@ def test_octets_before_tls_are_refused(party, calls, ours, reports):
         if stream.readline() == b"STARTTLS\n":
             stream.attach_ssl(ours, "server")
 
-    server = party.server(serve, calls.event, stream=True)
-    peer = party.peer(server.port)
+    server = endpoints.server(serve, calls.event, stream=True)
+    peer = endpoints.peer(server.port)
     peer.sendall(b"STARTTLS\nINJECTED\n")
     until(lambda: reports.errors)
     assert "arrived in plain text" in str(reports.errors[0])
@@ -298,30 +300,30 @@ def test_octets_before_tls_are_refused(party, calls, ours, reports):
     assert calls.names == []
 
 
-def test_a_real_server_over_tls(party, calls, nginx, certificates):
+def test_a_real_server_over_tls(endpoints, calls, nginx, certificates):
     """A file from nginx over TLS, read by pieces as it comes, is the file."""
     checksum = nginx.add_file("large", 2**20)
     context = ssl.create_default_context(cafile=certificates.ca)
     request = b"GET /large HTTP/1.0\r\nHost: localhost\r\n\r\n"
     tcp_connect(HOST, nginx.ports["https"], calls.read, calls.event, data=request, ssl_ctx=context, stream=True, read_timeout=10)
     settled(calls)
-    head, _, body = calls.octets.partition(b"\r\n\r\n")
+    head, _, body = calls.data.partition(b"\r\n\r\n")
     assert b"200 OK" in head
     assert hashlib.sha256(body).hexdigest() == checksum
     assert calls.kinds == [TCPEOF]
 
 
-def test_tls_that_could_not_be_attached_closes_though_nobody_minds(party, calls, ours):
+def test_tls_that_could_not_be_attached_closes_though_nobody_minds(endpoints, calls, ours):
     """A callback that swallows the error of `attach_ssl` has a closed connection all the same, and is not called again."""
     def serve(socket, stream):
         calls.read(socket, stream)
         with contextlib.suppress(TLSError):
             stream.attach_ssl(ours, "server", handshake_timeout=5)
 
-    server = party.server(serve, calls.event, stream=True)
-    peer = party.peer(server.port)
+    server = endpoints.server(serve, calls.event, stream=True)
+    peer = endpoints.peer(server.port)
     peer.sendall(b"STARTTLS\n")
-    until(lambda: calls.octets)
+    until(lambda: calls.data)
     peer.sendall(b"this is no hello\n")
     until(lambda: not server.connections)
     rounds()

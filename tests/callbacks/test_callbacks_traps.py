@@ -12,8 +12,10 @@ import time
 import gevent
 import gevent.socket
 import pytest
-from kit.calling import Calls, received, rest_of, rounds, settled
-from kit.network import HOST, black_hole, nothing_left, until, unused_port
+from kit.callbacks import Calls, received, rest_of, rounds, settled
+from kit.conditions import until
+from kit.leftovers import nothing_left
+from kit.network import HOST, black_hole, unused_port
 
 from geventstreams import (
     TCPEOF,
@@ -35,7 +37,7 @@ pytestmark = pytest.mark.usefixtures("reports")
 T = 0.15
 
 
-def test_writes_never_overtake_one_another(party):
+def test_writes_never_overtake_one_another(endpoints):
     """Writes before the connection, in its callback, by socket and stream, small and large, arrive in the order in which they were made."""
     draw = random.Random(11)
     sent = []
@@ -44,9 +46,9 @@ def test_writes_never_overtake_one_another(party):
         sent.append(data)
         target(data)
 
-    server = party.server(lambda socket, data: got.extend(data))
+    server = endpoints.server(lambda socket, data: got.extend(data))
     got = bytearray()
-    stream = party.client(server.port, stream=True, data=b"first ", connect_cb=lambda one: write(one.write, b" third "))
+    stream = endpoints.client(server.port, stream=True, data=b"first ", connect_cb=lambda one: write(one.write, b" third "))
     sent.append(b"first ")
     write(stream.socket.write, b"second")
     until(lambda: len(sent) == 3)
@@ -60,10 +62,10 @@ def test_writes_never_overtake_one_another(party):
     assert bytes(got) == whole
 
 
-def test_writes_to_a_closed_socket_do_not_vanish(party):
+def test_writes_to_a_closed_socket_do_not_vanish(endpoints):
     """Every way of writing to a closed socket is StreamClosed, whoever closed it."""
     for close in (lambda client, peer: client.close(), lambda client, peer: client.abort(), lambda client, peer: peer.close()):
-        client, peer = party.joined(lambda _socket, _data: None, stream=True)
+        client, peer = endpoints.joined(lambda _socket, _data: None, stream=True)
         connection = client.socket
         until(lambda client=client: client.fileno() >= 0)
         close(client, peer)
@@ -73,9 +75,9 @@ def test_writes_to_a_closed_socket_do_not_vanish(party):
                 write(b"x")
 
 
-def test_the_read_timeout_of_a_connection_can_be_changed(party, calls):
+def test_the_read_timeout_of_a_connection_can_be_changed(endpoints, calls):
     """A limit of half a minute is replaced while the connection waits, and the new one counts."""
-    client, _peer = party.joined(calls.read, calls.event, read_timeout=30)
+    client, _peer = endpoints.joined(calls.read, calls.event, read_timeout=30)
     until(lambda: client.fileno() >= 0)
     started = time.monotonic()
     set_socket_timeouts(client, T, None)
@@ -84,9 +86,9 @@ def test_the_read_timeout_of_a_connection_can_be_changed(party, calls):
     assert time.monotonic() - started < 5
 
 
-def test_the_write_timeout_is_no_lifetime(party, calls):
+def test_the_write_timeout_is_no_lifetime(endpoints, calls):
     """A connection that writes now and then lives many times its write timeout."""
-    client, peer = party.joined(calls.read, calls.event, write_timeout=T)
+    client, peer = endpoints.joined(calls.read, calls.event, write_timeout=T)
     for _ in range(4):
         client.write(b"x")
         gevent.sleep(T / 2)
@@ -108,23 +110,23 @@ def test_closing_while_connecting_does_not_hang(calls):
     assert calls.names == []
 
 
-def test_a_half_close_does_not_kill_our_sending_side(party, calls):
+def test_a_half_close_does_not_kill_our_sending_side(endpoints, calls):
     """A peer that has said its last word still gets 4 MiB, with `half_close` and without."""
     for half_close in (True, False):
         def answer(socket, data):
             socket.write(bytes(2**22))
 
-        server = party.server(answer, lambda event, half_close=half_close: event.socket.close() if half_close else None,
+        server = endpoints.server(answer, lambda event, half_close=half_close: event.socket.close() if half_close else None,
                               half_close=half_close)
-        peer = party.peer(server.port)
+        peer = endpoints.peer(server.port)
         peer.sendall(b"question")
         peer.shutdown(socket.SHUT_WR)
         assert len(rest_of(peer)) == 2**22
 
 
-def test_names_have_more_than_one_address(party, calls, monkeypatch):
+def test_names_have_more_than_one_address(endpoints, calls, monkeypatch):
     """All addresses of a name are tried, of both families: one that refuses does not keep the next from answering."""
-    server = party.server(lambda socket, data: socket.write(data))
+    server = endpoints.server(lambda socket, data: socket.write(data))
     asked = []
 
     def getaddrinfo(host, service, *_arguments):
@@ -134,22 +136,22 @@ def test_names_have_more_than_one_address(party, calls, monkeypatch):
         return [(family, socket.SOCK_STREAM, 6, "", address) for family, address in addresses]
 
     monkeypatch.setattr(gevent.socket, "getaddrinfo", getaddrinfo)
-    party.client(80, calls.read, calls.event, host="many.example", data=b"found")
-    until(lambda: calls.octets == b"found")
+    endpoints.client(80, calls.read, calls.event, host="many.example", data=b"found")
+    until(lambda: calls.data == b"found")
     assert asked == ["many.example"]
     assert calls.events == []
 
 
-def test_handshake_failures_are_not_silent(party, calls, certificates):
+def test_handshake_failures_are_not_silent(endpoints, calls, certificates):
     """A server that speaks no TLS, and one that ends in the middle of the handshake, are one event each."""
     context = ssl.create_default_context(cafile=certificates.ca)
-    plain = party.server(lambda socket, _data: socket.write(b"220 welcome\r\n"), lambda _event: None)
-    party.client(plain.port, calls.read, calls.event, ssl_ctx=context, connect_cb=calls.connect)
+    plain = endpoints.server(lambda socket, _data: socket.write(b"220 welcome\r\n"), lambda _event: None)
+    endpoints.client(plain.port, calls.read, calls.event, ssl_ctx=context, connect_cb=calls.connect)
     settled(calls)
-    listener = party.listener()
+    listener = endpoints.listener()
     ended = Calls()
-    party.client(listener.getsockname()[1], ended.read, ended.event, ssl_ctx=context, connect_cb=ended.connect)
-    peer = party.accept(listener)
+    endpoints.client(listener.getsockname()[1], ended.read, ended.event, ssl_ctx=context, connect_cb=ended.connect)
+    peer = endpoints.accept(listener)
     assert peer.recv(1) == b"\x16"
     peer.shutdown(socket.SHUT_WR)
     settled(ended)
@@ -159,14 +161,14 @@ def test_handshake_failures_are_not_silent(party, calls, certificates):
 
 
 @pytest.mark.parametrize("kind", ["wrong_name", "expired", "self_signed", "unknown_ca"])
-def test_certificates_are_verified(party, calls, certificates, kind):
+def test_certificates_are_verified(endpoints, calls, certificates, kind):
     """A wrong name, an expired certificate, a self-signed one and one of an unknown authority are refused without being asked to."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     certificate = getattr(certificates, kind)
     context.load_cert_chain(certificate.chain, certificate.key)
-    server = party.server(calls.read, lambda _event: None, ssl_ctx=context)
+    server = endpoints.server(calls.read, lambda _event: None, ssl_ctx=context)
     ours = ssl.create_default_context(cafile=certificates.ca)
-    party.client(server.port, calls.read, calls.event, ssl_ctx=ours, data=b"secret", connect_cb=calls.connect)
+    endpoints.client(server.port, calls.read, calls.event, ssl_ctx=ours, data=b"secret", connect_cb=calls.connect)
     settled(calls)
     assert calls.names == ["event"]
     assert calls.kinds == [TCPTLSError]
@@ -181,18 +183,18 @@ def end_by_reset(peer):
 @pytest.mark.parametrize(("end", "kind"), [(lambda peer: peer.close(), TCPEOF), (end_by_reset, TCPReset), (lambda peer: None, TCPTimeout)])
 @pytest.mark.parametrize("writing", [False, True])
 @pytest.mark.parametrize("reading", [False, True])
-def test_events_are_told_exactly_once(party, end, kind, writing, reading):
+def test_events_are_told_exactly_once(endpoints, end, kind, writing, reading):
     """Whatever ends a connection, and whatever goes on meanwhile, is told once: an end, a reset, a timeout, with input and output under
     way or not, at both ends of 20 connections."""
     records = []
     for _ in range(20):
         calls = Calls()
         records.append(calls)
-        client, peer = party.joined(calls.read, calls.event, read_timeout=T if kind is TCPTimeout else None)
+        client, peer = endpoints.joined(calls.read, calls.event, read_timeout=T if kind is TCPTimeout else None)
         until(lambda client=client: client.fileno() >= 0)
         if reading:
             peer.sendall(b"x" * 1000)
-            until(lambda calls=calls: len(calls.octets) == 1000)
+            until(lambda calls=calls: len(calls.data) == 1000)
         if writing:
             client.write(b"y" * 1000)
             assert len(received(peer, 1000)) == 1000
@@ -209,12 +211,12 @@ def test_events_are_told_exactly_once(party, end, kind, writing, reading):
         assert calls.names[-1] == "event"
 
 
-def test_counts_are_true_whatever_happens(party, calls):
-    """The number of a server's connections and of unsent octets is never below zero nor above what is there, through closing twice,
+def test_counts_are_true_whatever_happens(endpoints, calls):
+    """The number of a server's connections and of unsent bytes is never below zero nor above what is there, through closing twice,
     resets, refusals, and a listener that is closed first."""
     with tcp_server(HOST, 0, calls.read, calls.event) as server:
         counts = []
-        peers = [party.peer(server.port) for _ in range(10)]
+        peers = [endpoints.peer(server.port) for _ in range(10)]
         until(lambda: len(server.connections) == 10)
         for connection in list(server.connections)[:5]:
             connection.close(force=True)
@@ -231,7 +233,7 @@ def test_counts_are_true_whatever_happens(party, calls):
         assert len(server.connections) == 0
         server.close()
         refused = Calls()
-        client = party.client(unused_port(), refused.read, refused.event, data=b"x")
+        client = endpoints.client(unused_port(), refused.read, refused.event, data=b"x")
         assert client.unsent == 1
         settled(refused)
         assert refused.kinds == [TCPRefused]

@@ -1,7 +1,7 @@
-"""Characters: text with rubbish in it, read in every way over a transport that makes life hard, is what `codecs` makes of the same octets.
+"""Characters: text with rubbish in it, read in every way over a transport that makes life hard, is what `codecs` makes of the same bytes.
 
-The judge is the codec itself, fed octet by octet from the first unread one. What it refuses is a UnicodeDecodeError here, told by the same
-place, and takes nothing; then one octet is read as such, and both go on behind it.
+The judge is the codec itself, fed byte by byte from the first unread one. What it refuses is a UnicodeDecodeError here, told by the same
+place, and takes nothing; then one byte is read as such, and both go on behind it.
 """
 
 from __future__ import annotations
@@ -27,16 +27,16 @@ ENCODINGS = (
 RANGES = ((32, 127), (0, 256), (0x3000, 0xA000), (0, 0x110000))
 """Of the characters: from, and up to."""
 
-MOST_OCTETS = 8
+MOST_BYTES = 8
 NOTHING = ("", 0)
 """What is there where the input has ended."""
 
 Said = tuple[str, int] | int
-"""Characters and how many octets these were; or, refused, how many octets lie before what cannot be decoded."""
+"""Characters and how many bytes these were; or, refused, how many bytes lie before what cannot be decoded."""
 
 
 def material(chance: Random, name: str, count: int) -> bytes:
-    """So many characters of a codec in its octets, with lines of all lengths and, here and there, octets that are anything."""
+    """So many characters of a codec in its bytes, with lines of all lengths and, here and there, bytes that are anything."""
     found: list[bytes] = []
     while len(found) < count:
         drawn = chance.random()
@@ -53,28 +53,28 @@ def material(chance: Random, name: str, count: int) -> bytes:
 
 
 class Judge:
-    """What `codecs` says of octets."""
+    """What `codecs` says of bytes."""
 
-    def __init__(self, name: str, octets: bytes) -> None:
+    def __init__(self, name: str, data: bytes) -> None:
         self.name = name
-        self.octets = octets
+        self.data = data
         self.at = 0
         self._decoder = codecs.getincrementaldecoder(name)
         self._newline = "\n".encode(name)
 
     def character(self, at: int) -> Said:
-        """The character that begins at an octet."""
-        if at == len(self.octets):
+        """The character that begins at a byte."""
+        if at == len(self.data):
             return NOTHING
         decoder = self._decoder()
-        for stop in range(at + 1, at + MOST_OCTETS + 1):
+        for stop in range(at + 1, at + MOST_BYTES + 1):
             try:
-                character = decoder.decode(self.octets[stop - 1 : stop], stop >= len(self.octets))
+                character = decoder.decode(self.data[stop - 1 : stop], stop >= len(self.data))
             except UnicodeDecodeError:
                 return 0
             if character:
                 return character, stop - at
-        raise AssertionError(f"{self.name} makes nothing of {self.octets[at : at + MOST_OCTETS]!r}")
+        raise AssertionError(f"{self.name} makes nothing of {self.data[at : at + MOST_BYTES]!r}")
 
     def string(self, count: int) -> Said:
         """So many characters from here on."""
@@ -89,11 +89,11 @@ class Judge:
     def line(self) -> Said:
         """The line that begins here, with its newline."""
         unit, stop = len(self._newline), self.at
-        while stop < len(self.octets) and self.octets[stop : stop + unit] != self._newline:
-            stop = min(stop + unit, len(self.octets))
-        stop = min(stop + unit, len(self.octets))
+        while stop < len(self.data) and self.data[stop : stop + unit] != self._newline:
+            stop = min(stop + unit, len(self.data))
+        stop = min(stop + unit, len(self.data))
         try:
-            return self.octets[self.at : stop].decode(self.name), stop - self.at
+            return self.data[self.at : stop].decode(self.name), stop - self.at
         except UnicodeDecodeError as error:
             return error.start
 
@@ -166,7 +166,7 @@ def _compare(tally: Tally, stream: Any, judge: Judge, aim: int) -> None:
     beyond = 3
     while tally.operations < aim and beyond:
         tally.operations += 1
-        beyond -= judge.at == len(judge.octets)
+        beyond -= judge.at == len(judge.data)
         kind = chance.randrange(4)
         if kind == 0:
             call = chance.choice(SINGLE)
@@ -177,17 +177,17 @@ def _compare(tally: Tally, stream: Any, judge: Judge, aim: int) -> None:
             count = chance.choice((0, 1, 2, 5, 30, 300))
             got, wanted = outcome(chance.choice(COUNTED), stream, count), judge.string(count)
         else:
-            octets = stream.read(chance.choice((0, 1, 1, 2, 4)))
-            tally.same(octets, judge.octets[judge.at : judge.at + len(octets)], f"octet {judge.at} of {judge.name}, read as such")
-            judge.at += len(octets)
+            data = stream.read(chance.choice((0, 1, 1, 2, 4)))
+            tally.same(data, judge.data[judge.at : judge.at + len(data)], f"byte {judge.at} of {judge.name}, read as such")
+            judge.at += len(data)
             continue
-        where = f"operation {tally.operations}, {judge.name} at octet {judge.at}, {judge.octets[judge.at : judge.at + 40]!r}"
+        where = f"operation {tally.operations}, {judge.name} at byte {judge.at}, {judge.data[judge.at : judge.at + 40]!r}"
         if isinstance(wanted, int):
             tally.faults += 1
             tally.expect(isinstance(got, UnicodeDecodeError), f"{where}: {got!r:.200} instead of a refusal")
             tally.expect(got.start == wanted, f"{where}: refused at {got.start} instead of {wanted}")
             wanted = "", 1
-            tally.same(stream.read(1), judge.octets[judge.at : judge.at + 1], f"{where}, after a refusal")
+            tally.same(stream.read(1), judge.data[judge.at : judge.at + 1], f"{where}, after a refusal")
         else:
             tally.expect(got == wanted[0], f"{where}: {got!r:.200} instead of {wanted[0]!r:.200}")
             tally.note(wanted[0].encode("utf-8", "surrogatepass"))

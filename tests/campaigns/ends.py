@@ -31,7 +31,7 @@ def itself(transport: Transport) -> Transport:
 
 
 class Ends:
-    """Makes connections of any kind. `buffers` is how many octets the system (or memory) holds, each way."""
+    """Makes connections of any kind. `buffers` is how many bytes the system (or memory) holds, each way."""
 
     def __init__(self, certificates: Certificates, buffers: int = 65536) -> None:
         self.buffers = buffers

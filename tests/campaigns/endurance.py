@@ -1,4 +1,4 @@
-"""A campaign against real server processes: 200 connections at once, every kind of fault mixed in, every octet compared.
+"""A campaign against real server processes: 200 connections at once, every kind of fault mixed in, every byte compared.
 
 Rule for the next editor: a campaign is a pure function of its seed, as far as the system lets it; whatever a fault does
 to its own connection, it does to no other one.
@@ -22,7 +22,9 @@ from typing import Any
 import gevent
 import psutil
 from kit.command_line import GEVENTSTREAMS, LIMIT
-from kit.network import HOST, descriptors, until
+from kit.conditions import until
+from kit.leftovers import descriptors
+from kit.network import HOST
 from servers import Certificates
 
 from geventstreams._net.connect import open_tcp_stream
@@ -31,7 +33,7 @@ from geventstreams.errors import ReadTimeout, StreamReset, StreamTruncated
 CONNECTIONS = 200
 CLIENT = b"PROXY TCP4 192.0.2.1 198.51.100.2 1234 443\r\n"
 SPARE = 12 * 2**20
-"""Octets of memory by which a process may differ between two moments of rest, once it has had all clients at the same time.
+"""Bytes of memory by which a process may differ between two moments of rest, once it has had all clients at the same time.
 
 What it has had room for it keeps, in pieces: 35 MiB after 200 connections at once, which `malloc_trim` gives back. From
 then on it goes up and down by 2 MiB, while what is in use is the same to some KiB after 6,000 connections and after
@@ -49,7 +51,7 @@ class Front:
     greeting: bytes = b""
     pace: float = 0.0
     compared: int = 0
-    """How many octets came back as they should."""
+    """How many bytes came back as they should."""
 
     def pause(self, chance: random.Random) -> None:
         """A client has nothing to say for a while."""
@@ -156,7 +158,7 @@ class Campaign:
             gevent.joinall(echoing, raise_error=True)
 
     def run(self, seconds: float) -> None:
-        """Keeps 200 connections busy for so long; an octet that is wrong, or an error that nobody has caused, is raised."""
+        """Keeps 200 connections busy for so long; a byte that is wrong, or an error that nobody has caused, is raised."""
         self._over = time.monotonic() + seconds
         chances = [random.Random(self._chance.random()) for _ in range(CONNECTIONS)]
         gevent.joinall([gevent.spawn(self._client, chance) for chance in chances], raise_error=True)
@@ -168,18 +170,18 @@ class Campaign:
             self.counts[behaviour.__name__, front.name] += 1
 
 
-def _echoed(stream: Any, octets: bytes) -> None:
+def _echoed(stream: Any, data: bytes) -> None:
     """Says one thing, and hears it again."""
     with stream:
-        sending = gevent.spawn(stream.write, octets)
-        assert stream.read_exactly(len(octets)) == octets
+        sending = gevent.spawn(stream.write, data)
+        assert stream.read_exactly(len(data)) == data
         sending.get()
         stream.send_eof()
         assert stream.read() == b""
 
 
 def _talk(front: Front, chance: random.Random, take: Any) -> None:
-    """Sends random octets in random pieces while `take(stream, count)` reads the echo, which is compared."""
+    """Sends random bytes in random pieces while `take(stream, count)` reads the echo, which is compared."""
     sent = chance.randbytes(chance.choice((1, 100, 5_000, 100_000)))
     sizes = random.Random(chance.random())
     with front.dial() as stream:
@@ -222,8 +224,8 @@ def read_in_pieces(front: Front, chance: random.Random) -> None:
 
     def take(stream: Any, count: int) -> bytes:
         gevent.sleep(chance.choice((0, 0, 0.001)))
-        octets: bytes = stream.read_exactly(min(count, chance.randint(1, 20_000)))
-        return octets
+        data: bytes = stream.read_exactly(min(count, chance.randint(1, 20_000)))
+        return data
 
     _talk(front, chance, take)
 
@@ -236,8 +238,8 @@ def be_interrupted(front: Front, chance: random.Random) -> None:
         while True:
             # Most of them come in the middle of a wait.
             with gevent.Timeout(chance.random() * 0.02, False):
-                octets: bytes = stream.read_exactly(wanted)
-                return octets
+                data: bytes = stream.read_exactly(wanted)
+                return data
 
     _talk(front, chance, take)
 
@@ -248,12 +250,12 @@ def time_out(front: Front, chance: random.Random) -> None:
     def take(stream: Any, count: int) -> bytes:
         stream.read_timeout = 0.001 + chance.random() * 0.02
         try:
-            octets: bytes = stream.read_exactly(min(count, chance.randint(1, 50_000)))
+            data: bytes = stream.read_exactly(min(count, chance.randint(1, 50_000)))
         except ReadTimeout:
             return b""
         finally:
             stream.read_timeout = LIMIT
-        return octets
+        return data
 
     _talk(front, chance, take)
 
@@ -319,8 +321,8 @@ def _heard(plain: socket.socket) -> bytes:
     """What comes up to the end, to a reset, or to a timeout."""
     heard = b""
     with contextlib.suppress(ConnectionError, TimeoutError):
-        while octets := plain.recv(65536):
-            heard += octets
+        while data := plain.recv(65536):
+            heard += data
     return heard
 
 
@@ -344,8 +346,8 @@ def be_cut_off(front: Front, chance: random.Random) -> None:
             below.shutdown(socket.SHUT_WR)
         came = b""
         try:
-            while octets := stream.read1():
-                came += octets
+            while data := stream.read1():
+                came += data
         except (StreamReset, StreamTruncated):
             assert front.context is not None, front.name
             assert sent.startswith(came), front.name
@@ -376,7 +378,7 @@ def endure(certificates: Certificates, seconds: float, seed: int, pace: float = 
         campaign.run(seconds * 3 / 4)
         after = servers.rest()
         print(f"descriptors and memory before {before}, after {after}")
-        print(f"{campaign.counts.total()} connections, {sum(front.compared for front in servers.fronts):,} octets compared")
+        print(f"{campaign.counts.total()} connections, {sum(front.compared for front in servers.fronts):,} bytes compared")
         for behaviour, front in itertools.product(BEHAVIOURS, servers.fronts):
             print(f"{campaign.counts[behaviour.__name__, front.name]:8} {behaviour.__name__} at {front.name}")
             assert campaign.counts[behaviour.__name__, front.name]

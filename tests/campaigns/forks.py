@@ -9,8 +9,8 @@ from collections.abc import Callable
 from typing import Any
 
 import gevent
+from kit.conditions import until
 from kit.forking import CHILDREN
-from kit.pairs import wait_until
 
 from campaigns.ends import KINDS, Ends, Over, itself
 from campaigns.tally import Tally, ended_well
@@ -41,7 +41,7 @@ def fork_often(tally: Tally, ends: Ends, forks: int, *, flaw: Over = itself) -> 
             peer.write(incoming)
             peer.flush()
             got = peer.read_available()
-            CHILDREN[fork](lambda reader=reader: wait_until(reader.ready) and _expect_refusal(reader.value))
+            CHILDREN[fork](lambda reader=reader: until(reader.ready) and _expect_refusal(reader.value))
             peer.write(b"!")
             feeder = gevent.spawn(outcome, peer.flush)
             receiver = gevent.spawn(outcome, peer.read_exactly, len(outgoing) - len(got))

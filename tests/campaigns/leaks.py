@@ -15,7 +15,7 @@ from operator import le
 from typing import Any
 
 import gevent
-from kit.network import until
+from kit.conditions import until
 from kit.tls import NAME, VERSIONS
 
 from campaigns.ends import Ends
@@ -25,7 +25,7 @@ from geventstreams._streams.socket_stream import SocketStream
 from geventstreams.server.server import SocketStreamServer
 
 GROWTH = 5 * 2**20
-"""Octets by which memory may be more afterwards."""
+"""Bytes by which memory may be more afterwards."""
 
 FEW = 200
 """Connections before it is counted for the first time; and objects by which the interpreter's own caches may differ."""
@@ -54,7 +54,7 @@ def _is_watcher(thing: object) -> bool:
 
 
 def _memory() -> int:
-    """Octets of memory that the process has."""
+    """Bytes of memory that the process has."""
     with open("/proc/self/statm", encoding="ascii") as numbers:
         return int(numbers.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
@@ -110,7 +110,7 @@ def connect_and_close(tally: Tally, ends: Ends, kind: str, connections: int, mak
             after, more, grown = counted(), len(gc.get_objects()) - objects, _memory() - memory
             tally.expect(all(map(le, astuple(after), astuple(before))), f"{after} instead of {before}")
             tally.expect(more < FEW, f"{more} objects more after {connections} connections")
-            tally.expect(grown <= GROWTH, f"{grown} octets of memory more after {connections} connections")
+            tally.expect(grown <= GROWTH, f"{grown} bytes of memory more after {connections} connections")
             unreachable = gc.collect()
             tally.expect(not unreachable, f"{unreachable} objects that only the collector frees")
     finally:

@@ -16,7 +16,7 @@ from hypothesis import HealthCheck, Phase, seed, settings
 from hypothesis import strategies as st
 from hypothesis.errors import HypothesisWarning
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule, run_state_machine_as_test
-from kit.pairs import wait_until
+from kit.conditions import until
 from kit.tls import NAME
 from kit.vocabulary import EXACT, PURE
 
@@ -29,10 +29,10 @@ from geventstreams.testing.claims import outcome, raises, started
 
 KINDS = ("tcp", "unix", "TLSv1.2", "TLSv1.3")
 MOST = 20_000
-"""Octets on the way at most: less than any system holds."""
+"""Bytes on the way at most: less than any system holds."""
 
 FAR = 30_000
-"""More octets than any read here asks for."""
+"""More bytes than any read here asks for."""
 
 ENDS = st.sampled_from((0, 1))
 DATA = st.binary(max_size=60) | st.binary(max_size=8).map(lambda some: some * 200) | st.sampled_from((b"a\n", b"line\n", b"\n\n", b"a"))
@@ -118,7 +118,7 @@ class Machine(RuleBasedStateMachine):
             return
         wanted = put(end.stream, data)
         if name == "fresh_line":
-            assert (wanted == b"\n") == (end.last != 10), f"fresh_line wrote {wanted!r} behind octet {end.last}"
+            assert (wanted == b"\n") == (end.last != 10), f"fresh_line wrote {wanted!r} behind byte {end.last}"
         end.held += wanted
         end.last = end.held[-1] if wanted else end.last
         if name == "sendall":
@@ -181,7 +181,7 @@ class Machine(RuleBasedStateMachine):
             gevent.sleep(0.001)
             assert not reader.ready(), f"it did not wait: {reader.value!r:.300}"
             reader.kill()
-        assert end.stream.buffered >= buffered, f"{buffered - end.stream.buffered} octets were taken by a call that was ended"
+        assert end.stream.buffered >= buffered, f"{buffered - end.stream.buffered} bytes were taken by a call that was ended"
         if not end.ended:
             self._send(end)  # waiting sends first
 
@@ -191,11 +191,11 @@ class Machine(RuleBasedStateMachine):
         """What can be known without taking anything."""
         end = self.ends[which]
         if end.coming:
-            wait_until(end.stream.listen, "what was flushed arrives", 20)
+            until(end.stream.listen, 20, what="what was flushed arrives")
             assert end.coming.startswith(end.stream.peek())
             assert end.stream.peek_char() == chr(end.coming[0])
         elif self._other(end).ended:
-            wait_until(lambda: not end.stream.listen() and end.stream.at_eof, "the end is seen", 20)
+            until(lambda: not end.stream.listen() and end.stream.at_eof, 20, what="the end is seen")
         else:
             assert not end.stream.listen()
             assert not end.stream.at_eof
@@ -287,7 +287,7 @@ class Machine(RuleBasedStateMachine):
         self.tally.operations += 1
         if self._alive():
             for end in self.ends:
-                assert end.stream.unsent == len(end.held), f"{end.stream.unsent} octets unsent instead of {len(end.held)}"
+                assert end.stream.unsent == len(end.held), f"{end.stream.unsent} bytes unsent instead of {len(end.held)}"
 
     def teardown(self) -> None:
         """Nothing is left open."""

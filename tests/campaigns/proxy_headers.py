@@ -1,4 +1,4 @@
-"""PROXY headers: of mutated ones none is accepted or refused wrongly, none does harm, and not an octet too much is taken.
+"""PROXY headers: of mutated ones none is accepted or refused wrongly, none does harm, and not a byte too much is taken.
 
 Rule for the next editor: the judge asks neither the package nor its library what a header means.
 """
@@ -22,37 +22,37 @@ HEADERS += [with_checksum(0x21, SIX, tlv(2, b"name")), with_checksum(0x11, FOUR,
 
 
 def read_headers(tally: Tally, ends: Ends, count: int, read: Callable[[Any, float], Any] = read_proxy) -> None:
-    """Reads so many mutated headers, each with more octets behind it; `faults` are those that had to be refused."""
+    """Reads so many mutated headers, each with more bytes behind it; `faults` are those that had to be refused."""
     chance = tally.chance
     for _ in range(count):
         tally.operations += 1
-        octets = mutated(chance, chance.choice(HEADERS)) + chance.randbytes(chance.randrange(4)) + b"#behind it#"
-        tally.note(octets)
+        data = mutated(chance, chance.choice(HEADERS)) + chance.randbytes(chance.randrange(4)) + b"#behind it#"
+        tally.note(data)
         near, far = ends.sockets("tcp")
         with SocketStream(near) as stream, far:
-            far.sendall(octets)
+            far.sendall(data)
             far.shutdown(1)
-            size = strict(octets)
+            size = strict(data)
             try:
                 read(stream, 20)
             except ProxyError:
-                tally.expect(size is None, f"refused {octets!r}")
+                tally.expect(size is None, f"refused {data!r}")
                 tally.faults += 1
             else:
-                tally.expect(size is not None, f"accepted {octets!r}")
-                tally.same(stream.read(), octets[size:], f"behind {octets[:size]!r}")
+                tally.expect(size is not None, f"accepted {data!r}")
+                tally.same(stream.read(), data[size:], f"behind {data[:size]!r}")
             stream.abort()
 
 
-def strict(octets: bytes) -> int | None:
-    """Octets of the header that these begin with, by another reading of the specification; None where there is none."""
-    size = line_size(octets) if octets.startswith(b"PROXY ") else block_size(octets)
+def strict(data: bytes) -> int | None:
+    """Bytes of the header that these begin with, by another reading of the specification; None where there is none."""
+    size = line_size(data) if data.startswith(b"PROXY ") else block_size(data)
     return size or None
 
 
-def line_size(octets: bytes) -> int:
+def line_size(data: bytes) -> int:
     """The same for version 1; 0 where there is none."""
-    line, end, _ = octets[:107].partition(b"\n")
+    line, end, _ = data[:107].partition(b"\n")
     words = line[:-1].decode("latin-1").split(" ")
     size = len(line) + 1 if end and line.endswith(b"\r") else 0
     if not size or words[1] == "UNKNOWN":
@@ -74,17 +74,17 @@ def line_size(octets: bytes) -> int:
     return size if right else 0
 
 
-def block_size(octets: bytes) -> int:
+def block_size(data: bytes) -> int:
     """The same for version 2; 0 where there is none."""
-    if not octets.startswith(MAGIC) or len(octets) < 16:
+    if not data.startswith(MAGIC) or len(data) < 16:
         return 0
-    size = 16 + struct.unpack("!H", octets[14:16])[0]
-    if size > len(octets) or octets[12] not in (0x20, 0x21):
+    size = 16 + struct.unpack("!H", data[14:16])[0]
+    if size > len(data) or data[12] not in (0x20, 0x21):
         return 0
-    length = {0: 0, 0x11: 12, 0x12: 12, 0x21: 36, 0x22: 36, 0x31: 216, 0x32: 216}.get(octets[13], 65536)
-    if octets[12] == 0x20 or (octets[13] == 0 and 16 + length <= size):
+    length = {0: 0, 0x11: 12, 0x12: 12, 0x21: 36, 0x22: 36, 0x31: 216, 0x32: 216}.get(data[13], 65536)
+    if data[12] == 0x20 or (data[13] == 0 and 16 + length <= size):
         return size
-    return size if 16 + length <= size and tlvs_hold(octets[:size], 16 + length) else 0
+    return size if 16 + length <= size and tlvs_hold(data[:size], 16 + length) else 0
 
 
 def tlvs_hold(header: bytes, at: int) -> bool:
@@ -105,19 +105,19 @@ def tlvs_hold(header: bytes, at: int) -> bool:
 
 
 def mutated(chance: random.Random, header: bytes) -> bytes:
-    """A header with some octets changed, left out, doubled, put in, or cut off."""
-    octets = bytearray(header)
+    """A header with some bytes changed, left out, doubled, put in, or cut off."""
+    data = bytearray(header)
     for _ in range(chance.choice((0, 1, 1, 1, 2, 4))):
-        at = chance.randrange(len(octets) + 1) if octets else 0
+        at = chance.randrange(len(data) + 1) if data else 0
         what = chance.randrange(5)
-        if what == 0 and at < len(octets):
-            octets[at] = chance.choice((chance.randrange(256), octets[at] ^ 1 << chance.randrange(8)))
+        if what == 0 and at < len(data):
+            data[at] = chance.choice((chance.randrange(256), data[at] ^ 1 << chance.randrange(8)))
         elif what == 1:
-            del octets[at:at + chance.choice((1, 1, 4))]
+            del data[at:at + chance.choice((1, 1, 4))]
         elif what == 2:
-            octets[at:at] = chance.choice((b"\0", b" ", b"\r", b"\n", b"0", b"%", bytes([chance.randrange(256)])))
+            data[at:at] = chance.choice((b"\0", b" ", b"\r", b"\n", b"0", b"%", bytes([chance.randrange(256)])))
         elif what == 3:
-            octets[at:at] = octets[at:at + chance.randrange(20)]
+            data[at:at] = data[at:at + chance.randrange(20)]
         elif chance.random() < 0.3:
-            del octets[at:]
-    return bytes(octets)
+            del data[at:]
+    return bytes(data)

@@ -1,6 +1,6 @@
 """Reading: every call of both vocabularies, in random order and with random sizes, gives what `io.BytesIO` gives.
 
-Octets come in pieces of random size over a transport that makes life hard. With `rate` exceptions strike in waits and receipts, limits
+Bytes come in pieces of random size over a transport that makes life hard. With `rate` exceptions strike in waits and receipts, limits
 pass, and the reader is killed from outside: a call that was ended has taken nothing, and the model stays where it was.
 """
 
@@ -25,19 +25,19 @@ SIZES = (0, 1, 1, 2, 3, 3, 5, 8, 13, 20, 40, 60, 90, 200)
 RARE_SIZES = (1000, 8191, 8192, 20_000, 70_000)
 PIECES = (1, 10, 100, 100, 1000, 5000, 60_000)
 MOST = (1, 7, 100, 100, 2000, 2000, 20_000, 20_000)
-"""Octets that come at a time, at most: one of these for a connection."""
+"""Bytes that come at a time, at most: one of these for a connection."""
 
-SPREAD = bytes(10 if octet < 20 else 97 if octet < 40 else octet for octet in range(256))
+SPREAD = bytes(10 if byte < 20 else 97 if byte < 40 else byte for byte in range(256))
 """Makes newlines and one letter frequent."""
 
 
 def material(chance: Random, count: int) -> bytes:
-    """Octets of all values, with lines of all lengths."""
-    octets = bytearray(chance.randbytes(count).translate(SPREAD))
+    """Bytes of all values, with lines of all lengths."""
+    data = bytearray(chance.randbytes(count).translate(SPREAD))
     for _ in range(count // 20_000):
         at = chance.randrange(count)
-        octets[at : at + chance.choice((300, 9000))] = chance.randbytes(chance.choice((300, 9000))).replace(b"\n", b"\0")
-    return bytes(octets)
+        data[at : at + chance.choice((300, 9000))] = chance.randbytes(chance.choice((300, 9000))).replace(b"\n", b"\0")
+    return bytes(data)
 
 
 def read(tally: Tally, ends: Ends, kind: str, operations: int, *, rate: float = 0.0, flaw: Over = itself, make: Any = LispStream) -> None:
@@ -121,7 +121,7 @@ class _Reader:
                 continue
             tally.note(got)
             if name in PARTIAL:
-                tally.expect(got or before == self.length, f"{name}({size}) gave nothing at octet {before} of {self.length}")
+                tally.expect(got or before == self.length, f"{name}({size}) gave nothing at byte {before} of {self.length}")
                 wanted = model.read(len(got))
             else:
                 wanted = model.read() if size < 0 else EXACT[name][1](model, size)
@@ -130,4 +130,4 @@ class _Reader:
                     model.seek(before + len(got))
                     wanted = wanted[: len(got)]
             if got != wanted:
-                tally.same(got, wanted, f"operation {tally.operations}, {name}({size}) at octet {before} of {self.length}")
+                tally.same(got, wanted, f"operation {tally.operations}, {name}({size}) at byte {before} of {self.length}")

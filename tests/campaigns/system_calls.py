@@ -66,7 +66,7 @@ Opened = Callable[[], SocketStream]
 def _agree(got: bytes, wanted: bytes) -> None:
     assert got == wanted[: len(got)], f"{got!r:.200} instead of {wanted!r:.200}"
     if len(got) < len(wanted):
-        raise EOFError(f"{len(got)} octets instead of {len(wanted)}")
+        raise EOFError(f"{len(got)} bytes instead of {len(wanted)}")
 
 
 def _talk(stream: SocketStream, count: int = 6) -> None:
@@ -135,15 +135,15 @@ SESSIONS = (lines, bulk, dropped, secured)
 def _answer(peer: SocketStream) -> None:
     """The other end: it echoes, and does as it is told about TLS. It puts up with whatever becomes of the connection."""
     with contextlib.suppress(OSError, EOFError, AssertionError):
-        while octets := peer.read1(1000):  # a command comes alone: whoever gives one waits for the answer
-            if octets == b"STARTTLS\n":
+        while chunk := peer.read1(1000):  # a command comes alone: whoever gives one waits for the answer
+            if chunk == b"STARTTLS\n":
                 peer.sendall(b"go\n")
                 peer.attach_ssl(CONTEXTS[1])
-            elif octets == b"DETACH\n":
+            elif chunk == b"DETACH\n":
                 peer.sendall(b"bye\n")
                 peer.detach_ssl()
             else:
-                peer.write(octets)
+                peer.write(chunk)
         peer.send_eof()
         peer.close()
 

@@ -29,9 +29,9 @@ class Tally:
         self.digest = 0
         self._began = time.monotonic()
 
-    def note(self, octets: bytes) -> None:
-        """Has the digest cover these octets, so that two runs can be compared."""
-        self.digest = zlib.crc32(octets, self.digest)
+    def note(self, data: bytes) -> None:
+        """Has the digest cover these bytes, so that two runs can be compared."""
+        self.digest = zlib.crc32(data, self.digest)
 
     def expect(self, condition: object, what: object) -> None:
         """Fails unless the condition holds; `what` is said then."""
@@ -39,13 +39,13 @@ class Tally:
             raise AssertionError(str(what))
 
     def same(self, got: bytes, wanted: bytes, what: object) -> None:
-        """Fails where octets differ, and says where."""
+        """Fails where bytes differ, and says where."""
         if got != wanted:
             pairs = enumerate(zip(got, wanted, strict=False))
             at = next((i for i, (one, other) in pairs if one != other), min(len(got), len(wanted)))
             sight = slice(max(0, at - 10), at + 20)
             raise AssertionError(
-                f"{what}: {len(got)} octets instead of {len(wanted)}, different from octet {at} on: "
+                f"{what}: {len(got)} bytes instead of {len(wanted)}, different from byte {at} on: "
                 f"{bytes(got[sight])!r} instead of {bytes(wanted[sight])!r}"
             )
 

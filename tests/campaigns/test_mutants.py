@@ -1,4 +1,4 @@
-"""Each campaign finds what is planted: a lost octet, a doubled one, a timer that nobody stopped, a descriptor that nobody closed …
+"""Each campaign finds what is planted: a lost byte, a doubled one, a timer that nobody stopped, a descriptor that nobody closed …
 
 A mutant is put where it works in both builds: between stream and transport, or into a subclass.
 """
@@ -71,8 +71,8 @@ class Flawed(TransportOver):
 # Reading.
 
 
-class LosesAnOctet(Flawed):
-    """The last octet of a receipt is nowhere."""
+class LosesAnByte(Flawed):
+    """The last byte of a receipt is nowhere."""
 
     def recv_into(self, space: memoryview, start: int, counts: list[int]) -> int:
         count = TransportOver.recv_into(self, space, start, counts)
@@ -82,8 +82,8 @@ class LosesAnOctet(Flawed):
         return count
 
 
-class DoublesAnOctet(Flawed):
-    """The last octet of a receipt comes twice."""
+class DoublesAnByte(Flawed):
+    """The last byte of a receipt comes twice."""
 
     def recv_into(self, space: memoryview, start: int, counts: list[int]) -> int:
         count = TransportOver.recv_into(self, space, start, counts)
@@ -94,8 +94,8 @@ class DoublesAnOctet(Flawed):
         return count
 
 
-class SwapsTwoOctets(Flawed):
-    """Two octets of a receipt change places."""
+class SwapsTwoBytes(Flawed):
+    """Two bytes of a receipt change places."""
 
     def recv_into(self, space: memoryview, start: int, counts: list[int]) -> int:
         count = TransportOver.recv_into(self, space, start, counts)
@@ -122,24 +122,24 @@ class LosesWhatComesWhenItIsStruck(TransportOver):
             raise
 
 
-class ReadsLinesOctetByOctet(LispStream):
+class ReadsLinesByteByByte(LispStream):
     """Keeps half a line where an exception loses it."""
 
     def readline(self, size: int | None = -1) -> bytes:
         line = b""
-        while not line.endswith(b"\n") and (size is None or size < 0 or len(line) < size) and (octet := self.read(1)):
-            line += octet
+        while not line.endswith(b"\n") and (size is None or size < 0 or len(line) < size) and (byte := self.read(1)):
+            line += byte
         return line
 
 
 @pytest.mark.parametrize("kind", ["memory", "tcp", "TLSv1.3"])
-@pytest.mark.parametrize("flaw", [LosesAnOctet, DoublesAnOctet, SwapsTwoOctets, EndsTooEarly])
+@pytest.mark.parametrize("flaw", [LosesAnByte, DoublesAnByte, SwapsTwoBytes, EndsTooEarly])
 def test_differential_reading_finds_a_flaw(kit: Kit, kind: str, flaw: Any) -> None:
-    """An octet that is lost, doubled or moved, and an end that comes too early, are found, whatever carries the octets."""
+    """A byte that is lost, doubled or moved, and an end that comes too early, are found, whatever carries the bytes."""
     finds(read, kit.ends, kind, 100_000, flaw=flaw)
 
 
-@pytest.mark.parametrize("planted", [{"flaw": LosesWhatComesWhenItIsStruck}, {"make": ReadsLinesOctetByOctet}], ids=["transport", "stream"])
+@pytest.mark.parametrize("planted", [{"flaw": LosesWhatComesWhenItIsStruck}, {"make": ReadsLinesByteByByte}], ids=["transport", "stream"])
 def test_reading_with_faults_finds_what_faults_lose(kit: Kit, planted: dict[str, Any]) -> None:
     """What is lost only when an exception strikes is found where exceptions strike, and nowhere else."""
     finds(read, kit.ends, "memory", 100_000, rate=RATE, **planted)
@@ -151,22 +151,22 @@ def test_reading_with_faults_finds_what_faults_lose(kit: Kit, planted: dict[str,
 
 
 class SendsOneLess(Flawed):
-    """Says that it has sent an octet more than it has."""
+    """Says that it has sent a byte more than it has."""
 
-    def send(self, octets: memoryview, start: int, stop: int) -> int:
+    def send(self, data: memoryview, start: int, stop: int) -> int:
         if stop - start < 2 or not self._now():
-            return TransportOver.send(self, octets, start, stop)
-        count = TransportOver.send(self, octets, start, stop - 1)
+            return TransportOver.send(self, data, start, stop)
+        count = TransportOver.send(self, data, start, stop - 1)
         return count if count == WOULD_WAIT else count + 1
 
 
 class SendsOneTwice(Flawed):
-    """Sends an octet and says nothing of it."""
+    """Sends a byte and says nothing of it."""
 
-    def send(self, octets: memoryview, start: int, stop: int) -> int:
+    def send(self, data: memoryview, start: int, stop: int) -> int:
         if self._now():
-            TransportOver.send(self, octets, start, start + 1)
-        return TransportOver.send(self, octets, start, stop)
+            TransportOver.send(self, data, start, start + 1)
+        return TransportOver.send(self, data, start, stop)
 
 
 class EndsInOrder(TransportOver):
@@ -195,7 +195,7 @@ class KeepsTheCallersMemory(LispStream):
 @pytest.mark.parametrize("kind", ["memory", "tcp", "TLSv1.3"])
 @pytest.mark.parametrize("flaw", [SendsOneLess, SendsOneTwice])
 def test_writing_finds_a_flaw(kit: Kit, kind: str, flaw: Any) -> None:
-    """An octet that is not sent, or sent twice, is found."""
+    """A byte that is not sent, or sent twice, is found."""
     finds(write, kit.narrow, kind, 100_000, flaw=flaw)
 
 
@@ -221,10 +221,10 @@ def test_writing_with_faults_finds_a_part_that_passes_for_the_whole(kit: Kit, ki
 @pytest.mark.parametrize(
     ("name", "planted"),
     [("cp1252", {"taken_for": "cp1250"}), ("shift_jis", {"taken_for": "cp932"}), ("utf-16-le", {"taken_for": "utf-16-be"}),
-     ("utf-8", {"flaw": LosesAnOctet}), ("gb18030", {"flaw": SwapsTwoOctets})],
+     ("utf-8", {"flaw": LosesAnByte}), ("gb18030", {"flaw": SwapsTwoBytes})],
 )  # fmt: skip
 def test_characters_that_are_decoded_wrongly_are_found(kit: Kit, name: str, planted: dict[str, Any]) -> None:
-    """A codec that is nearly the right one, and octets that are not those that came, are found."""
+    """A codec that is nearly the right one, and bytes that are not those that came, are found."""
     finds(read_characters, kit.ends, name, 100_000, **planted)
 
 
@@ -245,7 +245,7 @@ class ReadsNewlinesTwice(SocketStream):
 
 
 class LosesHalfALine(SocketStream):
-    readline = ReadsLinesOctetByOctet.readline
+    readline = ReadsLinesByteByByte.readline
 
 
 class FlushesAfterClearing(SocketStream):
@@ -296,7 +296,7 @@ def lax(stream: Any, timeout: float) -> Any:
 
 
 def greedy(stream: Any, timeout: float) -> Any:
-    """Takes an octet too much."""
+    """Takes a byte too much."""
     said = read_proxy(stream, timeout)
     stream.read(1)
     return said
@@ -304,7 +304,7 @@ def greedy(stream: Any, timeout: float) -> Any:
 
 @pytest.mark.parametrize("reader", [lax, greedy])
 def test_mutated_headers_find_a_careless_reader(kit: Kit, reader: Any) -> None:
-    """Something that is no header and was accepted, and an octet too much, are found."""
+    """Something that is no header and was accepted, and a byte too much, are found."""
     finds(read_headers, kit.ends, 5000, reader)
 
 
@@ -415,7 +415,7 @@ def test_hooks_that_are_passed_over_are_found(kit: Kit) -> None:
 
 
 class WithoutATurn:
-    """A file that gathers a line from reads of one octet: another thread may read in between."""
+    """A file that gathers a line from reads of one byte: another thread may read in between."""
 
     def __init__(self, *args: Any) -> None:
         self._file = makefile(*args)
@@ -423,8 +423,8 @@ class WithoutATurn:
 
     def readline(self) -> bytes:
         line = b""
-        while not line.endswith(b"\n") and (octet := self._file.read(1)):
-            line += octet
+        while not line.endswith(b"\n") and (byte := self._file.read(1)):
+            line += byte
         return line
 
 
@@ -522,7 +522,7 @@ class IsACycle(SocketStream):
 
 PLANTS = {
     LeavesADescriptor: "descriptors", LeavesATimer: "watchers", LeavesAWatcher: "watchers", LeavesAThread: "threads",
-    LeavesMemory: "octets of memory", IsACycle: "collector|objects more",
+    LeavesMemory: "bytes of memory", IsACycle: "collector|objects more",
 }  # fmt: skip
 
 

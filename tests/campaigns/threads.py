@@ -15,7 +15,7 @@ from functools import partial
 from typing import Any
 
 import gevent
-from kit.pairs import open_descriptor
+from kit.leftovers import open_descriptor
 
 from campaigns.ends import Ends
 from campaigns.tally import LIMIT, Tally

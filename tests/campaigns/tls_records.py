@@ -1,6 +1,6 @@
 """TLS records: whatever a middle man does to them, what is read is what was sent, up to an error that says so.
 
-He changes, drops, doubles, swaps, replays and makes up octets and whole records, of the handshake and behind it, or cuts the connection.
+He changes, drops, doubles, swaps, replays and makes up bytes and whole records, of the handshake and behind it, or cuts the connection.
 An orderly end is told only where all has arrived, an error is told again and again, and nobody waits for ever.
 """
 
@@ -23,43 +23,43 @@ from geventstreams.testing import memory_pair
 from geventstreams.testing.claims import outcome
 
 PATIENCE = 20
-"""Rounds of the hub without an octet after which both sides wait for the other."""
+"""Rounds of the hub without a byte after which both sides wait for the other."""
 
 NEVER = 2**62
 
 
-def _flip(chance: Random, octets: bytes, at: int) -> bytes:
-    return octets[:at] + bytes([octets[at] ^ 1 << chance.randrange(8)]) + octets[at + 1 :]
+def _flip(chance: Random, data: bytes, at: int) -> bytes:
+    return data[:at] + bytes([data[at] ^ 1 << chance.randrange(8)]) + data[at + 1 :]
 
 
-def _drop(chance: Random, octets: bytes, at: int) -> bytes:
-    return octets[:at] + octets[at + chance.choice((1, 1, 5, 100)) :]
+def _drop(chance: Random, data: bytes, at: int) -> bytes:
+    return data[:at] + data[at + chance.choice((1, 1, 5, 100)) :]
 
 
-def _double(chance: Random, octets: bytes, at: int) -> bytes:
+def _double(chance: Random, data: bytes, at: int) -> bytes:
     stop = at + chance.choice((1, 5, 100))
-    return octets[:stop] + octets[at:]
+    return data[:stop] + data[at:]
 
 
-def _make_up(chance: Random, octets: bytes, at: int) -> bytes:
-    return octets[:at] + chance.randbytes(chance.choice((1, 5, 50))) + octets[at:]
+def _make_up(chance: Random, data: bytes, at: int) -> bytes:
+    return data[:at] + chance.randbytes(chance.choice((1, 5, 50))) + data[at:]
 
 
-def _cut(chance: Random, octets: bytes, at: int) -> bytes:
-    return octets[:at]
+def _cut(chance: Random, data: bytes, at: int) -> bytes:
+    return data[:at]
 
 
 def _of_records(change: Callable[[Random, list[bytes]], None]) -> Callable[[Random, bytes, int], bytes]:
-    """What is done to whole records, from the one on that octet `at` belongs to."""
+    """What is done to whole records, from the one on that byte `at` belongs to."""
 
-    def changed(chance: Random, octets: bytes, at: int) -> bytes:
+    def changed(chance: Random, data: bytes, at: int) -> bytes:
         before, after, begin = b"", [], 0
-        while begin < len(octets):
-            stop = begin + 5 + int.from_bytes(octets[begin + 3 : begin + 5], "big")
+        while begin < len(data):
+            stop = begin + 5 + int.from_bytes(data[begin + 3 : begin + 5], "big")
             if stop <= at:
-                before += octets[begin:stop]
+                before += data[begin:stop]
             else:
-                after.append(octets[begin:stop])
+                after.append(data[begin:stop])
             begin = stop
         change(chance, after)
         return before + b"".join(after)
@@ -88,14 +88,14 @@ CHANGES = (_flip, _flip, _drop, _double, _make_up, _cut, *map(_of_records, (_rem
 
 
 class MiddleMan:
-    """Passes octets on between two transports, and changes one piece of what comes from the far side."""
+    """Passes bytes on between two transports, and changes one piece of what comes from the far side."""
 
     def __init__(self, chance: Random, near: Transport, far: Transport, at: int) -> None:
         self.chance = chance
         self.near = near
         self.far = far
         self.at = at
-        """Octets from the far side before he changes something."""
+        """Bytes from the far side before he changes something."""
         self.passed = 0
         self.changes = 0
 
@@ -104,19 +104,19 @@ class MiddleMan:
         back = taken(self.near)
         if back:
             self._give(self.far, back)
-        octets = taken(self.far)
-        if not octets:
+        data = taken(self.far)
+        if not data:
             return bool(back)
-        if self.passed <= self.at < self.passed + len(octets):
-            before, octets = octets, self.chance.choice(CHANGES)(self.chance, octets, self.at - self.passed)
-            self.changes += octets != before
-        self.passed += len(octets)
-        self._give(self.near, octets)
+        if self.passed <= self.at < self.passed + len(data):
+            before, data = data, self.chance.choice(CHANGES)(self.chance, data, self.at - self.passed)
+            self.changes += data != before
+        self.passed += len(data)
+        self._give(self.near, data)
         return True
 
-    def _give(self, side: Transport, octets: bytes) -> None:
+    def _give(self, side: Transport, data: bytes) -> None:
         with contextlib.suppress(OSError):  # it has gone: what is for it goes nowhere
-            side.send(memoryview(octets), 0, len(octets))
+            side.send(memoryview(data), 0, len(data))
 
     def run(self) -> None:
         """Passes on until nobody says anything any more, then ends both directions."""
@@ -130,11 +130,11 @@ class MiddleMan:
 
 def taken(transport: Transport) -> bytes:
     """All that has arrived."""
-    octets, space = b"", memoryview(bytearray(65536))
+    data, space = b"", memoryview(bytearray(65536))
     with contextlib.suppress(ConnectionResetError):
         while (count := transport.recv_into(space, 0, [])) > 0:
-            octets += space[:count]
-    return octets
+            data += space[:count]
+    return data
 
 
 def change_records(tally: Tally, ends: Ends, version: str, connections: int, **options: Any) -> None:
@@ -196,4 +196,4 @@ def _read(stream: UpgradableStream, context: Any, options: Any) -> tuple[bytes, 
 def _judge(tally: Tally, data: bytes, got: bytes, end: Any, sent: Any) -> None:
     tally.same(got, data[: len(got)], f"what was read before {end!r}")
     if end is None:
-        tally.expect(got == data and sent is None, f"an orderly end after {len(got)} of {len(data)} octets; the sender: {sent}")
+        tally.expect(got == data and sent is None, f"an orderly end after {len(got)} of {len(data)} bytes; the sender: {sent}")

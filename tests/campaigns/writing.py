@@ -30,70 +30,70 @@ GIVES_UP = 0.4
 
 
 Put = Callable[[Any, bytes], bytes]
-"""Writes the octets, or something made of them: what the peer must get."""
+"""Writes the bytes, or something made of them: what the peer must get."""
 
 
-def _text(octets: bytes) -> str:
-    return octets.decode("latin-1")
+def _text(data: bytes) -> str:
+    return data.decode("latin-1")
 
 
 def _of(call: Callable[[Any, bytes], Any]) -> Put:
-    """A call that writes the octets as they are."""
+    """A call that writes the bytes as they are."""
 
-    def put(stream: Any, octets: bytes) -> bytes:
-        call(stream, octets)
-        return octets
+    def put(stream: Any, data: bytes) -> bytes:
+        call(stream, data)
+        return data
 
     return put
 
 
-def _line(stream: Any, octets: bytes) -> bytes:
-    stream.write_line(_text(octets))
-    return octets + b"\n"
+def _line(stream: Any, data: bytes) -> bytes:
+    stream.write_line(_text(data))
+    return data + b"\n"
 
 
-def _part(stream: Any, octets: bytes) -> bytes:
-    stream.write_string("<<" + _text(octets) + ">", 2, 2 + len(octets))
-    return octets
+def _part(stream: Any, data: bytes) -> bytes:
+    stream.write_string("<<" + _text(data) + ">", 2, 2 + len(data))
+    return data
 
 
-def _byte(stream: Any, octets: bytes) -> bytes:
-    stream.write_byte(octets[0] if octets else 7)
-    return octets[:1] or b"\7"
+def _byte(stream: Any, data: bytes) -> bytes:
+    stream.write_byte(data[0] if data else 7)
+    return data[:1] or b"\7"
 
 
-def _character(stream: Any, octets: bytes) -> bytes:
-    stream.write_char(_text(octets[:1]) or "x")
-    return octets[:1] or b"x"
+def _character(stream: Any, data: bytes) -> bytes:
+    stream.write_char(_text(data[:1]) or "x")
+    return data[:1] or b"x"
 
 
-def _newline(stream: Any, octets: bytes) -> bytes:
+def _newline(stream: Any, data: bytes) -> bytes:
     stream.terpri()
     return b"\n"
 
 
-def _fresh_line(stream: Any, octets: bytes) -> bytes:
+def _fresh_line(stream: Any, data: bytes) -> bytes:
     return b"\n" if stream.fresh_line() else b""
 
 
-def _changed_afterwards(stream: Any, octets: bytes) -> bytes:
-    mine = bytearray(octets)
+def _changed_afterwards(stream: Any, data: bytes) -> bytes:
+    mine = bytearray(data)
     stream.write(mine)
     mine[:] = bytes(len(mine))
-    return octets
+    return data
 
 
 PUTS: dict[str, Put] = {
-    "write": _of(lambda stream, octets: stream.write(octets)),
-    "write of a view": _of(lambda stream, octets: stream.write(memoryview(octets))),
-    "write of an array": _of(lambda stream, octets: stream.write(array.array("B", octets))),
+    "write": _of(lambda stream, data: stream.write(data)),
+    "write of a view": _of(lambda stream, data: stream.write(memoryview(data))),
+    "write of an array": _of(lambda stream, data: stream.write(array.array("B", data))),
     "write of what is changed afterwards": _changed_afterwards,
-    "write_sequence": _of(lambda stream, octets: stream.write_sequence(octets)),
-    "write_sequence of a part": _of(lambda stream, octets: stream.write_sequence(b"<" + octets + b">>", 1, 1 + len(octets))),
-    "write_sequence of numbers": _of(lambda stream, octets: stream.write_sequence(list(octets))),
-    "write_sequence of characters": _of(lambda stream, octets: stream.write_sequence(list(_text(octets)))),
-    "write_sequence of text": _of(lambda stream, octets: stream.write_sequence(_text(octets))),
-    "write_string": _of(lambda stream, octets: stream.write_string(_text(octets))),
+    "write_sequence": _of(lambda stream, data: stream.write_sequence(data)),
+    "write_sequence of a part": _of(lambda stream, data: stream.write_sequence(b"<" + data + b">>", 1, 1 + len(data))),
+    "write_sequence of numbers": _of(lambda stream, data: stream.write_sequence(list(data))),
+    "write_sequence of characters": _of(lambda stream, data: stream.write_sequence(list(_text(data)))),
+    "write_sequence of text": _of(lambda stream, data: stream.write_sequence(_text(data))),
+    "write_string": _of(lambda stream, data: stream.write_string(_text(data))),
     "write_string of a part": _part,
     "write_line": _line,
     "write_byte": _byte,
@@ -104,8 +104,8 @@ PUTS: dict[str, Put] = {
 """Calls that are one write."""
 
 SEVERAL: dict[str, Put] = {
-    "sendall": _of(lambda stream, octets: stream.sendall(octets)),
-    "writelines": _of(lambda stream, octets: stream.writelines([octets[:5], b"", octets[5:]])),
+    "sendall": _of(lambda stream, data: stream.sendall(data)),
+    "writelines": _of(lambda stream, data: stream.writelines([data[:5], b"", data[5:]])),
 }
 """Calls that are more than one."""
 
@@ -147,17 +147,17 @@ def write(tally: Tally, ends: Ends, kind: str, operations: int, *, rate: float =
                 told = ended_well(listener)
             writer.compare()
             missing = len(writer.wanted)
-            tally.expect(gives_up or not missing, f"{missing} octets were accepted and never arrived")
+            tally.expect(gives_up or not missing, f"{missing} bytes were accepted and never arrived")
             if missing and kind != "unix":
-                tally.expect(isinstance(told, OSError), f"{missing} octets are missing, and the peer saw an orderly end")
+                tally.expect(isinstance(told, OSError), f"{missing} bytes are missing, and the peer saw an orderly end")
         tally.faults += striking[0].strikes + striking[0].passed + (striking[0].spites if rate else 0) + writer.kills
 
 
 def _listen(chance: Random, peer: Any, arrived: bytearray, writer: Any, kills: bool) -> Any:
     """Reads to the end at an uneven pace; kills the writer now and then. What it raises is what it gives."""
     try:
-        while octets := peer.read1(chance.choice((1, 100, 5000, 70_000))):
-            arrived += octets
+        while data := peer.read1(chance.choice((1, 100, 5000, 70_000))):
+            arrived += data
             if chance.random() < PAUSES:
                 gevent.sleep(0)
                 if kills and not writer.ready():
@@ -210,52 +210,52 @@ class _Writer:
             self.kills += isinstance(fault, _Kill)
         except WriteTimeout as error:
             self.tally.expect(self.transport.passed > passed, f"{name} timed out, and no limit had passed")
-            self.tally.expect(error.accepted == 0, f"{name} says that {error.accepted} octets were accepted")
+            self.tally.expect(error.accepted == 0, f"{name} says that {error.accepted} bytes were accepted")
         else:
             if name != "force_output":
-                self.tally.expect(not self.stream.unsent, f"{self.stream.unsent} octets are unsent after {name}")
+                self.tally.expect(not self.stream.unsent, f"{self.stream.unsent} bytes are unsent after {name}")
 
-    def _put(self, name: str, octets: bytes) -> None:
+    def _put(self, name: str, data: bytes) -> None:
         passed = self.transport.passed
         try:
-            wanted = (PUTS.get(name) or SEVERAL[name])(self.stream, octets)
+            wanted = (PUTS.get(name) or SEVERAL[name])(self.stream, data)
         except FAULTS as fault:
             self.kills += isinstance(fault, _Kill)
-            wanted = self._accepted(name, octets)
+            wanted = self._accepted(name, data)
         except WriteTimeout as error:
-            wanted = self._accepted(name, octets)
+            wanted = self._accepted(name, data)
             self.tally.expect(self.transport.passed > passed, f"{name} timed out, and no limit had passed")
-            self.tally.expect(error.accepted == len(wanted), f"{name} says that {error.accepted} octets were accepted, then {len(wanted)}")
+            self.tally.expect(error.accepted == len(wanted), f"{name} says that {error.accepted} bytes were accepted, then {len(wanted)}")
         else:
             if name == "fresh_line":
-                self.tally.expect((wanted == b"\n") == (self.last != 10), f"fresh_line wrote {wanted!r} behind octet {self.last}")
+                self.tally.expect((wanted == b"\n") == (self.last != 10), f"fresh_line wrote {wanted!r} behind byte {self.last}")
         self.last = wanted[-1] if wanted else self.last
         self.wanted += wanted
 
-    def _accepted(self, name: str, octets: bytes) -> bytes:
+    def _accepted(self, name: str, data: bytes) -> bytes:
         """What a write that was ended has accepted: all or nothing."""
-        whole = _whole(name, octets)
+        whole = _whole(name, data)
         accepted = self.stream.accepted
-        self.tally.expect(accepted in (0, len(whole)), f"{name} of {len(whole)} octets accepted {accepted}")
+        self.tally.expect(accepted in (0, len(whole)), f"{name} of {len(whole)} bytes accepted {accepted}")
         return whole if accepted else b""
 
     def compare(self) -> None:
         """Compares what arrived with what was written; what is the same is forgotten."""
         count = min(len(self.wanted), len(self.arrived))
         if self.arrived[:count] != self.wanted[:count]:
-            self.tally.same(self.arrived[:count], self.wanted[:count], f"operation {self.tally.operations}, octet {self._compared}")
-        self.tally.expect(count == len(self.arrived), f"{len(self.arrived) - count} octets arrived that nobody wrote")
+            self.tally.same(self.arrived[:count], self.wanted[:count], f"operation {self.tally.operations}, byte {self._compared}")
+        self.tally.expect(count == len(self.arrived), f"{len(self.arrived) - count} bytes arrived that nobody wrote")
         self._compared += count
         self.tally.note(self.wanted[:count])
         del self.wanted[:count], self.arrived[:count]
 
 
-def _whole(name: str, octets: bytes) -> bytes:
+def _whole(name: str, data: bytes) -> bytes:
     """What a call would have written."""
     if name in ("terpri", "fresh_line"):
         return b"\n"
     if name == "write_line":
-        return octets + b"\n"
+        return data + b"\n"
     if name in ("write_byte", "write_char"):
-        return octets[:1] or (b"\7" if name == "write_byte" else b"x")
-    return octets
+        return data[:1] or (b"\7" if name == "write_byte" else b"x")
+    return data

@@ -16,9 +16,9 @@ from pathlib import Path
 
 import pytest
 from kit.command_line import GEVENTSTREAMS, LIMIT, geventstreams, run, started
+from kit.conditions import until
 from kit.scripted_peers import everything, peer
 from servers import Certificates, MachineLacks, Nginx, free_port, require_name
-from servers.processes import wait_until
 
 from geventstreams.cli.statuses import Status
 
@@ -59,8 +59,8 @@ def test_sends_64_megabytes_from_a_pipe_to_a_pipe() -> None:
     content = os.urandom(MIB) * 64
 
     def echo(connection: socket.socket) -> None:
-        while octets := connection.recv(65536):
-            connection.sendall(octets)
+        while data := connection.recv(65536):
+            connection.sendall(data)
 
     with peer(echo) as port:
         done = geventstreams("connect", "127.0.0.1", port, given=content)
@@ -117,7 +117,7 @@ def test_end_of_the_peer_ends_it_while_input_is_open() -> None:
 
 
 def test_peer_that_half_closes_gets_all_of_a_file(tmp_path: Path) -> None:
-    """A peer that ends its own half first and reads slowly gets every octet of a file that is standard input."""
+    """A peer that ends its own half first and reads slowly gets every byte of a file that is standard input."""
     content = os.urandom(8 * MIB)
     (tmp_path / "content").write_bytes(content)
     received = []
@@ -252,7 +252,7 @@ def test_pipes_in_non_blocking_mode() -> None:
     ends = {"stdin": reading, "stdout": out_writing}
     with peer(serve) as port, started(*GEVENTSTREAMS, "connect", "127.0.0.1", port, **ends) as process:
         # It is waiting by then: the pipe to it was empty.
-        assert wait_until(lambda: connected_to(port), LIMIT)
+        until(lambda: connected_to(port), LIMIT)
         os.write(writing, b"now")
         os.close(out_writing)
         with open(out_reading, "rb") as answer:
@@ -361,7 +361,7 @@ def shown_while_fetching(nginx: Nginx, name: str, *words: str) -> bytes:
 
 @pytest.mark.slow
 def test_progress_is_shown_on_a_terminal_for_long_transfers_only(nginx: Nginx) -> None:
-    """After a second of a transfer a terminal on standard error shows octets and rate; never with --quiet."""
+    """After a second of a transfer a terminal on standard error shows bytes and rate; never with --quiet."""
     nginx.add_file("slowly", 200_000)
     # It pauses for a second between its pieces: a half-close would be taken for the end of the client.
     shown = shown_while_fetching(nginx, "/slow/slowly", "--no-half-close")

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 from kit.command_line import GEVENTSTREAMS, LIMIT, started
-from servers.processes import wait_until
+from kit.conditions import until
 
 from geventstreams.cli.outlets import Outlet, installed, lines_in
 from geventstreams.cli.statuses import Status
@@ -22,7 +22,7 @@ PAGE = 4096
 
 
 def asks(port: int) -> bytes:
-    """What a client gets back for an octet."""
+    """What a client gets back for a byte."""
     with socket.create_connection(("127.0.0.1", port), LIMIT) as client:
         client.sendall(b"x")
         return client.recv(1)
@@ -100,7 +100,7 @@ def test_standard_output_decides_nothing_either(kind: str) -> None:
                 except ConnectionRefusedError:
                     return False
 
-            assert wait_until(answers, LIMIT)
+            until(answers, LIMIT)
             process.send_signal(signal.SIGTERM)
             assert process.wait(LIMIT) == Status.DONE
     if kind != "closed":

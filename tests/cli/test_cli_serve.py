@@ -16,8 +16,10 @@ from pathlib import Path
 import gevent
 import pytest
 from kit.command_line import LIMIT, Serving, geventstreams, run, serving, started
+from kit.conditions import until
+from kit.network import reset
 from servers import Certificate, Certificates, curl, nc, openssl, require_address, require_name, s_client, socat
-from servers.processes import is_running, wait_until
+from servers.processes import is_running
 
 from geventstreams import SocketStream
 from geventstreams.cli.programs import Exec
@@ -46,7 +48,7 @@ def ends(connection: socket.socket) -> bytes:
 
 @pytest.mark.parametrize("client", ["nc", "socat"])
 def test_echo_answers_well_known_clients(client: str) -> None:
-    """`serve echo` sends 5 MiB back to nc and socat, octet by octet, and ends when they do."""
+    """`serve echo` sends 5 MiB back to nc and socat, byte by byte, and ends when they do."""
     content = os.urandom(5 * MIB)
     with serving("echo") as server:
         done = run(*CLIENTS[client](server.port), given=content)
@@ -169,7 +171,7 @@ def test_file_that_hangs_stops_nobody_else(tmp_path: Path, signals: int) -> None
         port = int(process.stdout.readline().rpartition(b":")[2])
         clients = [connected(port) for _ in range(30)]
         process.send_signal(signal.SIGTERM)
-        assert wait_until(lambda: refuses(port), LIMIT)
+        until(lambda: refuses(port), LIMIT)
         if signals == 2:
             process.send_signal(signal.SIGTERM)
         assert process.wait(20) == (Status.DONE if signals == 1 else Status.INTERRUPTED)
@@ -210,13 +212,7 @@ def test_exec_ends_programs_whose_client_is_gone() -> None:
                 line += client.recv(1)
             pids = [int(word) for word in line.split()]
             client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-        assert wait_until(lambda: not any(map(is_running, pids)), LIMIT)
-
-
-def reset(connection: socket.socket) -> None:
-    """Ends a connection by a reset."""
-    connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-    connection.close()
+        until(lambda: not any(map(is_running, pids)), LIMIT)
 
 
 COMMIT = "cat > {0}/upload; echo complete > {0}/verdict"
@@ -224,7 +220,7 @@ COMMIT = "cat > {0}/upload; echo complete > {0}/verdict"
 
 
 def uploads(folder: Path, count: int) -> bool:
-    """Whether so many octets of an upload have arrived."""
+    """Whether so many bytes of an upload have arrived."""
     upload = folder / "upload"
     return upload.exists() and upload.stat().st_size == count
 
@@ -239,7 +235,7 @@ def test_exec_takes_an_orderly_end_for_one(tmp_path: Path) -> None:
     with serving(f"exec:{COMMIT.format(tmp_path)}") as server:
         with connected(server.port) as client:
             client.sendall(b"whole")
-        assert wait_until((tmp_path / "verdict").exists, LIMIT)
+        until((tmp_path / "verdict").exists, LIMIT)
         assert (tmp_path / "upload").read_bytes() == b"whole"
 
 
@@ -249,14 +245,14 @@ def test_exec_never_takes_a_broken_connection_for_an_end(tmp_path: Path, way: st
     options: list[object] = ["--read-timeout", "0.5"] if way == "read timeout" else []
     with serving(f"exec:{COMMIT.format(tmp_path)}", *options) as server, connected(server.port) as client:
         client.sendall(b"half")
-        assert wait_until(lambda: uploads(tmp_path, 4), LIMIT)
+        until(lambda: uploads(tmp_path, 4), LIMIT)
         if way == "reset":
             reset(client)
         elif way == "killed":
             server.process.send_signal(signal.SIGINT)
-            assert wait_until(lambda: refuses(server.port), LIMIT)
+            until(lambda: refuses(server.port), LIMIT)
             server.process.send_signal(signal.SIGINT)
-        assert wait_until(lambda: is_free(server) or server.process.poll() is not None, LIMIT)
+        until(lambda: is_free(server) or server.process.poll() is not None, LIMIT)
         server.process.kill()
     assert not (tmp_path / "verdict").exists()
 
@@ -268,9 +264,9 @@ def test_exec_never_takes_a_cut_off_tls_connection_for_an_end(tmp_path: Path, ce
         client = context.wrap_socket(connected(server.port), server_hostname="localhost", suppress_ragged_eofs=False)
         with client:
             client.sendall(b"half")
-            assert wait_until(lambda: uploads(tmp_path, 4), LIMIT)
+            until(lambda: uploads(tmp_path, 4), LIMIT)
             client.shutdown(socket.SHUT_RDWR)  # of the socket, without a word of TLS
-            assert wait_until(lambda: is_free(server), LIMIT)
+            until(lambda: is_free(server), LIMIT)
     assert not (tmp_path / "verdict").exists()
 
 
@@ -281,7 +277,7 @@ def test_exec_lets_the_program_tell(tmp_path: Path) -> None:
         with connected(server.port) as client:
             assert client.recv(6) == b"ready\n"
             reset(client)
-        assert wait_until(lambda: is_free(server), LIMIT)
+        until(lambda: is_free(server), LIMIT)
     assert (tmp_path / "verdict").read_text() == "told\n"
 
 
@@ -293,8 +289,8 @@ def test_exec_gives_what_a_shell_runs_the_same_time(tmp_path: Path) -> None:
         with connected(server.port) as client:
             assert client.recv(6) == b"ready\n"
             reset(client)
-        assert wait_until((tmp_path / "verdict").exists, 20)
-        assert wait_until(lambda: is_free(server), LIMIT)
+        until((tmp_path / "verdict").exists, 20)
+        until(lambda: is_free(server), LIMIT)
 
 
 @pytest.mark.parametrize("sent", [0, 4 * MIB], ids=["silent", "more than the pipe takes"])
@@ -302,13 +298,13 @@ def test_exec_of_a_program_that_does_not_read_ends_with_its_client(sent: int) ->
     """A program that reads nothing gives its place back when its client resets the connection."""
     with serving("exec:sleep 1000", "--max-connections", 1) as server:
         with connected(server.port) as client:
-            assert wait_until(lambda: "sleep" in commands_below(server.process.pid), LIMIT)
+            until(lambda: "sleep" in commands_below(server.process.pid), LIMIT)
             client.setblocking(False)
             with suppress(BlockingIOError):
                 while sent:
                     sent -= client.send(bytes(sent))
             reset(client)
-        assert wait_until(lambda: is_free(server), 20)
+        until(lambda: is_free(server), 20)
 
 
 def test_exec_ends_what_a_program_has_left_behind() -> None:
@@ -317,7 +313,7 @@ def test_exec_ends_what_a_program_has_left_behind() -> None:
         with connected(server.port) as client:
             pid = int(client.makefile("rb").readline())
             reset(client)
-        assert wait_until(lambda: not is_running(pid), 20)
+        until(lambda: not is_running(pid), 20)
 
 
 def test_exec_of_a_program_that_stops_reading_is_no_error() -> None:
@@ -342,7 +338,7 @@ def test_exec_drains_without_committing_half_an_upload(tmp_path: Path, drain: st
     """A drain is no end of a program's input either: its client has the time of the drain to send the rest, then both are ended."""
     with serving(f"exec:{COMMIT.format(tmp_path)}", "--drain", drain) as server, connected(server.port) as client:
         client.sendall(b"half")
-        assert wait_until(lambda: uploads(tmp_path, 4), LIMIT)
+        until(lambda: uploads(tmp_path, 4), LIMIT)
         assert server.end().errors == "drained: 0 finished, 0 idle, 1 killed\n"
         with pytest.raises(ConnectionResetError):
             client.recv(1)
@@ -353,9 +349,9 @@ def test_exec_drains_those_who_go_on(tmp_path: Path) -> None:
     """A client that sends the rest of its upload during the drain is served to the end."""
     with serving(f"exec:{COMMIT.format(tmp_path)}", "--drain", LIMIT) as server, connected(server.port) as client:
         client.sendall(b"half")
-        assert wait_until(lambda: uploads(tmp_path, 4), LIMIT)
+        until(lambda: uploads(tmp_path, 4), LIMIT)
         server.process.send_signal(signal.SIGTERM)
-        assert wait_until(lambda: refuses(server.port), LIMIT)
+        until(lambda: refuses(server.port), LIMIT)
         client.sendall(b" and half")
         client.shutdown(socket.SHUT_WR)
         assert ends(client) == b""
@@ -369,9 +365,9 @@ def test_exec_of_many_programs_obeys_a_second_signal() -> None:
     """With hundreds of programs that are just being started, a second signal ends all of them within seconds."""
     with serving("exec:sleep 1000", "--drain", 1000) as server:
         clients = [connected(server.port) for _ in range(300)]
-        assert wait_until(lambda: "sleep" in commands_below(server.process.pid), LIMIT)
+        until(lambda: "sleep" in commands_below(server.process.pid), LIMIT)
         server.process.send_signal(signal.SIGINT)
-        assert wait_until(lambda: refuses(server.port), LIMIT)
+        until(lambda: refuses(server.port), LIMIT)
         server.process.send_signal(signal.SIGINT)
         assert server.process.wait(20) == Status.INTERRUPTED
         for client in clients:
@@ -396,7 +392,7 @@ def test_busy_connections_have_time_to_finish(tmp_path: Path) -> None:
     with serving(f"file:{tmp_path / 'file'}", "--drain", 30) as server, connected(server.port) as client:
         beginning = client.recv(100)
         server.process.send_signal(signal.SIGTERM)
-        assert wait_until(lambda: refuses(server.port), LIMIT)
+        until(lambda: refuses(server.port), LIMIT)
         assert beginning + ends(client) == content
         done = server.end(0)
     assert (done.status, done.errors) == (0, "drained: 1 finished, 0 idle, 0 killed\n")
@@ -406,7 +402,7 @@ def test_busy_connections_have_time_to_finish(tmp_path: Path) -> None:
 def test_busy_connections_are_killed_in_the_end(drain: str) -> None:
     """After --drain seconds (0: at once) a connection that is still busy is ended, its program with it, and the line says so."""
     with serving("exec:sleep 1000", "--drain", drain) as server, connected(server.port) as client:
-        assert wait_until(lambda: "sleep" in commands_below(server.process.pid), LIMIT)
+        until(lambda: "sleep" in commands_below(server.process.pid), LIMIT)
         done = server.end()
         assert (done.status, done.errors) == (0, "drained: 0 finished, 0 idle, 1 killed\n")
         assert commands_below(server.process.pid) == []
@@ -417,13 +413,13 @@ def test_busy_connections_are_killed_in_the_end(drain: str) -> None:
 def test_second_signal_ends_at_once() -> None:
     """A second SIGINT during the drain ends `serve` with status 130, and no program stays behind."""
     with serving("exec:sleep 1000", "--drain", 100) as server, connected(server.port):
-        assert wait_until(lambda: "sleep" in commands_below(server.process.pid), LIMIT)
+        until(lambda: "sleep" in commands_below(server.process.pid), LIMIT)
         pids = below(server.process.pid)
         server.process.send_signal(signal.SIGINT)
-        assert wait_until(lambda: refuses(server.port), LIMIT)
+        until(lambda: refuses(server.port), LIMIT)
         done = server.end(signal.SIGINT)
     assert (done.status, done.errors) == (Status.INTERRUPTED, "")
-    assert wait_until(lambda: not any(map(is_running, pids)), LIMIT)
+    until(lambda: not any(map(is_running, pids)), LIMIT)
 
 
 def test_killed_handler_leaves_no_program_behind() -> None:

@@ -17,20 +17,20 @@ from geventstreams._streams.buffered import BufferedStream
 
 
 def believed(count: Any, size: int) -> int:
-    """A count of octets as a raw file gives it, in the words of a transport."""
+    """A count of bytes as a raw file gives it, in the words of a transport."""
     if count is None:
         return WOULD_WAIT
     try:
         number = operator.index(count)
     except TypeError as error:
-        raise OSError(f"a raw file said {count!r} of {size} octets") from error
+        raise OSError(f"a raw file said {count!r} of {size} bytes") from error
     if not 0 <= number <= size:
-        raise OSError(f"a raw file said {count!r} of {size} octets")
+        raise OSError(f"a raw file said {count!r} of {size} bytes")
     return number
 
 
 class RawTransport(Transport):
-    """Takes octets from one raw file and gives them to another, or the same."""
+    """Takes bytes from one raw file and gives them to another, or the same."""
 
     def __init__(self, source: Any, target: Any) -> None:
         Transport.__init__(self)
@@ -43,8 +43,8 @@ class RawTransport(Transport):
             counts.append(count)
         return count
 
-    def send(self, octets: memoryview, start: int, stop: int) -> int:
-        return believed(self.target.write(octets[start:stop]), stop - start)
+    def send(self, data: memoryview, start: int, stop: int) -> int:
+        return believed(self.target.write(data[start:stop]), stop - start)
 
     def readable(self) -> int:
         return ENDED

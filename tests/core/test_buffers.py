@@ -1,4 +1,4 @@
-"""The two buffers against plain bytes: whatever the order of calls, they hold what a model of octets holds."""
+"""The two buffers against plain bytes: whatever the order of calls, they hold what a model of bytes holds."""
 
 import itertools
 
@@ -17,7 +17,7 @@ WHICH = st.integers(0, 1)
 
 
 class Source:
-    """Octets that differ from place to place, with a newline here and there."""
+    """Bytes that differ from place to place, with a newline here and there."""
 
     def __init__(self) -> None:
         self.at = 0
@@ -40,32 +40,32 @@ class InputBuffers(RuleBasedStateMachine):
         self.last = [b"", b""]
         self.taken = [0, 0]
 
-    def took(self, which: int, octets: bytes) -> None:
-        assert octets == self.held[which][: len(octets)]
-        self.held[which] = self.held[which][len(octets) :]
-        self.taken[which] += len(octets)
-        if octets:
-            self.last[which] = octets
+    def took(self, which: int, data: bytes) -> None:
+        assert data == self.held[which][: len(data)]
+        self.held[which] = self.held[which][len(data) :]
+        self.taken[which] += len(data)
+        if data:
+            self.last[which] = data
 
     @rule(which=WHICH, count=SIZES, absorbed=st.booleans())
     def receive(self, which: int, count: int, absorbed: bool) -> None:
         buffer = self.buffers[which]
         space = buffer.space()
-        octets = self.source.next(min(count, len(space) - buffer.end))
-        space[buffer.end : buffer.end + len(octets)] = octets
-        if octets:
-            buffer.counts.append(len(octets))
-        if absorbed or not octets:
-            assert buffer.absorb() == len(octets)
+        data = self.source.next(min(count, len(space) - buffer.end))
+        space[buffer.end : buffer.end + len(data)] = data
+        if data:
+            buffer.counts.append(len(data))
+        if absorbed or not data:
+            assert buffer.absorb() == len(data)
         else:
             buffer.settle()
-        self.held[which] += octets
+        self.held[which] += data
 
     @rule(which=WHICH, count=SIZES)
     def feed(self, which: int, count: int) -> None:
-        octets = self.source.next(count)
-        self.buffers[which].feed(memoryview(octets) if count % 2 else octets)
-        self.held[which] += octets
+        data = self.source.next(count)
+        self.buffers[which].feed(memoryview(data) if count % 2 else data)
+        self.held[which] += data
 
     @rule(which=WHICH)
     def settle(self, which: int) -> None:
@@ -77,21 +77,21 @@ class InputBuffers(RuleBasedStateMachine):
 
     @rule(which=WHICH, count=SIZES)
     def take(self, which: int, count: int) -> None:
-        octets = self.buffers[which].take(count)
-        assert len(octets) == min(count, len(self.held[which]))
-        self.took(which, octets)
+        data = self.buffers[which].take(count)
+        assert len(data) == min(count, len(self.held[which]))
+        self.took(which, data)
 
     @rule(which=WHICH, count=SIZES)
     def take_latin1(self, which: int, count: int) -> None:
-        octets = self.buffers[which].take_latin1(count).encode("latin-1")
-        assert len(octets) == min(count, len(self.held[which]))
-        self.took(which, octets)
+        data = self.buffers[which].take_latin1(count).encode("latin-1")
+        assert len(data) == min(count, len(self.held[which]))
+        self.took(which, data)
 
     @rule(which=WHICH)
     def take_byte(self, which: int) -> None:
-        octet = self.buffers[which].take_byte()
-        assert (octet == -1) == (not self.held[which])
-        self.took(which, b"" if octet < 0 else bytes([octet]))
+        byte = self.buffers[which].take_byte()
+        assert (byte == -1) == (not self.held[which])
+        self.took(which, b"" if byte < 0 else bytes([byte]))
 
     @rule(which=WHICH, size=SIZES, at=SIZES, as_view=st.booleans())
     def take_into(self, which: int, size: int, at: int, as_view: bool) -> None:
@@ -115,11 +115,11 @@ class InputBuffers(RuleBasedStateMachine):
 
     @rule(which=WHICH, count=SIZES)
     def put_back(self, which: int, count: int) -> None:
-        octets = self.last[which][-count:] if count else b""
-        self.buffers[which].put_back(octets)
-        self.held[which] = octets + self.held[which]
-        self.taken[which] -= len(octets)
-        self.last[which] = self.last[which][: len(self.last[which]) - len(octets)]
+        data = self.last[which][-count:] if count else b""
+        self.buffers[which].put_back(data)
+        self.held[which] = data + self.held[which]
+        self.taken[which] -= len(data)
+        self.last[which] = self.last[which][: len(self.last[which]) - len(data)]
 
     @rule(which=WHICH)
     def clear(self, which: int) -> None:
@@ -158,16 +158,16 @@ class OutputBuffers(RuleBasedStateMachine):
 
     @rule(count=SIZES)
     def put(self, count: int) -> None:
-        octets = self.source.next(count + 2)
-        self.buffer.put(memoryview(octets) if count % 2 else octets, 1, count)
-        self.messages.append((octets[1 : count + 1], False))
+        data = self.source.next(count + 2)
+        self.buffer.put(memoryview(data) if count % 2 else data, 1, count)
+        self.messages.append((data[1 : count + 1], False))
 
     @precondition(lambda self: not len(self.buffer))
     @rule(count=SIZES.filter(bool))
     def put_rest(self, count: int) -> None:
-        octets = self.source.next(count)
-        self.buffer.put_rest(memoryview(b"sent" + octets), 4, count)
-        self.messages = [(octets, True)]
+        data = self.source.next(count)
+        self.buffer.put_rest(memoryview(b"sent" + data), 4, count)
+        self.messages = [(data, True)]
 
     @precondition(lambda self: len(self.buffer))
     @rule(count=SIZES)
@@ -175,10 +175,10 @@ class OutputBuffers(RuleBasedStateMachine):
         count = min(count, len(self.buffer))
         self.buffer.strike(count)
         while count:
-            octets, _ = self.messages.pop(0)
-            if len(octets) > count:
-                self.messages.insert(0, (octets[count:], True))
-            count -= min(count, len(octets))
+            data, _ = self.messages.pop(0)
+            if len(data) > count:
+                self.messages.insert(0, (data[count:], True))
+            count -= min(count, len(data))
 
     @rule()
     def drop_unbegun(self) -> None:
@@ -197,7 +197,7 @@ class OutputBuffers(RuleBasedStateMachine):
 
     @invariant()
     def holds_the_same(self) -> None:
-        held = b"".join(octets for octets, _ in self.messages)
+        held = b"".join(data for data, _ in self.messages)
         assert len(self.buffer) == len(held)
         if held:
             assert bytes(self.buffer.view[self.buffer.start : self.buffer.end]) == held
@@ -222,7 +222,7 @@ def test_a_line_is_searched_for_once() -> None:
 
 
 def test_what_was_searched_is_searched_again_once_it_moved() -> None:
-    """Octets that are taken, or put back in front, move the rest: the next search for a line leaves nothing out."""
+    """Bytes that are taken, or put back in front, move the rest: the next search for a line leaves nothing out."""
     buffer = InputBuffer()
     buffer.feed(b"first\n0123456789")
     assert buffer.take(6) == b"first\n"
@@ -256,8 +256,8 @@ def test_a_buffer_that_was_large_shrinks() -> None:
     assert buffer.capacity == 10
 
 
-def test_single_octets_share_a_small_piece() -> None:
-    """A message that drips in, with a wait after each octet, costs no more memory than a few times its length."""
+def test_single_bytes_share_a_small_piece() -> None:
+    """A message that drips in, with a wait after each byte, costs no more memory than a few times its length."""
     buffer = InputBuffer()
     for number in range(SMALL):
         space = buffer.space()
@@ -270,7 +270,7 @@ def test_single_octets_share_a_small_piece() -> None:
 
 
 def test_counts_that_were_never_believed_are_not_lost() -> None:
-    """Octets of which a transport noted the count before an exception struck are there, whatever is called next."""
+    """Bytes of which a transport noted the count before an exception struck are there, whatever is called next."""
     for call in ("space", "absorb", "settle", "feed", "put_back", "clear"):
         buffer = InputBuffer()
         space = buffer.space()
@@ -294,7 +294,7 @@ def test_taking_all_before_the_counts_are_believed_keeps_the_rest() -> None:
 
 @pytest.mark.parametrize("sent", range(12))
 def test_clearing_output_keeps_a_begun_message(sent: int) -> None:
-    """Of three messages of four octets, after any number of octets was sent, exactly the rest of a begun one stays."""
+    """Of three messages of four bytes, after any number of bytes was sent, exactly the rest of a begun one stays."""
     buffer = OutputBuffer()
     for message in (b"aaaa", b"bbbb", b"cccc"):
         buffer.put(message, 0, 4)

@@ -12,7 +12,7 @@ from pathlib import Path
 import gevent.socket
 import pytest
 from kit.bare_system import REFUSED
-from kit.network import until
+from kit.conditions import until
 
 from geventstreams import SocketStream, SocketStreamServer, UnsuitableSocket, tcp_server
 from geventstreams._native import syscalls as system
@@ -171,7 +171,7 @@ with geventstreams.SocketStream(near) as one, geventstreams.SocketStream(far) as
     assert other.read_line() == ("a line", False)
 got = []
 with geventstreams.tcp_server("127.0.0.1", 0, lambda one, data: got.append(data)) as called:
-    client = geventstreams.tcp_connect("127.0.0.1", called.port, None, data=b"octets")
+    client = geventstreams.tcp_connect("127.0.0.1", called.port, None, data=b"bytes")
     with gevent.Timeout(20):
         while not got:
             gevent.sleep(0.001)

@@ -7,11 +7,14 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
 import gevent
 import pytest
-from kit.pairs import Pairs, open_descriptor
+from kit import conditions
+from kit.leftovers import open_descriptor
+from kit.pairs import Pairs
 
 from geventstreams import (
     SocketStream,
@@ -68,12 +71,7 @@ def often() -> Iterator[None]:
     sys.setswitchinterval(before)
 
 
-def until(condition: Callable[[], Any], seconds: float = 10) -> None:
-    """Wait, without a hub, until a condition is true."""
-    limit = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < limit
-        time.sleep(0.001)
+until = partial(conditions.until, sleep=time.sleep)
 
 
 # One file between threads.
@@ -167,20 +165,20 @@ def test_a_reader_and_a_writer_of_one_file(pairs: Pairs) -> None:
     """One thread reads what another writes, through one file and an echoing peer: 2 MiB come back."""
     near, far = pairs.sockets(buffers=16384)
     file = pairs.keep(makefile(near, "rwb"))
-    octets = os.urandom(2**21)
+    data = os.urandom(2**21)
 
     def echo() -> None:
         while piece := far.recv(65536):
             far.sendall(piece)
 
     def write() -> None:
-        file.write(octets)
+        file.write(data)
         file.flush()
 
     echoing = Native(echo)
-    reading = Native(file.read, len(octets))
+    reading = Native(file.read, len(data))
     Native(write).get()
-    assert reading.get() == octets
+    assert reading.get() == data
     near.shutdown(socket.SHUT_WR)
     echoing.get()
 
@@ -252,7 +250,7 @@ def test_closing_wakes_those_who_wait_in_other_threads(pairs: Pairs, buffering: 
 
 
 def test_readers_of_one_raw_file(pairs: Pairs) -> None:
-    """Two threads that wait in one unbuffered file wait there without disturbing each other, and get an octet each."""
+    """Two threads that wait in one unbuffered file wait there without disturbing each other, and get a byte each."""
     near, far = pairs.sockets()
     file = pairs.keep(makefile(near, "rb", 0))
     threads = [Native(file.read, 1) for _ in range(2)]

@@ -12,7 +12,10 @@ import gevent
 import gevent.socket
 import pytest
 from gevent.exceptions import BlockingSwitchOutError
-from kit.pairs import Pairs, descriptors, open_descriptor, reset, wait_until
+from kit.conditions import until
+from kit.leftovers import descriptors_in_use, open_descriptor
+from kit.network import reset
+from kit.pairs import Pairs
 
 from geventstreams._constants import ENDED, NEVER, WOULD_WAIT
 from geventstreams._core.transport import NoTransport, SocketTransport
@@ -40,7 +43,7 @@ def transports(pairs: Pairs, kind: str = "tcp") -> tuple[SocketTransport, Any]:
 
 
 def received(transport: SocketTransport, size: int = 100) -> Any:
-    """What one receipt gives: octets, ENDED or WOULD_WAIT; the count must have been noted."""
+    """What one receipt gives: bytes, ENDED or WOULD_WAIT; the count must have been noted."""
     space, counts = bytearray(size + 5), [1000]
     count = transport.recv_into(memoryview(space), 5, counts)
     assert counts == ([1000, count] if count > 0 else [1000])
@@ -189,14 +192,14 @@ def test_a_receipt_never_waits(pairs: Pairs, socket_kind: str) -> None:
     """recv_into gives a count, the end, or that it would wait; readable says the same without taking."""
     transport, far = transports(pairs, socket_kind)
     assert (transport.readable(), received(transport)) == (WOULD_WAIT, WOULD_WAIT)
-    far.sendall(b"octets")
-    wait_until(lambda: transport.readable() == 6)
-    assert received(transport, 4) == b"octe"
+    far.sendall(b"binary")
+    until(lambda: transport.readable() == 6)
+    assert received(transport, 4) == b"bina"
     assert not transport.emptied
-    assert received(transport, 4) == b"ts"
+    assert received(transport, 4) == b"ry"
     assert transport.emptied
     far.close()
-    wait_until(lambda: transport.readable() == ENDED)
+    until(lambda: transport.readable() == ENDED)
     assert (received(transport), received(transport)) == (ENDED, ENDED)
     transport.close()
 
@@ -205,10 +208,10 @@ def test_a_reset_is_the_systems_error(pairs: Pairs) -> None:
     """What arrived before a reset is received first, then the system's own error."""
     transport, far = transports(pairs)
     far.sendall(b"first")
-    wait_until(lambda: transport.unread() == 5)
+    until(lambda: transport.unread() == 5)
     reset(far)
     assert received(transport) == b"first"
-    wait_until(lambda: transport.readable() != WOULD_WAIT)
+    until(lambda: transport.readable() != WOULD_WAIT)
     with pytest.raises(OSError, match="reset") as caught:
         received(transport)
     assert caught.value.errno == errno.ECONNRESET
@@ -218,8 +221,8 @@ def test_a_reset_is_the_systems_error(pairs: Pairs) -> None:
 def test_sending_never_waits(pairs: Pairs, socket_kind: str) -> None:
     """send takes what the system takes now of start to stop, and says when that is nothing; a gone peer is an error."""
     transport, far = transports(pairs, socket_kind)
-    assert transport.send(memoryview(b"_octets_"), 1, 7) == 6
-    assert far.recv(100) == b"octets"
+    assert transport.send(memoryview(b"_binary_"), 1, 7) == 6
+    assert far.recv(100) == b"binary"
     data = memoryview(bytes(10**7))
     sent = 0
     while (count := transport.send(data, sent, len(data))) != WOULD_WAIT:
@@ -227,12 +230,12 @@ def test_sending_never_waits(pairs: Pairs, socket_kind: str) -> None:
         sent += count
     assert 0 < sent < len(data)
     far.close()
-    said = wait_until(lambda: isinstance(said := outcome(transport.send, data, 0, 1), OSError) and said)
+    said = until(lambda: isinstance(said := outcome(transport.send, data, 0, 1), OSError) and said)
     assert said.errno in (errno.EPIPE, errno.ECONNRESET)
     transport.close()
 
 
-def test_waiting_for_room_and_for_octets(pairs: Pairs, socket_kind: str) -> None:
+def test_waiting_for_room_and_for_bytes(pairs: Pairs, socket_kind: str) -> None:
     """wait_input and wait_output are True when there is something, and False when the limit passed."""
     transport, far = transports(pairs, socket_kind)
     assert transport.wait_input(0.01) is False
@@ -270,7 +273,9 @@ def test_closing_closes_once(pairs: Pairs, socket_kind: str) -> None:
     number = transport.fileno()
     addresses = transport.addresses()
     transport.close()
-    assert (near.fileno(), transport.fileno(), open_descriptor(number)) == (-1, -1, False)
+    assert near.fileno() == -1
+    assert transport.fileno() == -1
+    assert open_descriptor(number) is False
     assert transport.addresses() == addresses
     os.dup2(other.fileno(), number)
     transport.close()
@@ -298,7 +303,9 @@ def test_a_handle_is_handed_back_as_it_came(pairs: Pairs) -> None:
         assert isinstance(made, gevent.socket.socket)
         assert transport.socket() is made
         assert transport.hand_back() is made
-        assert (made.fileno(), os.get_blocking(number), transport.fileno()) == (number, blocking, -1)
+        assert made.fileno() == number
+        assert os.get_blocking(number) == blocking
+        assert transport.fileno() == -1
         made.close()
 
 
@@ -314,7 +321,7 @@ def test_addresses_are_those_of_the_socket(pairs: Pairs, socket_kind: str) -> No
 
 def test_a_dropped_transport_gives_its_descriptor_back(pairs: Pairs) -> None:
     """A transport that nobody refers to any more closes its descriptor and stops its watchers and timers."""
-    before, timers = descriptors(), running_timers()
+    before, timers = descriptors_in_use(), running_timers()
     for _ in range(20):
         transport, far = transports(pairs)
         started(transport.wait_input, 60).kill()
@@ -322,7 +329,7 @@ def test_a_dropped_transport_gives_its_descriptor_back(pairs: Pairs) -> None:
         assert far.recv(1) == b""
         far.close()
     pairs.close()
-    assert descriptors() == before
+    assert descriptors_in_use() == before
     assert running_timers() <= timers  # one of an earlier test may have run out meanwhile
 
 

@@ -7,10 +7,12 @@ can reset, says `@pytest.mark.parametrize("kind", …)` with the kinds that have
 from collections.abc import Iterator
 
 import pytest
+from kit.callbacks import calls, endpoints
 from kit.pairs import KINDS, Pairs
-from kit.tls import VERSIONS
+from kit.tls import VERSIONS, TLSPairs, tls12, tls13
 from servers.certificates import Certificates
-from tls.test_tls_matrix import TLSPairs
+
+__all__ = ["calls", "endpoints", "kind", "pairs", "tls12", "tls13"]
 
 
 @pytest.fixture(params=[*KINDS, *VERSIONS])

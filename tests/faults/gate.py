@@ -9,7 +9,8 @@ from typing import Any
 
 import gevent
 from gevent.event import Event
-from kit.pairs import Pairs, reset
+from kit.network import reset
+from kit.pairs import Pairs
 
 CHUNK = 65536
 
@@ -27,7 +28,7 @@ class Passage:
         self.passing = gevent.spawn(self._pass)
 
     def hold(self, after: float = 0, receipts: float = math.inf) -> None:
-        """Lets so many octets pass, or so many receipts, and no more."""
+        """Lets so many bytes pass, or so many receipts, and no more."""
         self._left = after if receipts == math.inf else math.inf
         self._receipts = receipts
         self._look()
@@ -43,8 +44,8 @@ class Passage:
 
     def _pass(self) -> None:
         try:
-            while octets := self._source.recv(CHUNK):
-                self._pass_on(octets)
+            while data := self._source.recv(CHUNK):
+                self._pass_on(data)
             self._open.wait()
             with contextlib.suppress(OSError):
                 self._target.shutdown(socket.SHUT_WR)
@@ -52,12 +53,12 @@ class Passage:
             self._open.wait()
             reset(self._target)
 
-    def _pass_on(self, octets: bytes) -> None:
+    def _pass_on(self, data: bytes) -> None:
         """Sends a receipt; what the target does not take any more is gone, as on any wire."""
-        while octets:
+        while data:
             self._open.wait()
-            part = octets if self._left >= len(octets) else octets[: int(self._left)]
-            octets = octets[len(part) :]
+            part = data if self._left >= len(data) else data[: int(self._left)]
+            data = data[len(part) :]
             self._left -= len(part)
             with contextlib.suppress(OSError):
                 self._target.sendall(part)

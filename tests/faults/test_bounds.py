@@ -60,16 +60,16 @@ def test_a_line_without_end_costs_little(pairs: Pairs, kind: str, certificates: 
         with peak_memory() as peak:
             for call in (stream.readline, stream.read_line, lambda: stream.read_until(b"\n")):
                 raises(LineTooLong, call)
-        assert peak.octets <= 2 * LIMIT + 256 * KIB
+        assert peak.size <= 2 * LIMIT + 256 * KIB
         with peak_memory() as peak:
             stream.discard_line()
-        assert peak.octets <= 2 * LIMIT + 256 * KIB
+        assert peak.size <= 2 * LIMIT + 256 * KIB
         assert stream.readline() == b"in step\n"
 
 
 @pytest.mark.parametrize("excess", [-1, 0, 1])
 def test_the_limit_of_a_line_is_exact(pairs: Pairs, kind: str, excess: int) -> None:
-    """Lines of limit - 1, limit and limit + 1 octets, whole and in single octets: what fits passes, and the stream is in step."""
+    """Lines of limit - 1, limit and limit + 1 bytes, whole and in single bytes: what fits passes, and the stream is in step."""
     stream, peer = pairs.streams(kind, line_limit=200)
     line = b"x" * (199 + excess) + b"\n"
     for piece in (len(line), 1):

@@ -8,7 +8,8 @@ from typing import Any
 
 import gevent
 import pytest
-from kit.pairs import Pairs, open_descriptor
+from kit.leftovers import open_descriptor
+from kit.pairs import Pairs
 from kit.tls import VERSIONS
 
 from geventstreams.errors import IncompleteRead, WriteTimeout
@@ -20,7 +21,7 @@ SOCKETS = ("tcp", "unix", *VERSIONS)
 
 
 def test_an_end_in_the_middle(pairs: Pairs, kind: str) -> None:
-    """The end inside a line is the line's tail; inside `read_exactly(20)` after 10 octets it is IncompleteRead, and they stay readable."""
+    """The end inside a line is the line's tail; inside `read_exactly(20)` after 10 bytes it is IncompleteRead, and they stay readable."""
     stream, peer = pairs.streams(kind)
     peer.sendall(b"a line\na tail")
     peer.close()
@@ -36,10 +37,10 @@ def test_an_end_in_the_middle(pairs: Pairs, kind: str) -> None:
 
 
 @pytest.mark.parametrize("kind", NETWORK)
-def test_an_octet_that_comes_late_does_not_cost_our_output(pairs: Pairs, kind: str) -> None:
-    """2 MiB to a slow peer, which says something 0.2 s after our close began: all 2,097,152 octets arrive, and then the end."""
+def test_an_byte_that_comes_late_does_not_cost_our_output(pairs: Pairs, kind: str) -> None:
+    """2 MiB to a slow peer, which says something 0.2 s after our close began: all 2,097,152 bytes arrive, and then the end."""
     stream, peer = pairs.streams(kind, buffers=2**14, linger_timeout=20)
-    stream.socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 2**18)  # so that the last octets are with our system for long
+    stream.socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 2**18)  # so that the last bytes are with our system for long
     data = octets(2 * MIB)
     stream.write_timeout = 0.05
     assert isinstance(outcome(stream.write, data), WriteTimeout)

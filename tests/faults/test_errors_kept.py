@@ -10,7 +10,8 @@ from typing import Any
 import gevent
 import pytest
 from gevent import get_hub
-from kit.pairs import Pairs, wait_until
+from kit.conditions import until
+from kit.pairs import Pairs
 from kit.tls import VERSIONS, TLSKit
 from servers.certificates import Certificates
 
@@ -112,7 +113,7 @@ def test_errors_that_are_kept_keep_nothing_else(pairs: Pairs, kind: str, certifi
         before = sizes()
         failing = [gevent.spawn(lambda: [fail_in_every_way() for _ in range(TIMES // SIDE_BY_SIDE)]) for _ in range(SIDE_BY_SIDE)]
         gevent.joinall(failing, raise_error=True)
-        wait_until(lambda: sizes() == before, "the end of all that was made")
+        until(lambda: sizes() == before, what="the end of all that was made")
         assert all(error.__traceback__ is not None for error in kept)
         pairs.made.clear()
         assert len(kept) == (TIMES + 1) * (len(ERRORS) + 2)

@@ -11,8 +11,8 @@ import gevent
 import gevent.socket
 import pytest
 from gevent import get_hub
+from kit.conditions import until
 from kit.network import HOST
-from kit.pairs import wait_until
 
 import geventstreams._core.fairness as fairness
 import geventstreams._streams.engine as engine
@@ -47,7 +47,7 @@ class Endless(TransportOver):
         counts.append(count)
         return count
 
-    def send(self, octets: memoryview, start: int, stop: int) -> int:
+    def send(self, data: memoryview, start: int, stop: int) -> int:
         return stop - start
 
 
@@ -269,7 +269,7 @@ def test_a_callback_that_takes_its_input_at_once_is_given_much_of_it() -> None:
         gevent.socket.create_connection((HOST, server.port)) as client,
     ):
         client.sendall(bytes(2**22))
-        wait_until(lambda: sum(sizes) == 2**22)
+        until(lambda: sum(sizes) == 2**22)
     assert max(sizes) == 2**16
 
 
@@ -313,7 +313,7 @@ def time_of_reading(in_hub: bool) -> float:
         get_hub().loop.run_callback(read)
     else:
         gevent.spawn(read)
-    wait_until(lambda: took)
+    until(lambda: took)
     stream.abort()
     far.close(True)
     return took[0]

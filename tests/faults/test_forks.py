@@ -14,9 +14,10 @@ from typing import Any
 import gevent
 import gevent.socket
 import pytest
-from kit.calling import Calls, Party, rounds
+from kit.callbacks import Calls, Endpoints, rounds
+from kit.conditions import until
 from kit.forking import CHILDREN
-from kit.pairs import Pairs, wait_until
+from kit.pairs import Pairs
 from kit.tls import TLSKit
 
 from geventstreams import (
@@ -60,7 +61,7 @@ WAITING: dict[str, Callable[[Any], Any]] = {
 
 def has_failed(greenlet: gevent.Greenlet) -> None:
     """Wait until a greenlet has ended in StreamError, in a forked child."""
-    wait_until(greenlet.ready, "the end of a greenlet that waited in the parent")
+    until(greenlet.ready, what="the end of a greenlet that waited in the parent")
     assert isinstance(greenlet.value, StreamError), greenlet.value
     assert "fork" in str(greenlet.value)
 
@@ -319,17 +320,17 @@ def test_a_client_that_was_accepted_is_the_parents(fork: str) -> None:
 
 
 @FORKS
-def test_nobody_is_called_back_in_the_child(party: Party, calls: Calls, fork: str) -> None:
+def test_nobody_is_called_back_in_the_child(endpoints: Endpoints, calls: Calls, fork: str) -> None:
     """Connections and servers that call back do so in the parent alone, in every phase: accepting, receiving, sending, closing."""
     theirs = Calls()
-    listener = party.listener().detach()
-    server = party.server(theirs.read, theirs.event, connect_cb=theirs.connect, fd=listener)
-    receiving, peer = party.joined(calls.read, calls.event, receive=SMALL)
-    sending, other = party.joined(calls.read, calls.event, receive=SMALL, write_cb=calls.write)
-    closing, third = party.joined(calls.read, calls.event, receive=SMALL)
-    party.joined(calls.read, calls.event, connect_cb=calls.connect)
+    listener = endpoints.listener().detach()
+    server = endpoints.server(theirs.read, theirs.event, connect_cb=theirs.connect, fd=listener)
+    receiving, peer = endpoints.joined(calls.read, calls.event, receive=SMALL)
+    sending, other = endpoints.joined(calls.read, calls.event, receive=SMALL, write_cb=calls.write)
+    closing, third = endpoints.joined(calls.read, calls.event, receive=SMALL)
+    endpoints.joined(calls.read, calls.event, connect_cb=calls.connect)
     data = octets(LONG)
-    wait_until(lambda: calls.connected)
+    until(lambda: calls.connected)
     del calls.names[:]
     for one in (sending, closing):
         with socket.socket(fileno=os.dup(one.fileno())) as same:
@@ -348,13 +349,13 @@ def test_nobody_is_called_back_in_the_child(party: Party, calls: Calls, fork: st
             got += other.recv(65536)
 
     def check() -> None:
-        wait_until(lambda: receiving.fileno() == sending.fileno() == -1, "the end of the copies")
+        until(lambda: receiving.fileno() == sending.fileno() == -1, what="the end of the copies")
         idle(listener)
         assert calls.names == theirs.names == []
 
     CHILDREN[fork](check)
     other.setblocking(True)
-    wait_until(lambda: calls.octets == b"for the parent" and theirs.connected)
+    until(lambda: calls.data == b"for the parent" and theirs.connected)
     assert peer.recv(100) == b"in this turn"
     with gevent.Timeout(20):
         while len(got) < len(data):
@@ -381,10 +382,10 @@ SOCKET_CALLS: dict[str, Callable[[Any], Any]] = {
 
 @FORKS
 @pytest.mark.parametrize("call", SOCKET_CALLS)
-def test_a_call_on_a_connection_is_refused_in_the_child(party: Party, calls: Calls, fork: str, call: str) -> None:
+def test_a_call_on_a_connection_is_refused_in_the_child(endpoints: Endpoints, calls: Calls, fork: str, call: str) -> None:
     """A new call on the parent's callback connection is StreamError in the child, which accepts nothing; the parent's go on."""
-    connection, peer = party.joined(calls.read, calls.event, connect_cb=calls.connect, dont_drain_read_buffer=True)
-    wait_until(lambda: calls.connected)
+    connection, peer = endpoints.joined(calls.read, calls.event, connect_cb=calls.connect, dont_drain_read_buffer=True)
+    until(lambda: calls.connected)
 
     def check() -> None:
         with pytest.raises(StreamError, match="fork"):
@@ -443,7 +444,7 @@ def test_what_another_thread_runs_is_the_parents(fork: str, capfd: pytest.Captur
     peer.flush()
     assert reader.get(timeout=10) == b"for the parent\n"
     far.sendall(b"for the other\n")
-    wait_until(lambda: elsewhere.lines == [b"for the other\n"], "the line of the other thread's stream")
+    until(lambda: elsewhere.lines == [b"for the other\n"], what="the line of the other thread's stream")
     for port in (elsewhere.server.port, elsewhere.called_back.port):
         with gevent.socket.create_connection(("127.0.0.1", port), timeout=10) as client:
             client.sendall(b"hello\n")

@@ -1,7 +1,7 @@
 """Each call that can wait, at each of its waits, and every other call that comes meanwhile: no hang, no loss, the documented class.
 
 Three tables: what waits first (`WAITS`), what comes second (`ACTS`), and what the contract says of each pair (`OUTCOMES`). A pair is
-played against a peer behind a gate; then the gate is opened, everything that still waits must come to its end, and every octet is counted.
+played against a peer behind a gate; then the gate is opened, everything that still waits must come to its end, and every byte is counted.
 `abort`, `replace_socket`, a Timeout and a kill never wait, so they come second only.
 """
 
@@ -16,7 +16,8 @@ from typing import Any
 import gevent
 import pytest
 from gevent import get_hub
-from kit.pairs import Pairs, wait_until
+from kit.conditions import until
+from kit.pairs import Pairs
 from kit.tls import VERSIONS, TLSKit
 from servers.certificates import Certificates
 
@@ -40,7 +41,7 @@ KILLED = gevent.GreenletExit()
 
 
 class Scene:
-    """A stream, its peer behind a gate, and the account of all octets."""
+    """A stream, its peer behind a gate, and the account of all bytes."""
 
     def __init__(self, pairs: Pairs, certificates: Certificates, kind: str, plain: bool) -> None:
         self.pairs = pairs
@@ -67,7 +68,7 @@ class Scene:
         self.stream.attach_ssl(**self.kit.arguments(side))
 
     def read(self, call: Callable[[], bytes]) -> None:
-        """Takes octets, and accounts for them."""
+        """Takes bytes, and accounts for them."""
         self.taken += call()
 
     def read_into(self, size: int) -> None:
@@ -123,7 +124,7 @@ class Scene:
     # What the peer does.
 
     def say(self, message: bytes) -> None:
-        """The peer sends octets, which arrive."""
+        """The peer sends bytes, which arrive."""
         self.said += message
         self.peer.sendall(message)
 
@@ -168,7 +169,7 @@ class Scene:
             assert greenlet.ready(), "a greenlet hangs"
 
     def account(self, whole: bool) -> None:
-        """Every octet is where it should be; where not the whole output arrived, it is a beginning."""
+        """Every byte is where it should be; where not the whole output arrived, it is a beginning."""
         if not self.stream.closed:
             self.taken += self.stream.read_exactly(len(self.said) - len(self.taken))
             same(bytes(self.taken), bytes(self.said), "the input")
@@ -195,14 +196,14 @@ class Wait:
 def in_mid_line(scene: Scene) -> Any:
     scene.say(b"half a ")
     reader = scene.start(scene.read, scene.stream.readline)
-    wait_until(lambda: scene.stream.buffered == 7)
+    until(lambda: scene.stream.buffered == 7)
     return reader
 
 
 def into_memory(scene: Scene) -> Any:
     scene.say(octets(50_000))
     reader = scene.start(scene.read_into, 100_000)
-    wait_until(lambda: scene.stream.octets_in == 50_000)
+    until(lambda: scene.stream.octets_in == 50_000)
     return reader
 
 
@@ -290,7 +291,7 @@ def detach_in_its_flush(scene: Scene) -> Any:
 
 TLS = tuple(VERSIONS)
 WAITS = {
-    "read, of the first octet": Wait("reading", lambda scene: scene.start(scene.read, lambda: scene.stream.read(10))),
+    "read, of the first byte": Wait("reading", lambda scene: scene.start(scene.read, lambda: scene.stream.read(10))),
     "readline, in mid-line": Wait("reading", in_mid_line),
     "readinto, half of it in the caller's memory": Wait("reading", into_memory),
     "write": Wait("writing", write),
@@ -387,7 +388,7 @@ PAIRS = [(kind, wait, act) for wait in WAITS for kind in WAITS[wait].over for ac
 
 @pytest.mark.parametrize(("kind", "first", "act"), PAIRS, ids=["-".join(pair) for pair in PAIRS])
 def test_what_comes_while_another_waits(pairs: Pairs, certificates: Certificates, kind: str, first: str, act: str) -> None:
-    """Both come to the outcome of the contract, neither hangs, and every octet is received, still readable, or was never accepted."""
+    """Both come to the outcome of the contract, neither hangs, and every byte is received, still readable, or was never accepted."""
     wait = WAITS[first]
     act_says, wait_says = outcomes_of(wait, act, kind)
     scene = Scene(pairs, certificates, kind, wait.plain)

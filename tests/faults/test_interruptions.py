@@ -1,4 +1,4 @@
-"""Whatever ends a wait, as often as it likes: no octet is lost, doubled or moved."""
+"""Whatever ends a wait, as often as it likes: no byte is lost, doubled or moved."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ class Victim:
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", NETWORK)
 def test_a_hundred_thousand_interruptions_of_reads(pairs: Pairs, kind: str) -> None:
-    """100,000 Timeouts, kills and errors in all calls that take input: each octet is read once and in order."""
+    """100,000 Timeouts, kills and errors in all calls that take input: each byte is read once and in order."""
     random = Random(100_000)
     stream, peer = pairs.streams(kind, element_type=bytes)
     got, sent = bytearray(), bytearray()

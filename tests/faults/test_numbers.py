@@ -38,7 +38,7 @@ WAITS: dict[str, Callable[[Any], Any]] = {
 @pytest.mark.parametrize("kind", ["tcp", "unix", *VERSIONS])
 def test_a_thousand_numbers_that_are_used_again(pairs: Pairs, kind: str, certificates: Certificates) -> None:
     """1,000 times: a greenlet waits in a read, a write, a flush or a handshake, the stream is closed, the number is another
-    connection's: the greenlet gets StreamClosed, and the connection its octets."""
+    connection's: the greenlet gets StreamClosed, and the connection its bytes."""
     options: dict[str, Any] = {}
     waits = dict(WAITS)
     if kind in VERSIONS:

@@ -14,7 +14,7 @@ from typing import Any
 import gevent
 import gevent.socket
 import pytest
-from kit.makefile import Ends, blocking_file, ends
+from kit.makefile import Ends, blocking_file
 from kit.pairs import Pairs
 
 import geventstreams
@@ -22,9 +22,7 @@ from geventstreams import makefile
 from geventstreams._files.buffered_file import SocketFile
 from geventstreams._files.text_file import TextFile
 
-__all__ = ["ends"]  # a fixture
-
-OCTETS = b"one\ntwo two\r\nthree\rfour\r\r\n\n" + "fünf – ſechs\n".encode() + bytes(range(1, 127)) * 5 + b"\nno end"
+BYTES = b"one\ntwo two\r\nthree\rfour\r\r\n\n" + "fünf – ſechs\n".encode() + bytes(range(1, 127)) * 5 + b"\nno end"
 SIZES = (None, -1, 0, 1, 2, 3, 7, 64, 10_000)
 
 
@@ -51,12 +49,12 @@ def filled(file: Any, size: int) -> tuple[int, bytes]:
     return file.readinto(space), bytes(space)
 
 
-def fed_alike(pairs: Pairs, octets: bytes, mode: str, buffering: int | None, **options: Any) -> tuple[Any, Any]:
-    """Our file and the standard library's, on sockets where the octets and the end have arrived."""
+def fed_alike(pairs: Pairs, data: bytes, mode: str, buffering: int | None, **options: Any) -> tuple[Any, Any]:
+    """Our file and the standard library's, on sockets where the bytes and the end have arrived."""
     made = []
     for make in (makefile, blocking_file):
         near, far = pairs.sockets("unix")
-        far.sendall(octets)
+        far.sendall(data)
         far.close()
         made.append(pairs.keep(make(near, mode, buffering, **options)))
     return made[0], made[1]
@@ -67,13 +65,13 @@ BINARY = [*LINES_AND_SIZES, lambda file, size: filled(file, size or 5), lambda f
 
 @pytest.mark.parametrize("buffering", [None, -1, 1, 2, 100, 8192, 1 << 20])
 def test_random_reads_give_what_the_standard_library_gives(pairs: Pairs, buffering: int | None) -> None:
-    """Two hundred sessions of random reading calls on binary files give octet for octet what the standard library
+    """Two hundred sessions of random reading calls on binary files give byte for byte what the standard library
     gives."""
     chance = random.Random(buffering)
     # What `read1` finds buffered is each file's own affair, but where all is.
     calls = BINARY if buffering and 0 < buffering <= 100 else [*BINARY, by_size("read1")]
     for _ in range(200):
-        ours, theirs = fed_alike(pairs, OCTETS, "rb", buffering)
+        ours, theirs = fed_alike(pairs, BYTES, "rb", buffering)
         for _ in range(12):
             reader, size = chance.choice(calls), chance.choice(SIZES)
             assert said(reader, ours, size) == said(reader, theirs, size), (size, buffering)
@@ -88,9 +86,9 @@ def test_random_text_reads_give_what_the_standard_library_gives(
 ) -> None:
     """With every newline setting, text files read what the standard library's read, and see the same newlines."""
     chance = random.Random(f"{newline} {encoding}")
-    octets = OCTETS.decode("utf-8", "replace").encode(encoding, "replace")
+    data = BYTES.decode("utf-8", "replace").encode(encoding, "replace")
     for buffering in (None, 1, 2, 3, 64) * 20:
-        ours, theirs = fed_alike(pairs, octets, "r", buffering, encoding=encoding, newline=newline)
+        ours, theirs = fed_alike(pairs, data, "r", buffering, encoding=encoding, newline=newline)
         for _ in range(12):
             reader, size = chance.choice(LINES_AND_SIZES), chance.choice(SIZES)
             assert said(reader, ours, size) == said(reader, theirs, size), (size, buffering)
@@ -105,7 +103,7 @@ def test_random_text_reads_give_what_the_standard_library_gives(
 def test_writes_send_what_the_standard_library_sends(
     pairs: Pairs, newline: str | None, mode: str, buffering: int | None
 ) -> None:
-    """In every mode, with every buffering and newline setting, the other end gets the same octets, and the same errors
+    """In every mode, with every buffering and newline setting, the other end gets the same bytes, and the same errors
     come."""
     got = []
     for make in (makefile, blocking_file):
@@ -114,7 +112,7 @@ def test_writes_send_what_the_standard_library_sends(
         answers: Any = [said(make, near, mode, buffering, newline=newline)]
         if not isinstance(answers[0], type):
             file, answers = answers[0], []
-            for piece in ("a\nb\r\n", "", "ü" * 300, b"octets\n", bytearray(b"array"), memoryview(b"view"), 5, None):
+            for piece in ("a\nb\r\n", "", "ü" * 300, b"bytes\n", bytearray(b"array"), memoryview(b"view"), 5, None):
                 answers.append(said(file.write, piece))
             answers.append(said(file.writelines, ["x\n", "y"] if text else [b"x\n", b"y"]))
             answers.append(said(file.flush))
@@ -222,10 +220,16 @@ def test_names_modes_and_representations(ends: Ends) -> None:
     near, _far = ends.sockets()
     number = near.fileno()
     file = makefile(near, "rb")
-    assert (file.name, file.mode, file.raw.name, file.raw.mode) == (number, "rb", number, "rb")
+    assert file.name == number
+    assert file.mode == "rb"
+    assert file.raw.name == number
+    assert file.raw.mode == "rb"
     assert repr(file) == f"<geventstreams._files.buffered_file.SocketFile name={number}>"
     text = makefile(near, "rw", encoding="latin-1")
-    assert (text.name, text.mode, text.encoding, text.errors) == (number, "rw", "latin-1", "strict")
+    assert text.name == number
+    assert text.mode == "rw"
+    assert text.encoding == "latin-1"
+    assert text.errors == "strict"
     name, _, rest = repr(text).partition(" ")
     assert name in {"<_io.TextIOWrapper", "<TextFile"}  # C tells a subclass by its own name from 3.13 on
     assert rest == f"name={number} mode='rw' encoding='latin-1'>"
@@ -236,7 +240,9 @@ def test_names_modes_and_representations(ends: Ends) -> None:
     assert isinstance(raw, socket.SocketIO)
     assert raw._sock is near
     file.close()
-    assert (file.name, file.mode, file.closed) == (-1, "rb", True)
+    assert file.name == -1
+    assert file.mode == "rb"
+    assert file.closed is True
     assert repr(file) == "<geventstreams._files.buffered_file.SocketFile name=-1>"
 
 
@@ -286,7 +292,7 @@ def test_a_file_cannot_be_pickled(ends: Ends) -> None:
 
 
 def test_unbuffered_files_never_read_ahead(ends: Ends) -> None:
-    """With `buffering=0` a line is read octet by octet, so another file or the socket goes on right behind it."""
+    """With `buffering=0` a line is read byte by byte, so another file or the socket goes on right behind it."""
     file, near, far = ends.file(buffering=0)
     far.sendall(b"one\ntwo\nthree\n")
     assert file.readline() == b"one\n"
@@ -294,7 +300,9 @@ def test_unbuffered_files_never_read_ahead(ends: Ends) -> None:
     assert file.read(2) == b"th"
     assert near.recv(100) == b"ree\n"
     far.close()
-    assert (file.read(1), file.read(), file.readinto(bytearray(1))) == (b"", b"", 0)
+    assert file.read(1) == b""
+    assert file.read() == b""
+    assert file.readinto(bytearray(1)) == 0
 
 
 def test_buffering_bounds_what_is_read_ahead_and_held_back(ends: Ends) -> None:

@@ -5,13 +5,11 @@ from typing import Any
 from unittest import mock
 
 import pytest
-from kit.makefile import Ends, blocking_file, ends
+from kit.makefile import Ends, blocking_file
 from kit.pairs import Pairs
 
 from geventstreams import SocketStream, makefile
 from geventstreams._streams.buffered import BufferedStream
-
-__all__ = ["ends"]  # a fixture
 
 MODES = ("rb", "wb", "rwb", "r", "w", "rw")
 

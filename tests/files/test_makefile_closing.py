@@ -9,12 +9,11 @@ from typing import Any
 
 import gevent.socket
 import pytest
-from kit.makefile import KINDS, Ends, ends
-from kit.pairs import open_descriptor, wait_until
+from kit.conditions import until
+from kit.leftovers import open_descriptor
+from kit.makefile import KINDS, Ends
 
 from geventstreams import SocketStream, makefile
-
-__all__ = ["ends"]  # a fixture
 
 FORMS = [("rb", None), ("rb", 0), ("wb", None), ("rwb", None), ("rwb", 0), ("r", None), ("rw", None)]
 
@@ -37,7 +36,7 @@ def test_the_descriptor_closes_with_the_last_of_files_and_socket(
             assert open_descriptor(number)
             things[index].close()
             things[index].close()
-        wait_until(lambda number=number: not open_descriptor(number))
+        until(lambda number=number: not open_descriptor(number))
         assert near._io_refs == 0
         assert near.fileno() == -1
 
@@ -64,7 +63,7 @@ def test_a_dropped_file_gives_its_reference_back_at_once(
     try:
         assert open_descriptor(number)
         del file
-        wait_until(lambda: not open_descriptor(number))
+        until(lambda: not open_descriptor(number))
     finally:
         gc.enable()
     try:

@@ -45,8 +45,8 @@ def received(listener: socket.socket, program: str, connections: int = 1) -> tup
         near, _ = listener.accept()
         near.settimeout(5)
         with near:
-            while octets := near.recv(65536):
-                data += octets
+            while content := near.recv(65536):
+                data += content
     return data, done.errors, done.status
 
 
@@ -84,7 +84,7 @@ start, sleep = (monkey.get_original(*name) for name in (("_thread", "start_new_t
 done = []
 def drop(sock):
     file = {make}
-    file.write({octets})
+    file.write({data})
     del file, sock
 def body():
     sock = pairs.pop(0)
@@ -104,7 +104,7 @@ for _ in range(2):
     far[-1].settimeout(5)
     sleep(0.1)
     data = b""
-    while octets := monkey.get_original("socket", "socket").recv(far[-1], 2**20): data += octets
+    while chunk := monkey.get_original("socket", "socket").recv(far[-1], 2**20): data += chunk
     print(len(data))
 """
 
@@ -113,7 +113,7 @@ for _ in range(2):
 @pytest.mark.parametrize("make", ['geventstreams.makefile(sock, "wb", 10**7)', "geventstreams.SocketStream(sock.detach())"])
 def test_a_thread_leaves_no_descriptor_open(make: str, waits: bool) -> None:
     """A file that a native thread drops, with or without a hub, is sent as far as possible and its descriptor closed at once."""
-    done = run(sys.executable, "-c", THREAD.format(make=make, octets='b"x" * 100', waits=waits))
+    done = run(sys.executable, "-c", THREAD.format(make=make, data='b"x" * 100', waits=waits))
     assert (done.output.split(), done.errors) == ([b"100"] * 2, "")
 
 
@@ -121,7 +121,7 @@ def test_a_thread_leaves_no_descriptor_open(make: str, waits: bool) -> None:
 def test_a_thread_that_ends_with_too_much_output_closes_the_descriptor(waits: bool) -> None:
     """What the system does not take is lost when the thread ends, and the peer sees the end."""
     make = 'geventstreams.makefile(sock, "wb", 10**7)'
-    done = run(sys.executable, "-c", THREAD.format(make=make, octets="bytes(5 * 10**6)", waits=waits))
+    done = run(sys.executable, "-c", THREAD.format(make=make, data="bytes(5 * 10**6)", waits=waits))
     assert done.errors == ""
     counts = [int(count) for count in done.output.split()]
     assert len(counts) == 2

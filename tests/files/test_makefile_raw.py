@@ -5,9 +5,7 @@ from typing import Any
 
 import gevent
 import pytest
-from kit.makefile import KINDS, TIMEOUT, Ends, ends
-
-__all__ = ["ends"]  # a fixture
+from kit.makefile import KINDS, TIMEOUT, Ends
 
 GATHERING: dict[str, Callable[[Any], Any]] = {
     "readline": lambda file: file.readline(),

@@ -15,13 +15,13 @@ import gevent
 import gevent.event
 import gevent.socket
 import pytest
-from kit.makefile import KINDS, TIMEOUT, Ends, ends
-from kit.pairs import open_descriptor, reset, wait_until
+from kit.conditions import until
+from kit.leftovers import open_descriptor
+from kit.makefile import KINDS, TIMEOUT, Ends
+from kit.network import reset
 
 from geventstreams import makefile
 from geventstreams._constants import BLOCK
-
-__all__ = ["ends"]  # a fixture
 
 Read = Callable[[Any], Any]
 
@@ -52,10 +52,10 @@ TEXT: dict[str, tuple[Read, bytes, bytes]] = {
 }
 
 
-def expected(read: Read, octets: bytes, ends: Ends, mode: str) -> Any:
+def expected(read: Read, data: bytes, ends: Ends, mode: str) -> Any:
     """What the call gives where all has arrived."""
     file, _near, far = ends.file(mode=mode, encoding=None if "b" in mode else "utf-8")
-    writer = gevent.spawn(lambda: (far.sendall(octets), far.shutdown(socket.SHUT_WR)))
+    writer = gevent.spawn(lambda: (far.sendall(data), far.shutdown(socket.SHUT_WR)))
     result = read(file)
     writer.get()
     return result
@@ -165,7 +165,7 @@ def test_with_gevents_own_makefile_a_second_reader_is_turned_away(ends: Ends) ->
 
 
 def test_nobody_takes_what_another_waits_for(ends: Ends) -> None:
-    """While one greenlet waits for ten octets, of which five are there, another's smaller read waits behind it; text
+    """While one greenlet waits for ten bytes, of which five are there, another's smaller read waits behind it; text
     likewise."""
     for mode in ("rb", "r"):
         file, _near, far = ends.file(mode=mode)
@@ -251,11 +251,17 @@ def test_a_file_on_a_socket_that_may_not_wait(ends: Ends) -> None:
     for kind in ("gevent", "blocking", "duck"):
         file, near, far = ends.file(kind)
         near.settimeout(0)
-        assert (file.read(), file.read(5), file.readinto(bytearray(5))) == (None, None, None)
-        assert (file.readinto1(bytearray(5)), file.readinto1(bytearray())) == (None, 0)
-        assert (file.readline(), file.read1(), file.peek(), file.readlines()) == (b"", b"", b"", [])
+        assert file.read() is None
+        assert file.read(5) is None
+        assert file.readinto(bytearray(5)) is None
+        assert file.readinto1(bytearray(5)) is None
+        assert file.readinto1(bytearray()) == 0
+        assert file.readline() == b""
+        assert file.read1() == b""
+        assert file.peek() == b""
+        assert file.readlines() == []
         far.sendall(b"some")
-        wait_until(lambda file=file: file.peek() == b"some")
+        until(lambda file=file: file.peek() == b"some")
         assert file.read(10) == b"some"
         assert file.read(10) is None
         raw = makefile(near, "rwb", 0)
@@ -266,16 +272,16 @@ def test_a_file_on_a_socket_that_may_not_wait(ends: Ends) -> None:
 
 @pytest.mark.filterwarnings("ignore:libuv only supports millisecond timer resolution")  # it then takes one for less
 def test_random_interruptions_lose_nothing(ends: Ends) -> None:
-    """Ten thousand reads of random kinds, ended at random by timeouts, gevent.Timeout and kills: every octet comes
+    """Ten thousand reads of random kinds, ended at random by timeouts, gevent.Timeout and kills: every byte comes
     once, in order."""
     chance = random.Random(5)
-    octets = bytes(chance.choice(b"abc\n") for _ in range(200_000))
+    data = bytes(chance.choice(b"abc\n") for _ in range(200_000))
 
     def feed(far: Any) -> None:
         at = 0
-        while at < len(octets):
+        while at < len(data):
             size = chance.choice((1, 3, 100, 1000))
-            far.sendall(octets[at : at + size])
+            far.sendall(data[at : at + size])
             at += size
             gevent.sleep(chance.choice((0, 0, 0.0005)))
         far.close()
@@ -284,7 +290,7 @@ def test_random_interruptions_lose_nothing(ends: Ends) -> None:
         file, near, far = ends.file(kind)
         feeder = gevent.spawn(feed, far)
         taken, interruptions = b"", 0
-        while len(taken) < len(octets):
+        while len(taken) < len(data):
             size, limit = chance.randrange(1, 300), chance.choice((0.00001, 0.0003, 0.001))
             call = chance.choice((file.readline, partial(file.read, size), partial(filled, file, size)))
             near.settimeout(limit if chance.random() < 0.5 else None)
@@ -293,7 +299,7 @@ def test_random_interruptions_lose_nothing(ends: Ends) -> None:
                     taken += call()
             except (TimeoutError, gevent.Timeout):
                 interruptions += 1
-        assert taken == octets
+        assert taken == data
         assert interruptions > 50
         feeder.get()
 
@@ -321,7 +327,7 @@ def test_a_file_that_waits_holds_no_memory(ends: Ends) -> None:
     gevent.sleep(0.01)
     assert file.input.store is None
     far.sendall(b"half a line")
-    wait_until(lambda: len(file.input))
+    until(lambda: len(file.input))
     assert file.input.capacity < BLOCK
     far.sendall(b"\n")
     assert reader.get(timeout=20) == b"half a line\n"
@@ -332,8 +338,8 @@ def test_a_flood_lets_others_run(ends: Ends) -> None:
     does, after at most a few milliseconds of what the reader takes of the processor."""
     near, far = ends.pairs.sockets(buffers=4 * 2**20)
     far.setblocking(True)
-    octets = b"x" * 2**20
-    flood = threading.Thread(target=lambda: [far.sendall(octets) for _ in range(200)] and far.shutdown(socket.SHUT_WR))
+    data = b"x" * 2**20
+    flood = threading.Thread(target=lambda: [far.sendall(data) for _ in range(200)] and far.shutdown(socket.SHUT_WR))
     file = ends.pairs.keep(makefile(ends.pairs.far(near), "rb"))
     gaps: list[float] = []
 

@@ -6,12 +6,12 @@ from typing import Any
 
 import gevent
 import pytest
-from kit.makefile import TIMEOUT, Ends, ends
-from kit.pairs import open_descriptor, reset, wait_until
+from kit.conditions import until
+from kit.leftovers import open_descriptor
+from kit.makefile import TIMEOUT, Ends
+from kit.network import reset
 
 from geventstreams import makefile
-
-__all__ = ["ends"]  # a fixture
 
 BUFFERS = 8192
 LARGE = 4 * 2**20
@@ -55,11 +55,11 @@ def test_a_write_that_a_strangers_socket_gave_up_is_made_again_as_it_was(ends: E
     near, _far = ends.sockets("duck")
     given: list[bytes] = []
 
-    def send(octets: bytes) -> int:
-        given.append(octets)
+    def send(data: bytes) -> int:
+        given.append(data)
         if len(given) == 1:
             raise TimeoutError("timed out")
-        return len(octets)
+        return len(data)
 
     near.send = send
     file = makefile(near, "wb", 10)
@@ -137,7 +137,7 @@ def test_close_flushes_and_closes_even_when_the_flush_fails(ends: Ends, kind: st
         file.close()
     assert time.monotonic() - began < 20
     assert file.closed
-    wait_until(lambda: not open_descriptor(number))
+    until(lambda: not open_descriptor(number))
     file.close()
 
 
@@ -187,7 +187,7 @@ def test_a_dropped_file_still_sends_what_it_holds(ends: Ends) -> None:
     del file
     assert time.monotonic() - began < 20
     assert drained(far) == b"x" * LARGE
-    wait_until(lambda: near.fileno() == -1)
+    until(lambda: near.fileno() == -1)
 
 
 def test_a_write_on_a_socket_that_may_not_wait(ends: Ends) -> None:
@@ -227,9 +227,9 @@ def test_text_is_accepted_whole_or_not_at_all(ends: Ends) -> None:
 
 
 def test_what_cannot_be_written_changes_nothing(ends: Ends) -> None:
-    """Text for a binary file, octets for a text file, numbers: TypeError that names what it was, and nothing is
+    """Text for a binary file, bytes for a text file, numbers: TypeError that names what it was, and nothing is
     sent."""
-    for mode, wrong in [("wb", "text"), ("wb", 5), ("wb", None), ("w", b"octets"), ("w", 5)]:
+    for mode, wrong in [("wb", "text"), ("wb", 5), ("wb", None), ("w", b"bytes"), ("w", 5)]:
         near, far = ends.sockets()
         file = makefile(near, mode)
         with pytest.raises(TypeError, match=type(wrong).__name__):

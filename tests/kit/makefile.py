@@ -32,8 +32,8 @@ class Duck:
     def recv_into(self, space: Any) -> int:
         return int(self.inner.recv_into(space))
 
-    def send(self, octets: Any) -> int:
-        return int(self.inner.send(octets))
+    def send(self, data: Any) -> int:
+        return int(self.inner.send(data))
 
     def fileno(self) -> int:
         return int(self.inner.fileno())

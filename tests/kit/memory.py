@@ -9,12 +9,12 @@ from collections.abc import Iterator
 class Peak:
     """The most memory that Python objects had at a time, beyond what there was before."""
 
-    octets = 0
+    data = 0
 
 
 @contextlib.contextmanager
 def peak_memory() -> Iterator[Peak]:
-    """Measures the block; the result stands in `octets` behind it."""
+    """Measures the block; the result stands in `bytes` behind it."""
     gc.collect()
     tracemalloc.start()
     before = tracemalloc.get_traced_memory()[0]
@@ -22,5 +22,5 @@ def peak_memory() -> Iterator[Peak]:
     try:
         yield peak
     finally:
-        peak.octets = tracemalloc.get_traced_memory()[1] - before
+        peak.size = tracemalloc.get_traced_memory()[1] - before
         tracemalloc.stop()

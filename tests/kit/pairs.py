@@ -4,12 +4,8 @@ Rule for the next editor: whatever is made here is closed after the test, so a t
 """
 
 import contextlib
-import gc
-import os
 import socket
-import struct
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import gevent.socket
@@ -118,39 +114,3 @@ def unsent_is_told() -> None:
             transport.close()
     if not told:
         pytest.skip("the system does not say how much it has not sent")
-
-
-def reset(plain: Any) -> None:
-    """Closes a TCP socket so that the peer sees a reset."""
-    plain.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-    plain.close()
-
-
-def wait_until(condition: Callable[[], Any], what: str = "the condition", seconds: float = 10) -> Any:
-    """What `condition` says once that is true; it is asked every other millisecond."""
-    limit = time.monotonic() + seconds
-    while not (said := condition()):
-        assert time.monotonic() < limit, f"{what} did not come true in {seconds} s"
-        gevent.sleep(0.002)
-    return said
-
-
-def descriptors() -> int:
-    """How many descriptors this process has; those of cycles are closed first."""
-    gc.collect()
-    return len(os.listdir("/proc/self/fd"))
-
-
-def instances(kind: type) -> int:
-    """How many objects of a class (not of its subclasses) are alive; those of cycles are collected first."""
-    gc.collect()
-    return sum(type(one) is kind for one in gc.get_objects())
-
-
-def open_descriptor(number: int) -> bool:
-    """Whether the system has such a descriptor."""
-    try:
-        os.fstat(number)
-    except OSError:
-        return False
-    return True

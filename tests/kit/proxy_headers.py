@@ -119,6 +119,6 @@ BAD = {
     "v2 head of a TLV cut off": v2(0x11, FOUR + b"\1\0"),
     "v2 value of a TLV cut off": v2(0x11, FOUR + tlv(1, b"h2")[:-1]),
     "v2 wrong checksum": v2(0x11, FOUR + tlv(3, b"\0\0\0\1")),
-    "v2 checksum of three octets": v2(0x11, FOUR + tlv(3, b"\0\0\0")),
+    "v2 checksum of three bytes": v2(0x11, FOUR + tlv(3, b"\0\0\0")),
     "v2 signature ends otherwise": MAGIC[:-1] + b"\r" + v2(0x11, FOUR)[12:],
 }

@@ -1,4 +1,4 @@
-"""Peers that do as a test says, octet by octet, on plain sockets and in threads: nothing of what is tested helps them."""
+"""Peers that do as a test says, byte by byte, on plain sockets and in threads: nothing of what is tested helps them."""
 
 import socket
 import threading
@@ -36,5 +36,5 @@ def peer(serve: Callable[[socket.socket], object]) -> Iterator[int]:
 
 
 def everything(connection: socket.socket) -> bytes:
-    """All octets up to the end."""
+    """All bytes up to the end."""
     return b"".join(iter(lambda: connection.recv(65536), b""))

@@ -4,6 +4,7 @@ Rule for the next editor: whatever is made here is closed after the test (`pairs
 """
 
 import contextlib
+import socket
 import ssl
 from collections.abc import Callable
 from typing import Any
@@ -14,7 +15,8 @@ import pytest
 from servers.certificates import Certificate, Certificates
 
 from geventstreams import SocketStream
-from kit.pairs import Pairs, wait_until
+from kit.conditions import until
+from kit.pairs import Pairs
 
 VERSIONS = {"TLSv1.2": ssl.TLSVersion.TLSv1_2, "TLSv1.3": ssl.TLSVersion.TLSv1_3}
 SIDES = ("client", "server")
@@ -91,6 +93,25 @@ class TLSKit:
         return lambda: self.streams(side)
 
 
+class TLSPairs(Pairs):
+    """Makes connected pairs under TLS in the place of plain ones."""
+
+    def __init__(self, certificates: Certificates) -> None:
+        super().__init__()
+        self._certificates = certificates
+
+    def sockets(self, kind: str = "tcp", buffers: int | None = None) -> tuple[socket.socket, socket.socket]:
+        """Two connected sockets that send at once, though a handshake's last bytes are not yet acknowledged."""
+        pair = super().sockets(kind, buffers)
+        for one in pair:
+            one.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        return pair
+
+    def streams(self, kind: str = "TLSv1.3", *, buffers: int | None = None, **options: Any) -> tuple[Any, Any]:
+        """A client with the given options, and a server at its other end."""
+        return TLSKit(self._certificates, self, kind).streams("client", buffers=buffers, **options)
+
+
 class HandMade:
     """One side of TLS, step by step: what is encrypted, what is sent, what is received and when is the test's to say."""
 
@@ -120,26 +141,26 @@ class HandMade:
                 return done
 
     def _receive_some(self) -> None:
-        octets = self.socket.recv(CHUNK)
-        if octets:
-            self._incoming.write(octets)
+        data = self.socket.recv(CHUNK)
+        if data:
+            self._incoming.write(data)
         else:
             self._incoming.write_eof()
 
-    def send(self, octets: bytes) -> None:
-        """Sends octets as they are."""
-        self.socket.sendall(octets)
+    def send(self, data: bytes) -> None:
+        """Sends bytes as they are."""
+        self.socket.sendall(data)
 
-    def encrypted(self, octets: bytes) -> bytes:
+    def encrypted(self, data: bytes) -> bytes:
         """Records of plain text, not sent."""
         at = 0
-        while at < len(octets):
-            at += self.object.write(octets[at:])
+        while at < len(data):
+            at += self.object.write(data[at:])
         return self._outgoing.read()
 
-    def write(self, octets: bytes) -> None:
+    def write(self, data: bytes) -> None:
         """Sends plain text."""
-        self.send(self.encrypted(octets))
+        self.send(self.encrypted(data))
 
     def goodbye(self) -> bytes:
         """close_notify, not sent. Not before what has arrived was read."""
@@ -157,11 +178,11 @@ class HandMade:
         return said
 
     def read_exactly(self, count: int) -> bytes:
-        """So many octets of plain text."""
+        """So many bytes of plain text."""
         got = bytearray()
         while len(got) < count:
             piece = self.read(count - len(got))
-            assert piece, f"the end after {len(got)} of {count} octets"
+            assert piece, f"the end after {len(got)} of {count} bytes"
             got += piece
         return bytes(got)
 
@@ -183,7 +204,7 @@ class HandMade:
         return self._outgoing.read()
 
     def read_plain(self, count: int) -> bytes:
-        """So many octets that follow TLS on the connection."""
+        """So many bytes that follow TLS on the connection."""
         got = self._incoming.read()
         while len(got) < count:
             got += self.socket.recv(count - len(got))
@@ -194,7 +215,7 @@ class HandMade:
 
 
 class Wire:
-    """A middle man between two sockets: it passes octets on, and records them in `there` (from the first socket) and `back`."""
+    """A middle man between two sockets: it passes bytes on, and records them in `there` (from the first socket) and `back`."""
 
     def __init__(self, pairs: Pairs) -> None:
         self.near, first = pairs.sockets()
@@ -206,23 +227,15 @@ class Wire:
 
     def _pump(self, source: Any, target: Any, record: bytearray) -> None:
         with contextlib.suppress(OSError):
-            while octets := source.recv(CHUNK):
-                record += octets
-                target.sendall(octets)
+            while data := source.recv(CHUNK):
+                record += data
+                target.sendall(data)
         with contextlib.suppress(OSError):
             target.shutdown(gevent.socket.SHUT_WR)
 
     def wait_until_quiet(self) -> None:
         """Returns when both directions have ended."""
-        wait_until(lambda: all(pump.ready() for pump in self._pumps), "the end of both directions")
-
-
-def outcome(function: Callable[..., Any], *args: Any, **options: Any) -> Any:
-    """What a call gives, or the error of the system or of a stream that it ends with."""
-    try:
-        return function(*args, **options)
-    except OSError as error:
-        return error
+        until(lambda: all(pump.ready() for pump in self._pumps), what="the end of both directions")
 
 
 def write_forever(stream: SocketStream) -> None:
@@ -238,14 +251,14 @@ def read_forever(stream: SocketStream, got: bytearray) -> None:
         got += stream.read(1000)
 
 
-def records(octets: bytes | bytearray) -> list[tuple[int, int]]:
-    """Type and length of the TLS records that octets are made of; the last may be cut off. AssertionError for anything else."""
+def records(data: bytes | bytearray) -> list[tuple[int, int]]:
+    """Type and length of the TLS records that bytes are made of; the last may be cut off. AssertionError for anything else."""
     found = []
     at = 0
-    while at < len(octets):
-        head = octets[at : at + 5]
-        assert 20 <= head[0] <= 23, f"no record at octet {at}: {bytes(octets[at : at + 30])!r}"
-        assert len(head) < 2 or head[1] == 3, f"no record at octet {at}: {bytes(octets[at : at + 30])!r}"
+    while at < len(data):
+        head = data[at : at + 5]
+        assert 20 <= head[0] <= 23, f"no record at byte {at}: {bytes(data[at : at + 30])!r}"
+        assert len(head) < 2 or head[1] == 3, f"no record at byte {at}: {bytes(data[at : at + 30])!r}"
         if len(head) < 5:
             break
         length = 256 * head[3] + head[4]

@@ -1,4 +1,4 @@
-"""Every call that takes octets, as functions of a stream and a size that give the octets taken, beside what bytes would give.
+"""Every call that takes bytes, as functions of a stream and a size that give the bytes taken, beside what bytes would give.
 
 The tests of cancellation and the fuzz campaigns draw from these lists.
 """
@@ -71,7 +71,7 @@ def _character_array(stream: Any, size: int) -> bytes:
     return seq.tounicode()[:stop].encode("latin-1")
 
 
-def _octet(value: Any) -> bytes:
+def _byte(value: Any) -> bytes:
     if value is None:
         return END
     return bytes([value & 255]) if isinstance(value, int) else bytes(value.encode("latin-1"))
@@ -90,17 +90,17 @@ def _put_back(stream: Any, size: int) -> bytes:
         return END
     stream.unread_char(character)
     assert stream.peek_char() == character
-    return _octet(stream.read_char())
+    return _byte(stream.read_char())
 
 
 def _no_hang(stream: Any, size: int) -> bytes:
-    taken = _octet(stream.read_char_no_hang(False))
+    taken = _byte(stream.read_char_no_hang(False))
     return taken if taken else bytes(stream.read(1))
 
 
 def _until_of_model(separator: bytes) -> Callable[[io.BytesIO, int], bytes]:
     def take(model: io.BytesIO, size: int) -> bytes:
-        at = model.getvalue().find(separator, model.tell())  # of the very octets it was made of: nothing is copied
+        at = model.getvalue().find(separator, model.tell())  # of the very bytes it was made of: nothing is copied
         return model.read() if at < 0 else model.read(at + len(separator) - model.tell())
 
     return take
@@ -123,15 +123,15 @@ EXACT: dict[str, tuple[Take, Callable[[io.BytesIO, int], bytes]]] = {
     "read_until two": (_until(b"a\n"), _until_of_model(b"a\n")),
     "read_string": (lambda stream, size: stream.read_string(size).encode("latin-1"), lambda model, size: model.read(size)),
     "read_line": (_line, lambda model, size: model.readline()),
-    "read_char": (lambda stream, size: _octet(stream.read_char(False)), lambda model, size: model.read(1)),
-    "read_byte": (lambda stream, size: _octet(stream.read_byte(False)), lambda model, size: model.read(1)),
+    "read_char": (lambda stream, size: _byte(stream.read_char(False)), lambda model, size: model.read(1)),
+    "read_byte": (lambda stream, size: _byte(stream.read_byte(False)), lambda model, size: model.read(1)),
     "unread_char": (_put_back, lambda model, size: model.read(1)),
     "read_char_no_hang": (_no_hang, lambda model, size: model.read(1)),
     "read_sequence": (lambda stream, size: _filled(stream.read_sequence, size), lambda model, size: model.read(size)),
     "read_sequence of a list": (_elements, lambda model, size: model.read(size)),
     "read_sequence of characters": (_character_array, lambda model, size: model.read(size)),
 }
-"""Calls whose result a file of the same octets gives too."""
+"""Calls whose result a file of the same bytes gives too."""
 
 PARTIAL: dict[str, Take] = {
     "read1": lambda stream, size: stream.read1(size + 1),

@@ -2,7 +2,6 @@
 
 import contextlib
 import gc
-import os
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
@@ -11,6 +10,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import gevent
+from kit.leftovers import descriptors
 from middle_man import LIMIT, MiddleMan
 from servers import Certificate, Server
 
@@ -79,7 +79,7 @@ class Client(ABC):
             assert asking.ready(), "the client hangs"
             assert isinstance(asking.exception, self.errors), repr(asking.exception)
 
-    #: Octets of the answer that come before the server is killed.
+    #: Bytes of the answer that come before the server is killed.
     held: ClassVar[int] = 200_000
 
     def cases(self) -> dict[str, Callable[[], None]]:
@@ -118,11 +118,6 @@ def limited(file: Any, seconds: float) -> Any:
     assert type(file).__module__.startswith("geventstreams."), file
     getattr(file, "buffer", file).raw._sock.settimeout(seconds)
     return file
-
-
-def descriptors() -> int:
-    """How many descriptors this process has."""
-    return len(os.listdir("/proc/self/fd"))
 
 
 @contextlib.contextmanager

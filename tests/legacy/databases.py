@@ -121,7 +121,10 @@ class Postgres(Client):
             assert rest == struct.pack("!hi1si", 2, 1, b"2", ROW) + b"x" * ROW
             for number in range(3, 6):
                 kind, _size, columns, *first, size = struct.unpack("!1sihi1si", file.read(5 + 2 + 4 + 1 + 4))
-                assert (kind, columns, first, size) == (b"D", 2, [1, b"%d" % number], ROW)
+                assert kind == b"D"
+                assert columns == 2
+                assert first == [1, b"%d" % number]
+                assert size == ROW
                 assert file.read(ROW) == b"x" * ROW
             connection.close()
 
@@ -163,8 +166,8 @@ class RedisPy(Client):
             for at in range(20):
                 client.rpush(f"list {number}", f"item {at}")
             assert client.lrange(f"list {number}", 0, -1) == [b"item %d" % at for at in range(20)]
-            client.set(f"octets {number}", bytes(range(256)) * number)
-            assert client.get(f"octets {number}") == bytes(range(256)) * number
+            client.set(f"binary {number}", bytes(range(256)) * number)
+            assert client.get(f"binary {number}") == bytes(range(256)) * number
 
     def stall(self) -> None:
         with MiddleMan(self.port) as man:

@@ -1,4 +1,4 @@
-"""A TCP middle man who holds an answer back: so many octets go on to the client, then nothing, until he lets it go."""
+"""A TCP middle man who holds an answer back: so many bytes go on to the client, then nothing, until he lets it go."""
 
 import socket
 from types import TracebackType
@@ -28,9 +28,9 @@ class MiddleMan:
         self._connections: list[gevent.Greenlet] = []
         self._listener = StreamServer((HOST, 0), self._connect)
 
-    def hold_after(self, octets: int) -> None:
-        """From now on he passes so many octets on to the clients, and then holds back what comes."""
-        self._left = octets
+    def hold_after(self, data: int) -> None:
+        """From now on he passes so many bytes on to the clients, and then holds back what comes."""
+        self._left = data
         self._holding.clear()
         self._go.clear()
 
@@ -69,23 +69,23 @@ class MiddleMan:
     @staticmethod
     def _pass_on(client: Any, server: Any) -> None:
         try:
-            while octets := client.recv(PIECE):
-                server.sendall(octets)
+            while data := client.recv(PIECE):
+                server.sendall(data)
             server.shutdown(socket.SHUT_WR)
         except OSError:
             pass
 
     def _pass_back(self, server: Any, client: Any) -> None:
         try:
-            while octets := server.recv(PIECE):
+            while data := server.recv(PIECE):
                 if self._left is not None:
-                    passed, octets = octets[: self._left], octets[self._left :]
+                    passed, data = data[: self._left], data[self._left :]
                     client.sendall(passed)
                     self._left -= len(passed)
-                    if octets:
+                    if data:
                         self._holding.set()
                         self._go.wait()
-                client.sendall(octets)
+                client.sendall(data)
         except OSError:
             pass
         finally:

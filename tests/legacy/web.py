@@ -172,17 +172,17 @@ class HTTPClient(Client):
             connection.close()
 
 
-def unchunked(octets: bytes) -> bytes:
+def unchunked(data: bytes) -> bytes:
     """What is in the chunks of a body."""
 
     def chunks() -> Iterator[bytes]:
         at = 0
         while True:
-            size = re.compile(rb"([0-9a-f]+)\r\n").match(octets, at)
+            size = re.compile(rb"([0-9a-f]+)\r\n").match(data, at)
             assert size is not None
             at = size.end() + int(size[1], 16) + 2
             if not int(size[1], 16):
                 return
-            yield octets[size.end() : at - 2]
+            yield data[size.end() : at - 2]
 
     return b"".join(chunks())

@@ -11,7 +11,8 @@ import sys
 
 import gevent
 import pytest
-from kit.network import descriptors, until
+from kit.conditions import until
+from kit.leftovers import descriptors
 
 from geventstreams import SocketStreamServer, open_unix_stream, pipe_connect, pipe_server, tcp_connect, tcp_server
 from geventstreams._net.unix_paths import LONGEST, unix_path

@@ -1,4 +1,4 @@
-"""The arrows between the rooms of the package: who may import whom, as `ARROWS` lists it.
+"""The imports between the rooms of the package, and of the benchmarks, are those that `ARROWS` and `BENCHMARKS` list.
 
 Imports are read from the sources: `import` and `from` in each `.py`, `cimport` in each `.pxd`. Those that only a type checker
 reads (`if TYPE_CHECKING`) count as well.
@@ -6,11 +6,12 @@ reads (`if TYPE_CHECKING`) count as well.
 
 import ast
 import re
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-PACKAGE = Path(__file__).resolve().parents[2] / "geventstreams"
+CHECKOUT = Path(__file__).resolve().parents[2]
 
 ARROWS: dict[str, set[str]] = {
     "_build": set(),
@@ -40,89 +41,121 @@ ARROWS: dict[str, set[str]] = {
 }
 """Each room (a folder or a module of the package) with the rooms that it may import from."""
 
+BENCHMARKS: dict[str, set[str]] = {
+    **{room: set() for room in ("__init__", "available", "certificates", "far_end", "machine", "model", "servers", "worker")},
+    "which_build": set(),
+    "contenders": {"model"},
+    "figures": {"model"},
+    "harness": {"contenders", "model"},
+    "measures": {"model", "real_servers"},
+    "operations": {"far_end"},
+    "plot": {"contenders", "figures", "model", "report"},
+    "real_servers": {"model"},
+    "report": {"figures", "model"},
+    "rows": {"measures", "model"},
+    "__main__": {"available", "contenders", "harness", "machine", "model", "report", "rows", "which_build"},
+}
+"""Each module or folder of the benchmarks with those that it may import from; a measured process imports nothing of the harness."""
+
+
 FOR_CHECKERS = {"_types"}
-"""Modules that are not there at run time, from which every room may take the names of types."""
+"""Modules that do not exist at run time, from which every room may take the names of types."""
 
 
-def modules() -> dict[str, Path]:
-    """Every module of the package by its dotted name without the package's own."""
-    found = {}
-    for path in sorted([*PACKAGE.rglob("*.py"), *PACKAGE.rglob("*.pyi")]):
-        parts = path.relative_to(PACKAGE).with_suffix("").parts
-        found.setdefault(".".join(parts[:-1] if parts[-1] == "__init__" and len(parts) > 1 else parts), path)
-    return found
+class Sources:
+    """The modules below a folder of the checkout, and the imports between them."""
 
+    def __init__(self, name: str, arrows: dict[str, set[str]]) -> None:
+        self.name = name
+        self.arrows = arrows
+        self.modules = dict(self._find(CHECKOUT / name))
+        self.imports = {module: self._imports_of(path) - {module} for module, path in self.modules.items()}
 
-MODULES = modules()
+    @staticmethod
+    def _find(folder: Path) -> Iterator[tuple[str, Path]]:
+        for path in (*sorted(folder.rglob("*.pyi")), *sorted(folder.rglob("*.py"))):
+            parts = path.relative_to(folder).with_suffix("").parts
+            yield ".".join(parts[:-1] if parts[-1] == "__init__" and len(parts) > 1 else parts), path
 
+    def module_of(self, dotted: str, name: str = "") -> str | None:
+        """Return the module that an import names, or None if it is not one of these."""
+        if dotted.partition(".")[0] != self.name:
+            return None
+        inner = dotted.partition(".")[2]
+        for candidate in (f"{inner}.{name}".strip("."), inner or "__init__"):
+            if candidate in self.modules:
+                return candidate
+        raise AssertionError(f"{dotted} {name} is not a module of {self.name}")
 
-def module_of(dotted: str, name: str = "") -> str | None:
-    """The module that an import names: the package itself, a module, or the module that holds the name."""
-    if dotted.partition(".")[0] != PACKAGE.name:
-        return None
-    inner = dotted.partition(".")[2]
-    for candidate in (f"{inner}.{name}".strip("."), inner or "__init__"):
-        if candidate in MODULES:
-            return candidate
-    raise AssertionError(f"{dotted} {name} is no module of the package")
+    def _imports_of(self, path: Path) -> set[str]:
+        names: set[str | None] = set()
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Import):
+                names.update(self.module_of(alias.name) for alias in node.names)
+            elif isinstance(node, ast.ImportFrom):
+                assert not node.level, f"{path}:{node.lineno} imports relatively"
+                names.update(self.module_of(node.module or "", alias.name) for alias in node.names)
+        declarations = path.with_suffix(".pxd")
+        if declarations.exists():
+            for dotted in re.findall(r"^(?:from|cimport) ([\w.]+)", declarations.read_text(encoding="utf-8"), re.MULTILINE):
+                names.add(self.module_of(dotted))
+        return {name for name in names if name is not None} - FOR_CHECKERS
 
-
-def imports_of(module: str) -> set[str]:
-    """The modules of the package that a module imports or cimports."""
-    path = MODULES[module]
-    found: set[str | None] = set()
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+    def is_import(self, node: ast.AST) -> bool:
+        """Return whether a statement imports one of these modules."""
         if isinstance(node, ast.Import):
-            found.update(module_of(alias.name) for alias in node.names)
-        elif isinstance(node, ast.ImportFrom):
-            assert not node.level, f"{path}:{node.lineno} imports relatively"
-            found.update(module_of(node.module or "", alias.name) for alias in node.names)
-    declarations = path.with_suffix(".pxd")
-    if declarations.exists():
-        for dotted in re.findall(r"^(?:from|cimport) ([\w.]+)", declarations.read_text(encoding="utf-8"), re.MULTILINE):
-            found.add(module_of(dotted))
-    return {name for name in found if name is not None} - {module, *FOR_CHECKERS}
+            return any(alias.name.partition(".")[0] == self.name for alias in node.names)
+        return isinstance(node, ast.ImportFrom) and (node.module or "").partition(".")[0] == self.name
+
+    def check_levels(self) -> None:
+        """Fail on a circle of imports."""
+        done: set[str] = set()
+
+        def visit(module: str, above: tuple[str, ...]) -> None:
+            assert module not in above, f"a circle of imports: {' -> '.join([*above[above.index(module) :], module])}"
+            if module not in done:
+                for other in self.imports[module]:
+                    visit(other, (*above, module))
+                done.add(module)
+
+        for module in self.modules:
+            visit(module, ())
 
 
 def room_of(module: str) -> str:
+    """Return the room of a module: its folder, or itself at the top."""
     return module.partition(".")[0]
 
 
-GRAPH = {module: imports_of(module) for module in MODULES}
+PACKAGE = Sources("geventstreams", ARROWS)
+SOURCES = [PACKAGE, Sources("benchmarks", BENCHMARKS)]
+
+every_source = pytest.mark.parametrize("sources", SOURCES, ids=lambda sources: sources.name)
 
 
-LEVEL: dict[str, int] = {}
-
-
-def level_of(module: str, above: tuple[str, ...] = ()) -> int:
-    """On how many levels of imports a module stands, its own included; fails on a circle."""
-    assert module not in above, f"a circle of imports: {' -> '.join([*above[above.index(module) :], module])}"
-    if module not in LEVEL:
-        LEVEL[module] = 1 + max((level_of(other, (*above, module)) for other in GRAPH[module]), default=0)
-    return LEVEL[module]
-
-
-@pytest.mark.parametrize("module", sorted(MODULES))
-def test_a_module_imports_only_what_lies_below_its_room(module: str) -> None:
+@pytest.mark.parametrize(("sources", "module"), [(sources, module) for sources in SOURCES for module in sources.modules],
+                         ids=lambda value: value if isinstance(value, str) else value.name)
+def test_a_module_imports_only_what_lies_below_its_room(sources: Sources, module: str) -> None:
     """Each import leads into the module's own room, or along an arrow of the list."""
-    allowed = ARROWS[room_of(module)] | {room_of(module)}
-    wrong = {other for other in GRAPH[module] if room_of(other) not in allowed}
+    allowed = sources.arrows[room_of(module)] | {room_of(module)}
+    wrong = {other for other in sources.imports[module] if room_of(other) not in allowed}
     assert not wrong, f"{module} imports {', '.join(sorted(wrong))}"
 
 
-def test_every_module_is_in_a_room_and_every_room_is_used() -> None:
-    """The list of arrows names the rooms that there are, and no arrow that nothing uses any more."""
-    assert {room_of(module) for module in MODULES} == set(ARROWS)
-    used = {(room_of(module), room_of(other)) for module, others in GRAPH.items() for other in others}
-    unused = {(room, below) for room, rooms in ARROWS.items() for below in rooms} - used
+@every_source
+def test_every_module_is_in_a_room_and_every_room_is_used(sources: Sources) -> None:
+    """The list of arrows names the rooms that exist, and no arrow that is not used."""
+    assert {room_of(module) for module in sources.modules} == set(sources.arrows)
+    used = {(room_of(module), room_of(other)) for module, others in sources.imports.items() for other in others}
+    unused = {(room, below) for room, rooms in sources.arrows.items() for below in rooms} - used
     assert not unused
 
 
-def test_arrows_point_down() -> None:
+@every_source
+def test_arrows_point_down(sources: Sources) -> None:
     """No circle of imports, between modules or between rooms."""
-    for module in MODULES:
-        level_of(module)
-    left = {room: set(below) for room, below in ARROWS.items()}
+    sources.check_levels()
+    left = {room: set(below) for room, below in sources.arrows.items()}
     while left:
         lowest = {room for room, below in left.items() if not below & set(left)}
         assert lowest, f"a circle of rooms: {', '.join(sorted(left))}"
@@ -130,30 +163,25 @@ def test_arrows_point_down() -> None:
             del left[room]
 
 
-def test_no_import_hides_in_a_function() -> None:
-    """Imports of the package stand at the head of a module; `__init__` loads on demand, by `importlib`."""
+@every_source
+def test_no_import_hides_in_a_function(sources: Sources) -> None:
+    """Imports of these modules stand at the head of a module; `__init__` loads on demand, by `importlib`."""
     hidden = []
-    for module, path in MODULES.items():
+    for module, path in sources.modules.items():
         for function in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             if isinstance(function, (ast.FunctionDef, ast.Lambda)):
-                hidden += [f"{module}:{node.lineno}" for node in ast.walk(function) if is_of_the_package(node)]
+                hidden += [f"{module}:{node.lineno}" for node in ast.walk(function) if sources.is_import(node)]
     assert not hidden
-
-
-def is_of_the_package(node: ast.AST) -> bool:
-    """Whether this is an import of something of the package."""
-    if isinstance(node, ast.Import):
-        return any(alias.name.partition(".")[0] == PACKAGE.name for alias in node.names)
-    return isinstance(node, ast.ImportFrom) and (node.module or "").partition(".")[0] == PACKAGE.name
 
 
 def test_folders_say_what_they_are_for() -> None:
     """Each folder's `__init__` has a docstring, which `help` shows."""
-    folders = list(PACKAGE.rglob("__init__.py"))
+    folders = list((CHECKOUT / PACKAGE.name).rglob("__init__.py"))
     assert all(ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) for path in folders)
 
 
 def test_the_package_is_read_at_a_glance() -> None:
     """The folder of the package itself has at most 26 entries, with what is built left out."""
-    entries = {path.name for path in PACKAGE.iterdir() if path.suffix in {".py", ".pxd", ".typed"} or (path / "__init__.py").exists()}
+    paths = (CHECKOUT / PACKAGE.name).iterdir()
+    entries = {path.name for path in paths if path.suffix in {".py", ".pxd", ".typed"} or (path / "__init__.py").exists()}
     assert len(entries) <= 26, sorted(entries)

@@ -10,7 +10,9 @@ import time
 import gevent
 import pytest
 from gevent.event import Event
-from kit.network import HOST, descriptors, greenlets, until
+from kit.conditions import until
+from kit.leftovers import descriptors, greenlets
+from kit.network import HOST
 from kit.server import SPAWNS
 
 from geventstreams._net.connect import open_tcp_stream
@@ -274,10 +276,10 @@ def test_a_client_that_was_just_accepted_can_speak(serve):
 
 def test_unsent_output_is_busy(serve):
     """A handler whose output is not with the system yet is busy, and what it wrote arrives whole."""
-    octets = bytes(20_000_000)
+    data = bytes(20_000_000)
 
     def handle(stream, _address):
-        stream.write(octets)
+        stream.write(data)
         assert stream.readline() == b""
 
     server = serve(handle=handle)
@@ -285,7 +287,7 @@ def test_unsent_output_is_busy(serve):
     first = client.read_exactly(1)
     stopping = gevent.spawn(server.stop, 10)
     until(lambda: server.closed)
-    assert first + ended(client) == octets
+    assert first + ended(client) == data
     assert stopping.get(timeout=5) == (1, 0, 0)
 
 

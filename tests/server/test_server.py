@@ -18,7 +18,9 @@ import pytest
 from gevent import get_hub
 from gevent.event import Event
 from gevent.pool import Pool
-from kit.network import HOST, descriptors, greenlets, listener, nothing_left, until
+from kit.conditions import until
+from kit.leftovers import descriptors, greenlets, nothing_left
+from kit.network import HOST, listener
 from kit.server import SPAWNS
 
 from geventstreams._core.transport import address_name
@@ -126,7 +128,10 @@ def test_a_handler_gets_stream_and_address(serve):
     assert type(stream) is SocketStream
     assert stream.direction == "output"
     assert (stream.element_type.value, stream.encoding) == ("unsigned-byte-8", "utf-8")
-    assert (stream.read_timeout, stream.write_timeout, stream.line_limit, stream.linger_timeout) == (3, 4, 99, 1)
+    assert stream.read_timeout == 3
+    assert stream.write_timeout == 4
+    assert stream.line_limit == 99
+    assert stream.linger_timeout == 1
 
 
 def test_socket_options(serve):
@@ -145,10 +150,10 @@ def test_socket_options(serve):
 
 def test_the_stream_is_flushed_and_closed_when_the_handler_returns(serve):
     """What a handler wrote last arrives whole without a flush, and then an orderly end."""
-    octets = os.urandom(3_000_000)
-    server = serve(lambda stream, _address: stream.write(octets))
+    data = os.urandom(3_000_000)
+    server = serve(lambda stream, _address: stream.write(data))
     with dial(server) as client:
-        assert client.read() == octets
+        assert client.read() == data
         assert client.at_eof
 
 
@@ -520,14 +525,17 @@ def test_the_oldest_handshake_makes_room(serve, contexts, lines):
 
 
 def test_stats(serve):
-    """`stats` counts connections and the octets of both directions, of those that are served and of those that were."""
+    """`stats` counts connections and the bytes of both directions, of those that are served and of those that were."""
     server = serve(echo)
     assert server.stats == (0, 0, 0, 0, 0, 0, 0)
     with dial(server) as client:
         client.write(b"x" * 100_000 + b"\n")
         client.readline()
         stats = server.stats
-        assert (stats.accepted, stats.active, stats.octets_in, stats.octets_out) == (1, 1, 100_001, 100_001)
+        assert stats.accepted == 1
+        assert stats.active == 1
+        assert stats.octets_in == 100_001
+        assert stats.octets_out == 100_001
     until(lambda: not server.connections)
     with dial(server) as client:
         client.write(b"hello\n")
@@ -547,7 +555,9 @@ def test_a_broken_connection_is_one_line(serve, lines, errors):
     client.abort()
     until(lambda: lines)
     [record] = lines
-    assert (record.event, record.peer, record.server) == ("failed", address_name(address), f"{HOST}:{server.port}")
+    assert record.event == "failed"
+    assert record.peer == address_name(address)
+    assert record.server == f"{HOST}:{server.port}"
     assert record.getMessage().startswith(f"event=failed server={HOST}:{server.port} peer=")
     assert record.reason == "reading from the peer: Connection reset by peer"
     assert record.getMessage().count(address_name(address)) == 1

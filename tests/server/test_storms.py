@@ -15,7 +15,9 @@ import gevent
 import psutil
 import pytest
 from gevent import get_hub
-from kit.network import HOST, descriptors, until
+from kit.conditions import until
+from kit.leftovers import descriptors
+from kit.network import HOST
 
 from geventstreams._net.connect import open_tcp_stream
 from geventstreams.errors import ConnectError, StreamError, StreamReset

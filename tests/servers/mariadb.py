@@ -70,5 +70,5 @@ class MariaDB(Server):
         ]
 
     def answers(self) -> bool:
-        # It speaks first: three octets of length, a number, protocol version 10 and its own version.
+        # It speaks first: three bytes of length, a number, protocol version 10 and its own version.
         return exchange(self.ports["mysql"])[4:5] == b"\x0a"

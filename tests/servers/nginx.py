@@ -93,7 +93,7 @@ class Nginx(Server):
         return f"{scheme}://{HOST}:{self.ports[scheme]}{path}"
 
     def add_file(self, name: str, size: int) -> str:
-        """Make a file of `size` octets that do not repeat; its SHA-256 in hexadecimal."""
+        """Make a file of `size` bytes that do not repeat; its SHA-256 in hexadecimal."""
         checksum = hashlib.sha256()
         source = random.Random(name)
         with open(self.documents / name, "wb") as file:

@@ -85,9 +85,9 @@ def test_nginx_takes_snippets_and_serves_slowly() -> None:
 def test_redis_answers_plain_and_over_tls(redis_server: Redis, certificates: Certificates) -> None:
     """Redis keeps what redis-py sets in plain text, for redis-py over TLS."""
     with redis.Redis(HOST, redis_server.ports["redis"]) as plain:
-        plain.set("octets", bytes(range(256)))
+        plain.set("binary", bytes(range(256)))
     with redis.Redis(HOST, redis_server.ports["rediss"], ssl=True, ssl_ca_certs=str(certificates.ca)) as secure:
-        assert secure.get("octets") == bytes(range(256))
+        assert secure.get("binary") == bytes(range(256))
 
 
 @pytest.mark.parametrize("tls", [False, True], ids=["plain", "tls"])

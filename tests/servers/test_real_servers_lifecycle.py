@@ -57,7 +57,7 @@ FIRST_WORDS: dict[type[Server], tuple[str, bytes, bytes]] = {
 
 
 def expect_answer(connection: socket.socket, beginning: bytes) -> None:
-    """The next octets from the connection, compared."""
+    """The next bytes from the connection, compared."""
     connection.settimeout(20)
     answer = connection.recv(100)
     assert answer
@@ -65,12 +65,12 @@ def expect_answer(connection: socket.socket, beginning: bytes) -> None:
 
 
 def receive_to_end(connection: socket.socket) -> int:
-    """How many octets still come before the connection ends or is reset; an error when it does neither."""
+    """How many bytes still come before the connection ends or is reset; an error when it does neither."""
     connection.settimeout(20)
     count = 0
     with suppress(ConnectionResetError):
-        while octets := connection.recv(100_000):
-            count += len(octets)
+        while data := connection.recv(100_000):
+            count += len(data)
     return count
 
 

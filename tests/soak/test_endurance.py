@@ -12,6 +12,6 @@ SECONDS = float(os.environ.get("GEVENTSTREAMS_SOAK_SECONDS", "3600"))
 
 @pytest.mark.soak
 def test_an_hour(certificates: Certificates) -> None:
-    """200 connections with all kinds of faults for an hour: every octet is right, descriptors and memory stay the same."""
+    """200 connections with all kinds of faults for an hour: every byte is right, descriptors and memory stay the same."""
     counts = endure(certificates, SECONDS, random.SystemRandom().randrange(10**6))
     assert sum(counts.values()) > SECONDS

@@ -1,4 +1,4 @@
-"""gevent.Timeout, kill, throw and signals may end any wait: no octet is lost, doubled or moved by them."""
+"""gevent.Timeout, kill, throw and signals may end any wait: no byte is lost, doubled or moved by them."""
 
 import os
 import signal
@@ -14,7 +14,8 @@ from typing import Any
 
 import gevent
 import pytest
-from kit.pairs import Pairs, wait_until
+from kit.conditions import until
+from kit.pairs import Pairs
 from kit.vocabulary import TAKES, many
 
 import geventstreams
@@ -31,13 +32,13 @@ WAYS: dict[str, Callable[[Any], Any]] = {
 
 
 CONTENT = {"read1", "readinto1", "peek", "read_available", "read_char", "read_byte", "unread_char", "read_char_no_hang"}
-"""Calls that are content with a single octet."""
+"""Calls that are content with a single byte."""
 
 
 @pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("name", TAKES)
 def test_a_read_that_is_ended_takes_nothing(pairs: Pairs, kind: str, name: str, way: str) -> None:
-    """Each call that takes input, ended in its wait with part of what it wants there: the octets stay, in order."""
+    """Each call that takes input, ended in its wait with part of what it wants there: the bytes stay, in order."""
     stream, peer = pairs.streams(kind, element_type=bytes)
     for part in (b"", b"y", b"y" * 9000):
         if part and name in CONTENT:
@@ -58,7 +59,7 @@ def test_what_went_into_the_callers_memory_comes_back(pairs: Pairs, kind: str) -
     for at in range(0, 90_000, 10_000):
         reader = started(stream.readinto, bytearray(200_000))
         peer.sendall(data[at : at + 10_000])
-        wait_until(lambda at=at: peer.unsent == 0)
+        until(lambda at=at: peer.unsent == 0)
         gevent.sleep(0.001)
         reader.kill()
         assert stream.buffered == at + 10_000
@@ -113,7 +114,7 @@ def test_a_throw_from_outside_ends_a_wait(pairs: Pairs) -> None:
     reader.start()
     gevent.sleep(0)
     peer.sendall(b"half ")
-    wait_until(lambda: stream.buffered == 5)
+    until(lambda: stream.buffered == 5)
     gevent.get_hub().loop.run_callback(reader.throw, KeyError, KeyError("thrown"))
     reader.join()
     assert isinstance(said[0], KeyError)
@@ -184,7 +185,7 @@ def feed(plain: socket.socket, data: bytes, seed: int) -> threading.Thread:
 def may_strike(frame: FrameType | None) -> bool:
     """Whether the handler may raise: not in the test itself, and in the plain build only in waits and system calls.
 
-    Elsewhere it can strike between octets' leaving the buffer and their reaching the caller, as in any Python code.
+    Elsewhere it can strike between bytes' leaving the buffer and their reaching the caller, as in any Python code.
     """
     name = str(frame.f_globals.get("__name__")) if frame else ""
     if geventstreams.compiled:
@@ -193,7 +194,7 @@ def may_strike(frame: FrameType | None) -> bool:
 
 
 class StruckTransport(TransportOver):
-    """A signal handler raises when octets have just been received and noted, every second time."""
+    """A signal handler raises when bytes have just been received and noted, every second time."""
 
     strikes = True
 
@@ -227,8 +228,8 @@ def test_a_handler_that_raises_right_after_a_receipt_costs_nothing(size: int) ->
 
 
 @pytest.mark.timeout(60)
-def test_signal_handlers_that_raise_cost_no_octet(pairs: Pairs, socket_kind: str) -> None:
-    """A handler that raises in the midst of reads: every octet is there, once and in order, in the next reads."""
+def test_signal_handlers_that_raise_cost_no_byte(pairs: Pairs, socket_kind: str) -> None:
+    """A handler that raises in the midst of reads: every byte is there, once and in order, in the next reads."""
     near, far = pairs.sockets(socket_kind)
     stream = pairs.keep(geventstreams._streams.socket_stream.SocketStream(near, element_type=bytes))
     data = octets(many(3_000_000))

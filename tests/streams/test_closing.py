@@ -13,7 +13,10 @@ from typing import Any
 
 import gevent
 import pytest
-from kit.pairs import Pairs, descriptors, open_descriptor, reset, wait_until
+from kit.conditions import until
+from kit.leftovers import descriptors_in_use, open_descriptor
+from kit.network import reset
+from kit.pairs import Pairs
 
 from geventstreams._streams.lisp import LispStream
 from geventstreams._streams.socket_stream import SocketStream
@@ -40,10 +43,10 @@ def test_the_end_is_sticky(pairs: Pairs, kind: str) -> None:
 
 @pytest.mark.parametrize("size", [5001, 100_000])
 def test_all_that_came_before_a_reset_is_read_first(pairs: Pairs, size: int) -> None:
-    """Octets, then a reset, read later: all of them, then StreamReset each time, in every way of reading."""
+    """Bytes, then a reset, read later: all of them, then StreamReset each time, in every way of reading."""
     stream, far = pairs.stream()
     far.sendall(octets(size))
-    wait_until(lambda: stream.socket.recv(size, socket.MSG_PEEK | socket.MSG_DONTWAIT) and stream.listen())
+    until(lambda: stream.socket.recv(size, socket.MSG_PEEK | socket.MSG_DONTWAIT) and stream.listen())
     reset(far)
     assert stream.read(size) == octets(size)
     for call, *args in ((stream.read, 1), (stream.read,), (stream.readline,), (stream.read_char,), (stream.read_line,)) * 2:
@@ -57,11 +60,11 @@ def test_a_reset_that_a_write_notices_first(pairs: Pairs) -> None:
     """A write that meets the reset raises it; reads still give all that had arrived, then StreamReset each time."""
     stream, far = pairs.stream()
     far.sendall(octets(5001))
-    wait_until(lambda: len(stream.peek()) and stream.listen())
+    until(lambda: len(stream.peek()) and stream.listen())
     reset(far)
     stream.write(b"x")
     with pytest.raises(StreamReset) as caught:
-        wait_until(stream.flush)
+        until(stream.flush)
     assert caught.value.unsent == 1
     assert stream.read(9999) == octets(5001)
     for _ in range(3):
@@ -69,14 +72,14 @@ def test_a_reset_that_a_write_notices_first(pairs: Pairs) -> None:
             stream.read(1)
 
 
-def test_a_reset_with_unread_octets_that_a_write_notices_first(pairs: Pairs) -> None:
-    """The same where the octets are still with the system when the write fails."""
+def test_a_reset_with_unread_bytes_that_a_write_notices_first(pairs: Pairs) -> None:
+    """The same where the bytes are still with the system when the write fails."""
     stream, far = pairs.stream()
     far.sendall(octets(5001))
     reset(far)
     stream.write(b"x")
     with pytest.raises(StreamReset):
-        wait_until(stream.flush)
+        until(stream.flush)
     assert stream.read(5001) == octets(5001)
     for _ in range(3):
         with pytest.raises(StreamReset):
@@ -90,8 +93,10 @@ def test_a_broken_pipe_after_an_orderly_end_leaves_the_end(pairs: Pairs, kind: s
     peer.close()
     assert stream.read(10) == b"last words"
     assert stream.read(1) == b""
-    assert isinstance(wait_until(lambda: outcome(stream.sendall, b"anybody?")), StreamError)
-    assert (stream.read(1), stream.read(), stream.at_eof) == (b"", b"", True)
+    assert isinstance(until(lambda: outcome(stream.sendall, b"anybody?")), StreamError)
+    assert stream.read(1) == b""
+    assert stream.read() == b""
+    assert stream.at_eof is True
 
 
 def test_the_peers_half_close_leaves_ours_open(pairs: Pairs, kind: str) -> None:
@@ -137,11 +142,11 @@ def slowly(far: Any, total: int, speak_after: int, piece: int = 65536) -> bytes:
 
 @pytest.mark.parametrize("speaks_after", [0, 65536, 10**6], ids=["unread at once", "a little later", "much later"])
 def test_unread_input_does_not_cost_our_output(pairs: Pairs, speaks_after: int) -> None:
-    """2 MiB to a slow peer, close() with an octet of its unread, or one that comes later: all 2,097,152 arrive."""
+    """2 MiB to a slow peer, close() with a byte of its unread, or one that comes later: all 2,097,152 arrive."""
     stream, far = pairs.stream(buffers=2**18)
     if not speaks_after:
         far.sendall(b"?")
-        wait_until(stream.listen)
+        until(stream.listen)
         far.sendall(b"?")
     data = octets(TWO_MEGABYTES)
     slow = gevent.spawn(slowly, far, TWO_MEGABYTES, speaks_after)
@@ -194,7 +199,7 @@ def test_lingering_ends_after_ten_times_the_limit(pairs: Pairs) -> None:
         stream, far = pairs.stream(buffers=2**16, linger_timeout=0.03)
         fill(stream)
         talk = gevent.spawn(outcome, lambda far=far: [(far.sendall(bytes(1000)), gevent.sleep(0.001)) for _ in range(10**6)])
-        wait_until(stream.listen)
+        until(stream.listen)
         before = time.monotonic()
         stream.close()
         took = time.monotonic() - before
@@ -262,7 +267,7 @@ def test_a_close_after_the_peer_went_raises_nothing(pairs: Pairs, kind: str) -> 
 
 
 def test_a_flush_that_failed_is_told_once(pairs: Pairs, kind: str) -> None:
-    """close of unsent octets to a peer that is gone raises once, with .unsent, and has closed the stream."""
+    """close of unsent bytes to a peer that is gone raises once, with .unsent, and has closed the stream."""
     stream, peer = pairs.streams(kind)
     peer.abort()
     gevent.sleep(0.001)
@@ -289,7 +294,9 @@ def test_a_close_to_a_stopped_peer_is_bounded(pairs: Pairs, kind: str, options: 
         stream.close()
     assert 0.05 <= time.monotonic() - before < 2
     assert caught.value.unsent > 0
-    assert (stream.closed, stream.fileno(), stream.close()) == (True, -1, None)
+    assert stream.closed is True
+    assert stream.fileno() == -1
+    assert stream.close() is None
 
 
 def test_closing_is_true_from_the_first_moment(pairs: Pairs, kind: str) -> None:
@@ -298,7 +305,10 @@ def test_closing_is_true_from_the_first_moment(pairs: Pairs, kind: str) -> None:
     data, _ = stuffed(stream)
     stream.write_timeout = None
     closing = started(stream.close)
-    assert (closing.ready(), stream.closed, stream.fileno(), stream.buffered) == (False, True, -1, 0)
+    assert closing.ready() is False
+    assert stream.closed is True
+    assert stream.fileno() == -1
+    assert stream.buffered == 0
     for call, *args in ((stream.write, b"x"), (stream.read, 1), (stream.flush,), (stream.readline,)):
         with pytest.raises(StreamClosed):
             call(*args)
@@ -392,8 +402,10 @@ def test_a_close_in_the_hub_never_waits(pairs: Pairs, kind: str, size: int) -> N
         stream.write(b"x" * size)
     said: list[Any] = []
     gevent.get_hub().loop.run_callback(lambda: said.append(outcome(stream.close)))
-    wait_until(lambda: said)
-    assert (said, stream.closed, stream.fileno()) == ([None], True, -1)
+    until(lambda: said)
+    assert said == [None]
+    assert stream.closed is True
+    assert stream.fileno() == -1
     if size == 10:
         assert peer.read() == b"x" * 10
     elif kind != "unix":
@@ -405,11 +417,11 @@ def test_the_rest_works_in_the_hub_or_says_that_it_cannot(pairs: Pairs) -> None:
     """In the hub's greenlet what needs no waiting works, and what would wait is an error at once, not a hang."""
     stream, peer = pairs.streams("tcp")
     peer.sendall(b"line\n")
-    wait_until(stream.listen)
+    until(stream.listen)
     said: list[Any] = []
     calls: list[Callable[[], Any]] = [stream.readline, lambda: stream.write(b"x"), stream.flush, stream.readline]
     gevent.get_hub().loop.run_callback(lambda: said.extend(outcome(call) for call in calls))
-    wait_until(lambda: len(said) == 4)
+    until(lambda: len(said) == 4)
     assert said[:3] == [b"line\n", 1, None]
     assert isinstance(said[3], gevent.exceptions.BlockingSwitchOutError)
     peer.sendall(b"more\n")
@@ -537,7 +549,7 @@ def test_no_state_of_a_stream_is_a_cycle(pairs: Pairs, name: str) -> None:
 
 def test_an_error_that_is_kept_keeps_no_more_than_its_stream(pairs: Pairs) -> None:
     """A thousand errors of every kind that are kept cost no descriptor once their streams are closed."""
-    before = descriptors()
+    before = descriptors_in_use()
     kept: list[Any] = []
     for _ in range(100):
         stream, far = pairs.stream(read_timeout=1e-6)
@@ -548,7 +560,7 @@ def test_an_error_that_is_kept_keeps_no_more_than_its_stream(pairs: Pairs) -> No
         kept += [outcome(stream.read), outcome(stream.write, b"")]
         pairs.close()
     assert len(kept) == 800
-    assert descriptors() == before
+    assert descriptors_in_use() == before
 
 
 # Files over it.

@@ -12,8 +12,9 @@ from typing import Any
 
 import gevent
 import pytest
+from kit.conditions import until
 from kit.forking import CHILDREN, child
-from kit.pairs import Pairs, wait_until
+from kit.pairs import Pairs
 
 from geventstreams import WaitSet, noticed_socket_stream, process_wait, wait_for_input_streams
 from geventstreams._streams.lisp import LispStream
@@ -53,7 +54,7 @@ def test_a_second_reader_is_refused(pairs: Pairs, kind: str, name: str, buffered
     first = started(stream.read, 100)
     if buffered:
         peer.sendall(buffered)
-        wait_until(lambda: stream.buffered == len(buffered))
+        until(lambda: stream.buffered == len(buffered))
     took = []
     for _ in range(ATTEMPTS):
         before = time.monotonic()
@@ -271,7 +272,7 @@ def test_shutdown_of_the_input_wakes_its_reader(pairs: Pairs, kind: str) -> None
     stream, peer = pairs.streams(kind)
     peer.sendall(b"half")
     reader = started(stream.read, 8)
-    wait_until(lambda: stream.buffered == 4)
+    until(lambda: stream.buffered == 4)
     stream.shutdown("input")
     assert reader.get() == b"half"
     assert isinstance(outcome(stream.read, 1), StreamClosed)
@@ -418,7 +419,9 @@ def test_a_forked_child_cannot_use_the_parents_stream(pairs: Pairs, socket_kind:
             process_wait("for ever", lambda: False)
 
     def check() -> None:
-        assert (stream.fileno(), (stream.address, stream.peer_address), stream.closed) == (number, addresses, False)
+        assert stream.fileno() == number
+        assert (stream.address, stream.peer_address) == addresses
+        assert stream.closed is False
         calls: list[Callable[[], Any]] = [
             lambda: stream.read(1), lambda: stream.read(0), stream.readline, stream.flush, lambda: stream.write(b"x"),
             stream.listen, lambda: stream.readinto(bytearray(1)), stream.read_char, lambda: stream.write_string(""),

@@ -1,4 +1,4 @@
-"""Element types and encodings: every codec that is let in counts its octets exactly, and every other one is refused."""
+"""Element types and encodings: every codec that is let in counts its bytes exactly, and every other one is refused."""
 
 import codecs
 import encodings.aliases
@@ -63,7 +63,7 @@ def test_codecs_with_a_memory_are_refused(name: str) -> None:
      "utf-32-le", "utf-32-be", "cp037", "koi8-r", "big5"],
 )  # fmt: skip
 def test_codecs_without_a_memory_are_let_in(name: str) -> None:
-    """Single-octet codecs, UTF-8, UTF-16 and UTF-32 of a given order, and those of East Asia are encodings."""
+    """Single-byte codecs, UTF-8, UTF-16 and UTF-32 of a given order, and those of East Asia are encodings."""
     assert encoding(name).name == codecs.lookup(name).name
     assert encoding(name) is encoding(name)
 
@@ -83,54 +83,54 @@ def test_almost_every_codec_of_python_was_tried() -> None:
 
 @pytest.mark.parametrize("name", ACCEPTED)
 def test_every_character_of_every_codec_is_counted_exactly(name: str) -> None:
-    """No character a codec knows has more octets than it says, and all of them come out one by one."""
+    """No character a codec knows has more bytes than it says, and all of them come out one by one."""
     kind = encoding(name)
     text = characters_of(name)
     assert len(text) > 90
-    octets = kind.encode(text)
+    data = kind.encode(text)
     at = 0
     for character in text:
-        decoded, used = kind.decode(octets[at : at + kind.most], 1, False)
+        decoded, used = kind.decode(data[at : at + kind.most], 1, False)
         assert (decoded, used) == (character, len(kind.encode(character)))
         assert used <= kind.most
         at += used
-    assert at == len(octets)
+    assert at == len(data)
 
 
 @pytest.mark.parametrize("name", ["utf-8", "utf-16-le", "gb18030", "shift_jis", "euc_jp", "euc_kr", "cp037", "latin-1"])
 def test_pieces_of_any_size_decode_as_the_whole(name: str) -> None:
-    """Whatever number of characters is asked for, from whatever number of octets, none is lost, split or made up."""
+    """Whatever number of characters is asked for, from whatever number of bytes, none is lost, split or made up."""
     random = Random(17)
     kind = encoding(name)
     text = "".join(random.choices(characters_of(name), k=2000))
-    octets, got = kind.encode(text), ""
-    while octets:
+    data, got = kind.encode(text), ""
+    while data:
         wanted, there = random.randint(1, 9), random.randint(1, 40)
-        decoded, used = kind.decode(octets[:there], wanted, False)
+        decoded, used = kind.decode(data[:there], wanted, False)
         assert len(decoded) <= wanted
         assert used == len(kind.encode(decoded))
         assert decoded or there < kind.most
-        got, octets = got + decoded, octets[used:]
+        got, data = got + decoded, data[used:]
     assert got == text
 
 
 @pytest.mark.parametrize(
-    ("name", "octets", "start"),
+    ("name", "data", "start"),
     [("utf-8", b"ab\xffcd", 2), ("utf-8", b"\xe2\x82xy", 0), ("ascii", b"a\x80", 1), ("cp1252", b"abc\x81", 3),
      ("shift_jis", b"a\xfd", 1), ("utf-16-le", b"a\0\0\xdcb\0", 2), ("gb18030", b"xy\xff\xff", 2)],
 )  # fmt: skip
-def test_an_invalid_octet_is_told_by_its_place(name: str, octets: bytes, start: int) -> None:
-    """UnicodeDecodeError.start counts from the first octet; characters that are complete before it can be had."""
+def test_an_invalid_byte_is_told_by_its_place(name: str, data: bytes, start: int) -> None:
+    """UnicodeDecodeError.start counts from the first byte; characters that are complete before it can be had."""
     kind = encoding(name)
     with pytest.raises(UnicodeDecodeError) as caught:
-        kind.decode(octets, 99, False)
+        kind.decode(data, 99, False)
     assert caught.value.start == start
-    good, used = kind.decode(octets, start // kind.unit, False)
+    good, used = kind.decode(data, start // kind.unit, False)
     assert (len(good), used) == (start // kind.unit, start)
 
 
 def test_a_character_that_can_be_written_in_two_ways_is_counted_as_it_came() -> None:
-    """EUC-KR can spell a syllable with eight octets that also has a code of two: what came is what is counted."""
+    """EUC-KR can spell a syllable with eight bytes that also has a code of two: what came is what is counted."""
     long_way = b"\xa4\xd4\xa4\xa1\xa4\xbf\xa4\xd4"
     assert encoding("euc_kr").decode(long_way + b"xyz", 2, False) == ("\uac00x", 9)
     assert len("\uac00".encode("euc_kr")) == 2
@@ -150,15 +150,15 @@ def test_the_ways_to_name_an_element_type() -> None:
     assert [element_type(value) for value in ("base-char", str, ElementType.BASE_CHAR)] == [ElementType.BASE_CHAR] * 3
     assert [element_type(value) for value in ("Unsigned-Byte-8", bytes)] == [ElementType.UNSIGNED_BYTE_8] * 2
     assert element_type("signed-byte-8") is ElementType.SIGNED_BYTE_8
-    with pytest.raises(ValueError, match=r"element_type.*'octet'"):
-        element_type("octet")
+    with pytest.raises(ValueError, match=r"element_type.*'nibble'"):
+        element_type("nibble")
     for wrong in (None, 8, int):
         with pytest.raises(TypeError, match="element_type"):
             element_type(wrong)
 
 
-def test_lists_of_numbers_become_octets() -> None:
-    """Integers in the range of the element type become octets, and back; one out of it refuses the whole list."""
+def test_lists_of_numbers_become_bytes() -> None:
+    """Integers in the range of the element type become bytes, and back; one out of it refuses the whole list."""
     latin = encoding("latin-1")
     signed, unsigned = ElementType.SIGNED_BYTE_8, ElementType.UNSIGNED_BYTE_8
     assert octets_of_list([0, 255], unsigned, latin) == octets_of_list([0, -1], signed, latin) == b"\0\xff"
@@ -173,7 +173,7 @@ def test_lists_of_numbers_become_octets() -> None:
 
 
 def test_lists_of_characters_become_text() -> None:
-    """A list of characters becomes their octets; a number or a longer string among them refuses the whole."""
+    """A list of characters becomes their bytes; a number or a longer string among them refuses the whole."""
     utf8 = encoding("utf-8")
     assert octets_of_list(["a", "é"], ElementType.BASE_CHAR, utf8) == "aé".encode()
     with pytest.raises(TypeError, match="item 1"):

@@ -15,7 +15,7 @@ import gevent
 import greenlet
 import pytest
 from kit.command_line import LIMIT, run
-from kit.pairs import open_descriptor
+from kit.leftovers import open_descriptor
 from servers import Certificates
 
 from geventstreams import (

@@ -20,7 +20,7 @@ LIMIT = MEGABYTE
 
 
 def flood(plain: Any, total: int, block: bytes = bytes(65536)) -> Any:
-    """Sends so many octets without a newline from a gevent socket, and then a line."""
+    """Sends so many bytes without a newline from a gevent socket, and then a line."""
 
     def send() -> None:
         for _ in range(total // len(block)):
@@ -51,10 +51,10 @@ def test_a_line_without_end_costs_little(pairs: Pairs, name: str, encoding: str)
             with pytest.raises(LineTooLong) as caught:
                 ENDLESS[name](stream)
         del caught
-    assert peak.octets <= 2 * LIMIT + 256 * 1024
+    assert peak.size <= 2 * LIMIT + 256 * 1024
     with peak_memory() as peak:
         stream.discard_line()
-    assert peak.octets <= 2 * LIMIT + 256 * 1024
+    assert peak.size <= 2 * LIMIT + 256 * 1024
     assert stream.readline() == b"next line\n"
     sending.get()
 
@@ -63,7 +63,7 @@ def test_a_line_without_end_costs_little(pairs: Pairs, name: str, encoding: str)
 @pytest.mark.parametrize("piece", [1, 7, 4096, 10**6])
 @pytest.mark.parametrize("name", ["readline", "read_line", "read_until", "next"])
 def test_a_limit_of_a_line_is_exact(pairs: Pairs, name: str, piece: int, excess: int) -> None:
-    """Lines of limit - 1, limit and limit + 1 octets, whole or in pieces: what fits passes, one more does not."""
+    """Lines of limit - 1, limit and limit + 1 bytes, whole or in pieces: what fits passes, one more does not."""
     near, far = memory_pair(10**6)
     stream = pairs.keep(LispStream(PiecemealTransport(near, piece), line_limit=6000))
     line = b"x" * (5999 + excess) + b"\n"
@@ -106,7 +106,7 @@ def test_writing_to_a_peer_that_never_reads_waits(pairs: Pairs, socket_kind: str
             writer = started(write_all)
             settle(stream)
             assert not writer.ready()
-        assert peak.octets <= MEGABYTE
+        assert peak.size <= MEGABYTE
         if size < MEGABYTE:
             assert isinstance(writer.get(), WriteTimeout)
         writer.kill()
@@ -128,7 +128,7 @@ def test_a_large_size_allocates_only_what_arrives(pairs: Pairs, kind: str) -> No
         peer.send_eof()
         with peak_memory() as peak:
             assert call(stream) in (b"x" * 1000, "x" * 1000, [b"x" * 1000])
-        assert peak.octets < 500_000
+        assert peak.size < 500_000
     stream, peer = pairs.streams(kind)
     peer.sendall(b"x" * 1000)
     peer.send_eof()
@@ -159,7 +159,7 @@ def test_memory_goes_back_when_a_stream_is_idle(pairs: Pairs, socket_kind: str) 
 
 
 def test_invalid_text_stops_at_its_place(pairs: Pairs, kind: str) -> None:
-    """Invalid UTF-8: the place is told, the good part before it can be had, and the octet is readable as such."""
+    """Invalid UTF-8: the place is told, the good part before it can be had, and the byte is readable as such."""
     stream, peer = pairs.streams(kind, encoding="utf-8")
     peer.sendall("dobrý\n".encode() + b"bad \xff line\n" + "další\n".encode())
     assert stream.read_line() == ("dobrý", False)
@@ -173,8 +173,8 @@ def test_invalid_text_stops_at_its_place(pairs: Pairs, kind: str) -> None:
     assert stream.read_line() == ("další", False)
 
 
-def test_text_and_octets_mixed_over_a_real_connection(pairs: Pairs, kind: str) -> None:
-    """A protocol of lines, counted text and counted octets in one stream: each part is exactly its own octets."""
+def test_text_and_bytes_mixed_over_a_real_connection(pairs: Pairs, kind: str) -> None:
+    """A protocol of lines, counted text and counted bytes in one stream: each part is exactly its own bytes."""
     random = Random(77)
     stream, peer = pairs.streams(kind, encoding="utf-8", element_type=bytes)
     alphabet = "aé€😀\n "
@@ -207,19 +207,19 @@ def test_empty_messages_cost_nothing(pairs: Pairs) -> None:
     with peak_memory() as peak:
         for _ in range(100_000):
             stream.write(b"")
-    assert peak.octets < 100_000
+    assert peak.size < 100_000
     stream.sendall(b"x")
     assert peer.read(1) == b"x"
     assert not peer.listen()
 
 
-def test_small_writes_cost_little_more_than_their_octets(pairs: Pairs) -> None:
-    """A buffer full of messages of one octet costs memory, but no more than a few times a full buffer."""
+def test_small_writes_cost_little_more_than_their_bytes(pairs: Pairs) -> None:
+    """A buffer full of messages of one byte costs memory, but no more than a few times a full buffer."""
     stream, _ = pairs.streams("unix")
     with peak_memory() as peak:
         for _ in range(65_536):
             stream.write(b"x")
-    assert peak.octets < 4 * MEGABYTE
+    assert peak.size < 4 * MEGABYTE
     assert stream.unsent == 65_536
 
 
@@ -227,7 +227,7 @@ def test_small_writes_cost_little_more_than_their_octets(pairs: Pairs) -> None:
     "encoding", ["utf-8", "utf-16-le", "utf-32-be", "gb18030", "shift-jis", "euc-jp", "euc-kr", "ascii"]
 )
 def test_garbage_never_breaks_a_reader(pairs: Pairs, encoding: str) -> None:
-    """Random octets read as text in every way: text, or a refusal that takes nothing, and every octet in the end."""
+    """Random bytes read as text in every way: text, or a refusal that takes nothing, and every byte in the end."""
     random = Random(encoding)
     data = random.randbytes(5000).replace(b"\x07", b"\n")
     near, far = memory_pair(10**5)

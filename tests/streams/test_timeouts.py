@@ -11,7 +11,8 @@ from typing import Any
 
 import gevent
 import pytest
-from kit.pairs import Pairs, wait_until
+from kit.conditions import until
+from kit.pairs import Pairs
 from servers import c_compiler
 
 from geventstreams._streams.lisp import LispStream
@@ -68,14 +69,16 @@ def test_half_a_character_is_kept(pairs: Pairs, kind: str) -> None:
     """A character arrives in halves: the Lisp vocabulary takes the silence for an end, and then gives it whole."""
     stream, peer = pairs.streams(kind, encoding="utf-8", read_timeout=0.01)
     peer.sendall("€".encode()[:2])
-    wait_until(stream.listen)
+    until(stream.listen)
     for call in (stream.read_char, stream.peek_char):
         with pytest.raises(EndOfFile) as caught:
             call()
         assert caught.value.timed_out
         assert call(eof_error=False, eof_value="late") == "late"
     assert (stream.read_string(5), stream.read_line(False)) == ("", ("", True))
-    assert (stream.timed_out, stream.at_eof, stream.buffered) == (True, False, 2)
+    assert stream.timed_out is True
+    assert stream.at_eof is False
+    assert stream.buffered == 2
     peer.sendall("€".encode()[2:])
     assert stream.read_char() == "€"
     assert not stream.timed_out
@@ -86,7 +89,7 @@ def test_a_timeout_is_as_an_end_to_lisp(pairs: Pairs, kind: str) -> None:
     stream, peer = pairs.streams(kind, read_timeout=0.01, element_type=bytes)
     for seq in (bytearray(b"...."), [46] * 4, array.array(CHARACTERS, "....")):
         peer.sendall(b"xy")
-        wait_until(stream.listen)
+        until(stream.listen)
         assert stream.read_sequence(seq, 1) == 3
         assert stream.timed_out
         assert stream.read_sequence(seq, 1) == 1
@@ -97,7 +100,7 @@ def test_a_timeout_is_as_an_end_to_lisp(pairs: Pairs, kind: str) -> None:
         assert caught.value.timed_out
         assert call(False, 5) == 5
     peer.sendall(b"half a")
-    wait_until(stream.listen)
+    until(stream.listen)
     assert stream.read_line() == ("half a", True)
     peer.sendall(b" line\n")
     assert stream.read_line() == (" line", False)
@@ -193,13 +196,13 @@ def test_a_limit_may_be_lowered_while_an_older_timer_runs(pairs: Pairs, kind: st
 
 
 def test_dripping_is_no_timeout(pairs: Pairs, kind: str) -> None:
-    """An octet every quarter of the limit keeps any read going, whatever the whole call takes."""
+    """A byte every quarter of the limit keeps any read going, whatever the whole call takes."""
     stream, peer = pairs.streams(kind, read_timeout=4 * T)
 
     def drip() -> None:
-        for octet in b"dripping\n":
+        for byte in b"dripping\n":
             gevent.sleep(T)
-            peer.sendall(bytes([octet]))
+            peer.sendall(bytes([byte]))
 
     with beside(drip):
         assert stream.readline() == b"dripping\n"
@@ -233,7 +236,7 @@ def test_those_in_the_queue_see_the_progress_of_others(pairs: Pairs) -> None:
 
 
 def test_progress_of_the_background_is_progress(pairs: Pairs) -> None:
-    """Octets that the hub sends while a flush waits count as its progress, and so those that a waiting reader sends."""
+    """Bytes that the hub sends while a flush waits count as its progress, and so those that a waiting reader sends."""
     stream, peer = pairs.streams("memory", buffers=1000, write_timeout=4 * T)
     stream.write(bytes(9000))
     reader = started(stream.readline)

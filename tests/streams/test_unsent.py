@@ -9,12 +9,12 @@ from typing import Any
 
 import gevent
 import pytest
-from kit.calling import Calls, Party, Reports, calls, in_greenlet, party, reports
-from kit.makefile import Ends, ends
-from kit.network import HOST, until
-from kit.pairs import Pairs, wait_until
-from kit.server import serve
-from kit.tls import TLSKit, other, side, tls
+from kit.callbacks import Calls, Endpoints, Reports, in_greenlet
+from kit.conditions import until
+from kit.makefile import Ends
+from kit.network import HOST
+from kit.pairs import Pairs
+from kit.tls import TLSKit, other
 
 from geventstreams import (
     ReadTimeout,
@@ -31,8 +31,6 @@ from geventstreams.relay import relay
 from geventstreams.server.server import SocketStreamServer
 from geventstreams.testing import StallingTransport, memory_pair
 from geventstreams.testing.claims import outcome, started, stuffed
-
-__all__ = ["calls", "ends", "party", "reports", "serve", "side", "tls"]  # fixtures
 
 T = 0.05
 SMALL = 8192
@@ -60,7 +58,7 @@ def in_hub(function: Callable[[], Any]) -> Any:
     """The outcome of a call in the hub's own greenlet."""
     said: list[Any] = []
     gevent.get_hub().loop.run_callback(lambda: said.append(outcome(function)))
-    return wait_until(lambda: said)[0]
+    return until(lambda: said)[0]
 
 
 def events_of(plain: Any) -> int:
@@ -226,9 +224,9 @@ def test_a_relay_that_is_ended_aborts_both(pairs: Pairs, ended: str) -> None:
 
 
 @pytest.mark.parametrize("options", [{"write_timeout": T}, {"linger_timeout": T}], ids=["write_timeout", "linger_timeout"])
-def test_a_graceful_close_that_gives_up_resets(party: Party, calls: Calls, reports: Reports, options: dict[str, Any]) -> None:
+def test_a_graceful_close_that_gives_up_resets(endpoints: Endpoints, calls: Calls, reports: Reports, options: dict[str, Any]) -> None:
     """A close of the callback half that cannot send all in time: one TCPTimeout, and the peer sees a reset."""
-    client, peer = party.joined(calls.read, calls.event, receive=4096, **options)
+    client, peer = endpoints.joined(calls.read, calls.event, receive=4096, **options)
     client.write(bytes(5 * 2**20))
     client.close()
     until(lambda: calls.events)
@@ -238,15 +236,15 @@ def test_a_graceful_close_that_gives_up_resets(party: Party, calls: Calls, repor
         in_greenlet(lambda: [*iter(lambda: peer.recv(65536), b"")])
 
 
-def test_a_callback_that_raises_does_not_cut_its_output(party: Party, calls: Calls, reports: Reports) -> None:
+def test_a_callback_that_raises_does_not_cut_its_output(endpoints: Endpoints, calls: Calls, reports: Reports) -> None:
     """The same where the graceful close is that of a callback that raised."""
     def fail(sock: Any) -> None:
         sock.write(bytes(5 * 2**20))
         raise KeyError("mine")
 
     reports.expect(KeyError, OSError)
-    client, peer = party.joined(calls.read, calls.event, receive=4096, connect_cb=fail, linger_timeout=T)
-    wait_until(lambda: events_of(peer) & (select.POLLHUP | ENDED))
+    client, peer = endpoints.joined(calls.read, calls.event, receive=4096, connect_cb=fail, linger_timeout=T)
+    until(lambda: events_of(peer) & (select.POLLHUP | ENDED))
     assert events_of(peer) & select.POLLHUP
     assert client.closed
 
@@ -268,7 +266,7 @@ def test_a_file_that_is_closed_with_its_socket_resets(ends: Ends, kind: str, how
     else:
         started(file.close).kill()
     assert near.fileno() == -1
-    wait_until(lambda: events_of(far) & (select.POLLHUP | ENDED))
+    until(lambda: events_of(far) & (select.POLLHUP | ENDED))
     assert events_of(far) & select.POLLHUP  # gevent's own TLS socket tells no reset from an end
 
 
@@ -284,7 +282,7 @@ def test_a_file_for_reading_that_is_closed_last_resets_for_the_one_that_wrote(en
     assert isinstance(outcome(writer.close), TimeoutError)
     reader.close()
     assert near.fileno() == -1
-    wait_until(lambda: events_of(far) & (select.POLLHUP | ENDED))
+    until(lambda: events_of(far) & (select.POLLHUP | ENDED))
     assert events_of(far) & select.POLLHUP
 
 

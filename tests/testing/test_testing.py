@@ -66,8 +66,8 @@ def test_the_checks_pass_over_hindrances(make: Make) -> None:
 
 
 @pytest.mark.slow
-def test_the_checks_pass_one_octet_at_a_time() -> None:
-    """A stream whose input comes octet by octet passes what is said about input."""
+def test_the_checks_pass_one_byte_at_a_time() -> None:
+    """A stream whose input comes byte by byte passes what is said about input."""
     check_input_stream(over(PiecemealTransport))
 
 
@@ -77,12 +77,12 @@ def test_a_binary_stream_without_the_lisp_vocabulary_passes() -> None:
     check_output_stream(over(TransportOver, BufferedStream))
 
 
-class LosesAnOctet(LispStream):
-    """Loses an octet of every long read."""
+class LosesAnByte(LispStream):
+    """Loses a byte of every long read."""
 
     def read(self, size: int | None = -1) -> bytes:
-        octets = super().read(size)
-        return octets[1:] if len(octets) > 500 else octets
+        data = super().read(size)
+        return data[1:] if len(data) > 500 else data
 
 
 class LosesWhatTimedOut(LispStream):
@@ -104,7 +104,7 @@ class LetsTwoRead(LispStream):
 
 
 class WritesTwice(LispStream):
-    """Sends the octets of a write that timed out again."""
+    """Sends the bytes of a write that timed out again."""
 
     def write(self, data: Any) -> int:
         try:
@@ -123,7 +123,7 @@ class NeverEnds(LispStream):
 
 
 FAULTS = [
-    (check_input_stream, LosesAnOctet, "random_pieces_arrive_whole"),
+    (check_input_stream, LosesAnByte, "random_pieces_arrive_whole"),
     (check_input_stream, LosesWhatTimedOut, "what_came_before_a_timeout_is_kept"),
     (check_input_stream, LetsTwoRead, "a_second_reader_is_refused"),
     (check_output_stream, WritesTwice, "a_write_timeout_is_exact"),
@@ -149,11 +149,11 @@ def test_a_maker_must_be_callable() -> None:
         check_input_stream(None)  # type: ignore[arg-type]
 
 
-def test_memory_pairs_carry_octets_both_ways() -> None:
+def test_memory_pairs_carry_bytes_both_ways() -> None:
     """What one end of a memory pair sends the other receives, up to the capacity; then it would have to wait."""
     near, far = memory_pair(10)
     space, counts = bytearray(20), [0]
-    assert near.send(memoryview(b"twelve octet"), 0, 12) == 10
+    assert near.send(memoryview(b"twelve bytes"), 0, 12) == 10
     assert near.send(memoryview(b"et"), 0, 2) == WOULD_WAIT
     assert far.recv_into(memoryview(space), 1, counts) == 10
     assert (bytes(space[1:11]), counts) == (b"twelve oct", [0, 10])
@@ -189,7 +189,7 @@ def test_a_dropped_memory_end_ends_the_other() -> None:
 
 
 def test_pieces_are_never_larger() -> None:
-    """A transport that gives n octets at a time gives and takes exactly that while there is more."""
+    """A transport that gives n bytes at a time gives and takes exactly that while there is more."""
     near, far = memory_pair()
     hindered, counts = PiecemealTransport(far, 3), [0]
     near.send(memoryview(b"0123456789"), 0, 10)
@@ -256,7 +256,7 @@ def test_the_kth_call_fails(k: int) -> None:
 
 
 def test_a_hostile_transport_repeats_itself() -> None:
-    """The same seed gives the same pieces, the same excuses, and in the end all octets."""
+    """The same seed gives the same pieces, the same excuses, and in the end all bytes."""
 
     def run() -> list[Any]:
         near, far = memory_pair()

@@ -3,6 +3,7 @@
 import ipaddress
 import socket
 import ssl
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +11,9 @@ import gevent
 import gevent.ssl
 import pytest
 import trustme
-from kit.pairs import Pairs, descriptors, open_descriptor
-from kit.tls import NAME, VERSIONS, TLSKit, other, outcome, write_forever
+from kit.leftovers import descriptors_in_use, open_descriptor
+from kit.pairs import Pairs
+from kit.tls import NAME, VERSIONS, TLSKit, other, write_forever
 from servers.certificates import Certificate, Certificates
 
 from geventstreams import (
@@ -24,6 +26,7 @@ from geventstreams import (
     TLSVerificationError,
     open_tcp_stream,
 )
+from geventstreams.testing.claims import outcome
 
 
 def failed_handshake(kit: TLSKit, peer: dict[str, Any] | None = None, **options: Any) -> tuple[TLSError, Any]:
@@ -41,7 +44,7 @@ def failed_handshake(kit: TLSKit, peer: dict[str, Any] | None = None, **options:
 # What it gives.
 
 
-def test_octets_pass_both_ways(tls: TLSKit, side: str) -> None:
+def test_bytes_pass_both_ways(tls: TLSKit, side: str) -> None:
     """A stream of either side exchanges lines, and says by `ssl` and `ssl_ctx` what protects them."""
     context = tls.context(side)
     stream, peer = tls.streams(side, ssl_ctx=context)
@@ -320,7 +323,7 @@ def test_a_rejected_client_certificate_is_told_by_its_alert(tls: TLSKit) -> None
     """A client without the certificate that the server wants gets TLSError with the alert's name, whether it reads or writes."""
     for writes_first in (False, True):
         near, far = tls.pairs.sockets()
-        server = gevent.spawn(outcome, tls.secure, far, "server", ssl_ctx=tls.asking_context())
+        server = gevent.spawn(outcome, partial(tls.secure, far, "server", ssl_ctx=tls.asking_context()))
         said = outcome(tls.secure, near, "client")
         server.join()
         if isinstance(said, SocketStream):  # TLS 1.3: the client is done before the server looks
@@ -336,7 +339,7 @@ def test_sessions_are_reused(tls: TLSKit) -> None:
     client, server = tls.context("client"), tls.context("server")
     stream, peer = tls.streams("client", ssl_ctx=client, peer={"ssl_ctx": server})
     peer.sendall(b"x")
-    assert stream.read(1) == b"x"  # TLS 1.3: the ticket comes with the first octets
+    assert stream.read(1) == b"x"  # TLS 1.3: the ticket comes with the first bytes
     session = stream.ssl.session
     assert not stream.ssl.session_reused
 
@@ -570,7 +573,7 @@ def test_tls_calls_need_both_halves(tls: TLSKit, side: str) -> None:
 
 
 def test_a_reader_during_the_handshake_is_busy(tls13: TLSKit) -> None:
-    """While attach_ssl waits for the handshake a reader is StreamBusy, a writer waits for its turn, and its octets are protected."""
+    """While attach_ssl waits for the handshake a reader is StreamBusy, a writer waits for its turn, and its bytes are protected."""
     stream, far = tls13.pairs.streams()
     attaching = gevent.spawn(stream.attach_ssl, **tls13.arguments("client"))
     gevent.sleep(0)
@@ -588,11 +591,11 @@ def test_a_reader_during_the_handshake_is_busy(tls13: TLSKit) -> None:
 def test_descriptors_are_not_left_behind(tls: TLSKit, side: str) -> None:
     """Twenty connections made and closed leave no descriptor."""
     stream, peer = tls.streams(side)
-    before = descriptors()
+    before = descriptors_in_use()
     for _ in range(20):
         near, far = tls.streams(side)
         near.close()
         far.close()
-    assert descriptors() == before
+    assert descriptors_in_use() == before
     assert stream.fileno() >= 0
     assert peer.fileno() >= 0

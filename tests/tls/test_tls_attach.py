@@ -3,12 +3,14 @@
 import contextlib
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import gevent
 import pytest
-from kit.pairs import open_descriptor, wait_until
-from kit.tls import SIDES, HandMade, TLSKit, Wire, other, outcome, records
+from kit.conditions import until
+from kit.leftovers import open_descriptor
+from kit.tls import SIDES, HandMade, TLSKit, Wire, other, records
 
 from geventstreams import (
     HandshakeTimeout,
@@ -21,6 +23,7 @@ from geventstreams import (
     wait_for_input_streams,
 )
 from geventstreams.errors import in_bytes
+from geventstreams.testing.claims import outcome
 
 
 def attached(kit: TLSKit, side: str, **options: Any) -> tuple[SocketStream, SocketStream]:
@@ -85,12 +88,12 @@ def test_a_flush_that_times_out_changes_nothing(tls13: TLSKit) -> None:
 
 @pytest.mark.parametrize("attack", [b"250 INJECTED\r\n", b"\x16\x03\x01\x00\x05hello", b"x"])
 def test_injected_plain_text_is_refused(tls: TLSKit, side: str, attack: bytes) -> None:
-    """Octets that came in one segment with the answer to STARTTLS are a TLSError; the stream is closed and never returns them."""
+    """Bytes that came in one segment with the answer to STARTTLS are a TLSError; the stream is closed and never returns them."""
     stream, far = tls.pairs.stream()
     number = stream.fileno()
     far.sendall(b"220 go\r\n" + attack)
     assert stream.readline() == b"220 go\r\n"
-    wait_until(stream.listen, "the arrival")
+    until(stream.listen, what="the arrival")
     with pytest.raises(TLSError, match=f"{in_bytes(len(attack))} from "):
         stream.attach_ssl(**tls.arguments(side))
     assert stream.closed
@@ -104,7 +107,7 @@ def test_plain_text_behind_our_back_is_no_handshake(tls: TLSKit, side: str) -> N
     """Plain text that is still with the system when attach_ssl begins fails the handshake, and is never returned."""
     stream, far = tls.pairs.stream()
     far.sendall(b"250 INJECTED\r\n")
-    wait_until(lambda: wait_for_input_streams([stream], timeout=0), "the arrival")
+    until(lambda: wait_for_input_streams([stream], timeout=0), what="the arrival")
     with pytest.raises(TLSError) as caught:
         stream.attach_ssl(**tls.arguments(side))
     assert caught.value.reason in ("WRONG_VERSION_NUMBER", "HTTP_REQUEST")
@@ -136,7 +139,7 @@ def test_every_cut_of_a_hello_behind_a_header_is_taken(tls13: TLSKit) -> None:
         peer.send(b"header\n" + hello[:held])
         server = tls13.pairs.keep(SocketStream(near))
         assert server.readline() == b"header\n"
-        wait_until(lambda server=server, held=held: server.listen() or not held, "the arrival")
+        until(lambda server=server, held=held: server.listen() or not held, what="the arrival")
         attaching = gevent.spawn(server.attach_ssl, **tls13.arguments("server"), prefetched="handshake")
         peer.send(hello[held:])
         peer.shake_hands()
@@ -204,15 +207,15 @@ def test_a_silent_peer_is_a_handshake_timeout(tls: TLSKit, side: str, role: str)
 
 
 def test_a_dripping_peer_is_a_handshake_timeout(tls: TLSKit) -> None:
-    """The limit is for the whole handshake: a peer that sends an octet of its hello now and then does not prolong it."""
+    """The limit is for the whole handshake: a peer that sends a byte of its hello now and then does not prolong it."""
     near, far = tls.pairs.sockets()
     peer = HandMade(tls.pairs.far(far), tls.context("client"), "client")
     hello = peer.hello()
 
     def drip() -> None:
         with contextlib.suppress(OSError):
-            for octet in hello:
-                peer.send(bytes((octet,)))
+            for byte in hello:
+                peer.send(bytes((byte,)))
                 gevent.sleep(0.02)
 
     dripping = gevent.spawn(drip)
@@ -267,7 +270,7 @@ def test_both_go_on_in_plain_text(tls: TLSKit, side: str) -> None:
 
 
 def test_what_came_encrypted_and_behind_it_is_kept(tls: TLSKit, side: str) -> None:
-    """Octets under TLS, the peer's goodbye and plain text in one segment: all are in the buffer after detach_ssl, in order."""
+    """Bytes under TLS, the peer's goodbye and plain text in one segment: all are in the buffer after detach_ssl, in order."""
     stream, peer = tls.stream(side)
     secret = b"s" * 50_000
     peer.send(peer.encrypted(secret) + peer.goodbye() + b"plain text\n")
@@ -292,7 +295,7 @@ def test_detaching_after_the_peers_goodbye(tls: TLSKit, side: str) -> None:
 
 
 def test_detaching_waits_for_a_slow_goodbye(tls: TLSKit, side: str) -> None:
-    """The peer's goodbye may take its time, up to the limit, and more octets may come before it."""
+    """The peer's goodbye may take its time, up to the limit, and more bytes may come before it."""
     stream, peer = tls.stream(side)
     parting = gevent.spawn(stream.detach_ssl, 10, 0.2)
     assert peer.read(10) == b""
@@ -426,7 +429,7 @@ def test_detaching_after_send_eof(tls: TLSKit, side: str) -> None:
 
 
 def test_the_wire_shows_records_only(tls: TLSKit, side: str) -> None:
-    """From the hello to the end every octet on the wire belongs to a TLS record."""
+    """From the hello to the end every byte on the wire belongs to a TLS record."""
     wire = Wire(tls.pairs)
     shaking = gevent.spawn(tls.secure, wire.far, other(side))
     stream = tls.secure(wire.near, side)
@@ -441,9 +444,9 @@ def test_the_wire_shows_records_only(tls: TLSKit, side: str) -> None:
     assert stream.read() == b"secret"
     stream.close()
     wire.wait_until_quiet()
-    for octets in (wire.there, wire.back):
-        assert len(records(octets)) > 3
-        assert b"secret" not in octets
+    for data in (wire.there, wire.back):
+        assert len(records(data)) > 3
+        assert b"secret" not in data
 
 
 WAYS: dict[str, Callable[[SocketStream], Any]] = {
@@ -460,7 +463,7 @@ WAYS: dict[str, Callable[[SocketStream], Any]] = {
 
 @pytest.mark.parametrize("way", WAYS)
 def test_no_way_out_shows_plain_text(tls: TLSKit, side: str, way: str) -> None:
-    """Whichever way a stream ends that holds output, no octet of it appears on the wire in plain text."""
+    """Whichever way a stream ends that holds output, no byte of it appears on the wire in plain text."""
     wire = Wire(tls.pairs)
     shaking = gevent.spawn(tls.secure, wire.far, other(side))
     stream = tls.secure(wire.near, side)
@@ -474,9 +477,9 @@ def test_no_way_out_shows_plain_text(tls: TLSKit, side: str, way: str) -> None:
     peer.abort()
     reading.join()
     wire.wait_until_quiet()
-    for octets in (wire.there, wire.back):
-        assert records(octets)
-        assert b"secret" not in octets
+    for data in (wire.there, wire.back):
+        assert records(data)
+        assert b"secret" not in data
 
 
 def _kill(greenlet: gevent.Greenlet) -> None:
@@ -490,8 +493,8 @@ def test_a_handshake_that_fails_shows_no_plain_text(tls: TLSKit, way: str) -> No
     wire = Wire(tls.pairs)
     stream = tls.pairs.keep(SocketStream(wire.near))
     options = tls.arguments("client", tlsext_host_name="wrong.test" if way == "refused" else "localhost")
-    attaching = gevent.spawn(outcome, stream.attach_ssl, **options, handshake_timeout=0.1 if way == "timeout" else None)
-    wait_until(lambda: wire.there, "the hello")
+    attaching = gevent.spawn(outcome, partial(stream.attach_ssl, **options, handshake_timeout=0.1 if way == "timeout" else None))
+    until(lambda: wire.there, what="the hello")
     writing = gevent.spawn(outcome, stream.sendall, b"secret")
     if way == "refused":
         with contextlib.suppress(OSError):

@@ -13,7 +13,9 @@ import weakref
 
 import gevent
 import pytest
-from kit.pairs import open_descriptor, reset, wait_until
+from kit.conditions import until
+from kit.leftovers import open_descriptor
+from kit.network import reset
 from kit.tls import HandMade, TLSKit, other, read_forever, write_forever
 
 from geventstreams import (
@@ -32,13 +34,13 @@ MIB = 2**20
 
 
 def unread(stream: SocketStream) -> int:
-    """Octets that wait in the system for a stream."""
+    """Bytes that wait in the system for a stream."""
     return int(struct.unpack("i", fcntl.ioctl(stream.fileno(), termios.FIONREAD, b"\0\0\0\0"))[0])
 
 
-def flipped(octets: bytes, at: int) -> bytes:
-    """The same octets with one bit flipped."""
-    return octets[:at] + bytes((octets[at] ^ 1,)) + octets[at + 1 :]
+def flipped(data: bytes, at: int) -> bytes:
+    """The same bytes with one bit flipped."""
+    return data[:at] + bytes((data[at] ^ 1,)) + data[at + 1 :]
 
 
 # The peer's end.
@@ -56,7 +58,7 @@ def test_a_goodbye_is_the_end(tls: TLSKit, side: str) -> None:
 
 
 def test_what_follows_a_goodbye_is_nothing(tls: TLSKit, side: str) -> None:
-    """Octets behind the peer's close_notify are not returned, plain or not."""
+    """Bytes behind the peer's close_notify are not returned, plain or not."""
     stream, peer = tls.stream(side)
     peer.send(peer.encrypted(b"12345") + peer.goodbye() + b"INJECTED\n")
     assert stream.read() == b"12345"
@@ -64,7 +66,7 @@ def test_what_follows_a_goodbye_is_nothing(tls: TLSKit, side: str) -> None:
 
 
 def test_a_connection_that_just_ends_is_truncated(tls: TLSKit, side: str) -> None:
-    """Without close_notify the good octets come first, then StreamTruncated again and again; at_eof stays false."""
+    """Without close_notify the good bytes come first, then StreamTruncated again and again; at_eof stays false."""
     stream, peer = tls.stream(side)
     peer.write(b"12345")
     peer.end()
@@ -89,7 +91,7 @@ def test_a_read_to_the_end_of_a_cut_connection_raises_and_keeps(tls: TLSKit, sid
 
 @pytest.mark.parametrize("cut", [1, 5, 6, 20, -1])
 def test_a_record_cut_in_two_is_truncated(tls: TLSKit, side: str, cut: int) -> None:
-    """An end in the middle of a record, or of its header, is a truncation too, after the good octets before it."""
+    """An end in the middle of a record, or of its header, is a truncation too, after the good bytes before it."""
     stream, peer = tls.stream(side)
     good, half = peer.encrypted(b"good\n"), peer.encrypted(b"half\n")
     peer.send(good + half[:cut])
@@ -110,12 +112,12 @@ def test_truncation_can_be_allowed(tls: TLSKit, side: str) -> None:
 
 
 def test_a_reset_is_a_reset(tls: TLSKit, side: str) -> None:
-    """After a reset the good octets come first, then StreamReset each time, allow_truncation or not."""
+    """After a reset the good bytes come first, then StreamReset each time, allow_truncation or not."""
     for options, size in (({}, 5001), ({"allow_truncation": True}, 5001), ({}, 5)):
         stream, peer = tls.stream(side, **options)
         data = b"x" * size
         peer.write(data)
-        wait_until(lambda stream=stream, size=size: stream.listen() and stream.buffered == size, "the arrival")
+        until(lambda stream=stream, size=size: stream.listen() and stream.buffered == size, what="the arrival")
         reset(peer.socket)
         assert stream.read(9000) == data
         for _ in range(3):
@@ -127,7 +129,7 @@ def test_a_reset_noticed_by_a_write(tls: TLSKit, side: str) -> None:
     """A reset that a write meets first ends later reads in StreamReset too, after what had arrived."""
     stream, peer = tls.stream(side)
     peer.write(b"arrived")
-    wait_until(lambda: wait_for_input_streams([stream], timeout=0), "the arrival")
+    until(lambda: wait_for_input_streams([stream], timeout=0), what="the arrival")
     reset(peer.socket)
     with pytest.raises(StreamReset):
         write_forever(stream)
@@ -152,7 +154,7 @@ def test_the_end_inside_a_call(tls: TLSKit, side: str) -> None:
 
 @pytest.mark.parametrize("at", [7, 20, -1])
 def test_a_flipped_bit_ends_reading(tls: TLSKit, side: str, at: int) -> None:
-    """A record changed on its way is TLSError each time, after the good octets before it; the record's are never returned."""
+    """A record changed on its way is TLSError each time, after the good bytes before it; the record's are never returned."""
     stream, peer = tls.stream(side)
     good, bad = peer.encrypted(b"good\n"), peer.encrypted(b"bad!\n")
     peer.send(good + flipped(bad, at % len(bad)) + peer.encrypted(b"later\n"))
@@ -176,12 +178,12 @@ def test_the_peer_is_told_by_an_alert(tls: TLSKit, side: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "octets", [b"INJECTED\n", b"GET / HTTP/1.1\r\n\r\n", b"\x17\x03\x03\x00\x05hello", b"\x17\x03\x03\xff\xff" + b"x" * 100]
+    "data", [b"INJECTED\n", b"GET / HTTP/1.1\r\n\r\n", b"\x17\x03\x03\x00\x05hello", b"\x17\x03\x03\xff\xff" + b"x" * 100]
 )
-def test_injected_plain_text_ends_reading(tls: TLSKit, side: str, octets: bytes) -> None:
-    """Plain text in the middle of TLS is TLSError after the good octets, and never returned."""
+def test_injected_plain_text_ends_reading(tls: TLSKit, side: str, data: bytes) -> None:
+    """Plain text in the middle of TLS is TLSError after the good bytes, and never returned."""
     stream, peer = tls.stream(side)
-    peer.send(peer.encrypted(b"good\n") + octets)
+    peer.send(peer.encrypted(b"good\n") + data)
     assert stream.readline() == b"good\n"
     with pytest.raises(TLSError):
         stream.readline()
@@ -204,20 +206,20 @@ def test_after_a_broken_record_nothing_is_sent(tls: TLSKit, side: str) -> None:
 
 @pytest.mark.parametrize("size", [0, 1, 16384])
 def test_records_of_all_sizes(tls: TLSKit, side: str, size: int) -> None:
-    """Records of one octet and of the largest size are read, and those that hold nothing for us are no end."""
+    """Records of one byte and of the largest size are read, and those that hold nothing for us are no end."""
     stream, peer = tls.stream(side)
     data = b"x" * size
     peer.send(peer.encrypted(data) + peer.encrypted(b"y"))
     assert stream.read(size + 1) == data + b"y"
 
 
-def test_records_in_single_octets(tls: TLSKit, side: str) -> None:
-    """A record that comes octet by octet is read when it is whole."""
+def test_records_in_single_bytes(tls: TLSKit, side: str) -> None:
+    """A record that comes byte by byte is read when it is whole."""
     stream, peer = tls.stream(side)
     reading = gevent.spawn(stream.readline)
-    for octet in peer.encrypted(b"hello\n"):
+    for byte in peer.encrypted(b"hello\n"):
         assert not reading.ready()
-        peer.send(bytes((octet,)))
+        peer.send(bytes((byte,)))
         gevent.sleep(0)
         gevent.sleep(0)
     assert reading.get() == b"hello\n"
@@ -227,7 +229,7 @@ def test_records_in_single_octets(tls: TLSKit, side: str) -> None:
 
 
 def test_close_says_goodbye(tls: TLSKit, side: str) -> None:
-    """The peer of a stream that closes gets all octets and close_notify."""
+    """The peer of a stream that closes gets all bytes and close_notify."""
     stream, peer = tls.stream(side)
     stream.write(b"12345")
     stream.close()
@@ -254,7 +256,7 @@ def test_send_eof_says_goodbye_and_reads_on(tls: TLSKit, side: str) -> None:
 
 
 def test_send_eof_keeps_what_was_decrypted(tls: TLSKit, side: str) -> None:
-    """Octets that had arrived, read ahead or half taken, when send_eof says goodbye are read afterwards."""
+    """Bytes that had arrived, read ahead or half taken, when send_eof says goodbye are read afterwards."""
     for looked in (False, True):
         stream, peer = tls.stream(side)
         data = bytes(range(256)) * 64
@@ -290,7 +292,7 @@ def test_close_after_the_peer_has_gone_is_quiet(tls: TLSKit, side: str) -> None:
 
 @pytest.mark.parametrize("unread", ["before", "later", "never"])
 def test_a_close_loses_nothing_to_unread_input(tls: TLSKit, side: str, unread: str) -> None:
-    """Two mebibytes to a slow peer and a close: all arrive, also where an octet lies unread on our side or comes while we linger."""
+    """Two mebibytes to a slow peer and a close: all arrive, also where a byte lies unread on our side or comes while we linger."""
     stream, peer = tls.stream(side, buffers=65536, linger_timeout=5)
     data = bytes(range(256)) * (2 * MIB // 256)
     if unread == "before":
@@ -401,7 +403,7 @@ def test_an_alert_wins_over_a_broken_connection(tls: TLSKit, side: str, first: s
     """A peer that sends a fatal alert and closes is told by the alert, although sending fails at the same time."""
     stream, peer = tls.stream(side)
     peer.fail()
-    wait_until(lambda: wait_for_input_streams([stream], timeout=0), "the alert")
+    until(lambda: wait_for_input_streams([stream], timeout=0), what="the alert")
     reset(peer.socket) if first == "write" else peer.close()
     with pytest.raises(TLSError) as caught:
         stream.read(1) if first == "read" else write_forever(stream)
@@ -410,7 +412,7 @@ def test_an_alert_wins_over_a_broken_connection(tls: TLSKit, side: str, first: s
         stream.read(1)
 
 
-def test_octets_before_an_alert_are_kept(tls: TLSKit, side: str) -> None:
+def test_bytes_before_an_alert_are_kept(tls: TLSKit, side: str) -> None:
     """What arrived before the alert that a failed send reports is read first, then the alert."""
     stream, peer = tls.stream(side)
     peer.write(b"!")
@@ -419,7 +421,7 @@ def test_octets_before_an_alert_are_kept(tls: TLSKit, side: str) -> None:
     ciphertext = peer.encrypted(data)
     peer.send(ciphertext)
     peer.fail()
-    wait_until(lambda: unread(stream) > len(ciphertext), "the arrival of the alert")
+    until(lambda: unread(stream) > len(ciphertext), what="the arrival of the alert")
     reset(peer.socket)
     with pytest.raises(TLSError):
         write_forever(stream)
@@ -483,7 +485,7 @@ def test_ends_are_readiness(tls: TLSKit, side: str, end: str) -> None:
             stream.read(1)
 
 
-def test_decrypted_octets_are_ready_at_once(tls: TLSKit, side: str) -> None:
+def test_decrypted_bytes_are_ready_at_once(tls: TLSKit, side: str) -> None:
     """What was decrypted and not taken makes a stream ready although its socket has nothing."""
     stream, peer = tls.stream(side)
     peer.write(b"x" * 16_000)
@@ -495,7 +497,7 @@ def test_decrypted_octets_are_ready_at_once(tls: TLSKit, side: str) -> None:
 
 
 def test_waiting_takes_nothing_from_a_reader(tls: TLSKit, side: str) -> None:
-    """While a greenlet waits in a read, another may wait for the same stream: the reader gets the octets, at once."""
+    """While a greenlet waits in a read, another may wait for the same stream: the reader gets the bytes, at once."""
     stream, peer = tls.stream(side)
     reading = gevent.spawn(stream.readline)
     gevent.sleep(0)
@@ -519,14 +521,14 @@ def test_waiting_takes_nothing_from_a_reader(tls: TLSKit, side: str) -> None:
 
 
 def test_read_timeouts_count_from_ciphertext(tls: TLSKit, side: str) -> None:
-    """A peer that sends a record octet by octet, each within read_timeout, is no timeout; one that stops is."""
+    """A peer that sends a record byte by byte, each within read_timeout, is no timeout; one that stops is."""
     stream, peer = tls.stream(side, read_timeout=0.15)
     record = peer.encrypted(b"hello\n")
 
     def drip() -> None:
-        for octet in record:
+        for byte in record:
             gevent.sleep(0.02)
-            peer.send(bytes((octet,)))
+            peer.send(bytes((byte,)))
 
     dripping = gevent.spawn(drip)
     assert stream.readline() == b"hello\n"

@@ -1,4 +1,4 @@
-"""TLS under faults: interrupted anywhere, attacked, hurried and starved, it loses no octet and leaves no descriptor."""
+"""TLS under faults: interrupted anywhere, attacked, hurried and starved, it loses no byte and leaves no descriptor."""
 
 import contextlib
 import gc
@@ -11,21 +11,24 @@ import threading
 import time
 import tracemalloc
 from collections.abc import Callable, Iterator
+from functools import partial
 from random import Random
 from types import FrameType
 from typing import Any
 
 import gevent
 import pytest
-from kit.pairs import Pairs, descriptors, open_descriptor, reset
-from kit.tls import NAME, HandMade, TLSKit, other, outcome, records
+from kit.leftovers import descriptors_in_use, open_descriptor
+from kit.network import reset
+from kit.pairs import Pairs
+from kit.tls import NAME, HandMade, TLSKit, other, records
 from kit.vocabulary import many
 from servers.certificates import Certificates
 
 import geventstreams
 from geventstreams import LineTooLong, SocketStream, StreamClosed, StreamError, TLSError
 from geventstreams._core.fairness import yield_to_hub
-from geventstreams.testing.claims import settle, started
+from geventstreams.testing.claims import outcome, settle, started
 
 SEED = 20_40
 KIB = 1024
@@ -40,7 +43,7 @@ ENDINGS: tuple[Callable[[], BaseException], ...] = (Interrupt, gevent.GreenletEx
 
 
 def data_of(count: int, seed: int = SEED) -> bytes:
-    """Octets in an order that never repeats, with a newline now and then."""
+    """Bytes in an order that never repeats, with a newline now and then."""
     return Random(seed).randbytes(count)
 
 
@@ -65,7 +68,7 @@ READS: tuple[Callable[[SocketStream, int], bytes], ...] = (
 
 @pytest.mark.parametrize("seed", [1, 2])
 def test_interrupted_reads_lose_nothing(tls: TLSKit, side: str, seed: int) -> None:
-    """Timeouts, kills and errors thrown into every kind of read, at every octet of the ciphertext: each octet is read once, in order."""
+    """Timeouts, kills and errors thrown into every kind of read, at every byte of the ciphertext: each byte is read once, in order."""
     random = Random(seed)
     stream, peer = tls.stream(side)
     wanted = many(2000)
@@ -91,7 +94,7 @@ def test_interrupted_reads_lose_nothing(tls: TLSKit, side: str, seed: int) -> No
         reader = started(take)
     reader.kill()
     peer.send(ciphertext + peer.encrypted(b"the end") + peer.goodbye())
-    print(f"seed {seed}: {interrupted} interruptions in {len(data)} octets")
+    print(f"seed {seed}: {interrupted} interruptions in {len(data)} bytes")
     got += stream.read()
     assert got == data + b"the end"
 
@@ -125,7 +128,7 @@ def test_interrupted_writes_lose_nothing(tls: TLSKit, side: str, seed: int) -> N
             data += message if ended or stream.accepted else b""
     stream.close()
     receiver.get()
-    print(f"seed {seed}: {interrupted} interruptions in {len(data)} octets")
+    print(f"seed {seed}: {interrupted} interruptions in {len(data)} bytes")
     assert got == data
 
 
@@ -191,8 +194,8 @@ def test_refused_certificates_leave_no_descriptor(tls: TLSKit) -> None:
         for _ in range(200):
             near, far = tls.pairs.sockets()
             tls.pairs.made.clear()
-            server = gevent.spawn(outcome, SocketStream, far, ssl_ctx=context)
-            kept.append(outcome(SocketStream, near, **tls.arguments("client")))
+            server = gevent.spawn(outcome, partial(SocketStream, far, ssl_ctx=context))
+            kept.append(outcome(partial(SocketStream, near, **tls.arguments("client"))))
             server.join()
             kept.append(server.value)
             if isinstance(server.value, SocketStream):
@@ -214,7 +217,7 @@ def test_closing_wakes_whoever_waits(tls: TLSKit, side: str, call: str, how: str
         began = time.monotonic()
         woken: list[float] = []
         waiter.link(lambda _, woken=woken: woken.append(time.monotonic()))
-        closing = gevent.spawn(outcome, stream.close, abort=how == "abort")
+        closing = gevent.spawn(outcome, partial(stream.close, abort=how == "abort"))
         assert isinstance(waiter.get(timeout=5), StreamClosed)
         gevent.sleep(0)
         late = woken[0] - began
@@ -262,36 +265,36 @@ def test_plain_text_and_an_end_before_the_handshake(tls: TLSKit, side: str, said
 def test_http_to_the_tls_port(tls: TLSKit) -> None:
     """A thousand requests in plain text: each is TLSError, promptly, and nothing is left behind."""
     context = tls.context("server")
-    before = descriptors()
+    before = descriptors_in_use()
     for _ in range(many(1000)):
         near, far = tls.pairs.sockets()
         far.sendall(b"GET / HTTP/1.0\r\n\r\n")
-        error = outcome(SocketStream, near, ssl_ctx=context)
+        error = outcome(partial(SocketStream, near, ssl_ctx=context))
         assert isinstance(error, TLSError)
         assert error.reason == "HTTP_REQUEST"
         records(far.recv(100))
         tls.pairs.close()
-    assert descriptors() == before
+    assert descriptors_in_use() == before
 
 
 def test_tls_to_the_plain_port(tls: TLSKit) -> None:
     """A thousand clients that meet a server without TLS: each is TLSError, promptly, and nothing is left behind."""
     arguments = tls.arguments("client")
-    before = descriptors()
+    before = descriptors_in_use()
     for _ in range(many(1000)):
         near, far = tls.pairs.sockets()
         far.sendall(b"220 mail.test ESMTP\r\n")
-        error = outcome(lambda near=near: SocketStream(near, **arguments))
+        error = outcome(partial(SocketStream, near, **arguments))
         assert isinstance(error, TLSError)
         assert error.reason == "WRONG_VERSION_NUMBER"
         tls.pairs.close()
-    assert descriptors() == before
+    assert descriptors_in_use() == before
 
 
 def test_a_flood_of_empty_records_lets_others_run(tls: TLSKit, side: str) -> None:
     """A peer that sends records with nothing in them without end: others run, and the stream can be closed."""
     stream, peer = tls.stream(side)
-    # OpenSSL takes at most 32 empty records in a row, so every tenth has an octet.
+    # OpenSSL takes at most 32 empty records in a row, so every tenth has a byte.
     flood = b"".join(peer.encrypted(b"" if number % 10 else b"x") for number in range(20_000))
     flooder = gevent.spawn(outcome, peer.send, flood)
     reader = gevent.spawn(outcome, stream.read)
@@ -419,7 +422,7 @@ def struck(tls: TLSKit, side: str) -> tuple[SocketStream, HandMade]:
     ("before pending", "before pending"), ("after read", "after read"),
 ])
 @pytest.mark.parametrize("size", [1, 2, 100])
-def test_errors_that_strike_in_a_read_cost_no_octet(tls: TLSKit, side: str, strikes: tuple[str, ...], size: int) -> None:
+def test_errors_that_strike_in_a_read_cost_no_byte(tls: TLSKit, side: str, strikes: tuple[str, ...], size: int) -> None:
     """An error that strikes within OpenSSL's calls, and others on its way out, lose and double nothing of a record."""
     stream, peer = struck(tls, side)
     peer.write(b"01" * 50)
@@ -522,7 +525,7 @@ compiled_only = pytest.mark.skipif(not geventstreams.compiled, reason="the plain
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # of a handler that strikes within a destructor
 @pytest.mark.parametrize("size", [pytest.param(1, marks=pytest.mark.slow), 100, 30_000])
 def test_signal_handlers_that_raise_cost_no_input(tls: TLSKit, side: str, size: int) -> None:
-    """Compiled: a handler that raises at any moment of a read, within OpenSSL too, costs no octet and doubles none."""
+    """Compiled: a handler that raises at any moment of a read, within OpenSSL too, costs no byte and doubles none."""
     stream, peer = threaded_peer(tls, side)
     data, got = bytearray(), bytearray()
     enough = False
@@ -543,13 +546,13 @@ def test_signal_handlers_that_raise_cost_no_input(tls: TLSKit, side: str, size: 
                 got += stream.read1(size) if len(got) % 3 else stream.read(size)
             enough = enough or struck.count("ssl") >= many(20)
     sending.join()
-    print(f"{len(struck)} strikes, {struck.count('ssl')} of them within OpenSSL, in {len(data)} octets")
+    print(f"{len(struck)} strikes, {struck.count('ssl')} of them within OpenSSL, in {len(data)} bytes")
     assert got == data
 
 
 @compiled_only
 def test_signal_handlers_that_raise_double_no_output(tls: TLSKit, side: str) -> None:
-    """Compiled: a handler that raises at any moment of a write doubles no octet, and what was accepted is sent."""
+    """Compiled: a handler that raises at any moment of a write doubles no byte, and what was accepted is sent."""
     stream, peer = threaded_peer(tls, side)
     got = bytearray()
 
@@ -573,7 +576,7 @@ def test_signal_handlers_that_raise_double_no_output(tls: TLSKit, side: str) -> 
                 stream.flush()
     stream.close()
     receiving.join()
-    print(f"{len(struck)} strikes, {struck.count('ssl')} of them within OpenSSL, in {len(data)} octets")
+    print(f"{len(struck)} strikes, {struck.count('ssl')} of them within OpenSSL, in {len(data)} bytes")
     assert got == data
 
 
@@ -701,7 +704,7 @@ def test_a_forked_child_says_nothing(tls: TLSKit, side: str) -> None:
 def test_error_paths_leave_nothing(tls: TLSKit, side: str, end: str) -> None:
     """Every way a stream can fail, a thousand times over with the exceptions kept: no descriptor is left."""
     kept = []
-    before = descriptors()
+    before = descriptors_in_use()
     for _ in range(many(20)):
         stream, peer = tls.stream(side, read_timeout=0.01 if end == "timeout" else None)
         if end == "cut":
@@ -719,7 +722,7 @@ def test_error_paths_leave_nothing(tls: TLSKit, side: str, end: str) -> None:
         peer.close()
         tls.pairs.made.clear()
     assert sum(isinstance(one, StreamError) for one in kept) >= len(kept) // 2
-    assert descriptors() == before
+    assert descriptors_in_use() == before
 
 
 def test_hand_made_peers_are_other(tls13: TLSKit) -> None:

@@ -4,38 +4,18 @@ Rule for the next editor: a test of the core runs here when it takes the fixture
 """
 
 import inspect
-import socket
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
 from kit.pairs import Pairs
-from kit.tls import SIDES, VERSIONS, TLSKit
+from kit.tls import SIDES, VERSIONS, TLSKit, TLSPairs
 from servers.certificates import Certificates
 from streams import test_buffered, test_cancellation, test_closing, test_concurrency, test_limits, test_stream, test_timeouts
 
 from geventstreams.testing import check_io_stream
 
 MODULES = (test_buffered, test_cancellation, test_closing, test_concurrency, test_limits, test_stream, test_timeouts)
-
-
-class TLSPairs(Pairs):
-    """Makes connected pairs under TLS in the place of plain ones."""
-
-    def __init__(self, certificates: Certificates) -> None:
-        super().__init__()
-        self._certificates = certificates
-
-    def sockets(self, kind: str = "tcp", buffers: int | None = None) -> tuple[socket.socket, socket.socket]:
-        """Two connected sockets that send at once, though a handshake's last octets are not yet acknowledged."""
-        pair = super().sockets(kind, buffers)
-        for one in pair:
-            one.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        return pair
-
-    def streams(self, kind: str = "TLSv1.3", *, buffers: int | None = None, **options: Any) -> tuple[Any, Any]:
-        """A client with the given options, and a server at its other end."""
-        return TLSKit(self._certificates, self, kind).streams("client", buffers=buffers, **options)
 
 
 @pytest.fixture

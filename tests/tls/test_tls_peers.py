@@ -18,7 +18,8 @@ from typing import Any
 
 import gevent
 import pytest
-from kit.pairs import Pairs, wait_until
+from kit.conditions import until
+from kit.pairs import Pairs
 from kit.tls import NAME, SIDES, VERSIONS, TLSKit, other
 from servers import Certificates, Dovecot, Exim, Nginx, ProFTPD, SServer, curl, openssl, s_client
 
@@ -85,7 +86,7 @@ def header_of(stream: Any) -> list[str]:
 
 @pytest.mark.parametrize("version", VERSIONS)
 def test_https_from_nginx(nginx: Nginx, opened: Callable[..., SocketStream], version: str) -> None:
-    """A file of 5 MB comes over HTTPS twice on one connection, by two ways of reading, octet for octet; then the end, in order."""
+    """A file of 5 MB comes over HTTPS twice on one connection, by two ways of reading, byte for byte; then the end, in order."""
     checksum = nginx.add_file("five", 5_000_000)
     stream = opened(nginx.ports["https"], ssl_ctx=NAMES[version])
     assert stream.ssl.version() == version
@@ -190,7 +191,7 @@ def test_a_client_of_openssl(tls: TLSKit, certificates: Certificates) -> None:
             client.stdin.write(line.replace(b"\n", b" ") + b"\n")
             assert aside(client.stdout.readline) == line.replace(b"\n", b" ") + b"\n"
         client.stdin.close()
-        wait_until(lambda: ends, seconds=20)
+        until(lambda: ends, seconds=20)
     assert ends == [True]
 
 
@@ -251,7 +252,7 @@ def test_curl_and_callbacks(certificates: Certificates, tls13: TLSKit) -> None:
 
     with tcp_server(HOST, 0, read, lambda _event: None, stream=True, ssl_ctx=tls13.context("server")) as server:
         assert run(curl(), "--silent", "--fail", "--cacert", certificates.ca, f"https://{HOST}:{server.port}/") == answer
-        wait_until(lambda: not server.connections)
+        until(lambda: not server.connections)
 
 
 # STARTTLS.
@@ -301,7 +302,7 @@ def test_a_mail_after_starttls(
     ask(stream, ".", "250 ")
     ask(stream, "QUIT", "221 ")
     assert stream.read() == b""
-    wait_until(lambda: len(smtp_server.messages()) > before, seconds=20)
+    until(lambda: len(smtp_server.messages()) > before, seconds=20)
     assert any(message.endswith("\n".join(["", *body, ""]).encode()) for message in smtp_server.messages())
 
 
@@ -387,13 +388,13 @@ def test_pythons_own_ssl(tls: TLSKit, side: str) -> None:
         peer = tls.context(other(side)).wrap_socket(far, server_side=other(side) == "server", server_hostname=name)
         sending = threading.Thread(target=peer.sendall, args=(theirs,))
         sending.start()
-        octets = b""
-        while len(octets) < MIB:
-            octets += peer.recv(65536)
+        data = b""
+        while len(data) < MIB:
+            data += peer.recv(65536)
         sending.join()
         plain = peer.unwrap()
         plain.sendall(b"in plain text\n")
-        got.extend((octets, plain.recv(100)))
+        got.extend((data, plain.recv(100)))
         plain.close()
 
     speaking = threading.Thread(target=speak)

@@ -10,15 +10,16 @@ import gevent.socket
 import pytest
 
 from geventstreams import TCPEvent, tcp_connect, tcp_server
-from kit.network import HOST, until
+from kit.conditions import until
+from kit.network import HOST
 
 
 class Calls:
-    """Notes what is called back, in order; `octets` are those that came, together."""
+    """Notes what is called back, in order; `bytes` are those that came, together."""
 
     def __init__(self) -> None:
         self.names: list[str] = []
-        self.octets = b""
+        self.data = b""
         self.pieces: list[bytes] = []
         self.events: list[TCPEvent] = []
         self.sockets: list[Any] = []
@@ -26,14 +27,14 @@ class Calls:
         self.streams: list[Any] = []
 
     def read(self, socket: Any, data: Any) -> None:
-        """A read callback, for octets or for a stream, from which it takes all."""
+        """A read callback, for bytes or for a stream, from which it takes all."""
         self.names.append("read")
         self.sockets.append(socket)
         if not isinstance(data, bytes):
             self.streams.append(data)
             data = data.read_available()
         self.pieces.append(data)
-        self.octets += data
+        self.data += data
 
     def leave(self, socket: Any, stream: Any) -> None:
         """A read callback that takes nothing."""
@@ -61,7 +62,7 @@ class Calls:
         return [type(event) for event in self.events]
 
 
-class Party:
+class Endpoints:
     """Makes servers, clients and plain peers, and closes them all."""
 
     def __init__(self) -> None:
@@ -139,9 +140,9 @@ class Reports:
 
 
 @pytest.fixture
-def party() -> Iterator[Party]:
+def endpoints() -> Iterator[Endpoints]:
     """Servers and clients of this test."""
-    made = Party()
+    made = Endpoints()
     yield made
     made.close()
 
@@ -163,12 +164,12 @@ def reports(monkeypatch: pytest.MonkeyPatch) -> Iterator[Reports]:
 
 
 def received(peer: Any, count: int) -> bytes:
-    """So many octets from a plain socket, or fewer at its end."""
-    octets = bytearray()
+    """So many bytes from a plain socket, or fewer at its end."""
+    data = bytearray()
     with gevent.Timeout(20):
-        while len(octets) < count and (piece := peer.recv(min(count - len(octets), 65536))):
-            octets += piece
-    return bytes(octets)
+        while len(data) < count and (piece := peer.recv(min(count - len(data), 65536))):
+            data += piece
+    return bytes(data)
 
 
 def rest_of(peer: Any) -> bytes:

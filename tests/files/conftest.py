@@ -1,0 +1,6 @@
+"""The fixtures of these tests; `certificates` and the real servers are in `servers.fixtures`."""
+
+from kit.makefile import ends
+from kit.pairs import pairs
+
+__all__ = ["ends", "pairs"]
