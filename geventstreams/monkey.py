@@ -8,6 +8,7 @@
 
 from __future__ import annotations
 
+import argparse
 import functools
 import importlib
 import inspect
@@ -23,20 +24,6 @@ import gevent.socket
 
 from geventstreams._files.makefile import makefile as makefile_for
 from geventstreams._files.transports import CannotBorrow
-
-USAGE = """\
-usage: python -m geventstreams.monkey [OPTION ...] SCRIPT [ARGUMENT ...]
-
-Runs a script after gevent.monkey.patch_all() and geventstreams.monkey.patch_makefile().
-
-  --module      SCRIPT is the name of a module
-  --no-PART     do not patch a part of the standard library
-  --PART        patch only this part, and the other parts that are named so
-  --verbose     print what is patched
-  --help        print this help
-
-parts: {parts}
-"""
 
 _BLOCKING_SOCKET: Any = gevent.monkey.get_original("socket", "socket")
 _originals: dict[Any, Any] = {}
@@ -101,36 +88,36 @@ def is_makefile_patched() -> bool:
 def main(arguments: list[str]) -> int:
     """Run the command line. Return the exit status, unless the script exits by itself."""
     parts = [name for name in inspect.signature(gevent.monkey.patch_all).parameters if name != "kwargs"]
-    switches: dict[str, bool] = {}
-    run: Any = runpy.run_path
-    verbose = False
-    while arguments and arguments[0].startswith("--"):
-        option = arguments.pop(0)[2:]
-        if option == "help":
-            print(USAGE.format(parts=", ".join(parts)))
-            return 0
-        if option == "module":
-            run = runpy.run_module
-        elif option == "verbose":
-            verbose = True
-        elif option.removeprefix("no-") in parts:
-            switches[option.removeprefix("no-")] = not option.startswith("no-")
-        else:
-            return _refuse(f"there is no option --{option}", parts)
-    if not arguments:
-        return _refuse("which script?", parts)
+    parser = argparse.ArgumentParser(
+        prog="python -m geventstreams.monkey",
+        usage="%(prog)s [OPTION ...] SCRIPT [ARGUMENT ...]",
+        description="Run a script after gevent.monkey.patch_all() and geventstreams.monkey.patch_makefile().",
+        allow_abbrev=False,
+    )
+    parser.add_argument("--module", action="store_true", help="SCRIPT is the name of a module")
+    parser.add_argument("--verbose", action="store_true", help="say what is patched")
+    group = parser.add_argument_group("parts of the standard library", "--PART patches this part only, --no-PART all others")
+    for part in parts:
+        group.add_argument(f"--{part}", action=argparse.BooleanOptionalAction)
+    parser.add_argument("script", nargs=argparse.REMAINDER, help=argparse.SUPPRESS)
+    args = parser.parse_args(arguments)
+    if not args.script:
+        parser.error("which script?")
+    switches = {part: chosen for part in parts if (chosen := getattr(args, part)) is not None}
     if any(switches.values()):
-        modules = [part for part in parts if hasattr(gevent.monkey, f"patch_{part}")]
-        switches = dict.fromkeys(modules, False) | switches
-    if verbose:
+        switches = {part: False for part in parts if hasattr(gevent.monkey, f"patch_{part}")} | switches
+    if args.verbose:
         print(f"gevent.monkey.patch_all({', '.join(f'{name}={value}' for name, value in switches.items())})")
         print("geventstreams.monkey.patch_makefile()")
     gevent.monkey.patch_all(**switches)
     patch_makefile()
-    sys.argv[:] = arguments
-    if run is runpy.run_path and os.path.isfile(arguments[0]) and not getattr(sys.flags, "safe_path", False):
-        sys.path[0] = os.path.dirname(os.path.abspath(arguments[0]))
-    run(arguments[0], run_name="__main__")
+    sys.argv[:] = args.script
+    if args.module:
+        runpy.run_module(args.script[0], run_name="__main__")
+        return 0
+    if os.path.isfile(args.script[0]) and not getattr(sys.flags, "safe_path", False):
+        sys.path[0] = os.path.dirname(os.path.abspath(args.script[0]))
+    runpy.run_path(args.script[0], run_name="__main__")
     return 0
 
 
