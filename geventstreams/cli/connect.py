@@ -64,7 +64,7 @@ def add_parser(commands: Commands) -> None:
         "--proxy",
         type=proxies.proxy,
         metavar="URL",
-        help="connect through http://[USER:PASSWORD@]HOST:PORT (CONNECT) or socks5://…; the proxy looks names up",
+        help="connect through http://[USER:PASSWORD@]HOST:PORT (CONNECT) or socks5://...; the proxy looks names up",
     )
     parser.add_argument(
         "--timeout",

@@ -16,6 +16,9 @@ from geventstreams.cli.programs import Exec
 
 Handler = Callable[[SocketStream, Any], None]
 
+WORDS = ("echo", "discard", "time", "http", "http:", "file:", "exec:")
+"""What the name of a handler is, or begins with."""
+
 
 def echo(stream: SocketStream, _address: Any) -> None:
     """Send back what comes (RFC 862). A read that has to wait sends first."""

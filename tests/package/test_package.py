@@ -67,6 +67,11 @@ def sources_in(folder: Path) -> Path:
     return Path(shutil.copytree(CHECKOUT, folder / "sources", ignore=NOT_SOURCES))
 
 
+def shared_files() -> set[str]:
+    """Return the man page and the completions, by their paths in the checkout."""
+    return {str(path.relative_to(CHECKOUT)) for path in (CHECKOUT / "share").rglob("*") if path.is_file()}
+
+
 def small_package_in(folder: Path) -> Path:
     """A copy of the checkout whose package is the small one, so that building it takes seconds, with one test of it."""
     sources = sources_in(folder)
@@ -149,12 +154,14 @@ def test_ci_installs_the_packages_of_all_programs() -> None:
 @pytest.mark.long
 @pytest.mark.timeout(600)
 def test_wheel_holds_both_builds_and_their_sources(distributions: Distributions) -> None:
-    """The wheel, built out of the sdist, has each hot module as `.py`, `.pxd` and built, `py.typed`, and no rest."""
+    """Each hot module as `.py`, `.pxd` and built, `py.typed`, the man page and completions, and no rest, is in the wheel."""
     names = {name for name in zipfile.ZipFile(distributions.wheel).namelist() if ".dist-info/" not in name}
     expected = {f"geventstreams/{module}{suffix}" for module in HOT for suffix in (".py", ".pxd", BUILT)}
     assert expected | {"geventstreams/py.typed", "geventstreams/__init__.py"} <= names
     allowed = re.compile(r"geventstreams/[\w/]+(\.py|\.pxd|\.typed|\.[\w-]+\.so)")
-    assert not [name for name in names if not allowed.fullmatch(name)]
+    shared = {name for name in names if ".data/data/" in name}
+    assert not [name for name in names - shared if not allowed.fullmatch(name)]
+    assert {name.partition(".data/data/")[2] for name in shared} == shared_files()
 
 
 @pytest.mark.long
@@ -164,7 +171,8 @@ def test_sdist_holds_what_a_build_and_the_tests_need(distributions: Distribution
     with tarfile.open(distributions.sdist) as archive:
         names = {name.partition("/")[2] for name in archive.getnames()}
     hot = {f"geventstreams/{module}{suffix}" for module in HOT for suffix in (".py", ".pxd")}
-    assert hot | {"setup.py", "pyproject.toml", "LICENSE", "README.md", "CHANGES.md", "tests/package/test_package.py"} <= names
+    others = {"setup.py", "pyproject.toml", "LICENSE", "README.md", "CHANGES.md", "tests/package/test_package.py"}
+    assert hot | shared_files() | others <= names
     assert not [name for name in names if re.search(r"\.(so|o|pyc)$|^geventstreams/.*\.c$|^build/", name)]
 
 
@@ -213,7 +221,9 @@ def test_pure_python_when_installing_builds_nothing(small_sources: Path, tmp_pat
     run(*pip, small_sources, cwd=tmp_path, PURE_PYTHON="1", CC="/bin/false")
     (wheel,) = (tmp_path / "dist").iterdir()
     assert wheel.name.endswith("-py3-none-any.whl")
-    assert zipfile.ZipFile(wheel).read("geventstreams/_not_compiled.txt") == b"PURE_PYTHON was set when it was built\n"
+    archive = zipfile.ZipFile(wheel)
+    assert archive.read("geventstreams/_not_compiled.txt") == b"PURE_PYTHON was set when it was built\n"
+    assert {name.partition(".data/data/")[2] for name in archive.namelist() if ".data/data/" in name} == shared_files()
 
 
 @pytest.mark.long

@@ -14,10 +14,13 @@ import sys
 from pathlib import Path
 
 PACKAGES = {
+    "bash": "bash",
     "cc": "gcc libc6-dev",
     "curl": "curl",
     "dovecot": "dovecot-imapd dovecot-pop3d",
     "exim4": "exim4-daemon-light",
+    "fish": "fish",
+    "groff": "groff-base",
     "haproxy": "haproxy",
     "initdb": "postgresql",
     "ipcrm": "util-linux",
@@ -37,6 +40,7 @@ PACKAGES = {
     "tinyproxy": "tinyproxy-bin",
     "tmux": "tmux",
     "unshare": "util-linux",
+    "zsh": "zsh",
 }
 """Debian packages to install for each program."""
 
