@@ -121,11 +121,6 @@ def main(arguments: list[str]) -> int:
     return 0
 
 
-def _refuse(reason: str, parts: list[str]) -> int:
-    print(f"{reason}\n\n{USAGE.format(parts=', '.join(parts))}", file=sys.stderr)
-    return 2
-
-
 if __name__ == "__main__":
     # Imported by its name, so that the script's `from geventstreams import monkey` finds the same state.
     sys.exit(importlib.import_module("geventstreams.monkey").main(sys.argv[1:]))
