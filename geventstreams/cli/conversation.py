@@ -19,7 +19,7 @@ from geventstreams.cli.progress import Progress
 from geventstreams.cli.standard import OutputFile, StandardInput
 from geventstreams.cli.statuses import error_of
 from geventstreams.cli.trace import Trace
-from geventstreams.errors import StreamReset
+from geventstreams.errors import StreamReset, StreamTruncated
 
 TICK = 0.001
 """The shortest time, in seconds, that every event loop can wait for."""
@@ -94,6 +94,8 @@ class Conversation:
         finally:
             gevent.killall([sending, receiving])
         for error in (receiving.value, sending.value):
+            if isinstance(error, StreamTruncated) and not (self.sent or self.received):
+                return  # a server that TLS was only tried with, and that closes at our close_notify
             if isinstance(error, BaseException) and not isinstance(error, gevent.GreenletExit):
                 raise error
 
@@ -108,12 +110,12 @@ class Conversation:
                 before, data = data[-1:], with_crlf(data, before)
             self._began = self._began or data[:BEGINNING]
             self._is_answered = False
+            if self._trace:
+                self._trace.add("sent", data)  # before an answer can come
             self._stream.write(data)
             self._stream.flush()
             self.sent += len(data)
             self._progress.add("sent", len(data))
-            if self._trace:
-                self._trace.add("sent", data)
         if self._half_close and self._becomes_silent():
             # Where the connection broke in the meantime, the other direction reports it.
             with suppress(StreamReset):

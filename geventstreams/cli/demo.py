@@ -7,9 +7,7 @@ import argparse
 import importlib.resources
 import itertools
 import logging
-import shutil
 import socket
-import textwrap
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
@@ -23,6 +21,7 @@ from gevent.pool import Group, Pool
 from geventstreams._net.connect import open_tcp_stream
 from geventstreams._streams.socket_stream import SocketStream
 from geventstreams.cli import certificates, notices, options
+from geventstreams.cli.layout import fill, width_of_help
 from geventstreams.cli.parser import Commands
 from geventstreams.cli.progress import Progress, size
 from geventstreams.cli.signals import interruptible
@@ -48,7 +47,7 @@ this package's source code, reads the server's answer, and compares every byte, 
 of this package, through gevent's own makefile, {tls}."""
 
 NEXT = """Next: `geventstreams serve echo --listen 7000`, and in another terminal `geventstreams connect localhost:7000`. `geventstreams
---help` has more commands; the guide is https://github.com/geventstreams/geventstreams/blob/main/docs/index.md"""
+--help` has more commands; the guide is in docs/ of https://github.com/geventstreams/geventstreams"""
 
 
 def add_parser(commands: Commands) -> None:
@@ -93,21 +92,19 @@ def show(args: argparse.Namespace) -> int:
     if contexts:
         ways.append(Streams("over TLS", contexts))
     results = [measured(way, lines, args) for way in ways]
-    tell("\n" + summary(results))
     lost = sum(result.lost for result in results)
-    tell(f"\nlost: {lost:,}")
+    print(f"\n{summary(results)}\n\nlost: {lost:,}\n", flush=True)
     if missing:
         tell(f"TLS was left out: {missing}")
     if not lost:
-        tell("\n" + NEXT)
+        tell(NEXT)
     return Status.FAILED if lost else Status.DONE
 
 
 def tell(text: str) -> None:
-    """Print a text, whose paragraphs fit the terminal, on standard output."""
-    width = min(shutil.get_terminal_size().columns, 100)
-    lines = [line if "  " in line else textwrap.fill(line, width, break_on_hyphens=False) for line in text.split("\n")]
-    print("\n".join(lines), flush=True)
+    """Print a text that fits the terminal on standard output."""
+    width, _ = width_of_help()
+    print(fill(text, width), flush=True)
 
 
 def package_lines() -> list[bytes]:

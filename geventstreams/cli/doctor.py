@@ -37,6 +37,8 @@ EXTRAS = {
 }
 """The modules that the extras of pyproject.toml bring."""
 
+EXAMPLES = (("copy it into a report", "geventstreams doctor > report.txt"),)
+
 VARIABLES = re.compile("(GEVENT|GEVENTSTREAMS_|PURE_PYTHON|PYTHON(PATH|DEVMODE|UNBUFFERED|IOENCODING)|SSL_CERT_|NO_COLOR|TERM|LANG|LC_)")
 """Variables of the environment that change what runs here."""
 
@@ -48,7 +50,7 @@ def add_parser(commands: Commands) -> None:
         help="what runs here, for a bug report",
         usage="%(prog)s",
         description="Print versions, the build, the event loop, limits and what is not installed. Put it into a bug report.",
-        examples=(("copy it into a report", "geventstreams doctor > report.txt"),),
+        examples=EXAMPLES,
     )
     parser.set_defaults(run=run)
 

@@ -28,7 +28,7 @@ def fill(text: str, width: int) -> str:
 def laid_out(paragraph: str, width: int) -> Iterator[str]:
     """Yield the lines of a paragraph: filled, unless some of them are indented."""
     if "\n " not in paragraph:
-        yield from textwrap.wrap(paragraph, width)
+        yield from textwrap.wrap(paragraph, width, break_long_words=False, break_on_hyphens=False)
         return
     for line in paragraph.splitlines():
         indent = " " * (len(line) - len(line.lstrip()))
