@@ -22,7 +22,7 @@ def seconds(name: str, value: float | None) -> float:
 
 def seconds_or_zero(name: str, value: float | None) -> float:
     """Return the timeout of a call for which 0 means not to wait."""
-    return 0.0 if value == 0 and not isinstance(value, bool) else seconds(name, value)
+    return 0.0 if value is not None and value == 0 and not isinstance(value, bool) else seconds(name, value)
 
 
 def given_seconds(limit: float) -> float | None:

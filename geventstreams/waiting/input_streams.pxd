@@ -1,5 +1,6 @@
 import cython
 
+cimport geventstreams._core.arguments as arguments
 cimport geventstreams._native.syscalls as _system
 from geventstreams._streams.engine cimport StreamEngine
 from geventstreams._core.clock cimport Clock
