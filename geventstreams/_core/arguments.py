@@ -89,7 +89,7 @@ def chosen(name: str, value: Any, choices: tuple[Any, ...]) -> Any:
     return value
 
 
-def octets(name: str, value: Any) -> memoryview:
+def byte_view(name: str, value: Any) -> memoryview:
     """Return a contiguous view of the bytes of a bytes-like object."""
     if isinstance(value, str):
         raise TypeError(f"{name} must be bytes-like, not str {value!r}: write_string and write_sequence take characters")
@@ -104,7 +104,7 @@ def octets(name: str, value: Any) -> memoryview:
     return view.cast("B")
 
 
-def octet_space(name: str, value: Any) -> memoryview:
+def byte_space(name: str, value: Any) -> memoryview:
     """Return a contiguous view of the bytes of a writable object, over its own memory."""
     try:
         view = memoryview(value)

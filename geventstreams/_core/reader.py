@@ -151,7 +151,7 @@ class ByteReader(BinaryFile):
         Returns:
             The number of bytes, 0 at the end; None where nothing is there yet and the call must not wait.
         """
-        target = buffer if type(buffer) is bytearray else arguments.octet_space("buffer", buffer)
+        target = buffer if type(buffer) is bytearray else arguments.byte_space("buffer", buffer)
         wanted = len(target)
         if self.input.permit == FORK.generation and wanted <= self.input.end - self.input.start:
             return self.input.take_into(target, 0, wanted)
@@ -200,7 +200,7 @@ class ByteReader(BinaryFile):
 
     def readinto1(self, buffer: WritableBuffer) -> int:
         """Copy what is buffered into `buffer`; receive once if nothing is. Return the number of bytes, or None as `readinto`."""
-        target = arguments.octet_space("buffer", buffer)
+        target = arguments.byte_space("buffer", buffer)
         self._begin_read()
         try:
             if self.input.counts:

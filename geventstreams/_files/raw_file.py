@@ -48,7 +48,7 @@ class RawSocketFile(sockets.SocketIO):
         """
         if not self.readable():
             raise io.UnsupportedOperation("not readable")
-        space = arguments.octet_space("buffer", buffer)
+        space = arguments.byte_space("buffer", buffer)
         if not len(space):
             return 0
         if self._gathered:
@@ -171,4 +171,4 @@ def bytes_of(data: Any) -> memoryview:
     """The octets of what is written to a file."""
     if isinstance(data, str):
         raise TypeError(f"data must be bytes-like, not str {data!r}")
-    return arguments.octets("data", data)
+    return arguments.byte_view("data", data)

@@ -87,7 +87,7 @@ class BufferedStream(StreamEngine):
         """
         if self.input.permit != FORK.generation:
             self._refuse_input()
-        wanted = bytes(arguments.octets("separator", separator))
+        wanted = bytes(arguments.byte_view("separator", separator))
         if not wanted:
             raise ValueError("separator must not be empty")
         bound = self._line_limit if limit is None else arguments.count_limit("limit", limit)
@@ -135,7 +135,7 @@ class BufferedStream(StreamEngine):
             if self.output.permit != FORK.generation:
                 self._refuse_write()
             self.accepted = 0
-            view = arguments.octets("data", data)
+            view = arguments.byte_view("data", data)
             count = len(view)
             self._put(view, count)
         return count

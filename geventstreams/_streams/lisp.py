@@ -456,13 +456,13 @@ class LispStream(BufferedStream):
 
 
 def _octet_places(seq: Any) -> memoryview:
-    view = arguments.octet_space("seq", seq)
+    view = arguments.byte_space("seq", seq)
     _refuse_wide_items(seq)
     return view
 
 
 def _octet_items(seq: Any) -> memoryview:
-    view = arguments.octets("seq", seq)
+    view = arguments.byte_view("seq", seq)
     _refuse_wide_items(seq)
     return view
 

@@ -92,6 +92,6 @@ def bytes_to_send(name: str, data: Any, start: int = 0, end: int | None = None) 
     if isinstance(data, str):
         first, last = arguments.bounds(start, end, len(data))
         return data[first:last].encode()
-    view = arguments.octets(name, data)
+    view = arguments.byte_view(name, data)
     first, last = arguments.bounds(start, end, len(view))
     return view[first:last]
