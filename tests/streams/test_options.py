@@ -8,6 +8,7 @@ from typing import Any
 import gevent
 import pytest
 from kit.network import HOST
+from kit.tls import NAME, TLSKit
 
 from geventstreams import SocketStream, SocketStreamServer, open_tcp_stream, open_unix_stream, start_up_server
 from geventstreams._core import arguments
@@ -122,4 +123,53 @@ def test_an_accepted_connection_checks_no_argument(monkeypatch: pytest.MonkeyPat
         assert client.read() == b""
     assert served == [7]
     client.close()
+    server.stop(0)
+
+
+def test_a_class_with_its_own_constructor_gets_keywords(tls13: TLSKit) -> None:
+    """A stream class with `__init__` or `__new__` is called with the arguments; a server's TLS context is made once, and shared."""
+    seen: list[dict[str, Any]] = []
+    made: list[dict[str, Any]] = []
+    configured = []
+
+    class Recording(SocketStream):
+        def __init__(self, *args: Any, **keywords: Any) -> None:
+            seen.append(keywords)
+            super().__init__(*args, **keywords)
+
+    class Made(SocketStream):
+        def __new__(cls, *args: Any, **keywords: Any) -> Any:
+            made.append(keywords)
+            return super().__new__(cls)
+
+    def configure(context: Any) -> None:
+        configured.append(context)
+        context.load_cert_chain(tls13.certificates.server.chain, tls13.certificates.server.key)
+
+    server = SocketStreamServer((HOST, 0), lambda stream, address: None, stream_class=Recording, ssl_ctx=True,
+                                ctx_configure_callback=configure, line_limit=7)
+    server.start()
+    for _ in range(2):
+        client = open_tcp_stream(HOST, server.port, stream_class=Made, ssl_ctx=tls13.context("client"), tlsext_host_name=NAME, timeout=20)
+        assert client.read() == b""
+        client.close()
+    server.stop(0)
+    assert len(configured) == 1
+    assert [each["ssl_ctx"] for each in seen] == configured * 2
+    assert [each["line_limit"] for each in seen] == [7, 7]
+    assert [each["ssl_side"] for each in made] == ["client", "client"]
+
+
+def test_a_class_without_its_own_constructor_gets_the_checked_options() -> None:
+    """A subclass that adds only methods is made as `SocketStream` is, its limits included."""
+
+    class Greeter(SocketStream):
+        def greet(self) -> None:
+            self.write(b"hello\n")
+
+    server = SocketStreamServer((HOST, 0), lambda stream, address: stream.greet(), stream_class=Greeter, linger_timeout=0.5)
+    server.start()
+    with open_tcp_stream(HOST, server.port, timeout=20, direction="input") as client:
+        assert client.read() == b"hello\n"
+        assert not client.writable()
     server.stop(0)
