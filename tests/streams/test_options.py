@@ -126,7 +126,7 @@ def test_an_accepted_connection_checks_no_argument(monkeypatch: pytest.MonkeyPat
     server.stop(0)
 
 
-def test_a_class_with_its_own_constructor_gets_keywords(tls13: TLSKit) -> None:
+def test_a_class_with_its_own_constructor_gets_keywords(tls: TLSKit) -> None:
     """A stream class with `__init__` or `__new__` is called with the arguments; a server's TLS context is made once, and shared."""
     seen: list[dict[str, Any]] = []
     made: list[dict[str, Any]] = []
@@ -144,13 +144,13 @@ def test_a_class_with_its_own_constructor_gets_keywords(tls13: TLSKit) -> None:
 
     def configure(context: Any) -> None:
         configured.append(context)
-        context.load_cert_chain(tls13.certificates.server.chain, tls13.certificates.server.key)
+        context.load_cert_chain(tls.certificates.server.chain, tls.certificates.server.key)
 
     server = SocketStreamServer((HOST, 0), lambda stream, address: None, stream_class=Recording, ssl_ctx=True,
                                 ctx_configure_callback=configure, line_limit=7)
     server.start()
     for _ in range(2):
-        client = open_tcp_stream(HOST, server.port, stream_class=Made, ssl_ctx=tls13.context("client"), tlsext_host_name=NAME, timeout=20)
+        client = open_tcp_stream(HOST, server.port, stream_class=Made, ssl_ctx=tls.context("client"), tlsext_host_name=NAME, timeout=20)
         assert client.read() == b""
         client.close()
     server.stop(0)
