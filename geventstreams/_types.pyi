@@ -8,8 +8,16 @@ from typing import Any, Literal, Protocol, TypeAlias
 
 from typing_extensions import Buffer, Self
 
+from geventstreams.callbacks.connection import AsyncSocket as AsyncSocket
+from geventstreams.callbacks.events import TCPEvent
+from geventstreams.callbacks.stream import AsyncIOStream as AsyncIOStream
+
 ReadableBuffer: TypeAlias = Buffer
 """Bytes-like."""
+
+TextMode: TypeAlias = Literal["", "r", "w", "rw", "wr"]
+
+BinaryMode: TypeAlias = Literal["b", "rb", "br", "wb", "bw", "rwb", "rbw", "wrb", "wbr", "brw", "bwr"]
 
 WritableBuffer: TypeAlias = Buffer
 """Bytes-like, and not read-only: checkers cannot tell the two apart."""
@@ -76,6 +84,16 @@ Spawn: TypeAlias = Literal["default"] | int | GreenletPool | Callable[..., Any]
 
 Balancers: TypeAlias = bool | Iterable[str | IPv4Network | IPv6Network]
 """Whether, or from which networks, connections begin with a PROXY header."""
+
+BytesCallback: TypeAlias = Callable[[AsyncSocket, bytes], object]
+"""A read callback of a connection that drains: it gets the bytes that arrived."""
+
+StreamCallback: TypeAlias = Callable[[AsyncSocket, AsyncIOStream], object]
+"""A read callback of a connection that does not drain: it gets the stream that has the bytes."""
+
+SocketCallback: TypeAlias = Callable[[AsyncSocket], object]
+
+EventCallback: TypeAlias = Callable[[TCPEvent], object]
 
 class AnyStream(Protocol):
     """A stream of any kind, as errors name it."""

@@ -18,6 +18,7 @@ A buffer leases its memory from a pool while it holds something, so a stream tha
 from __future__ import annotations
 
 import sys
+from typing import TYPE_CHECKING
 
 import geventstreams._native.memory as _bytes
 from geventstreams._constants import BLOCK, CALLS, SMALL
@@ -62,12 +63,12 @@ class ByteQueue:
         """A remainder up to this size is copied in front of what arrives next; below this much room more is made."""
         self.store: bytearray | None = None
         self.view: memoryview | None = None
-        self.start = 0
-        self.end = 0
-        self.capacity = 0
-        self.leased = False
-        self.permit = NO_PERMIT
-        self.calls = CALLS
+        self.start: int = 0
+        self.end: int = 0
+        self.capacity: int = 0
+        self.leased: bool = False
+        self.permit: int = NO_PERMIT
+        self.calls: int = CALLS
 
     def __len__(self) -> int:
         return self.end - self.start
@@ -150,12 +151,17 @@ class ByteQueue:
 class InputBuffer(ByteQueue):
     """What arrived and was not yet taken. `taken` counts what was; `counts` is where a transport notes what it received."""
 
+    if TYPE_CHECKING:  # pyright infers a type of their own for what a subclass assigns to
+        start: int
+        end: int
+        calls: int
+
     def __init__(self, pool: BlockPool = BLOCKS, least_room: int = SMALL) -> None:
         ByteQueue.__init__(self, pool, least_room)
-        self.searched = 0
-        self.taken = 0
+        self.searched: int = 0
+        self.taken: int = 0
         self.counts: list[int] = []
-        self.portion = sys.maxsize
+        self.portion: int = sys.maxsize
         """Bytes for which there is room at once, at most."""
 
     # Arriving.
@@ -203,7 +209,7 @@ class InputBuffer(ByteQueue):
         """Count a call that was served without taking anything."""
         self.calls = calls = self.calls - 1
         if calls <= 0:
-            self.permit = NO_PERMIT
+            self.permit: int = NO_PERMIT
 
     def _advance(self, count: int) -> None:
         self.start += count
@@ -308,11 +314,16 @@ class InputBuffer(ByteQueue):
 class OutputBuffer(ByteQueue):
     """What was accepted and not yet sent, and where its messages end. Positions count from the first byte ever accepted."""
 
+    if TYPE_CHECKING:  # pyright infers a type of their own for what a subclass assigns to
+        start: int
+        end: int
+        calls: int
+
     def __init__(self) -> None:
         ByteQueue.__init__(self)
-        self.sent = 0
-        self.boundary = 0
-        self.first_end = 0
+        self.sent: int = 0
+        self.boundary: int = 0
+        self.first_end: int = 0
         self.ends: list[int] = []
 
     def room(self) -> int:

@@ -16,10 +16,10 @@ class OwnedFd:
     __slots__ = ("descriptor", "family", "peer_address", "process")
 
     def __init__(self, descriptor: int, family: int, peer_address: Any) -> None:
-        self.descriptor = descriptor
-        self.family = family
-        self.peer_address = peer_address
-        self.process = FORK.generation
+        self.descriptor: int = descriptor
+        self.family: int = family
+        self.peer_address: Any = peer_address
+        self.process: int = FORK.generation
 
     def take(self) -> int:
         """Return the descriptor, which is the caller's to close from now on.

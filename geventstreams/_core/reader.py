@@ -37,7 +37,7 @@ class ByteReader(BinaryFile):
     """
 
     def __cinit__(self) -> None:  # compiled code only: an object whose __init__() was not called has no permit, and says so
-        self.input = NO_INPUT
+        self.input: InputBuffer = NO_INPUT
 
     def __init__(self, readable: bool, writable: bool, line_limit: float = NEVER) -> None:
         _attributes.forget_empty(self)

@@ -172,7 +172,7 @@ class SocketTransport(Transport):
             self._refuse()
         wanted = len(space) - start
         count = _system.receive(self._descriptor, self._handle, space, start, counts)
-        self.emptied = 0 <= count < wanted and count < BUSY
+        self.emptied: bool = 0 <= count < wanted and count < BUSY
         if count > 0:
             self.received += count
         return count

@@ -55,12 +55,12 @@ class HubHold:
     """
 
     def __init__(self, hub: Hub) -> None:
-        self.loop = hub.loop
-        self.stays_armed = stays_armed(hub.loop)
+        self.loop: Any = hub.loop
+        self.stays_armed: bool = stays_armed(hub.loop)
         self.waiting = 0
-        self.thread = hub.thread_ident
-        self.ended = False
-        self.inherited = False
+        self.thread: int = hub.thread_ident
+        self.ended: bool = False
+        self.inherited: bool = False
         self._calls: deque[Callable[[], object]] = deque()
         self._dependents: weakref.WeakSet[Any] = weakref.WeakSet()
         self._watcher = hub.loop.timer(_AGES, _AGES)
@@ -198,24 +198,24 @@ class Wakeup:
         if hub.loop is None:
             raise StreamError(DESTROYED)
         self.hub = hub
-        self.hold = hold_of(hub) if hold is None else hold
-        self.process = FORK.generation
+        self.hold: HubHold = hold_of(hub) if hold is None else hold
+        self.process: int = FORK.generation
         if _greenlets.has_died(hub):
             self.refuse()
         # The event, and who is there for it.
-        self.descriptor = descriptor
+        self.descriptor: int = descriptor
         self.events = events
         self.watcher: Any = None
-        self.armed = False
+        self.armed: bool = False
         self.waiter: Any = None
         self.listeners: list[Callable[[], object]] | None = None
         # How the wait of `waiter` ends.
-        self.fired = False
-        self.expired = False
-        self.deadline = NEVER
+        self.fired: bool = False
+        self.expired: bool = False
+        self.deadline: float = NEVER
         self.timer: Any = None
         self.timer_loop: Any = None
-        self.timer_due = NEVER
+        self.timer_due: float = NEVER
 
     # Waiting.
 

@@ -42,7 +42,7 @@ class FileEngine(ByteReader):
     """What every buffered file on a foreign socket stands on: who may read and write, the waits, and the closing."""
 
     def __cinit__(self) -> None:  # compiled code only: an object whose __init__() was not called has no permit, and says so
-        self.output = NO_OUTPUT
+        self.output: OutputBuffer = NO_OUTPUT
 
     def __init__(self, raw: RawSocketFile, transport: FileTransport, buffering: int) -> None:
         ByteReader.__init__(self, raw.readable(), raw.writable())
@@ -51,7 +51,7 @@ class FileEngine(ByteReader):
         self._raw: RawSocketFile | None = raw
         self._transport = transport
         self._buffering = buffering
-        self.between_threads = transport.between_threads
+        self.between_threads: bool = transport.between_threads
         """Whether greenlets of several threads may use this file at once."""
         self._needs_lock = transport.between_threads and not _system.compiled()
         self._input_lock = fair_lock_between(transport.between_threads)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any, Literal, overload
 
 from geventstreams._constants import BLOCK
 from geventstreams._core import arguments
@@ -11,7 +11,26 @@ from geventstreams._files.raw_file import RawSocketFile
 from geventstreams._files.text_file import file_over, halves
 from geventstreams._files.transports import borrow
 
+if TYPE_CHECKING:
+    from io import TextIOWrapper
 
+    from geventstreams._types import BinaryMode, TextMode
+
+
+@overload
+def makefile(
+    sock: Any, mode: TextMode = "r", buffering: int | None = None, *, encoding: str | None = None, errors: str | None = None,
+    newline: str | None = None,
+) -> TextIOWrapper: ...
+@overload
+def makefile(sock: Any, mode: BinaryMode, buffering: Literal[0]) -> RawSocketFile: ...
+@overload
+def makefile(sock: Any, mode: BinaryMode, buffering: int | None = None) -> SocketFile: ...
+@overload
+def makefile(
+    sock: Any, mode: str, buffering: int | None = None, *, encoding: str | None = None, errors: str | None = None,
+    newline: str | None = None,
+) -> TextIOWrapper | SocketFile | RawSocketFile: ...
 def makefile(
     sock: Any,
     mode: str = "r",

@@ -41,7 +41,7 @@ class FileTransport(Transport):
         self.direct = False
         """Whether `recv_into` is one system call, to which any memory may be given."""
         self.closed = False
-        self.between_threads = not isinstance(socket, gevent.socket.socket)
+        self.between_threads: bool = not isinstance(socket, gevent.socket.socket)
         """Whether native threads may share the socket: one of gevent's belongs to the thread that made it."""
         self.begun = False
         """Whether what the last `send` was given may be on its way in part, though it told no count: a later one has

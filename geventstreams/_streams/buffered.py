@@ -9,7 +9,7 @@ from __future__ import annotations
 import io
 from collections.abc import Iterable
 from types import TracebackType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import geventstreams._core.arguments as arguments
 import geventstreams._native.attributes as _attributes
@@ -19,6 +19,9 @@ from geventstreams._core.transport import Transport
 from geventstreams._streams.engine import ORDERLY, StreamEngine
 from geventstreams._streams.options import StreamOptions
 from geventstreams.errors import IncompleteRead, in_bytes, line_too_long
+
+if TYPE_CHECKING:
+    from geventstreams._types import Address, Half, ReadableBuffer
 
 AT_ONCE = 16 * BLOCK
 """`read_available` stops after this many bytes."""
@@ -74,7 +77,7 @@ class BufferedStream(StreamEngine):
         return IncompleteRead(f"{self._transport.peer} ended its output {in_bytes(len(partial))} into {what}", stream=self,
                               expected=expected, partial=partial)
 
-    def read_until(self, separator: bytes, limit: float | None = None) -> bytes:
+    def read_until(self, separator: ReadableBuffer, limit: float | None = None) -> bytes:
         """Return the bytes up to and with `separator`, waiting for it. Nothing is consumed by an error.
 
         Args:
@@ -126,7 +129,7 @@ class BufferedStream(StreamEngine):
 
     # Writing.
 
-    def write(self, data: Any) -> int:
+    def write(self, data: ReadableBuffer) -> int:
         """Accepts `data` whole, or nothing of it; waits while the output buffer is full. Its length in octets."""
         if type(data) is bytes:
             count = len(data)
@@ -140,14 +143,14 @@ class BufferedStream(StreamEngine):
             self._put(view, count)
         return count
 
-    def _write(self, data: Any) -> None:
+    def _write(self, data: ReadableBuffer) -> None:
         """Calls `write`, the class's own where it has one; one that was set on the stream itself does not count."""
         if self._writes_here:
             BufferedStream.write(self, data)
         else:
             self.write(data)
 
-    def writelines(self, lines: Iterable[Any]) -> None:
+    def writelines(self, lines: Iterable[ReadableBuffer]) -> None:
         """Writes one after the other; each is a write of its own."""
         if self.output.permit != FORK.generation:
             self._refuse_output()
@@ -158,7 +161,7 @@ class BufferedStream(StreamEngine):
             else:
                 self.write(line)
 
-    def sendall(self, data: Any) -> None:
+    def sendall(self, data: ReadableBuffer) -> None:
         """`write` and `flush`, as a socket has it."""
         self._write(data)
         self.flush()
@@ -176,7 +179,7 @@ class BufferedStream(StreamEngine):
         self._refuse()
         self._end_output()
 
-    def shutdown(self, direction: str, abort: bool = False) -> None:
+    def shutdown(self, direction: Half, abort: bool = False) -> None:
         """Ends `"input"` (what is buffered can still be read, then reading is StreamClosed), `"output"` (flushed first), or `"io"`; with
         `abort` what is buffered in the directions named is dropped instead."""
         self._refuse()
@@ -235,12 +238,12 @@ class BufferedStream(StreamEngine):
         return self._end is ORDERLY and not len(self.input)
 
     @property
-    def address(self) -> Any:
+    def address(self) -> Address:
         """Our end, as `getsockname` gives it; still known after closing."""
         return self._transport.addresses()[0]
 
     @property
-    def peer_address(self) -> Any:
+    def peer_address(self) -> Address:
         """The other end, as `getpeername` gives it; still known after closing."""
         return self._transport.addresses()[1]
 

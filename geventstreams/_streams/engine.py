@@ -60,7 +60,7 @@ class StreamEngine(ByteReader):
     """What every stream stands on: it moves octets, keeps the limits, and knows how each half ended."""
 
     def __cinit__(self) -> None:  # compiled code only: one whose __init__() was not called has no permits, and says so
-        self.output = NO_OUTPUT
+        self.output: OutputBuffer = NO_OUTPUT
 
     def _init_stream(self, transport: Transport, readable: bool, writable: bool, options: StreamOptions) -> None:
         """Initialize the fields of a class from checked options; each class calls its base. Constructors call this, and nothing else."""
@@ -69,10 +69,10 @@ class StreamEngine(ByteReader):
         self._write_limit = options.write_limit
         self._linger_limit = options.linger_limit
         self.output = OutputBuffer()
-        self.timed_out = False
-        self.accepted = 0
-        self.octets_in = 0
-        self.octets_out = 0
+        self.timed_out: bool = False
+        self.accepted: int = 0
+        self.octets_in: int = 0
+        self.octets_out: int = 0
         self._transport = transport
         self._output_lock = FairLock()
         self._hub = get_hub()

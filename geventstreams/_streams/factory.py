@@ -24,8 +24,8 @@ class StreamFactory:
             raise TypeError(f"stream_class must be a class of streams, not {stream_class!r}")
         self._options = options = StreamOptions(**keywords)
         self._tls = options.tls
-        self.is_secure = options.tls is not None
-        self.handshake_limit = options.handshake_limit
+        self.is_secure: bool = options.tls is not None
+        self.handshake_limit: float = options.handshake_limit
         if options.tls is not None and options.tls.side == "server":
             keywords["ssl_ctx"] = options.tls.share_context()
             keywords["ctx_configure_callback"] = None

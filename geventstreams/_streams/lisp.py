@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import array
 from collections.abc import MutableSequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import geventstreams._core.arguments as arguments
 import geventstreams._native.memory as _bytes
@@ -24,6 +24,15 @@ from geventstreams._streams.elements import (
 from geventstreams._streams.options import StreamOptions
 from geventstreams.errors import EndOfFile, ReadTimeout, line_too_long
 
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from typing import Literal, TypeVar, overload
+
+    from geventstreams._types import Direction, ElementTypeName, ReadableBuffer, WritableBuffer
+
+    E = TypeVar("E")
+    Q = TypeVar("Q", bound=ReadableBuffer | Sequence[Any])
+
 WHITE_SPACE = " \t\n\r\f\v"
 LF = 10
 START = 0
@@ -35,7 +44,7 @@ class LispStream(BufferedStream):
     `element_type` decides what `read_byte` and generic sequences see of an octet, `encoding` how octets become characters.
     """
 
-    def __init__(self, transport: Transport, element_type: Any = "base-char", *, encoding: str = "latin-1",
+    def __init__(self, transport: Transport, element_type: ElementType | ElementTypeName = "base-char", *, encoding: str = "latin-1",
                  readable: bool = True, writable: bool = True, read_timeout: float | None = None, write_timeout: float | None = None,
                  line_limit: float | None = 2**20, linger_timeout: float | None = 2.0) -> None:
         self._init_stream(transport, readable, writable, StreamOptions(
@@ -56,7 +65,7 @@ class LispStream(BufferedStream):
     # What it is.
 
     @property
-    def direction(self) -> str:
+    def direction(self) -> Direction:
         """`"input"`, `"output"` or `"io"`."""
         return "io" if self._is_readable and self._is_writable else "input" if self._is_readable else "output"
 
@@ -87,6 +96,15 @@ class LispStream(BufferedStream):
         late = self._end is None
         what = f"nothing arrived from {self._transport.peer} in time" if late else f"end of file from {self._transport.peer}"
         raise EndOfFile(what, stream=self, timed_out=late)
+
+    if TYPE_CHECKING:
+
+        @overload
+        def read_char(self, eof_error: Literal[True] = True, eof_value: object = None) -> str: ...
+        @overload
+        def read_char(self, eof_error: bool, eof_value: E) -> str | E: ...
+        @overload
+        def read_char(self, eof_error: bool, eof_value: None = None) -> str | None: ...
 
     def read_char(self, eof_error: bool = True, eof_value: Any = None) -> Any:
         """One character, waiting for it. At the end of file, or when `read_timeout` passes, EndOfFile or `eof_value`."""
@@ -146,6 +164,18 @@ class LispStream(BufferedStream):
         self.input.put_back(octets)
         self._last_char = None
 
+    if TYPE_CHECKING:
+
+        @overload
+        def peek_char(self, peek_type: str | Literal[True] | None = None, eof_error: Literal[True] = True,
+                      eof_value: object = None) -> str: ...
+        @overload
+        def peek_char(self, peek_type: str | Literal[True] | None, eof_error: bool, eof_value: E) -> str | E: ...
+        @overload
+        def peek_char(self, peek_type: str | Literal[True] | None = None, *, eof_error: bool, eof_value: E) -> str | E: ...
+        @overload
+        def peek_char(self, peek_type: str | Literal[True] | None, eof_error: bool, eof_value: None = None) -> str | None: ...
+
     def peek_char(self, peek_type: Any = None, eof_error: bool = True, eof_value: Any = None) -> Any:
         """The next character, left in place: of any kind (None), the first that is no white space (True), or the first that is
         `peek_type`; those before it are taken."""
@@ -163,6 +193,13 @@ class LispStream(BufferedStream):
             if peek_type is None or character == peek_type or (peek_type is True and character not in WHITE_SPACE):
                 return character
             self.input.skip(octets)
+
+    if TYPE_CHECKING:
+
+        @overload
+        def read_char_no_hang(self, eof_error: bool = True, eof_value: None = None) -> str | None: ...
+        @overload
+        def read_char_no_hang(self, eof_error: bool, eof_value: E) -> str | E | None: ...
 
     def read_char_no_hang(self, eof_error: bool = True, eof_value: Any = None) -> Any:
         """A character, or None where it would have to wait for one."""
@@ -220,6 +257,15 @@ class LispStream(BufferedStream):
             self._raise_end()
         return text, used
 
+    if TYPE_CHECKING:
+
+        @overload
+        def read_line(self, eof_error: bool = True, eof_value: str = "") -> tuple[str, bool]: ...
+        @overload
+        def read_line(self, eof_error: bool = True, *, eof_value: E) -> tuple[str | E, bool]: ...
+        @overload
+        def read_line(self, eof_error: bool, eof_value: E) -> tuple[str | E, bool]: ...
+
     def read_line(self, eof_error: bool = True, eof_value: Any = "") -> tuple[Any, bool]:
         """The next line without its newline, and whether the newline was missing (at the end, or when `read_timeout` passed).
 
@@ -274,6 +320,15 @@ class LispStream(BufferedStream):
 
     # Elements and sequences in.
 
+    if TYPE_CHECKING:
+
+        @overload
+        def read_byte(self, eof_error: Literal[True] = True, eof_value: object = None) -> int: ...
+        @overload
+        def read_byte(self, eof_error: bool, eof_value: E) -> int | E: ...
+        @overload
+        def read_byte(self, eof_error: bool, eof_value: None = None) -> int | None: ...
+
     def read_byte(self, eof_error: bool = True, eof_value: Any = None) -> Any:
         """One integer of the binary element type. At the end of file, or when `read_timeout` passes, EndOfFile or `eof_value`."""
         if self.input.permit != FORK.generation:
@@ -289,7 +344,7 @@ class LispStream(BufferedStream):
             octet -= 256
         return octet
 
-    def read_sequence(self, seq: Any, start: int = 0, end: int | None = None) -> int:
+    def read_sequence(self, seq: WritableBuffer | MutableSequence[Any], start: int = 0, end: int | None = None) -> int:
         """Fills `seq[start:end]`, waiting until it is full, the input ends, or `read_timeout` passes: the index of the first element not
         updated.
 
@@ -345,7 +400,7 @@ class LispStream(BufferedStream):
 
     def write_char(self, character: str) -> str:
         """Writes one character and returns it."""
-        self.accepted = 0
+        self.accepted: int = 0
         if not isinstance(character, str) or len(character) != 1:
             raise TypeError(f"character must be a string of length 1, not {character!r}")
         self._write(self._encoding.encode(character))
@@ -381,7 +436,7 @@ class LispStream(BufferedStream):
         self._write(octets_of_list([n], self._element_type, self._encoding))
         return n
 
-    def write_sequence(self, seq: Any, start: int = 0, end: int | None = None) -> Any:
+    def write_sequence(self, seq: Q, start: int = 0, end: int | None = None) -> Q:
         """Writes `seq[start:end]` (bytes-like, a string, an array, a list of integers or of characters), checked whole before anything is
         accepted, and returns `seq`."""
         self.accepted = 0
@@ -389,10 +444,11 @@ class LispStream(BufferedStream):
             self._refuse_output()
         whole = end is None and type(start) is int and start == 0
         if whole and (type(seq) is bytes or type(seq) is bytearray or _bytes.is_plain(seq, False)):
-            self._write(seq)
+            self._write(seq)  # type: ignore[arg-type]  # bytes-like, as was just seen
             return seq
         if isinstance(seq, str):
-            return self.write_string(seq, start, end)
+            self.write_string(seq, start, end)
+            return seq
         if isinstance(seq, array.array) and seq.typecode in "uw":
             self.write_string(seq.tounicode(), start, end)
         elif isinstance(seq, (list, tuple)) or (isinstance(seq, MutableSequence) and not isinstance(seq, (bytearray, array.array))):

@@ -15,8 +15,21 @@ from geventstreams._streams.tls_upgrade import UpgradableStream
 from geventstreams.errors import StreamError
 
 if TYPE_CHECKING:
+    from io import TextIOWrapper
+    from typing import overload
+
     from geventstreams._streams.elements import ElementType
-    from geventstreams._types import AnySide, ConfigureContext, ConfigureSSL, Direction, ElementTypeName, SocketLike, TLSContext
+    from geventstreams._types import (
+        AnySide,
+        BinaryMode,
+        ConfigureContext,
+        ConfigureSSL,
+        Direction,
+        ElementTypeName,
+        SocketLike,
+        TextMode,
+        TLSContext,
+    )
 
 
 class SocketStream(UpgradableStream):
@@ -103,6 +116,17 @@ class SocketStream(UpgradableStream):
         old = self._plug(NoTransport(addresses) if new is None else SocketTransport(new))
         self._forget_ends()
         return old
+
+    if TYPE_CHECKING:
+
+        @overload
+        def makefile(self, mode: TextMode = "r", buffering: int | None = None, *, encoding: str | None = None, errors: str | None = None,
+                     newline: str | None = None) -> TextIOWrapper: ...
+        @overload
+        def makefile(self, mode: BinaryMode, buffering: int | None = None) -> SharedFile: ...
+        @overload
+        def makefile(self, mode: str, buffering: int | None = None, *, encoding: str | None = None, errors: str | None = None,
+                     newline: str | None = None) -> TextIOWrapper | SharedFile: ...
 
     def makefile(self, mode: str = "r", buffering: int | None = None, *, encoding: str | None = None, errors: str | None = None,
                  newline: str | None = None) -> Any:

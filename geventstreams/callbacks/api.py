@@ -9,7 +9,7 @@ import _socket
 import errno
 import os
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, overload
 
 from geventstreams._core import arguments
 from geventstreams._core.transport import address_name
@@ -21,7 +21,7 @@ from geventstreams._streams.factory import StreamFactory
 from geventstreams._streams.options import keywords_for, takes_keywords_of
 from geventstreams._streams.socket_stream import SocketStream
 from geventstreams.callbacks.connection import AsyncSocket
-from geventstreams.callbacks.options import Callback, ConnectionArguments, ConnectionOptions, ReadCallback, bytes_to_send, callback
+from geventstreams.callbacks.options import ConnectionArguments, ConnectionOptions, ReadCallback, bytes_to_send, callback
 from geventstreams.callbacks.server import AsyncServer
 from geventstreams.callbacks.stream import AsyncIOStream, AsyncStream
 from geventstreams.errors import StreamClosed
@@ -29,12 +29,71 @@ from geventstreams.errors import StreamClosed
 if TYPE_CHECKING:
     from typing_extensions import Unpack
 
+    from geventstreams._types import (
+        BytesCallback,
+        EventCallback,
+        Host,
+        IPv6,
+        ReadableBuffer,
+        Service,
+        SocketCallback,
+        StreamCallback,
+        UnixPath,
+    )
 
+    class PipeArguments(ConnectionArguments, total=False):
+        """The keyword arguments of `pipe_connect` that do not decide the types of others."""
+
+        data: ReadableBuffer | str | None
+        timeout: float | None
+        tlsext_host_name: str | bool | None
+
+    class TCPArguments(PipeArguments, total=False):
+        """The keyword arguments of `tcp_connect` that do not decide the types of others."""
+
+        local_address: Host | None
+        local_port: Service | None
+        nodelay: bool
+        keepalive: bool
+        ipv6: IPv6
+
+    class PipeServerArguments(ConnectionArguments, total=False):
+        """The keyword arguments of `pipe_server` that do not decide the types of others."""
+
+        backlog: int
+
+    class TCPServerArguments(PipeServerArguments, total=False):
+        """The keyword arguments of `tcp_server` that do not decide the types of others."""
+
+        fd: int | None
+        nodelay: bool
+        ipv6: IPv6
+
+
+@overload
+def tcp_connect(
+    host: Host | UnixPath, port: Service | None, read_cb: BytesCallback | None, event_cb: EventCallback | None = None, *,
+    connect_cb: SocketCallback | None = None, stream: Literal[False] = False, dont_drain_read_buffer: Literal[False] | None = None,
+    **options: Unpack[TCPArguments],
+) -> AsyncSocket: ...
+@overload
+def tcp_connect(
+    host: Host | UnixPath, port: Service | None, read_cb: StreamCallback | None, event_cb: EventCallback | None = None, *,
+    connect_cb: SocketCallback | None = None, stream: Literal[False] = False, dont_drain_read_buffer: Literal[True],
+    **options: Unpack[TCPArguments],
+) -> AsyncSocket: ...
+@overload
+def tcp_connect(
+    host: Host | UnixPath, port: Service | None, read_cb: StreamCallback | None, event_cb: EventCallback | None = None, *,
+    connect_cb: Callable[[AsyncIOStream], object] | None = None, stream: Literal[True],
+    dont_drain_read_buffer: Literal[True] | None = None, **options: Unpack[TCPArguments],
+) -> AsyncIOStream: ...
 @takes_keywords_of(ConnectionOptions.__init__)
 def tcp_connect(
-    host: Any, port: Any, read_cb: ReadCallback | None, event_cb: Callback | None = None, *, data: Any = None, timeout: float | None = None,
-    local_address: Any = None, local_port: Any = None, nodelay: bool = True, keepalive: bool = False, ipv6: Any = "any",
-    tlsext_host_name: Any = True, **options: Unpack[ConnectionArguments],
+    host: Any, port: Any, read_cb: ReadCallback | None, event_cb: EventCallback | None = None, *,
+    data: ReadableBuffer | str | None = None, timeout: float | None = None, local_address: Host | None = None,
+    local_port: Service | None = None, nodelay: bool = True, keepalive: bool = False, ipv6: IPv6 = "any",
+    tlsext_host_name: str | bool | None = True, **options: Any,
 ) -> Any:
     """Connect to a TCP server, and call back. Never waits. cl-async: `tcp-connect`.
 
@@ -93,10 +152,28 @@ def tcp_connect(
     return _begin(connection, opener, address_name((host, port)), data)
 
 
+@overload
+def pipe_connect(
+    path: UnixPath, read_cb: BytesCallback | None, event_cb: EventCallback | None = None, *,
+    connect_cb: SocketCallback | None = None, stream: Literal[False] = False, dont_drain_read_buffer: Literal[False] | None = None,
+    **options: Unpack[PipeArguments],
+) -> AsyncSocket: ...
+@overload
+def pipe_connect(
+    path: UnixPath, read_cb: StreamCallback | None, event_cb: EventCallback | None = None, *,
+    connect_cb: SocketCallback | None = None, stream: Literal[False] = False, dont_drain_read_buffer: Literal[True],
+    **options: Unpack[PipeArguments],
+) -> AsyncSocket: ...
+@overload
+def pipe_connect(
+    path: UnixPath, read_cb: StreamCallback | None, event_cb: EventCallback | None = None, *,
+    connect_cb: Callable[[AsyncIOStream], object] | None = None, stream: Literal[True],
+    dont_drain_read_buffer: Literal[True] | None = None, **options: Unpack[PipeArguments],
+) -> AsyncIOStream: ...
 @takes_keywords_of(ConnectionOptions.__init__)
 def pipe_connect(
-    path: Any, read_cb: ReadCallback | None, event_cb: Callback | None = None, *, data: Any = None, timeout: float | None = None,
-    tlsext_host_name: Any = None, **options: Unpack[ConnectionArguments],
+    path: UnixPath, read_cb: ReadCallback | None, event_cb: EventCallback | None = None, *, data: ReadableBuffer | str | None = None,
+    timeout: float | None = None, tlsext_host_name: str | bool | None = None, **options: Any,
 ) -> Any:
     """Connect to a server on a Unix socket, and call back. Never waits. cl-async: `pipe-connect`.
 
@@ -133,10 +210,28 @@ def _begin(connection: ConnectionOptions, opener: Callable[[], SocketStream], pe
     return socket.stream if connection.stream else socket
 
 
+@overload
+def tcp_server(
+    bind_address: Host | UnixPath | None, port: Service | None, read_cb: BytesCallback | None, event_cb: EventCallback | None = None, *,
+    connect_cb: SocketCallback | None = None, stream: Literal[False] = False, dont_drain_read_buffer: Literal[False] | None = None,
+    **options: Unpack[TCPServerArguments],
+) -> AsyncServer: ...
+@overload
+def tcp_server(
+    bind_address: Host | UnixPath | None, port: Service | None, read_cb: StreamCallback | None, event_cb: EventCallback | None = None, *,
+    connect_cb: SocketCallback | None = None, stream: Literal[False] = False, dont_drain_read_buffer: Literal[True],
+    **options: Unpack[TCPServerArguments],
+) -> AsyncServer: ...
+@overload
+def tcp_server(
+    bind_address: Host | UnixPath | None, port: Service | None, read_cb: StreamCallback | None, event_cb: EventCallback | None = None, *,
+    connect_cb: Callable[[AsyncIOStream], object] | None = None, stream: Literal[True],
+    dont_drain_read_buffer: Literal[True] | None = None, **options: Unpack[TCPServerArguments],
+) -> AsyncServer: ...
 @takes_keywords_of(ConnectionOptions.__init__, handshake_timeout=10.0)
 def tcp_server(
-    bind_address: Any, port: Any, read_cb: ReadCallback | None, event_cb: Callback | None = None, *, backlog: int = 128,
-    fd: int | None = None, nodelay: bool = True, ipv6: Any = "any", **options: Unpack[ConnectionArguments],
+    bind_address: Any, port: Service | None, read_cb: ReadCallback | None, event_cb: EventCallback | None = None, *, backlog: int = 128,
+    fd: int | None = None, nodelay: bool = True, ipv6: IPv6 = "any", **options: Any,
 ) -> AsyncServer:
     """Listen, and call back for each connection. cl-async: `tcp-server`.
 
@@ -173,10 +268,28 @@ def tcp_server(
     return AsyncServer(socket, connection, factory, nodelay)
 
 
+@overload
+def pipe_server(
+    path: UnixPath, read_cb: BytesCallback | None, event_cb: EventCallback | None = None, *,
+    connect_cb: SocketCallback | None = None, stream: Literal[False] = False, dont_drain_read_buffer: Literal[False] | None = None,
+    **options: Unpack[PipeServerArguments],
+) -> AsyncServer: ...
+@overload
+def pipe_server(
+    path: UnixPath, read_cb: StreamCallback | None, event_cb: EventCallback | None = None, *,
+    connect_cb: SocketCallback | None = None, stream: Literal[False] = False, dont_drain_read_buffer: Literal[True],
+    **options: Unpack[PipeServerArguments],
+) -> AsyncServer: ...
+@overload
+def pipe_server(
+    path: UnixPath, read_cb: StreamCallback | None, event_cb: EventCallback | None = None, *,
+    connect_cb: Callable[[AsyncIOStream], object] | None = None, stream: Literal[True],
+    dont_drain_read_buffer: Literal[True] | None = None, **options: Unpack[PipeServerArguments],
+) -> AsyncServer: ...
 @takes_keywords_of(ConnectionOptions.__init__, handshake_timeout=10.0)
 def pipe_server(
-    path: Any, read_cb: ReadCallback | None, event_cb: Callback | None = None, *, backlog: int = 128,
-    **options: Unpack[ConnectionArguments],
+    path: UnixPath, read_cb: ReadCallback | None, event_cb: EventCallback | None = None, *, backlog: int = 128,
+    **options: Any,
 ) -> AsyncServer:
     """Listen on a Unix socket, and call back for each connection. cl-async: `pipe-server`.
 
@@ -205,8 +318,9 @@ def _is_path(value: Any) -> bool:
     return isinstance(value, os.PathLike) or (isinstance(value, (str, bytes)) and value[:1] in ("/", "\0", b"/", b"\0"))
 
 
-def write_socket_data(socket: Any, data: Any, *, read_cb: ReadCallback | None = None, write_cb: Callback | None = None,
-                      event_cb: Callback | None = None, start: int = 0, end: int | None = None) -> bool:
+def write_socket_data(socket: AsyncSocket | AsyncStream, data: ReadableBuffer | str, *,
+                      read_cb: BytesCallback | StreamCallback | None = None, write_cb: SocketCallback | None = None,
+                      event_cb: EventCallback | None = None, start: int = 0, end: int | None = None) -> bool:
     """Queue `data[start:end]` to be sent, as `AsyncSocket.write` does. cl-async: `write-socket-data`.
 
     Args:
@@ -227,7 +341,7 @@ def write_socket_data(socket: Any, data: Any, *, read_cb: ReadCallback | None = 
     return connection.write(data, start, end)
 
 
-def close_socket(socket: Any, force: bool = False) -> None:
+def close_socket(socket: AsyncSocket | AsyncStream, force: bool = False) -> None:
     """Close an `AsyncSocket` or its stream, as `AsyncSocket.close` does. cl-async: `close-socket`."""
     if isinstance(socket, AsyncStream):
         socket.close(force)
@@ -235,12 +349,12 @@ def close_socket(socket: Any, force: bool = False) -> None:
         _socket_of(socket).close(force)
 
 
-def set_socket_timeouts(socket: Any, read: float | None, write: float | None) -> None:
+def set_socket_timeouts(socket: AsyncSocket | AsyncStream, read: float | None, write: float | None) -> None:
     """Set both timeouts of a socket or its stream, as `AsyncSocket.set_timeouts` does. cl-async: `set-socket-timeouts`."""
     _socket_of(socket).set_timeouts(read, write)
 
 
-def socket_data(socket: Any) -> Any:
+def socket_data(socket: AsyncSocket | AsyncStream) -> Any:
     """Return the application's own object of a socket or its stream, set by `socket.data = ...`. cl-async: `socket-data`."""
     return _socket_of(socket).data
 

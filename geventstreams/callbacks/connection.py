@@ -12,7 +12,7 @@ from __future__ import annotations
 import ssl
 import sys
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import gevent
 from gevent import GreenletExit, get_hub, getcurrent
@@ -58,6 +58,18 @@ from geventstreams.errors import (
     noted,
     renewed,
 )
+
+if TYPE_CHECKING:
+    from geventstreams._types import (
+        Address,
+        AsyncIOStream,
+        BytesCallback,
+        EventCallback,
+        MaybeNone,
+        ReadableBuffer,
+        SocketCallback,
+        StreamCallback,
+    )
 
 
 class AsyncSocket:
@@ -126,7 +138,7 @@ class AsyncSocket:
         return self._phase >= CLOSING_EARLY
 
     @property
-    def stream(self) -> Any:
+    def stream(self) -> AsyncIOStream | MaybeNone:
         """The socket's `AsyncIOStream`; None while received bytes are passed to the read callback."""
         if not self._has_stream and self._draining:
             return None
@@ -139,12 +151,12 @@ class AsyncSocket:
         return self._stream.held()
 
     @property
-    def address(self) -> Any:
+    def address(self) -> Address:
         """Our end, as `getsockname` gives it; None before the connection is established."""
         return self._transport.addresses()[0]
 
     @property
-    def peer_address(self) -> Any:
+    def peer_address(self) -> Address:
         """The other end, as `getpeername` gives it; None before the connection is established."""
         return self._transport.addresses()[1]
 
@@ -152,7 +164,7 @@ class AsyncSocket:
         """Return the descriptor, or -1 before the connection is established and after it was closed."""
         return self._stream.fileno()
 
-    def write(self, data: Any, start: int = 0, end: int | None = None) -> bool:
+    def write(self, data: ReadableBuffer | str, start: int = 0, end: int | None = None) -> bool:
         """Queue `data[start:end]`, to be sent in this turn of the hub, behind everything that was written before. Never waits.
 
         Source of the contract: cl-async's `write-socket-data`.
@@ -227,7 +239,8 @@ class AsyncSocket:
         self._stream.note_limits(read_limit, write_limit)
         self._wake()
 
-    def set_callbacks(self, read_cb: Any = None, event_cb: Any = None, write_cb: Any = None) -> None:
+    def set_callbacks(self, read_cb: BytesCallback | StreamCallback | None = None, event_cb: EventCallback | None = None,
+                      write_cb: SocketCallback | None = None) -> None:
         """Replace callbacks; None leaves one as it is."""
         if read_cb is not None:
             self._read_cb = read_cb

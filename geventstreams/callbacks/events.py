@@ -7,9 +7,12 @@ from __future__ import annotations
 import errno as codes
 import socket as sockets
 import ssl
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from geventstreams.errors import ConnectError, StreamError, StreamReset, StreamTimeout, StreamTruncated
+
+if TYPE_CHECKING:
+    from geventstreams._types import AsyncIOStream, AsyncSocket
 
 
 class TCPEvent(Exception):
@@ -23,14 +26,14 @@ class TCPEvent(Exception):
         error: The error behind the event, as a blocking stream would have raised it; None for an end of file.
     """
 
-    def __init__(self, message: str, socket: Any = None, code: int | None = None, error: OSError | None = None) -> None:
+    def __init__(self, message: str, socket: AsyncSocket | None = None, code: int | None = None, error: OSError | None = None) -> None:
         super().__init__(message)
-        self.socket = socket
-        self.code = code
-        self.error = error
+        self.socket: AsyncSocket | None = socket
+        self.code: int | None = code
+        self.error: OSError | None = error
 
     @property
-    def stream(self) -> Any:
+    def stream(self) -> AsyncIOStream | None:
         """The stream of the socket; None if it has none."""
         return None if self.socket is None else self.socket.stream
 

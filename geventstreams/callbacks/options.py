@@ -3,36 +3,37 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, TypedDict
+from typing import TYPE_CHECKING, Any, TypedDict
 
 from geventstreams._constants import NEVER
 from geventstreams._core import arguments
 from geventstreams._streams.elements import element_type as element_type_of
 from geventstreams._streams.elements import encoding as encoding_of
 
+if TYPE_CHECKING:
+    from geventstreams._streams.elements import ElementType
+    from geventstreams._types import ConfigureContext, ConfigureSSL, ElementTypeName, EventCallback, SocketCallback, TLSContext
+
 ReadCallback = Callable[[Any, Any], object]
-Callback = Callable[[Any], object]
+ConnectCallback = Callable[[Any], object]
 
 
 class ConnectionArguments(TypedDict, total=False):
-    """The arguments of `ConnectionOptions` that clients and servers hand on, for type checkers."""
+    """The arguments of `ConnectionOptions` that clients and servers hand on and that do not decide the types of others."""
 
-    connect_cb: Callback | None
-    write_cb: Callback | None
-    stream: bool
-    dont_drain_read_buffer: bool | None
+    write_cb: SocketCallback | None
     read_timeout: float | None
     write_timeout: float | None
     half_close: bool
     high_water: int
     low_water: int
-    element_type: Any
+    element_type: ElementType | ElementTypeName
     encoding: str
     line_limit: float | None
     linger_timeout: float | None
-    ssl_ctx: Any
-    ctx_configure_callback: Callback | None
-    ssl_configure_callback: Callback | None
+    ssl_ctx: TLSContext | None
+    ctx_configure_callback: ConfigureContext | None
+    ssl_configure_callback: ConfigureSSL | None
     handshake_timeout: float | None
     allow_truncation: bool
 
@@ -40,34 +41,35 @@ class ConnectionArguments(TypedDict, total=False):
 class ConnectionOptions:
     """The checked arguments of one client, or of all connections of a server. `tls` has those that are checked where a stream is made."""
 
-    def __init__(self, read_cb: ReadCallback | None, event_cb: Callback | None, *, connect_cb: Callback | None = None,
-                 write_cb: Callback | None = None, stream: bool = False, dont_drain_read_buffer: bool | None = None,
+    def __init__(self, read_cb: ReadCallback | None, event_cb: EventCallback | None, *, connect_cb: ConnectCallback | None = None,
+                 write_cb: SocketCallback | None = None, stream: bool = False, dont_drain_read_buffer: bool | None = None,
                  read_timeout: float | None = None, write_timeout: float | None = None, half_close: bool = False,
-                 high_water: int = 262144, low_water: int = 65536, element_type: Any = "unsigned-byte-8", encoding: str = "latin-1",
-                 line_limit: float | None = 2**20, linger_timeout: float | None = 2.0, ssl_ctx: Any = None,
-                 ctx_configure_callback: Callback | None = None, ssl_configure_callback: Callback | None = None,
+                 high_water: int = 262144, low_water: int = 65536, element_type: ElementType | ElementTypeName = "unsigned-byte-8",
+                 encoding: str = "latin-1", line_limit: float | None = 2**20, linger_timeout: float | None = 2.0,
+                 ssl_ctx: TLSContext | None = None, ctx_configure_callback: ConfigureContext | None = None,
+                 ssl_configure_callback: ConfigureSSL | None = None,
                  handshake_timeout: float | None = None, allow_truncation: bool = False) -> None:
-        self.read_cb = callback("read_cb", read_cb)
-        self.event_cb = callback("event_cb", event_cb)
-        self.connect_cb = callback("connect_cb", connect_cb)
-        self.write_cb = callback("write_cb", write_cb)
-        self.stream = bool(stream)
+        self.read_cb: ReadCallback | None = callback("read_cb", read_cb)
+        self.event_cb: EventCallback | None = callback("event_cb", event_cb)
+        self.connect_cb: ConnectCallback | None = callback("connect_cb", connect_cb)
+        self.write_cb: SocketCallback | None = callback("write_cb", write_cb)
+        self.stream: bool = bool(stream)
         keeps = self.stream or read_cb is None if dont_drain_read_buffer is None else bool(dont_drain_read_buffer)
         if not keeps and read_cb is None:
             raise ValueError("read_cb must not be None if the read buffer is drained: it alone receives the bytes")
-        self.draining = not keeps
-        self.read_limit = arguments.seconds("read_timeout", read_timeout)
-        self.write_limit = arguments.seconds("write_timeout", write_timeout)
-        self.linger_limit = arguments.seconds("linger_timeout", linger_timeout)
-        self.half_close = bool(half_close)
-        self.high_water = arguments.positive("high_water", high_water)
-        self.low_water = arguments.positive("low_water", low_water)
+        self.draining: bool = not keeps
+        self.read_limit: float = arguments.seconds("read_timeout", read_timeout)
+        self.write_limit: float = arguments.seconds("write_timeout", write_timeout)
+        self.linger_limit: float = arguments.seconds("linger_timeout", linger_timeout)
+        self.half_close: bool = bool(half_close)
+        self.high_water: int = arguments.positive("high_water", high_water)
+        self.low_water: int = arguments.positive("low_water", low_water)
         if self.low_water > self.high_water:
             raise ValueError(f"low_water must not be above high_water ({high_water!r}), not {low_water!r}")
         element_type_of(element_type)
         encoding_of(encoding)
         arguments.count_limit("line_limit", line_limit)
-        self.stream_options = {"element_type": element_type, "encoding": encoding, "line_limit": line_limit,
+        self.stream_options: dict[str, Any] = {"element_type": element_type, "encoding": encoding, "line_limit": line_limit,
                                "linger_timeout": linger_timeout}
         self.tls: dict[str, Any] = {
             "ssl_ctx": ssl_ctx, "ctx_configure_callback": ctx_configure_callback, "ssl_configure_callback": ssl_configure_callback,

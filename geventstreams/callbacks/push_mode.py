@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import io
 from collections import deque
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from geventstreams._constants import BLOCK, ENDED, SMALL, WOULD_WAIT
+from geventstreams._core.buffers import InputBuffer, OutputBuffer
 from geventstreams._core.fork import FORK, NO_PERMIT
 from geventstreams._core.transport import Transport
 from geventstreams._streams.engine import ORDERLY
@@ -31,6 +32,10 @@ MOST_SENDS = 16
 
 class PushedStream(UpgradableStream):
     """A stream of both vocabularies over octets that its connection brings and takes away."""
+
+    if TYPE_CHECKING:  # pyright infers a type of their own for what a subclass assigns to
+        input: InputBuffer
+        output: OutputBuffer
 
     def __init__(self, connection: Any, transport: Transport, element_type: Any, **options: Any) -> None:
         self._connection = connection
@@ -93,7 +98,7 @@ class PushedStream(UpgradableStream):
     def _put(self, data: Any, count: int) -> None:
         if self.output.permit != FORK.generation:
             self._refuse_write()
-        self.accepted = 0
+        self.accepted: int = 0
         self.enqueue(data, count)
         self.accepted = count
 

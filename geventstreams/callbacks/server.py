@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import _socket
 from collections.abc import KeysView
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from gevent import get_hub
 
@@ -19,6 +19,9 @@ from geventstreams._streams.factory import StreamFactory
 from geventstreams.callbacks.connection import AsyncSocket
 from geventstreams.callbacks.options import ConnectionOptions
 from geventstreams.callbacks.stream import AsyncIOStream
+
+if TYPE_CHECKING:
+    from geventstreams._types import Address, MaybeNone
 
 AT_ONCE = 64
 """How many clients are accepted in one turn of the hub."""
@@ -54,12 +57,12 @@ class AsyncServer:
         self._listener.start()
 
     @property
-    def port(self) -> int | None:
+    def port(self) -> int | MaybeNone:
         """The port it listens on; None for a Unix socket."""
         return self._address[1] if isinstance(self._address, tuple) else None
 
     @property
-    def address(self) -> Any:
+    def address(self) -> Address:
         """The address it listens on, as `getsockname` gives it; it does not change when the server is closed."""
         return self._address
 

@@ -7,7 +7,7 @@ the buffer to find out whether it is enough.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import geventstreams._core.arguments as arguments
 from geventstreams._core.fork import FORK
@@ -17,6 +17,16 @@ from geventstreams._streams.buffered import BufferedStream
 from geventstreams.callbacks.connection import AsyncSocket
 from geventstreams.callbacks.push_mode import PushedStream
 from geventstreams.errors import EndOfFile, StreamClosed, line_too_long
+
+if TYPE_CHECKING:
+    from collections.abc import MutableSequence
+    from io import TextIOWrapper
+    from typing import TypeVar, overload
+
+    from geventstreams._streams.elements import ElementType
+    from geventstreams._types import BinaryMode, ElementTypeName, MaybeNone, TextMode, WritableBuffer
+
+    E = TypeVar("E")
 
 START = 0
 
@@ -32,8 +42,8 @@ class AsyncStream(PushedStream):
     _reads = True
     _writes = True
 
-    def __init__(self, socket: Any = None, *, element_type: Any = "unsigned-byte-8", encoding: str = "latin-1",
-                 line_limit: float | None = 2**20, linger_timeout: float | None = 2.0) -> None:
+    def __init__(self, socket: AsyncSocket | None = None, *, element_type: ElementType | ElementTypeName = "unsigned-byte-8",
+                 encoding: str = "latin-1", line_limit: float | None = 2**20, linger_timeout: float | None = 2.0) -> None:
         if not isinstance(socket, AsyncSocket):
             raise TypeError(f"socket must be an AsyncSocket, not {type(socket).__name__} {socket!r}")
         former, transport = socket._claim_stream()
@@ -45,7 +55,7 @@ class AsyncStream(PushedStream):
         socket._set_stream(self)
 
     @property
-    def socket(self) -> Any:
+    def socket(self) -> AsyncSocket | MaybeNone:
         """The `AsyncSocket`; None when its connection is over."""
         return self._connection
 
@@ -59,11 +69,11 @@ class AsyncStream(PushedStream):
         """Return up to `size` bytes of what is there, all of it for -1; None where nothing is yet, `b""` at the end."""
         return ByteReader.read1(self, size)
 
-    def readinto(self, buffer: Any) -> int | None:  # type: ignore[override]  # as above
+    def readinto(self, buffer: WritableBuffer) -> int | None:  # type: ignore[override]  # as above
         """Copy what is there into `buffer`. Return the number of bytes; None where nothing is there yet, 0 at the end."""
         return ByteReader.readinto(self, buffer)
 
-    def readinto1(self, buffer: Any) -> int | None:  # type: ignore[override]  # as above
+    def readinto1(self, buffer: WritableBuffer) -> int | None:  # type: ignore[override]  # as above
         """Copy what is there into `buffer`. Return the number of bytes; None where nothing is there yet, 0 at the end."""
         return ByteReader.readinto(self, buffer)
 
@@ -113,7 +123,7 @@ class AsyncStream(PushedStream):
     def _at_end(self, eof_error: bool, eof_value: Any) -> Any:
         return None if self._end is None else PushedStream._at_end(self, eof_error, eof_value)
 
-    def read_sequence(self, seq: Any, start: int = 0, end: int | None = None) -> int:
+    def read_sequence(self, seq: WritableBuffer | MutableSequence[Any], start: int = 0, end: int | None = None) -> int:
         """Copies what is there to `seq[start:end]`, as far as it fits: the index of the first element not updated, which is `start` where
         nothing is, before the end and at it."""
         if self.input.permit != FORK.generation:
@@ -132,6 +142,15 @@ class AsyncStream(PushedStream):
             return PushedStream.read_string(self, n)
         arguments.natural("n", n)
         return ""
+
+    if TYPE_CHECKING:
+
+        @overload  # type: ignore[override]  # None: nothing yet
+        def read_line(self, eof_error: bool = True, eof_value: str = "") -> tuple[str, bool] | None: ...
+        @overload
+        def read_line(self, eof_error: bool = True, *, eof_value: E) -> tuple[str | E, bool] | None: ...
+        @overload
+        def read_line(self, eof_error: bool, eof_value: E) -> tuple[str | E, bool] | None: ...
 
     def read_line(self, eof_error: bool = True, eof_value: Any = "") -> Any:
         """The next line without its newline, and False; None where it is not whole yet; at the end of the input the rest, and True."""
@@ -189,6 +208,17 @@ class AsyncStream(PushedStream):
             self._connection.close(abort)
         elif not self._closed:
             self.disconnect(False)
+
+    if TYPE_CHECKING:
+
+        @overload
+        def makefile(self, mode: TextMode = "r", buffering: int | None = None, *, encoding: str | None = None, errors: str | None = None,
+                     newline: str | None = None) -> TextIOWrapper: ...
+        @overload
+        def makefile(self, mode: BinaryMode, buffering: int | None = None) -> SharedFile: ...
+        @overload
+        def makefile(self, mode: str, buffering: int | None = None, *, encoding: str | None = None, errors: str | None = None,
+                     newline: str | None = None) -> TextIOWrapper | SharedFile: ...
 
     def makefile(self, mode: str = "r", buffering: int | None = None, *, encoding: str | None = None, errors: str | None = None,
                  newline: str | None = None) -> Any:

@@ -75,8 +75,8 @@ class Conversation:
         self._heard = 0.0
         self._is_answered = False
         self._peer_ended = Event()
-        self.sent = 0
-        self.received = 0
+        self.sent: int = 0
+        self.received: int = 0
 
     def hold(self) -> None:
         """Return when both sides have ended. Raise the error that ended one of them."""

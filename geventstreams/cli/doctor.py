@@ -30,7 +30,7 @@ FEATURES = {
     "TLS 1.3": ssl.HAS_TLSv1_3,
 }
 
-EXTRAS = {
+EXTRAS: dict[str, tuple[str, ...]] = {
     "cli": ("rich", "rich_argparse", "trustme"),
     "metrics": ("prometheus_client",),
     "proxy": ("proxyprotocol", "crc32c"),

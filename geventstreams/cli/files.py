@@ -37,7 +37,7 @@ class OpenFile:
         # not even a FIFO makes the opening wait.
         check_regular(os.stat(path), path)
         self._descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOCTTY | os.O_NONBLOCK)
-        self.status = os.fstat(self._descriptor)
+        self.status: os.stat_result = os.fstat(self._descriptor)
         check_regular(self.status, path)
 
     def skip_to(self, offset: int) -> None:

@@ -59,9 +59,9 @@ class Stops:
     """SIGINT and SIGTERM as events: the first one, and the second."""
 
     def __init__(self) -> None:
-        self.first = Event()
-        self.second = Event()
-        self.signals = Signals()
+        self.first: Event = Event()
+        self.second: Event = Event()
+        self.signals: Signals = Signals()
         for number in (signal.SIGINT, signal.SIGTERM):
             self.signals.handle(number, self.come)
 

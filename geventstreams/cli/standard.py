@@ -55,7 +55,7 @@ class StandardInput:
 
     def __init__(self) -> None:
         self._file = Descriptor("standard input", sys.stdin)
-        self.is_waiting = False
+        self.is_waiting: bool = False
         """Whether a greenlet waits for it now."""
 
     def read(self) -> bytes:

@@ -45,7 +45,7 @@ class CommandError(Exception):
     def __init__(self, status: Status, line: str = "") -> None:
         super().__init__(line)
         self.status = status
-        self.line = one_line(line)
+        self.line: str = one_line(line)
 
 
 def one_line(text: str) -> str:

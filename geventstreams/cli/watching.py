@@ -94,7 +94,7 @@ class Workers:
     def __init__(self, args: argparse.Namespace) -> None:
         self._page = Page(args) if args.metrics else None
         self._directory = tempfile.mkdtemp(prefix="geventstreams-metrics-") if args.metrics else ""
-        self.environment = {**os.environ, DIRECTORY: self._directory} if args.metrics else None
+        self.environment: dict[str, str] | None = {**os.environ, DIRECTORY: self._directory} if args.metrics else None
 
     def start(self) -> None:
         """Begin: the workers serve."""

@@ -26,7 +26,7 @@ from geventstreams.server.server import S, SocketStreamServer
 if TYPE_CHECKING:
     from typing_extensions import Unpack
 
-    from geventstreams._types import Host, IPv6, Service, TLSContext
+    from geventstreams._types import Address, Host, IPv6, Service, TLSContext
     from geventstreams.server.server import ServerArguments
 
 Announcer = Callable[[Any, "OSError | None"], object]
@@ -63,6 +63,10 @@ def call_of(server: LispServer) -> Iterator[None]:
 
 class LispServer(SocketStreamServer):
     """A server that calls `function(stream)`."""
+
+    if TYPE_CHECKING:  # pyright infers a type of their own for what a subclass assigns to
+        family: int
+        address: Address
 
     def __init__(self, query: Query, function: Callable[[Any], object], announce: Announcer | None, name: str | None,
                  **options: Any) -> None:

@@ -197,7 +197,7 @@ class VirtualClock:
         self.autojump = autojump
         self.jumps: list[float] = []
         """The seconds of each jump, in their order."""
-        self.is_running = False
+        self.is_running: bool = False
         self._now = 0.0
         self._heap: list[_Entry] = []
         self._numbers = itertools.count()

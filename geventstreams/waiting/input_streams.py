@@ -30,7 +30,7 @@ from geventstreams._core.clock import CLOCK
 from geventstreams._core.fairness import let_ready_run
 from geventstreams._core.fork import FORK, inherited
 from geventstreams._core.wait_reason import run_in_named_frame
-from geventstreams._core.wakeup import Wakeup, hold_of
+from geventstreams._core.wakeup import HubHold, Wakeup, hold_of
 from geventstreams._streams.engine import StreamEngine
 from geventstreams.errors import StreamClosed, StreamError
 
@@ -51,7 +51,7 @@ class ReadinessCallback:
 
     def __init__(self, ready_set: ReadySet, stream: Any) -> None:
         self._ready_set = weakref.ref(ready_set)
-        self.stream = weakref.ref(stream)
+        self.stream: weakref.ref[Any] = weakref.ref(stream)
         self.signalled: bool = True
 
     def __call__(self) -> None:
@@ -73,7 +73,7 @@ class ReadySet:
     def __init__(self, hub: Hub) -> None:
         self.hub = hub
         self.process: int = FORK.generation
-        self.hold = hold_of(hub)
+        self.hold: HubHold = hold_of(hub)
         self.signals: list[ReadinessCallback] = []
         self._waiters: list[Wakeup] = []
         self._active = 0
@@ -403,7 +403,7 @@ class WaitSet(ReadySet, Generic[S]):
         callback = self._members.pop(stream, None)
         if callback is not None:
             stream.unwatch_input(callback)
-            self.signals = [other for other in self.signals if other is not callback]
+            self.signals[:] = [other for other in self.signals if other is not callback]
 
     def wait(self, timeout: float | None = None) -> list[S]:
         """Wait until at least one member is ready, and return all that are, in no particular order.

@@ -59,7 +59,7 @@ BENCHMARKS: dict[str, set[str]] = {
 
 
 FOR_CHECKERS = {"_types"}
-"""Modules that do not exist at run time, from which every room may take the names of types."""
+"""Modules that do not exist at run time: they name types of any room, and every room may take names from them."""
 
 
 class Sources:
@@ -70,6 +70,7 @@ class Sources:
         self.arrows = arrows
         self.modules = dict(self._find(CHECKOUT / name))
         self.imports = {module: self._imports_of(path) - {module} for module, path in self.modules.items()}
+        self.imports.update((module, set()) for module in FOR_CHECKERS & set(self.modules))
 
     @staticmethod
     def _find(folder: Path) -> Iterator[tuple[str, Path]]:

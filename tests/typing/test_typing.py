@@ -142,3 +142,11 @@ def test_mistakes_are_found(path: Path, number: int, rules: tuple[str, str], myp
 def test_nothing_but_mistakes_is_found(findings: Findings) -> None:
     """No line but the marked ones has an error: a mistake is named where it is, and once."""
     assert set(findings) - {(PROGRAMS[path], number) for path, number, _ in MARKED} == set()
+
+
+def test_public_types_are_complete(tmp_path: Path, pyright_environment: dict[str, str]) -> None:
+    """At least 98 % of what the package exports has a type that is known, as pyright counts."""
+    words = ["--verifytypes", "geventstreams", "--ignoreexternal"]
+    said = pyright(*words, folder=tmp_path, environment=pyright_environment)["typeCompleteness"]
+    unknown = [symbol["name"] for symbol in said["symbols"] if symbol["isExported"] and not symbol["isTypeKnown"]]
+    assert said["completenessScore"] >= 0.98, unknown

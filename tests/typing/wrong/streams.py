@@ -4,15 +4,21 @@ from geventstreams import BufferedStream, SocketStream, open_tcp_stream, open_un
 
 
 def wrong(stream: SocketStream, descriptor: int) -> None:
+    stream.write("text")  # wrong: arg-type reportArgumentType
+    stream.writelines(["text"])  # wrong: list-item reportArgumentType
+    stream.sendall("text")  # wrong: arg-type reportArgumentType
     stream.write_string(b"bytes")  # wrong: arg-type reportArgumentType
     stream.write_char(10)  # wrong: arg-type reportArgumentType
     stream.read("10")  # wrong: arg-type reportArgumentType
     stream.read_exactly(None)  # wrong: arg-type reportArgumentType
     stream.read_until("\n")  # wrong: arg-type reportArgumentType
+    stream.read_sequence("text is not written to")  # wrong: arg-type reportArgumentType
     stream.readlnie()  # wrong: attr-defined reportAttributeAccessIssue
     stream.read_timeout = "5"  # wrong: assignment reportAttributeAccessIssue
     stream.closed = True  # wrong: misc reportAttributeAccessIssue
+    stream.shutdown("everything")  # wrong: arg-type reportArgumentType
     line: str = stream.readline()  # wrong: assignment reportAssignmentType
+    text: bytes = stream.read_line()[0]  # wrong: assignment reportAssignmentType
     print(stream.ssl.version())  # wrong: union-attr reportOptionalMemberAccess
     SocketStream("localhost")  # wrong: arg-type reportArgumentType
     SocketStream(descriptor, direction="inputt")  # wrong: arg-type reportArgumentType
@@ -28,7 +34,7 @@ def wrong(stream: SocketStream, descriptor: int) -> None:
     stream.attach_ssl(prefetched="maybe")  # wrong: arg-type reportArgumentType
     stream.handshake(side="both")  # wrong: arg-type reportArgumentType
     BufferedStream(stream)  # wrong: arg-type reportArgumentType
-    print(line)
+    print(line, text)
 
 
 def wrong_openers() -> None:
