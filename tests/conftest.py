@@ -1,8 +1,10 @@
-"""Says which build of geventstreams is tested, and refuses one that is not made from the sources beside the tests.
+"""Report which build of geventstreams is tested, and refuse one that is not made from the sources beside the tests.
 
-A built module wins over the `.py` that was edited after it, and an installed package over the checkout: both would let
-tests pass that never saw the change. Rule for the next editor: only what every test needs stands here.
+A built module hides the `.py` that was edited after it, and an installed package hides the checkout: in both cases tests
+would pass without the change.
 """
+
+# Invariants: only what every test needs is here; fixtures are in the conftest of the folder whose tests use them.
 
 import gc
 import importlib.util

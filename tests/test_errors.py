@@ -211,7 +211,7 @@ def test_the_limit_of_a_line_is_a_whole_number(limit: int) -> None:
 
 
 def test_limits_of_time_are_numbers_that_people_write() -> None:
-    """ReadTimeout and WriteTimeout say their seconds without an exponent or digits that nobody gave."""
+    """ReadTimeout and WriteTimeout print their seconds without an exponent and without added digits."""
     near, _far = memory_pair(1)
     stream = LispStream(near, read_timeout=0.00005, write_timeout=0.1 + 0.2 - 0.25)
     with pytest.raises(ReadTimeout, match=r"nothing arrived from memory two for 0\.00005 s$"):

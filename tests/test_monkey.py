@@ -20,7 +20,7 @@ with near, far, near.makefile("rb") as file:
 
 
 def program(code: str) -> Outcome:
-    """Runs a program."""
+    """Run a program."""
     return run(sys.executable, "-c", textwrap.dedent(code))
 
 
@@ -85,7 +85,7 @@ def test_without_gevents_patch_blocking_sockets_stay_blocking() -> None:
 
 
 def test_patching_twice_and_another_patch_on_top() -> None:
-    """Patching again changes nothing; unpatching leaves alone what somebody else has put on top."""
+    """Patching again changes nothing; unpatching leaves alone what other code has patched on top."""
     done = program(
         """
         import gevent.socket

@@ -49,7 +49,7 @@ def test_headers_say_whom_they_speak_for(pairs, name: str, pieces: str) -> None:
 
 
 def far_drip(far):
-    """Sends byte by byte."""
+    """Send byte by byte."""
 
     def send(data: bytes) -> None:
         for byte in data:
@@ -201,7 +201,7 @@ def told() -> Told:
 
 @pytest.fixture
 def serve(start_server, told):
-    """Starts servers whose handler notes down what it is told."""
+    """Start servers whose handler notes down what it is told."""
     return lambda listener=(HOST, 0), **options: start_server(told, listener, **options)
 
 

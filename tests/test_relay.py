@@ -116,7 +116,7 @@ def test_both_sides_write_before_they_read(pairs, tls, kind: str) -> None:
     def talk(stream, data) -> bytes:
         writing = gevent.spawn(stream.write, data)
         taken = -1
-        while taken != stream.octets_out:  # until nobody takes any more of it
+        while taken != stream.octets_out:  # until nothing takes more of it
             taken = stream.octets_out
             gevent.sleep(0.3)
         answer = stream.read_exactly(24 * MIB)
@@ -157,7 +157,7 @@ def test_a_reset_while_the_other_side_is_silent(chain) -> None:
 
 
 def test_a_truncated_connection_is_no_end(pairs, tls) -> None:
-    """TLS that is cut off without its goodbye is an error, and a reset for the other side, not the end of file."""
+    """TLS that ends without close_notify is an error, and a reset for the other side, not the end of file."""
     one, peer = tls.stream("server")
     other, server = pairs.stream("tcp")
     relaying = gevent.spawn(relay, one, other)
@@ -320,18 +320,18 @@ class Customers:
             assert stream.read() == 5_000 * b"echo"
 
     def reset(self) -> None:
-        """Breaks the connection in the middle of its words."""
+        """Break the connection in the middle of its words."""
         stream = self._dial(b"echo")
         assert stream.read_exactly(3) == b"cho"
         stream.abort()
 
     def be_reset(self) -> None:
-        """Has its connection broken by the upstream."""
+        """Have its connection broken by the upstream."""
         with self._dial(b"reset") as stream, pytest.raises(StreamReset):
             stream.read()
 
     def be_cut_off(self) -> None:
-        """Ends the connection below TLS, if there is TLS."""
+        """End the connection below TLS, if there is TLS."""
         stream = self._dial(b"echo")
         assert stream.read_exactly(3) == b"cho"
         with socket.socket(fileno=os.dup(stream.fileno())) as below:
@@ -341,7 +341,7 @@ class Customers:
         stream.abort()
 
     def say_nonsense(self) -> None:
-        """Says neither a hello nor a header, nor what to do."""
+        """Say neither a hello nor a header, nor what to do."""
         with gevent.socket.create_connection((HOST, self._port)) as plain, contextlib.suppress(ConnectionResetError):
             plain.sendall(b"nonsense\r\n" * 20)
             plain.shutdown(socket.SHUT_WR)

@@ -333,7 +333,7 @@ class TestManyAtOnce:
         assert [each.get(timeout=20) for each in waiting] == [theirs for _, theirs in pairs]
 
     def test_those_who_do_not_fit_leave_nothing(self, make_pair):
-        """Where more lists are waited for than are remembered, the others leave no watcher behind: an event later finds nobody."""
+        """Where more lists are waited for than are remembered, the others leave no watcher behind: an event later finds no waiter."""
         pairs = [make_pair() for _ in range(30)]
         for _ in range(3):
             waiting = [gevent.spawn(wait_for_input_streams, [ours, *(other for other, _ in pairs[:2])]) for ours, _ in pairs]
@@ -434,7 +434,7 @@ class TestWaitSet:
             assert members.wait(0) == []
             assert members.wait(0.01) == []
 
-    def test_a_busy_member_hides_nobody(self, inputs, peers):
+    def test_a_busy_member_hides_no_other(self, inputs, peers):
         """While one member stays ready, another that becomes ready is reported too."""
         with WaitSet(inputs) as members:
             send(peers[0], b"never read")

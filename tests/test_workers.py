@@ -53,7 +53,7 @@ def seen(port: int, count: int = COUNT) -> set[int]:
 
 
 def said(server, line: str) -> None:
-    """Waits until the server has said a line with this in it on standard error."""
+    """Wait until the server has said a line with this in it on standard error."""
     while line not in (told := server.process.stderr.readline().decode()):
         assert told, f"it has not said {line!r}"
 
@@ -87,7 +87,7 @@ def test_a_dead_worker_is_replaced() -> None:
 
 
 @pytest.mark.slow
-def test_replacing_loses_nobody() -> None:
+def test_replacing_loses_no_client() -> None:
     """Workers are replaced one by one on SIGHUP, three times under load: of all connections not one is lost."""
     with serving("echo", "--workers", COUNT) as server:
         over: list[bool] = []
@@ -120,13 +120,13 @@ def test_replacing_loses_nobody() -> None:
 
 
 def replaced(supervisor: int, before: set[int]) -> bool:
-    """Whether there are as many other workers, and none of those."""
+    """Return whether there are as many other workers, and none of those."""
     now = children(supervisor)
     return len(now) == len(before) and not before & set(now)
 
 
 def test_all_drain_and_serve_who_is_queued() -> None:
-    """On SIGTERM each worker serves first whom it finds in its listener's queue; then nobody can connect."""
+    """On SIGTERM each worker first serves the clients in its listener's queue; then no client can connect."""
     with serving("exec:read line && echo $line", "--workers", 2) as server:
         stopped = children(server.process.pid)
         assert len(stopped) == 2
@@ -163,7 +163,7 @@ def state(pid: int) -> str:
 
 
 def has_pending(pid: int, number: int) -> bool:
-    """Whether a signal waits until the process goes on."""
+    """Return whether a signal waits until the process goes on."""
     with open(f"/proc/{pid}/status", encoding="ascii", errors="replace") as file:
         pending = next(line for line in file if line.startswith("ShdPnd:"))
     return bool(int(pending.split()[1], 16) >> (number - 1) & 1)
@@ -193,7 +193,7 @@ def test_a_second_signal_ends_at_once(number: signal.Signals) -> None:
 
 
 def refused(port: int) -> bool:
-    """Whether nobody listens there. It does connect, but says nothing."""
+    """Return whether there is no listener; it connects, and sends nothing."""
     with socket.socket() as probe:
         return probe.connect_ex((HOST, port)) != 0
 
@@ -225,7 +225,7 @@ def test_a_relay_has_workers_too() -> None:
 
 @pytest.fixture
 def supervise():
-    """Makes supervisors of shell commands, and kills what is left of them."""
+    """Make supervisors of shell commands, and kill what is left of them."""
     made = []
 
     def make(command: str, count: int = 1, **options) -> tuple[Supervisor, list[str]]:
@@ -269,7 +269,7 @@ def test_those_who_never_serve_are_given_up(supervise) -> None:
     assert supervisor.workers == [] or all(not is_running(worker.pid) for worker in supervisor.workers)
 
 
-def test_a_successor_that_does_not_serve_replaces_nobody(supervise, tmp_path) -> None:
+def test_a_successor_that_does_not_serve_replaces_no_worker(supervise, tmp_path) -> None:
     """Where the new worker fails, the old one stays, and that is told."""
     flag = tmp_path / "flag"
     supervisor, told = supervise(f"test -e {flag} && exit 9; echo ready; read line")
@@ -285,7 +285,7 @@ def test_a_successor_that_does_not_serve_replaces_nobody(supervise, tmp_path) ->
 
 @pytest.fixture
 def ours() -> Callable[[], list[int]]:
-    """Tells the processes that this one has started since the test began."""
+    """Report the processes that this one has started since the test began."""
     before = set(children(os.getpid()))
     return lambda: [pid for pid in children(os.getpid()) if pid not in before]
 
@@ -421,7 +421,7 @@ def test_a_second_stop_does_not_wait_for_one_that_starts(supervise) -> None:
 
 
 def test_a_port_in_use_cannot_be_shared() -> None:
-    """Sharing a port is for the workers of one supervisor: of a port that somebody listens on they hear that it is in use."""
+    """Sharing a port is for the workers of one supervisor: of a port with another listener they report that it is in use."""
     [first] = shared_listeners(Query(HOST, True, 0, 0), 16, 1)
     port = first.getsockname()[1]
     with pytest.raises(StreamError, match="Address already in use"):
@@ -613,7 +613,7 @@ def test_a_wrong_number_of_workers_is_one_line(count: str) -> None:
 
 @pytest.mark.parametrize("workers", [[], ["--workers", "2"]], ids=["one process", "workers"])
 def test_a_port_in_use_is_one_line(workers: list[str]) -> None:
-    """A port on which somebody listens is one line, and status 4, with workers as well."""
+    """A port that is in use is one line, and status 4, with workers as well."""
     with listener() as taken:
         where = f"{HOST}:{taken.getsockname()[1]}"
         line = geventstreams("serve", "echo", *workers, "--listen", where).refused(Status.CANNOT_LISTEN)
@@ -652,7 +652,7 @@ def test_a_certificate_that_cannot_be_read_is_one_line(tmp_path) -> None:
 
 
 def has_ended_input(pid: int) -> bool:
-    """Whether nobody can write to a process's standard input, a pipe, any more."""
+    """Return whether the writing end of a process's standard input, a pipe, is closed."""
     descriptor = os.open(f"/proc/{pid}/fd/0", os.O_RDONLY | os.O_NONBLOCK)
     try:
         poll = select.poll()
@@ -833,7 +833,7 @@ def test_a_worker_that_cannot_be_started_is_tried_again(supervise, monkeypatch: 
 
 
 def test_a_line_that_cannot_be_told_does_not_end_the_supervision(supervise) -> None:
-    """Where `tell` fails, as `print` does when nobody reads, a dead worker is replaced all the same."""
+    """If `tell` fails, as `print` does without a reader, a dead worker is replaced all the same."""
 
     def fail(_: str) -> None:
         raise BrokenPipeError

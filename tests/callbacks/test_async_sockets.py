@@ -474,7 +474,7 @@ def test_drain_tells_why_it_cannot(endpoints, end, error):
 
 
 def test_drain_in_the_hub_is_refused(endpoints):
-    """In the hub's own greenlet nobody can wait."""
+    """In the hub's own greenlet no call can wait."""
     client, _peer = stuck(endpoints)
     errors = []
 
@@ -501,7 +501,7 @@ def test_a_callback_may_drain(endpoints, calls):
 
 
 def test_pause_and_resume(endpoints, calls):
-    """A paused socket calls nobody back for input until it is resumed, also when it is paused before it is connected."""
+    """A paused socket calls no read callback until it is resumed, also when it is paused before it is connected."""
     client, peer = endpoints.joined(calls.read, calls.event)
     client.pause()
     peer.sendall(b"one")
@@ -548,7 +548,7 @@ def test_close_is_graceful(endpoints):
 
 
 def test_close_with_unread_input_loses_nothing(endpoints):
-    """What was written arrives although bytes that nobody wanted lie in the system when the socket is closed."""
+    """What was written arrives although unread bytes are in the system when the socket is closed."""
     client, peer = endpoints.joined(receive=4096)
     until(lambda: client.fileno() >= 0)
     client.pause()
@@ -597,7 +597,7 @@ def test_output_that_a_close_could_not_deliver_is_told(endpoints, calls):
         rest_of(peer)
 
 
-def test_closing_with_nothing_unsent_calls_nobody(endpoints, calls):
+def test_closing_with_nothing_unsent_calls_back_nothing(endpoints, calls):
     """A close that could send all is followed by no callback."""
     client, peer = endpoints.joined(calls.read, calls.event, write_cb=calls.write)
     until(lambda: client.fileno() >= 0)
@@ -692,7 +692,7 @@ def test_another_thread_is_refused(endpoints):
 
 
 def test_a_forked_child_takes_nothing(endpoints, calls):
-    """A forked child calls nobody back and sends nothing; the parent goes on as if nothing was."""
+    """A forked child calls no callback and sends nothing; the parent goes on undisturbed."""
     client, peer = endpoints.joined(calls.read, calls.event)
     until(lambda: client.fileno() >= 0)
     client.write(b"once")

@@ -41,13 +41,13 @@ class Joined:
         until(lambda: self.stream.fileno() >= 0)
 
     def feed(self, data):
-        """Returns when these bytes are in the stream."""
+        """Return when these bytes are in the stream."""
         before = self.stream.buffered
         self.peer.sendall(data)
         until(lambda: self.stream.buffered == before + len(data))
 
     def end(self):
-        """Returns when the stream knows of the end."""
+        """Return when the stream knows of the end."""
         self.peer.close()
         until(lambda: self.stream.closed)
 

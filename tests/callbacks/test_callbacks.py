@@ -185,7 +185,7 @@ def test_two_clients_by_address_and_by_name(endpoints, reports):
 
 
 def test_two_clients_of_a_unix_socket(path, reports):
-    """The same with two clients of a Unix socket."""
+    """Two clients of a Unix socket never see each other's bytes."""
     far, near = Calls(), Calls()
 
     def thank(socket, data):
@@ -205,7 +205,7 @@ def test_two_clients_of_a_unix_socket(path, reports):
     assert not os.path.exists(path)
 
 
-def test_nobody_there_is_one_event(calls, reports):
+def test_a_refused_connection_is_one_event(calls, reports):
     """A refused connection ends in exactly one event; the socket is closed by then, and nothing else is called back."""
     client = tcp_connect(HOST, unused_port(), calls.read, calls.event, data="hai", read_timeout=1, connect_cb=calls.connect)
     settled(calls)
@@ -218,7 +218,7 @@ def test_nobody_there_is_one_event(calls, reports):
 
 
 def test_no_answer_is_one_event(calls, reports):
-    """A connection that nobody answers ends in one timeout, in `read_timeout` seconds where nothing else is said."""
+    """A connection that is not answered ends in one timeout, after `read_timeout` seconds by default."""
     with black_hole() as (host, port), nothing_left():
         tcp_connect(host, port, calls.read, calls.event, data="hai", read_timeout=0.1, connect_cb=calls.connect)
         settled(calls)
@@ -250,7 +250,7 @@ def test_a_name_that_is_not_known_is_one_event(calls, reports, monkeypatch):
 
 
 def test_closing_the_listener_leaves_connections_alone(way):
-    """After the server's `close` nobody is accepted, and a connection goes on as before."""
+    """After the server's `close` no client is accepted, and a connection goes on as before."""
     near, far = Calls(), Calls()
     server = way.server(lambda socket, data: socket.write(data), far.event, connect_cb=far.connect)
     client = way.client(server, near.read, near.event, connect_cb=near.connect)
@@ -518,7 +518,7 @@ def test_a_stream_ends_the_draining(endpoints, calls, reports):
 
 
 def test_a_second_stream_is_refused(endpoints, reports):
-    """One socket has one stream, whoever made it; a closed socket gets none."""
+    """One socket has one stream, made by the library or by the program; a closed socket gets none."""
     client, _peer = endpoints.joined(stream=True)
     with pytest.raises(StreamError, match="has a stream already"):
         AsyncIOStream(socket=client.socket)
@@ -584,13 +584,13 @@ def test_bad_arguments_of_a_client_open_nothing(arguments, options, error, says)
     ((None, 0, NOTHING), {"fd": 0}, ValueError, "fd 0 is not a listening socket"),
 ])
 def test_bad_arguments_of_a_server_open_nothing(arguments, options, error, says):
-    """The same for servers."""
+    """A server refuses wrong arguments by name before anything is made."""
     with nothing_left(), pytest.raises(error, match=says):
         tcp_server(*arguments, **options)
 
 
 def test_what_is_no_socket_is_refused(endpoints, reports):
-    """Streams and the functions of the pages refuse what is no socket of the callback half."""
+    """Streams and the functions of cl-async's pages refuse objects that are not callback sockets."""
     for wrong in (None, 1, socket.socket):
         with pytest.raises(TypeError, match="AsyncSocket"):
             AsyncIOStream(socket=wrong)

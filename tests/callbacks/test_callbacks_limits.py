@@ -1,4 +1,4 @@
-"""What connections that call back cost at most: memory of what nobody reads, and the time that a flood takes from others."""
+"""Upper bounds for callback connections: memory of unread data, and the time that a flood takes from others."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ HIGH = 262144
 
 
 def stand_still(state):
-    """Returns when a state has not changed for a quarter of a second."""
+    """Return when a state has not changed for a quarter of a second."""
     last, same = state(), 0
     with gevent.Timeout(30):
         while same < 50:
@@ -67,8 +67,8 @@ def test_256_mib_written_by_one_who_does_not_ask(endpoints):
     assert peak.size <= ALLOWED
 
 
-def test_256_mib_to_a_stream_that_nobody_reads(endpoints):
-    """256 MiB sent to a stream that nobody reads wait in the sender: memory grows by 2 MiB at most, and then not at all."""
+def test_256_mib_to_a_stream_that_is_not_read(endpoints):
+    """256 MiB sent to a stream that is not read wait in the sender: memory grows by 2 MiB at most, and then not at all."""
     client, peer = endpoints.joined(lambda _socket, _stream: None, stream=True)
     until(lambda: client.fileno() >= 0)
     piece = bytes(65536)
@@ -102,7 +102,7 @@ class Flood:
         self._process = subprocess.Popen([sys.executable, "-S", "-c", POUR, str(port)], stderr=subprocess.DEVNULL)
 
     def close(self):
-        """Ends it."""
+        """End it."""
         self._process.kill()
         self._process.wait(10)
 

@@ -67,7 +67,7 @@ def secured(endpoints, server, context):
 
 
 def cut(endpoints, peer):
-    """Ends a TLS connection without a goodbye."""
+    """End a TLS connection without close_notify."""
     endpoints.keep(socket.socket(fileno=peer.detach())).shutdown(socket.SHUT_WR)
 
 
@@ -132,8 +132,8 @@ def test_back_pressure_over_tls(endpoints, calls, ours, peer_context):
     assert got == sent
 
 
-def test_what_was_written_arrives_before_the_goodbye(endpoints, ours, peer_context):
-    """A graceful close over TLS delivers 4 MiB to a slow reader, then says goodbye."""
+def test_what_was_written_arrives_before_close_notify(endpoints, ours, peer_context):
+    """A graceful close over TLS delivers 4 MiB to a slow reader, then sends close_notify."""
     server = endpoints.server(None, connect_cb=lambda socket: (socket.write(bytes(2**22)), socket.close()), ssl_ctx=ours)
     peer = secured(endpoints, server, peer_context)
     peer.suppress_ragged_eofs = False
@@ -141,7 +141,7 @@ def test_what_was_written_arrives_before_the_goodbye(endpoints, ours, peer_conte
 
 
 def test_a_cut_is_no_end(endpoints, calls, ours, peer_context):
-    """A connection that ends without TLS's goodbye is one TCPTLSError; what came before it is readable, then StreamTruncated."""
+    """A connection that ends without close_notify is one TCPTLSError; what came before it is readable, then StreamTruncated."""
     server = endpoints.server(calls.leave, calls.event, stream=True, ssl_ctx=ours)
     peer = secured(endpoints, server, peer_context)
     peer.sendall(b"12345")
@@ -168,7 +168,7 @@ def test_a_cut_can_be_allowed(endpoints, calls, ours, peer_context):
 
 def test_a_certificate_that_is_not_trusted_is_told(endpoints, calls, ours, reports):
     """Certificates are verified by default: an unknown authority is one TCPTLSError for the client, whose `error` says why, and one
-    for the server; nobody is called back as connected."""
+    for the server; no connect callback is called."""
     far = Calls()
     server = endpoints.server(far.read, far.event, connect_cb=far.connect, ssl_ctx=ours)
     endpoints.client(server.port, calls.read, calls.event, connect_cb=calls.connect, data="secret", ssl_ctx=True)
@@ -193,7 +193,7 @@ def test_plain_text_to_a_tls_port_is_told(endpoints, calls, ours):
     assert b"HTTP" not in rest_of(peer)
 
 
-def test_a_silent_client_holds_up_nobody(endpoints, calls, ours, peer_context):
+def test_a_silent_client_delays_no_other(endpoints, calls, ours, peer_context):
     """A client that never shakes hands is timed out by itself, while another one is served."""
     server = endpoints.server(lambda socket, data: socket.write(data), calls.event, ssl_ctx=ours, handshake_timeout=T)
     endpoints.peer(server.port)
@@ -313,7 +313,7 @@ def test_a_real_server_over_tls(endpoints, calls, nginx, certificates):
     assert calls.kinds == [TCPEOF]
 
 
-def test_tls_that_could_not_be_attached_closes_though_nobody_minds(endpoints, calls, ours):
+def test_tls_that_could_not_be_attached_closes_without_an_event_callback(endpoints, calls, ours):
     """A callback that swallows the error of `attach_ssl` has a closed connection all the same, and is not called again."""
     def serve(socket, stream):
         calls.read(socket, stream)

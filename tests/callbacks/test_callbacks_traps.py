@@ -63,7 +63,7 @@ def test_writes_never_overtake_one_another(endpoints):
 
 
 def test_writes_to_a_closed_socket_do_not_vanish(endpoints):
-    """Every way of writing to a closed socket is StreamClosed, whoever closed it."""
+    """Every way of writing to a closed socket is StreamClosed, whichever side closed it."""
     for close in (lambda client, peer: client.close(), lambda client, peer: client.abort(), lambda client, peer: peer.close()):
         client, peer = endpoints.joined(lambda _socket, _data: None, stream=True)
         connection = client.socket

@@ -31,7 +31,7 @@ class Following(frozenset):
 
 @pytest.fixture
 def arrows(monkeypatch: pytest.MonkeyPatch) -> Callable[[], set[tuple[Phase, Phase]]]:
-    """Gives the arrows that connections have taken since the beginning of the test."""
+    """Return the arrows that connections have taken since the beginning of the test."""
     for phase, allowed in list(TRANSITIONS.items()):
         following = Following(allowed)
         following.followed = set()

@@ -1,8 +1,7 @@
-"""A campaign against real server processes: 200 connections at once, every kind of fault mixed in, every byte compared.
+"""A campaign against real server processes: 200 connections at once, every kind of fault mixed in, every byte compared."""
 
-Rule for the next editor: a campaign is a pure function of its seed, as far as the system lets it; whatever a fault does
-to its own connection, it does to no other one.
-"""
+# Invariants: a campaign is a pure function of its seed, as far as the system lets it; whatever a fault does to its own connection, it
+# does to no other one.
 
 import contextlib
 import gc
@@ -129,7 +128,7 @@ def _quiet_server(*words: object) -> Iterator[tuple[int, "subprocess.Popen[bytes
     # No client of ours comes too late or is one too many, however slow the machine is.
     limits = [f"--{name}-timeout=30" for name in ("read", "write", "handshake")] + [f"--max-connections={2 * CONNECTIONS}"]
     command = [*GEVENTSTREAMS, *map(str, words), *limits, "--listen", f"{HOST}:0"]
-    # What it tells of broken clients is one line a second: nobody reads that for an hour.
+    # Its log of broken clients has a line per second, which is not worth reading for an hour.
     with subprocess.Popen(command, cwd="/", stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as process:
         try:
             assert process.stdout is not None
@@ -158,7 +157,7 @@ class Campaign:
             gevent.joinall(echoing, raise_error=True)
 
     def run(self, seconds: float) -> None:
-        """Keeps 200 connections busy for so long; a byte that is wrong, or an error that nobody has caused, is raised."""
+        """Keep 200 connections busy for so many seconds; raise on a wrong byte, and on an error without a cause."""
         self._over = time.monotonic() + seconds
         chances = [random.Random(self._chance.random()) for _ in range(CONNECTIONS)]
         gevent.joinall([gevent.spawn(self._client, chance) for chance in chances], raise_error=True)
@@ -171,7 +170,7 @@ class Campaign:
 
 
 def _echoed(stream: Any, data: bytes) -> None:
-    """Says one thing, and hears it again."""
+    """Send one thing, and read it back."""
     with stream:
         sending = gevent.spawn(stream.write, data)
         assert stream.read_exactly(len(data)) == data
@@ -181,7 +180,7 @@ def _echoed(stream: Any, data: bytes) -> None:
 
 
 def _talk(front: Front, chance: random.Random, take: Any) -> None:
-    """Sends random bytes in random pieces while `take(stream, count)` reads the echo, which is compared."""
+    """Send random bytes in random pieces while `take(stream, count)` reads the echo, which is compared."""
     sent = chance.randbytes(chance.choice((1, 100, 5_000, 100_000)))
     sizes = random.Random(chance.random())
     with front.dial() as stream:
@@ -211,7 +210,7 @@ def _talk(front: Front, chance: random.Random, take: Any) -> None:
 
 
 def converse(front: Front, chance: random.Random) -> None:
-    """Reads as it comes."""
+    """Read as it comes."""
     _talk(front, chance, lambda stream, count: stream.read1(count) or _cut(front))
 
 
@@ -220,7 +219,7 @@ def _cut(front: Front) -> bytes:
 
 
 def read_in_pieces(front: Front, chance: random.Random) -> None:
-    """Reads exact pieces, and is slow about it."""
+    """Read exact pieces, slowly."""
 
     def take(stream: Any, count: int) -> bytes:
         gevent.sleep(chance.choice((0, 0, 0.001)))
@@ -231,7 +230,7 @@ def read_in_pieces(front: Front, chance: random.Random) -> None:
 
 
 def be_interrupted(front: Front, chance: random.Random) -> None:
-    """Has its reads ended by timeouts of its own at any moment, and asks again."""
+    """Have its reads ended by timeouts of its own at any moment, and ask again."""
 
     def take(stream: Any, count: int) -> bytes:
         wanted = min(count, chance.randint(1, 50_000))
@@ -245,7 +244,7 @@ def be_interrupted(front: Front, chance: random.Random) -> None:
 
 
 def time_out(front: Front, chance: random.Random) -> None:
-    """Has read timeouts, and asks again."""
+    """Have read timeouts, and ask again."""
 
     def take(stream: Any, count: int) -> bytes:
         stream.read_timeout = 0.001 + chance.random() * 0.02
@@ -261,7 +260,7 @@ def time_out(front: Front, chance: random.Random) -> None:
 
 
 def leave(front: Front, chance: random.Random) -> None:
-    """Resets the connection in the middle of a transfer, of which it has read what was there, or nothing."""
+    """Reset the connection in the middle of a transfer, of which it has read what was there, or nothing."""
     sent, came = chance.randbytes(chance.randint(1, 200_000)), b""
     stream = front.dial()
     try:
@@ -287,7 +286,7 @@ def be_killed(front: Front, chance: random.Random) -> None:
 
 
 def be_silent(front: Front, chance: random.Random) -> None:
-    """Connects, says nothing, not even a hello or a header, and goes: nobody has an answer to that."""
+    """Connect, send nothing, not even a hello or a header, and leave: nothing may answer."""
     with front.plain() as plain:
         gevent.sleep(chance.random() * 0.1)
         front.pause(chance)
@@ -296,7 +295,7 @@ def be_silent(front: Front, chance: random.Random) -> None:
 
 
 def speak_nonsense(front: Front, chance: random.Random) -> None:
-    """Says what is neither a hello nor a header, in pieces, and resets the connection: only an echo may answer."""
+    """Say what is neither a hello nor a header, in pieces, and reset the connection: only an echo may answer."""
     said = [chance.randbytes(chance.randint(1, 50)) for _ in range(chance.randint(1, 5))]
     with contextlib.closing(front.plain()) as plain:
         front.pause(chance)
@@ -312,7 +311,7 @@ def speak_nonsense(front: Front, chance: random.Random) -> None:
 
 
 def _finish(plain: socket.socket) -> None:
-    """Says that this was all, unless the connection is no more."""
+    """Say that this was all, unless the connection is no more."""
     with contextlib.suppress(OSError):
         plain.shutdown(socket.SHUT_WR)
 
@@ -327,7 +326,7 @@ def _heard(plain: socket.socket) -> bytes:
 
 
 def _is_answer(front: Front, said: bytes, heard: bytes) -> None:
-    """Fails where a front answers what it must not: an echo the same, TLS with an alert, who wants a header not at all."""
+    """Fail on a wrong answer: an echo must give the bytes back, TLS an alert, and a front that wants a header nothing."""
     if front.context is not None:
         assert heard[:2] in (b"", b"\x15\x03"), (front.name, heard)  # with the version that the nonsense seemed to have
     else:
@@ -335,7 +334,7 @@ def _is_answer(front: Front, said: bytes, heard: bytes) -> None:
 
 
 def be_cut_off(front: Front, chance: random.Random) -> None:
-    """Ends the connection below TLS, without a goodbye: that is no end with TLS, and a good one without."""
+    """End the connection below TLS, without close_notify: a truncation with TLS, an orderly end without."""
     sent = chance.randbytes(chance.randint(1, 1000))
     stream = front.dial()
     try:

@@ -26,7 +26,7 @@ class StrikingTransport(HostileTransport):
     """A hostile transport in whose waits and receipts exceptions strike, and limits pass in no time.
 
     `rate` is how likely each of these is. `strikes` counts the exceptions, `passed` the limits, `spites` all else: sends and receipts
-    that would wait in vain, waits that are woken for nothing.
+    that would wait forever, waits that are woken without cause.
     """
 
     def __init__(self, transport: Transport, random: Random, *, most: int = 100, spite: float = 0.2, rate: float = 0.1) -> None:
@@ -40,7 +40,7 @@ class StrikingTransport(HostileTransport):
         return spiteful
 
     def _strike(self) -> bool:
-        """Raises, or says whether a limit is to pass."""
+        """Raise, or say whether a limit is to pass."""
         drawn = self.random.random()
         if drawn < self.rate:
             if drawn < self.rate / 4:

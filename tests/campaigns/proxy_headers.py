@@ -1,7 +1,6 @@
-"""PROXY headers: of mutated ones none is accepted or refused wrongly, none does harm, and not a byte too much is taken.
+"""PROXY headers: of mutated ones none is accepted or refused wrongly, none does harm, and not a byte too much is taken."""
 
-Rule for the next editor: the judge asks neither the package nor its library what a header means.
-"""
+# Invariants: the judge asks neither the package nor its library what a header means.
 
 import ipaddress
 import random
@@ -22,7 +21,7 @@ HEADERS += [with_checksum(0x21, SIX, tlv(2, b"name")), with_checksum(0x11, FOUR,
 
 
 def read_headers(tally: Tally, ends: Ends, count: int, read: Callable[[Any, float], Any] = read_proxy) -> None:
-    """Reads so many mutated headers, each with more bytes behind it; `faults` are those that had to be refused."""
+    """Read so many mutated headers, each with more bytes behind it; `faults` are those that had to be refused."""
     chance = tally.chance
     for _ in range(count):
         tally.operations += 1
@@ -45,13 +44,13 @@ def read_headers(tally: Tally, ends: Ends, count: int, read: Callable[[Any, floa
 
 
 def strict(data: bytes) -> int | None:
-    """Bytes of the header that these begin with, by another reading of the specification; None where there is none."""
+    """Return the size of the header at the beginning of data, by another reading of the specification, or None."""
     size = line_size(data) if data.startswith(b"PROXY ") else block_size(data)
     return size or None
 
 
 def line_size(data: bytes) -> int:
-    """The same for version 1; 0 where there is none."""
+    """Return the size of a header of version 1, or 0 if there is none."""
     line, end, _ = data[:107].partition(b"\n")
     words = line[:-1].decode("latin-1").split(" ")
     size = len(line) + 1 if end and line.endswith(b"\r") else 0
@@ -75,7 +74,7 @@ def line_size(data: bytes) -> int:
 
 
 def block_size(data: bytes) -> int:
-    """The same for version 2; 0 where there is none."""
+    """Return the size of a header of version 2, or 0 if there is none."""
     if not data.startswith(MAGIC) or len(data) < 16:
         return 0
     size = 16 + struct.unpack("!H", data[14:16])[0]
@@ -88,7 +87,7 @@ def block_size(data: bytes) -> int:
 
 
 def tlvs_hold(header: bytes, at: int) -> bool:
-    """Whether the TLVs fill a header exactly, and its checksums are right."""
+    """Return whether the TLVs fill a header exactly, and its checksums are right."""
     while at < len(header):
         if at + 3 > len(header):
             return False

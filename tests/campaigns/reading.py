@@ -63,7 +63,7 @@ def read(tally: Tally, ends: Ends, kind: str, operations: int, *, rate: float = 
 
 
 def _feed(chance: Random, peer: Any, data: bytes, reader: Any, kills: bool) -> None:
-    """Sends the data in random pieces, then the end; kills the reader now and then, and ends it when something is wrong here."""
+    """Send the data in random pieces, then the end; kill the reader now and then, and end it if something is wrong here."""
     at = 0
     try:
         while at < len(data):
@@ -96,7 +96,7 @@ class _Reader:
         self.kills = 0
 
     def run(self, aim: int) -> None:
-        """Reads to the end and a bit further, or until there were so many operations."""
+        """Read to the end and a bit further, or until there were so many operations."""
         tally, model, names = self.tally, self.model, self.names
         draw, choice = tally.chance.random, tally.chance.choice
         beyond = 10

@@ -149,7 +149,7 @@ ONCE: dict[str, Campaign] = {"system calls": _every_system_call, "leaks": _long_
 
 
 def run(name: str, campaign: Campaign, kit: Kit, seed: int) -> Tally:
-    """Runs a campaign and prints its counts."""
+    """Run a campaign and print its counts."""
     with tallied(name, seed) as tally:
         campaign(kit, tally)
     return tally

@@ -62,8 +62,8 @@ ssize_t recv(int descriptor, void *space, size_t size, int flags) {
     return strikes(descriptor, __func__) ? -1 : REAL(recv)(descriptor, space, size, flags);
 }
 
-ssize_t send(int descriptor, const void *octets, size_t size, int flags) {
-    return strikes(descriptor, __func__) ? -1 : REAL(send)(descriptor, octets, size, flags);
+ssize_t send(int descriptor, const void *data, size_t size, int flags) {
+    return strikes(descriptor, __func__) ? -1 : REAL(send)(descriptor, data, size, flags);
 }
 
 int shutdown(int descriptor, int how) { return strikes(descriptor, __func__) ? -1 : REAL(shutdown)(descriptor, how); }

@@ -1,4 +1,4 @@
-"""System calls: the k-th of a session fails, for every k and each error: nobody waits for ever, and each descriptor is closed once.
+"""System calls: the k-th of a session fails, for every k and each error: no call waits forever, and each descriptor is closed once.
 
 `run` compiles system_calls.c, which stands in front of the C library, and starts this file as a program under it, so that it is the same
 for both builds. The program prints a line of JSON. What was read before the error is right; an interrupted call is made again.
@@ -46,7 +46,7 @@ def library(directory: Path) -> Path:
 
 
 def run(directory: Path, certificates: Any, most: int, step: int = 1, plant: str = "nothing", limit: float = 60) -> dict[str, Any]:
-    """Runs the campaign for every `step`-th k up to the most: its counts, and what it found."""
+    """Run the campaign for every `step`-th k up to the most: its counts, and what it found."""
     found = library(directory)
     command = [sys.executable, str(HERE / "system_calls.py"), str(found), str(certificates.ca), str(certificates.server.chain)]
     command += [str(certificates.server.key), str(most), str(step), plant, str(limit)]
@@ -135,7 +135,7 @@ SESSIONS = (lines, bulk, dropped, secured)
 def _answer(peer: SocketStream) -> None:
     """The other end: it echoes, and does as it is told about TLS. It puts up with whatever becomes of the connection."""
     with contextlib.suppress(OSError, EOFError, AssertionError):
-        while chunk := peer.read1(1000):  # a command comes alone: whoever gives one waits for the answer
+        while chunk := peer.read1(1000):  # a command comes alone: its sender waits for the answer
             if chunk == b"STARTTLS\n":
                 peer.sendall(b"go\n")
                 peer.attach_ssl(CONTEXTS[1])
@@ -234,7 +234,7 @@ class Campaign:
             self.shim.campaign_begin(0, 0, False)
             accepting.kill()
             if far is not None:
-                far.close()  # where nobody came to serve it
+                far.close()  # if no thread served it
         where = f"{session.__name__}{' over a connection of its own' if connects else ''}, call {k}, {failed or 'none'}, fails with {name}"
         self.completed += said is None
         if isinstance(said, AssertionError):

@@ -30,16 +30,16 @@ class Tally:
         self._began = time.monotonic()
 
     def note(self, data: bytes) -> None:
-        """Has the digest cover these bytes, so that two runs can be compared."""
+        """Have the digest cover these bytes, so that two runs can be compared."""
         self.digest = zlib.crc32(data, self.digest)
 
     def expect(self, condition: object, what: object) -> None:
-        """Fails unless the condition holds; `what` is said then."""
+        """Fail unless the condition holds; `what` is said then."""
         if not condition:
             raise AssertionError(str(what))
 
     def same(self, got: bytes, wanted: bytes, what: object) -> None:
-        """Fails where bytes differ, and says where."""
+        """Fail where bytes differ, and say where."""
         if got != wanted:
             pairs = enumerate(zip(got, wanted, strict=False))
             at = next((i for i, (one, other) in pairs if one != other), min(len(got), len(wanted)))
@@ -56,7 +56,7 @@ class Tally:
 
 @contextmanager
 def tallied(name: str, seed: int) -> Iterator[Tally]:
-    """Runs a campaign and prints its counts; where it finds something it says by which seed that is found again."""
+    """Run a campaign and print its counts; where it finds something it says by which seed that is found again."""
     tally = Tally(name, seed)
     try:
         yield tally

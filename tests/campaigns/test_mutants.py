@@ -1,4 +1,4 @@
-"""Each campaign finds what is planted: a lost byte, a doubled one, a timer that nobody stopped, a descriptor that nobody closed …
+"""Each campaign finds the faults that are planted: a lost byte, a doubled one, a timer left running, a descriptor left open …
 
 A mutant is put where it works in both builds: between stream and transport, or into a subclass.
 """
@@ -105,7 +105,7 @@ class SwapsTwoBytes(Flawed):
 
 
 class EndsTooEarly(Flawed):
-    """An end that nobody sent."""
+    """An end that was not sent."""
 
     def recv_into(self, space: memoryview, start: int, counts: list[int]) -> int:
         return ENDED if self._now() else TransportOver.recv_into(self, space, start, counts)
@@ -233,7 +233,7 @@ def test_characters_that_are_decoded_wrongly_are_found(kit: Kit, name: str, plan
 
 class ForgetsToClear(SocketStream):
     def clear_input(self) -> None:
-        """Does nothing."""
+        """Do nothing."""
 
 
 class ReadsNewlinesTwice(SocketStream):
@@ -286,7 +286,7 @@ def test_failing_system_calls_find_a_careless_stream(kit: Kit, plant: str, said:
 
 
 def lax(stream: Any, timeout: float) -> Any:
-    """Takes what is no header for one."""
+    """Take what is no header for one."""
     try:
         return read_proxy(stream, timeout)
     except ProxyError:
@@ -296,7 +296,7 @@ def lax(stream: Any, timeout: float) -> Any:
 
 
 def greedy(stream: Any, timeout: float) -> Any:
-    """Takes a byte too much."""
+    """Take a byte too much."""
     said = read_proxy(stream, timeout)
     stream.read(1)
     return said
@@ -435,7 +435,7 @@ def test_threads_that_read_one_file_out_of_turn_are_found(kit: Kit) -> None:
 
 class IsAnybodys(SocketStream):
     def refuse_thread(self) -> None:
-        """Does nothing."""
+        """Do nothing."""
 
 
 def test_a_stream_that_other_threads_may_wait_for_is_found(kit: Kit) -> None:

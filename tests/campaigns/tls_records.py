@@ -1,7 +1,7 @@
 """TLS records: whatever a middle man does to them, what is read is what was sent, up to an error that says so.
 
 He changes, drops, doubles, swaps, replays and makes up bytes and whole records, of the handshake and behind it, or cuts the connection.
-An orderly end is told only where all has arrived, an error is told again and again, and nobody waits for ever.
+An orderly end is reported only if all has arrived, an error is reported each time, and no call waits forever.
 """
 
 from __future__ import annotations
@@ -100,7 +100,7 @@ class MiddleMan:
         self.changes = 0
 
     def pass_on(self) -> bool:
-        """Passes on what is there; whether there was anything."""
+        """Pass on what is there; whether there was anything."""
         back = taken(self.near)
         if back:
             self._give(self.far, back)
@@ -119,7 +119,7 @@ class MiddleMan:
             side.send(memoryview(data), 0, len(data))
 
     def run(self) -> None:
-        """Passes on until nobody says anything any more, then ends both directions."""
+        """Pass on until both sides are silent, then end both directions."""
         idle = 0
         while idle < PATIENCE:
             idle = 0 if self.pass_on() else idle + 1

@@ -154,7 +154,7 @@ def write(tally: Tally, ends: Ends, kind: str, operations: int, *, rate: float =
 
 
 def _listen(chance: Random, peer: Any, arrived: bytearray, writer: Any, kills: bool) -> Any:
-    """Reads to the end at an uneven pace; kills the writer now and then. What it raises is what it gives."""
+    """Read to the end at an uneven pace; kills the writer now and then. What it raises is what it gives."""
     try:
         while data := peer.read1(chance.choice((1, 100, 5000, 70_000))):
             arrived += data
@@ -240,11 +240,11 @@ class _Writer:
         return whole if accepted else b""
 
     def compare(self) -> None:
-        """Compares what arrived with what was written; what is the same is forgotten."""
+        """Compare what arrived with what was written; what is the same is forgotten."""
         count = min(len(self.wanted), len(self.arrived))
         if self.arrived[:count] != self.wanted[:count]:
             self.tally.same(self.arrived[:count], self.wanted[:count], f"operation {self.tally.operations}, byte {self._compared}")
-        self.tally.expect(count == len(self.arrived), f"{len(self.arrived) - count} bytes arrived that nobody wrote")
+        self.tally.expect(count == len(self.arrived), f"{len(self.arrived) - count} bytes arrived that were not written")
         self._compared += count
         self.tally.note(self.wanted[:count])
         del self.wanted[:count], self.arrived[:count]

@@ -122,8 +122,8 @@ def test_wrong_words_are_refused_in_one_line(words: list[str], text: str) -> Non
     assert text in geventstreams(*words).refused(Status.USAGE)
 
 
-def test_nobody_listening_is_told_in_one_line() -> None:
-    """`connect` to a port where nobody listens names it and the reason, and ends with status 3."""
+def test_a_refused_connection_is_reported_in_one_line() -> None:
+    """`connect` to a port without a listener names it and the reason, and ends with status 3."""
     port = free_port()
     line = geventstreams("connect", "127.0.0.1", port).refused(Status.NO_CONNECTION)
     assert f"127.0.0.1:{port}" in line
@@ -144,7 +144,7 @@ def test_no_command_is_answered_by_the_help() -> None:
 
 
 def test_port_in_use_is_told_in_one_line() -> None:
-    """`serve` on a port that somebody listens on names it and the reason, and ends with status 4."""
+    """`serve` on a port that is in use names it and the reason, and ends with status 4."""
     with socket.create_server(("127.0.0.1", 0)) as taken:
         where = f"127.0.0.1:{taken.getsockname()[1]}"
         line = geventstreams("serve", "echo", "--listen", where).refused(Status.CANNOT_LISTEN)
@@ -154,11 +154,11 @@ def test_port_in_use_is_told_in_one_line() -> None:
 
 @pytest.mark.parametrize("host", ["192.0.2.1", "no.such.host.invalid"])
 def test_address_of_another_machine_is_told_in_one_line(host: str) -> None:
-    """`serve` on an address that is not this machine's, or a name nobody knows, ends with status 4 and one line."""
+    """`serve` on an address that is not this machine's, or an unknown name, ends with status 4 and one line."""
     assert host in geventstreams("serve", "echo", "--listen", f"{host}:0").refused(Status.CANNOT_LISTEN)
 
 
-def test_encrypted_key_asks_nobody(tmp_path: Path, certificates: object) -> None:
+def test_encrypted_key_asks_no_questions(tmp_path: Path, certificates: object) -> None:
     """`serve --tls` with a key that has a passphrase says so, instead of asking a terminal that may not be there."""
     key, encrypted = certificates.server.key, tmp_path / "encrypted.pem"  # type: ignore[attr-defined]
     loaded = load_pem_private_key(key.read_bytes(), None)
@@ -168,7 +168,7 @@ def test_encrypted_key_asks_nobody(tmp_path: Path, certificates: object) -> None
 
 
 @pytest.mark.parametrize("unbuffered", ["1", ""], ids=["unbuffered", "buffered"])
-def test_output_that_nobody_reads_ends_quietly(unbuffered: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_output_without_a_reader_ends_quietly(unbuffered: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """A command whose standard output is a closed pipe ends without a word, with status 141, whether Python buffers it or not."""
     monkeypatch.setenv("PYTHONUNBUFFERED", unbuffered)
     reading, writing = os.pipe()
@@ -285,7 +285,7 @@ def test_a_reason_of_the_build_is_told(tmp_path: Path, monkeypatch: pytest.Monke
     assert "--no-cache-dir" in why
 
 
-def test_plain_python_that_nobody_asked_for_is_told_once(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_unwanted_plain_python_is_reported_once(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     """A notice of one line says that plain Python runs, and why; none with --quiet, in a worker, or if PURE_PYTHON asks for it."""
     monkeypatch.delenv("PURE_PYTHON", raising=False)
     monkeypatch.setattr(notices, "compiled", False)

@@ -27,7 +27,7 @@ GET = "GET {} HTTP/1.0\r\n\r\n"
 
 
 def set_reset(connection: socket.socket) -> None:
-    """Makes its close a reset."""
+    """Make its close a reset."""
     connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
 
 
@@ -163,7 +163,7 @@ sys.exit(__main__.main(sys.argv[1:]))
 
 @pytest.mark.parametrize("half", [("OutputFile", "write"), ("StandardInput", "read")], ids=["receiving", "sending"])
 def test_whatever_ends_either_half_is_a_failure(half: tuple[str, str]) -> None:
-    """An error of either greenlet that nobody foresaw is no success of the whole."""
+    """An unexpected error of either greenlet makes the whole fail."""
 
     def serve(connection: socket.socket) -> None:
         with suppress(ConnectionError):  # it may be reset
@@ -266,13 +266,13 @@ def test_pipes_in_non_blocking_mode() -> None:
 
 
 def connected_to(port: int) -> bool:
-    """Whether the system has an established connection to this loopback port."""
+    """Return whether the system has an established connection to this loopback port."""
     lines = Path("/proc/net/tcp").read_text().splitlines()[1:]
     return any(line.split()[2].endswith(f":{port:04X}") and line.split()[3] == "01" for line in lines)
 
 
 def test_slow_reader_of_its_output_does_not_hold_up_its_input() -> None:
-    """While nobody takes its standard output, what comes on standard input still reaches the peer."""
+    """While its standard output is not read, its standard input still reaches the peer."""
     stuck, arrived = threading.Event(), threading.Event()
 
     def flood(connection: socket.socket) -> None:
@@ -321,7 +321,7 @@ def test_descriptors_that_are_closed_or_of_no_use(redirection: str, status: int,
 
 
 def test_reader_that_leaves_ends_it_quietly() -> None:
-    """When nobody reads its output any more it ends without a word, with status 141, and the connection with it."""
+    """When its output has no reader any more it ends silently, with status 141, and so does the connection."""
 
     def serve(connection: socket.socket) -> None:
         connection.sendall(bytes(MIB))
@@ -353,7 +353,7 @@ def shown_while_fetching(nginx: Nginx, name: str, *words: str) -> bytes:
     try:
         while piece := os.read(ours, 65536):
             shown += piece
-    except OSError:  # how a terminal tells that nobody is at its other end
+    except OSError:  # how a terminal reports that its other end is closed
         pass
     os.close(ours)
     return shown
@@ -372,7 +372,7 @@ def test_progress_is_shown_on_a_terminal_for_long_transfers_only(nginx: Nginx) -
 
 
 def test_refused_connection_on_a_port_that_was_free() -> None:
-    """The same port can be tried again and again: nothing of a failed try is left in the system."""
+    """One port can be tried repeatedly: a failed try leaves nothing in the system."""
     port = free_port()
     for _ in range(3):
         geventstreams("connect", "127.0.0.1", port).refused(Status.NO_CONNECTION)

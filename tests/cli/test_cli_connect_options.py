@@ -262,7 +262,7 @@ def test_a_certificate_that_is_not_accepted_is_explained(nginx: Nginx, certifica
 
 
 def test_a_server_that_wants_a_certificate_is_explained(certificates: Certificates) -> None:
-    """A server that asks for a client certificate in vain makes the line name --cert."""
+    """If a server does not get the client certificate that it asks for, the line names --cert."""
     with SServer(certificates.server, "-Verify", "1", "-CAfile", str(certificates.ca), "-verify_return_error", "-tls1_2", "-rev") as server:
         where = f"127.0.0.1:{server.ports['tls']}"
         assert "--cert FILE" in geventstreams("connect", "--tls", "--ca", certificates.ca, where).refused(Status.TLS)

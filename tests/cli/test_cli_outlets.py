@@ -42,8 +42,8 @@ def port_of(process: subprocess.Popen[bytes]) -> int:
 
 
 @pytest.mark.parametrize("workers", [[], ["--workers", "1"]], ids=["one process", "workers"])
-def test_nobody_reads_standard_error_any_more(workers: list[str]) -> None:
-    """When whoever reads standard error has ended, `serve -v` goes on to serve, and drains."""
+def test_standard_error_has_no_reader_any_more(workers: list[str]) -> None:
+    """When the reader of its standard error has ended, `serve -v` goes on serving, and drains."""
     with started(*GEVENTSTREAMS, "serve", "echo", "-v", "--listen", "127.0.0.1:0", *workers) as process:
         port = port_of(process)
         process.stderr.close()
@@ -55,7 +55,7 @@ def test_nobody_reads_standard_error_any_more(workers: list[str]) -> None:
 
 @pytest.mark.parametrize("workers", [[], ["--workers", "1"]], ids=["one process", "workers"])
 def test_standard_error_is_full(workers: list[str]) -> None:
-    """While nobody empties standard error, `serve -v` serves and obeys; when it is read again, the count of what was dropped is told."""
+    """While standard error is not read, `serve -v` serves and obeys; when it is read again, the number of dropped lines is reported."""
     reading, writing = narrow_pipe()
     with started(*GEVENTSTREAMS, "serve", "echo", "-v", "--listen", "127.0.0.1:0", *workers, stderr=writing) as process:
         os.close(writing)
@@ -108,7 +108,7 @@ def test_standard_output_decides_nothing_either(kind: str) -> None:
 
 
 def test_an_error_of_a_handler_is_no_matter_of_who_reads_it(tmp_path: Path) -> None:
-    """Errors that the server reports for connections, too, wait for nobody."""
+    """Errors that the server reports for connections do not wait for a reader either."""
     path = tmp_path / "file"
     path.write_bytes(b"here")
     reading, writing = narrow_pipe()
@@ -163,7 +163,7 @@ class Pipe:
         return "".join(parts)
 
     def close(self) -> None:
-        """Ends both."""
+        """End both."""
         self.outlet.finish()
         self.file.close()
         os.close(self.reading)
@@ -221,7 +221,7 @@ def test_lines_are_counted(text: str, count: int) -> None:
 
 
 def test_what_was_there_before_is_there_again() -> None:
-    """Outside, standard error is what it was; what is no file of the system stays in place."""
+    """Outside the block, standard error is unchanged; a file without a descriptor stays in place."""
     before = sys.stderr
     with installed("stderr"):
         print("said", file=sys.stderr)

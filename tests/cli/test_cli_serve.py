@@ -161,7 +161,7 @@ sys.exit(__main__.main(sys.argv[2:]))
 
 
 @pytest.mark.parametrize("signals", [1, 2])
-def test_file_that_hangs_stops_nobody_else(tmp_path: Path, signals: int) -> None:
+def test_file_that_hangs_stops_no_other_client(tmp_path: Path, signals: int) -> None:
     """Where opening a file hangs, the server goes on: it accepts, drains on a signal, and ends at once on a second one."""
     path, fifo = tmp_path / "file", tmp_path / "fifo"
     path.write_bytes(b"here")
@@ -220,13 +220,13 @@ COMMIT = "cat > {0}/upload; echo complete > {0}/verdict"
 
 
 def uploads(folder: Path, count: int) -> bool:
-    """Whether so many bytes of an upload have arrived."""
+    """Return whether so many bytes of an upload have arrived."""
     upload = folder / "upload"
     return upload.exists() and upload.stat().st_size == count
 
 
 def is_free(server: Serving) -> bool:
-    """Whether the server runs no program any more."""
+    """Return whether the server runs no program any more."""
     return below(server.process.pid) == []
 
 
@@ -335,7 +335,7 @@ def test_exec_with_slow_output_is_not_timed_out() -> None:
 
 @pytest.mark.parametrize("drain", ["0", "0.5"])
 def test_exec_drains_without_committing_half_an_upload(tmp_path: Path, drain: str) -> None:
-    """A drain is no end of a program's input either: its client has the time of the drain to send the rest, then both are ended."""
+    """A drain does not end a program's input: its client has until the end of the drain to send the rest, then both are ended."""
     with serving(f"exec:{COMMIT.format(tmp_path)}", "--drain", drain) as server, connected(server.port) as client:
         client.sendall(b"half")
         until(lambda: uploads(tmp_path, 4), LIMIT)
@@ -453,7 +453,7 @@ def commands_below(pid: int) -> list[str]:
 
 
 def refuses(port: int) -> bool:
-    """Whether nobody listens on a loopback port. It does not connect: that would be one more client."""
+    """Return whether a loopback port has no listener, without connecting: that would be one more client."""
     lines = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
     return not any(words[1].endswith(f":{port:04X}") and words[3] == "0A" for words in lines)
 

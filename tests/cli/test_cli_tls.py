@@ -16,7 +16,7 @@ GET = "GET {} HTTP/1.0\r\n\r\n"
 
 
 def https(nginx: Nginx, *words: object) -> "tuple[int, bytes, str]":
-    """Asks a real web server for a file over TLS."""
+    """Ask a real web server for a file over TLS."""
     nginx.add_file("small", 1000)
     done = geventstreams("connect", "127.0.0.1", nginx.ports["https"], "--tls", *words, given=GET.format("/small").encode())
     return done.status, done.output, done.errors

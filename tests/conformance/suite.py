@@ -44,7 +44,7 @@ class Reporter(unittest.TestResult):
 
     def _on_alarm(self, *_: object) -> None:
         if gevent.getcurrent() is not gevent.get_hub():  # which would be the timer's case
-            raise Overdue(f"runs for more than {self._limit} s and lets nobody else")
+            raise Overdue(f"runs for more than {self._limit} s without a switch")
 
     def stopTest(self, test: unittest.TestCase) -> None:  # noqa: N802
         signal.setitimer(signal.ITIMER_REAL, 0)
@@ -78,7 +78,7 @@ class Reporter(unittest.TestResult):
 
 
 def without(suite: unittest.TestSuite, left_out: set[str]) -> unittest.TestSuite:
-    """The same suite but for some tests."""
+    """Return a suite without some of its tests."""
     parts = [without(part, left_out) if isinstance(part, unittest.TestSuite) else part for part in suite]
     return unittest.TestSuite(
         part for part in parts if isinstance(part, unittest.TestSuite) or part.id() not in left_out

@@ -93,7 +93,7 @@ def suite_of(test: str) -> str:
 
 
 def is_installed(suite: str) -> bool:
-    """Whether gevent was installed with this one of its own suites; all others belong to the interpreter."""
+    """Return whether gevent was installed with this one of its own suites; all others belong to the interpreter."""
     try:
         return suite not in GEVENTS or importlib.util.find_spec(GEVENT + suite) is not None
     except ModuleNotFoundError:

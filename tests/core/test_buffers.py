@@ -191,7 +191,7 @@ class OutputBuffers(RuleBasedStateMachine):
         self.messages = []
 
     @rule(count=SIZES)
-    def somebody_else_uses_the_pool(self, count: int) -> None:
+    def others_use_the_pool(self, count: int) -> None:
         self.other.feed(b"\xee" * count)
         self.other.clear()
 

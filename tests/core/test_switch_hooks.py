@@ -33,7 +33,7 @@ class Hooked(gevent.Greenlet):
 
 
 class HookedRaw(greenlet):
-    """The same of greenlets without gevent's class."""
+    """A greenlet without gevent's class that logs its hooks."""
 
     def switch(self, *args: Any, **options: Any) -> Any:
         log.append("in")

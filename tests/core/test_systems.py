@@ -28,7 +28,7 @@ def family(request) -> int:
 
 @pytest.fixture
 def made(family):
-    """Makes sockets of the family, bound to an address of their own where asked."""
+    """Make sockets of the family, bound to an address of their own where asked."""
     kept: list[socket.socket] = []
     with tempfile.TemporaryDirectory(dir="/tmp") as folder:
 
@@ -49,7 +49,7 @@ def made(family):
 
 @pytest.fixture(params=["told", "refused"])
 def told(request, monkeypatch) -> bool:
-    """Whether the system says of a socket that it listens, as Linux does; macOS refuses the option."""
+    """Return whether the system says of a socket that it listens, as Linux does; macOS refuses the option."""
     if request.param == "refused":
         monkeypatch.setattr(socket, "SO_ACCEPTCONN", REFUSED)
     return request.param == "told"

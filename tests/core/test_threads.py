@@ -385,7 +385,7 @@ SOCKET_CALLS: dict[str, Callable[[Any], Any]] = {
 
 @pytest.mark.parametrize("call", SOCKET_CALLS)
 def test_calls_on_another_threads_connection_are_refused(call: str) -> None:
-    """The same of the callback half: StreamError, and the connection goes on."""
+    """A call on another thread's callback connection is a StreamError, and the connection goes on."""
     echoed: list[bytes] = []
     server = tcp_server("127.0.0.1", 0, lambda connection, data: connection.write(data))
     connection = tcp_connect(

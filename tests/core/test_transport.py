@@ -120,7 +120,7 @@ def test_many_waits_share_a_timer() -> None:
 
 
 def test_a_switch_from_elsewhere_is_no_event() -> None:
-    """Somebody who switches to a waiting greenlet does not end its wait."""
+    """A switch to a waiting greenlet does not end its wait."""
     wakeup = Wakeup(gevent.get_hub())
     waiter = started(wakeup.wait, NEVER)
     for _ in range(3):
@@ -267,7 +267,7 @@ def test_the_sockets_own_timeout_and_mode_are_ignored(pairs: Pairs) -> None:
 
 
 def test_closing_closes_once(pairs: Pairs, socket_kind: str) -> None:
-    """close gives the descriptor up and parts the socket object from it; a second one touches nobody who has it now."""
+    """close gives the descriptor up and detaches the socket object from it; a second one leaves its next owner alone."""
     near, other = pairs.sockets(socket_kind)
     transport = SocketTransport(near)
     number = transport.fileno()
@@ -320,7 +320,7 @@ def test_addresses_are_those_of_the_socket(pairs: Pairs, socket_kind: str) -> No
 
 
 def test_a_dropped_transport_gives_its_descriptor_back(pairs: Pairs) -> None:
-    """A transport that nobody refers to any more closes its descriptor and stops its watchers and timers."""
+    """A transport without references closes its descriptor and stops its watchers and timers."""
     before, timers = descriptors_in_use(), running_timers()
     for _ in range(20):
         transport, far = transports(pairs)

@@ -1,8 +1,7 @@
-"""The cases that a stream must survive, the kinds of connection that each must survive over, and the tests that prove it.
+"""The cases that a stream must survive, the kinds of connection that each must survive over, and the tests that prove it."""
 
-Rules for the next editor: a claim is one that can fail, with its figures; a test that does not prove all of a claim gets company, or the
-claim is divided. Where the name of a test does not tell its kind of connection (see `faults.recording`), it is told here, behind "over".
-"""
+# Invariants: a claim is one that can fail, with its figures; a test that does not prove all of a claim gets company, or the claim is
+# divided. Where the name of a test does not tell its kind of connection (see `faults.recording`), it is told here, behind "over".
 
 from __future__ import annotations
 
@@ -136,7 +135,7 @@ CONCURRENCY = section(
     ("duplex", "full duplex in random pieces", KINDS, ["test_concurrency.test_full_duplex_in_random_pieces"]),
     ("close-wakes", "close and abort while a read, a write, a flush, a handshake, a detach waits: StreamClosed within 5 ms", SOCKETS,
      ["test_testing.test_every_claim_holds_for_every_kind", "test_tls_matrix.test_every_claim_holds",
-      "test_tls_faults.test_closing_wakes_whoever_waits"]),
+      "test_tls_faults.test_closing_wakes_every_waiter"]),
     ("number-reused", "the same with the descriptor's number reused at once, 1,000 times: the old waiter gets nothing of it", SOCKETS,
      ["test_numbers.test_a_thousand_numbers_that_are_used_again"]),
     ("fork", "a fork with unflushed output: the child sends nothing, the parent all, once", SOCKETS,
@@ -150,9 +149,9 @@ CONCURRENCY = section(
     ("fork-sending", "a fork with output that the hub is sending: the parent sends it, once", SOCKETS,
      ["test_forks.test_output_that_the_hub_sends_is_sent_once"]),
     ("fork-serving", "a fork with a client in the listener's queue, and with one that was accepted: the parent serves both", TCP,
-     ["test_forks.test_the_copy_of_a_server_accepts_nobody over TCP",
+     ["test_forks.test_the_copy_of_a_server_accepts_no_client over TCP",
       "test_forks.test_a_client_that_was_accepted_is_the_parents over TCP",
-      "test_forks.test_nobody_is_called_back_in_the_child over TCP"]),
+      "test_forks.test_no_callback_is_called_in_the_child over TCP"]),
     ("fork-files", "a fork while greenlets read and write files of `makefile`: StreamError in the child, and the parent's go on", LOCAL,
      ["test_forks.test_files_take_and_send_nothing_in_the_child"]),
     ("dead-hub", "a hub that has died: StreamError from every call that would wait, in no time, and the stream closes", UNIX,
@@ -161,7 +160,7 @@ CONCURRENCY = section(
                "wait"), (*LOCAL, "memory"),
      ["test_switch_hooks.test_hooks_are_called_over_every_kind", "test_switch_hooks.test_hooks_are_called_round_every_wait over TCP"]),
     ("threads", ("eight threads read a line each from one file of `makefile` on a standard-library socket, others leave the queue by "
-                 "timeouts and kills, one closes it: each line once and whole, nobody waits for ever"), LOCAL,
+                 "timeouts and kills, one closes it: each line once and whole, no call waits forever"), LOCAL,
      ["test_threads.test_readers_of_one_file_queue",
       "test_threads.test_a_reader_that_leaves_the_queue_takes_no_turn_with_it over TCP",
       "test_threads.test_closing_wakes_those_who_wait_in_other_threads over TCP"]),
@@ -177,7 +176,7 @@ CONCURRENCY = section(
      ["test_concurrency.test_a_flood_does_not_keep_others_from_running"]),
     ("flood-of-calls", "read(1), read_char, peek, list reads, small writes … that never wait, beside a ticker: no gap above 20 ms", MEMORY,
      ["test_fairness.test_no_call_keeps_others_from_running over memory",
-      "test_fairness.test_what_lies_in_the_buffer_keeps_nobody_from_running over memory"]),
+      "test_fairness.test_data_in_the_buffer_keeps_no_greenlet_from_running over memory"]),
     ("flood-throughput", "letting others run costs at most 5 % of the throughput", MEMORY,
      ["test_fairness.test_letting_others_run_costs_little over memory"]),
 )
@@ -201,7 +200,7 @@ LIMITS = section(
 SECURITY = section(
     "TLS",
     ("tls-ends", "close_notify, an end, a reset after 5 bytes: the end of file, StreamTruncated, StreamReset", TLS,
-     ["test_tls_endings.test_a_goodbye_is_the_end", "test_tls_endings.test_a_connection_that_just_ends_is_truncated",
+     ["test_tls_endings.test_close_notify_is_the_end", "test_tls_endings.test_a_connection_that_just_ends_is_truncated",
       "test_tls_endings.test_a_reset_is_a_reset"]),
     ("tls-write-only", "a client that only writes 2 MiB and closes, with session tickets unread: the slow server gets all", TLS13,
      ["test_tls_endings.test_a_write_only_client_loses_nothing_to_tickets"]),

@@ -1,8 +1,7 @@
-"""OwnedFd streams of every kind, for tests that are the same over all of them.
+"""OwnedFd streams of every kind, for tests that are the same over all of them."""
 
-Rule for the next editor: a test that takes `pairs` takes `kind` too, and runs over all five; one that needs a descriptor, or a peer that
-can reset, says `@pytest.mark.parametrize("kind", …)` with the kinds that have it.
-"""
+# Invariants: a test that takes `pairs` takes `kind` too, and runs over all five; one that needs a descriptor, or a peer that can reset,
+# says `@pytest.mark.parametrize("kind", …)` with the kinds that have it.
 
 from collections.abc import Iterator
 
@@ -23,7 +22,7 @@ def kind(request: pytest.FixtureRequest) -> str:
 
 @pytest.fixture
 def pairs(kind: str, certificates: Certificates) -> Iterator[Pairs]:
-    """Makes pairs of this kind; `pairs.streams(kind)`."""
+    """Make pairs of this kind; `pairs.streams(kind)`."""
     made = TLSPairs(certificates) if kind in VERSIONS else Pairs()
     yield made
     made.close()

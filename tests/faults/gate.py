@@ -28,13 +28,13 @@ class Passage:
         self.passing = gevent.spawn(self._pass)
 
     def hold(self, after: float = 0, receipts: float = math.inf) -> None:
-        """Lets so many bytes pass, or so many receipts, and no more."""
+        """Let so many bytes pass, or so many receipts, and no more."""
         self._left = after if receipts == math.inf else math.inf
         self._receipts = receipts
         self._look()
 
     def let_go(self) -> None:
-        """Lets everything pass again."""
+        """Let everything pass again."""
         self._left = self._receipts = math.inf
         self._open.set()
 
@@ -54,7 +54,7 @@ class Passage:
             reset(self._target)
 
     def _pass_on(self, data: bytes) -> None:
-        """Sends a receipt; what the target does not take any more is gone, as on any wire."""
+        """Send a receipt; what the target does not take any more is gone, as on any wire."""
         while data:
             self._open.wait()
             part = data if self._left >= len(data) else data[: int(self._left)]
@@ -78,5 +78,5 @@ class Gate:
         self.back = Passage(*reversed(ends))
 
     def close(self) -> None:
-        """Ends the middle man."""
+        """End the middle man."""
         gevent.killall([self.there.passing, self.back.passing])

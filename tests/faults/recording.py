@@ -1,7 +1,6 @@
-"""`pytest --cases FILE` notes which tests passed over which kind of connection; `faults.table` makes a table of such notes.
+"""`pytest --cases FILE` notes which tests passed over which kind of connection; `faults.table` makes a table of such notes."""
 
-Rule for the next editor: a kind is read off a test's own parameters. Where a test has none, `faults.cases` says what it runs over.
-"""
+# Invariants: a kind is read off a test's own parameters. Where a test has none, `faults.cases` says what it runs over.
 
 from __future__ import annotations
 

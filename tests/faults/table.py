@@ -101,7 +101,7 @@ def table(runs: list[Run]) -> Iterable[str]:
 
 
 def main(paths: list[str]) -> None:
-    """Prints the page, or without files the tests to run."""
+    """Print the page, or without files the tests to run."""
     if paths:
         print("\n".join(table(read_runs(map(Path, paths)))))
     else:

@@ -58,7 +58,7 @@ def test_an_byte_that_comes_late_does_not_cost_our_output(pairs: Pairs, kind: st
 
 
 def leave_by_an_error(stream: Any) -> Any:
-    """Leaves `with` by an exception."""
+    """Leave `with` by an exception."""
 
     def fail() -> None:
         with stream:
@@ -83,7 +83,7 @@ ENDINGS: dict[str, Callable[[Any, Any], Any]] = {
 
 
 def full(stream: Any) -> None:
-    """Writes more than the system takes from it."""
+    """Write more than the system takes from it."""
     stream.write_timeout = 0.03
     outcome(stream.write, bytes(MIB))
     assert stream.unsent

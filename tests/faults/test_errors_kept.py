@@ -1,4 +1,4 @@
-"""Errors that somebody keeps, with their tracebacks and all that these refer to, keep no descriptor and nothing running."""
+"""Errors that are kept, with their tracebacks and all that these refer to, keep no descriptor open and nothing running."""
 
 from __future__ import annotations
 

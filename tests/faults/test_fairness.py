@@ -32,7 +32,7 @@ SENT = LINE + b"\n" * 10_000
 """What a busy peer sends: characters, and lines as short as they can be."""
 
 GAP = 0.02
-"""Seconds for which nobody else may be kept from running. They are seconds of this thread, since a busy machine is no fault of ours."""
+"""Seconds of this thread's CPU time for which other greenlets may be kept from running; a busy machine does not count."""
 
 LONG = 0.15
 """Seconds for which the same call is made again and again."""
@@ -78,7 +78,7 @@ def worst_gap(call: Callable[[], Any]) -> float:
 
 
 def read_and_unread(stream: Any) -> None:
-    """Takes nothing in the end."""
+    """Take nothing in the end."""
     stream.unread_char(stream.read_char())
 
 
@@ -141,8 +141,8 @@ def test_no_call_keeps_others_from_running(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["read", "read_byte", "readline of one", "read_sequence of numbers"])
-def test_what_lies_in_the_buffer_keeps_nobody_from_running(name: str) -> None:
-    """The same where a call that was ended has left a megabyte in the buffer: no call receives anything, and others run."""
+def test_data_in_the_buffer_keeps_no_greenlet_from_running(name: str) -> None:
+    """Where an interrupted call has left a megabyte in the buffer, no call receives anything, and other greenlets run."""
     options, call = CALLS[name]
     near, _far = memory_pair()
     stream = LispStream(Endless(near), **options)
@@ -207,7 +207,7 @@ def busy() -> Iterator[Any]:
 
 @pytest.mark.parametrize("name", FILE_CALLS)
 def test_no_call_of_a_file_keeps_others_from_running(busy: Any, name: str) -> None:
-    """The same of the files of makefile(), with buffers of 64 KiB."""
+    """Files of makefile(), with buffers of 64 KiB, let other greenlets run."""
     file = makefile(busy, "rwb", 2**16)
     call = FILE_CALLS[name]
     assert worst_gap(lambda: call(file)) <= GAP
@@ -216,7 +216,7 @@ def test_no_call_of_a_file_keeps_others_from_running(busy: Any, name: str) -> No
 
 @pytest.mark.parametrize("name", RAW_FILE_CALLS)
 def test_no_call_of_a_raw_file_keeps_others_from_running(busy: Any, name: str) -> None:
-    """The same of unbuffered files, of which every byte of a line is a call of the system."""
+    """Unbuffered files, which make a system call for every byte of a line, let other greenlets run."""
     file = makefile(busy, "rwb", 0)
     call = RAW_FILE_CALLS[name]
     assert worst_gap(lambda: call(file)) <= GAP
@@ -226,7 +226,7 @@ def test_no_call_of_a_raw_file_keeps_others_from_running(busy: Any, name: str) -
 @pytest.mark.parametrize("newline", [None, "", "\n"])
 @pytest.mark.parametrize("name", TEXT_FILE_CALLS)
 def test_no_call_of_a_text_file_keeps_others_from_running(busy: Any, name: str, newline: str | None) -> None:
-    """The same of text files, which find nearly all they need in text that is decoded."""
+    """Text files, which take nearly everything from decoded text, let other greenlets run."""
     file = makefile(busy, "rw", 2**16, encoding="utf-8", newline=newline)
     call = TEXT_FILE_CALLS[name]
     assert worst_gap(lambda: call(file)) <= GAP
@@ -297,7 +297,7 @@ def test_a_reader_that_lets_others_run_is_still_the_reader() -> None:
 
 
 def time_of_reading(in_hub: bool) -> float:
-    """Processor seconds that it takes to read so many lines that are there; in the hub's own greenlet nobody is let run."""
+    """Return the CPU seconds to read so many lines that have arrived; in the hub's own greenlet no other greenlet runs."""
     near, far = memory_pair(len(LINE) * LINES)
     stream = LispStream(near)
     far.send(memoryview(LINE * LINES), 0, len(LINE) * LINES)

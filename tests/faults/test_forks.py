@@ -269,8 +269,8 @@ def test_a_file_goes_on_in_the_child() -> None:
 
 @FORKS
 @pytest.mark.parametrize("secure", [False, True], ids=["plain", "TLS"])
-def test_the_copy_of_a_server_accepts_nobody(certificates: Any, fork: str, secure: bool) -> None:
-    """A client that comes when the process forks is served by the parent: the child's copy accepts nobody, and does not spin."""
+def test_the_copy_of_a_server_accepts_no_client(certificates: Any, fork: str, secure: bool) -> None:
+    """A client that comes when the process forks is served by the parent: the child's copy accepts no client, and does not spin."""
     kit = TLSKit(certificates, Pairs(), "TLSv1.3")
     options = kit.arguments("server") if secure else {}
     server = SocketStreamServer(("127.0.0.1", 0), lambda stream, _address: stream.write(stream.readline()), **options)
@@ -304,7 +304,7 @@ def test_a_client_that_was_accepted_is_the_parents(fork: str) -> None:
     server = SocketStreamServer(("127.0.0.1", 0), handle)
     near, far = socket.socketpair()
     server.init_socket()
-    server.do_handle(near, "somebody")
+    server.do_handle(near, "a client")
     far.sendall(b"hello\n")
 
     def check() -> None:
@@ -320,7 +320,7 @@ def test_a_client_that_was_accepted_is_the_parents(fork: str) -> None:
 
 
 @FORKS
-def test_nobody_is_called_back_in_the_child(endpoints: Endpoints, calls: Calls, fork: str) -> None:
+def test_no_callback_is_called_in_the_child(endpoints: Endpoints, calls: Calls, fork: str) -> None:
     """Connections and servers that call back do so in the parent alone, in every phase: accepting, receiving, sending, closing."""
     theirs = Calls()
     listener = endpoints.listener().detach()

@@ -68,17 +68,17 @@ class Scene:
         self.stream.attach_ssl(**self.kit.arguments(side))
 
     def read(self, call: Callable[[], bytes]) -> None:
-        """Takes bytes, and accounts for them."""
+        """Take bytes, and account for them."""
         self.taken += call()
 
     def read_into(self, size: int) -> None:
-        """The same, straight into memory."""
+        """Take bytes by readinto, and account for them."""
         space = bytearray(size)
         count = self.stream.readinto(space)
         self.taken += space[:count]
 
     def write(self, message: bytes) -> None:
-        """Writes a message, and accounts for it."""
+        """Write a message, and account for it."""
         number = len(self.written)
         self.written.append((message, False))
         accepted = True
@@ -92,7 +92,7 @@ class Scene:
             self.written[number] = message, accepted
 
     def fill(self) -> None:
-        """Leaves output in the stream for which there is no room."""
+        """Leave output in the stream for which there is no room."""
         self.gate.there.hold()
         self.stream.write_timeout = 0.01
         assert isinstance(outcome(self.write, BIG), WriteTimeout)
@@ -117,7 +117,7 @@ class Scene:
         return greenlet
 
     def go_on(self) -> None:
-        """Lets everybody do what can be done without more from the peer."""
+        """Let everybody do what can be done without more from the peer."""
         for _ in range(4):
             yield_to_hub(get_hub())
 
@@ -139,7 +139,7 @@ class Scene:
             self.peer.sendall(PLENTY)
 
     def hear(self, before_tls: int) -> None:
-        """The peer hears everything, to the end; it takes part in handshakes and goodbyes."""
+        """Let the peer read everything, to the end; it takes part in handshakes and shutdowns of TLS."""
         with contextlib.suppress(StreamError):
             if before_tls:
                 self.heard += self.peer.read_exactly(before_tls)
@@ -159,7 +159,7 @@ class Scene:
     """Whether the end of TLS is to be followed by plain text."""
 
     def conclude(self, before_tls: int = 0) -> None:
-        """Opens the gate, and has the peer do its part until everybody has come to an end."""
+        """Open the gate, and has the peer do its part until everybody has come to an end."""
         self.gate.there.let_go()
         self.gate.back.let_go()
         self.said += PLENTY
@@ -233,7 +233,7 @@ def close_in_its_flush(scene: Scene) -> Any:
 
 
 def with_the_system(scene: Scene) -> None:
-    """Has output with the system that it cannot send: more than the gate takes, and less than any system does."""
+    """Have output with the system that it cannot send: more than the gate takes, and less than any system does."""
     scene.gate.there.hold()
     scene.stream.socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 2**18)
     scene.write(BIG[:150_000])
@@ -247,12 +247,12 @@ def close_that_lingers(scene: Scene) -> Any:
 
 
 def without_room(scene: Scene) -> None:
-    """The same, and the system takes nothing more."""
+    """Leave no room for output in the system."""
     with_the_system(scene)
     scene.stream.socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 2048)
 
 
-def close_in_its_goodbye(scene: Scene) -> Any:
+def close_in_its_shutdown(scene: Scene) -> Any:
     without_room(scene)
     return scene.start(scene.stream.close)
 
@@ -299,7 +299,7 @@ WAITS = {
     "flush": Wait("writing", flush),
     "send_eof, in its flush": Wait("ending", send_eof),
     "close, in its flush": Wait("closing", close_in_its_flush),
-    "close, in its goodbye": Wait("lingering", close_in_its_goodbye, TLS),
+    "close, in its shutdown": Wait("lingering", close_in_its_shutdown, TLS),
     "close, lingering": Wait("lingering", close_that_lingers),
     "attach_ssl, in its flush": Wait("before the handshake", attach_in_its_flush, TLS, True),
     "attach_ssl, for the hello": Wait("shaking hands", attach("server"), TLS, True),
@@ -307,9 +307,9 @@ WAITS = {
     "attach_ssl, for the rest of the client": Wait("shaking hands", attach("server", receipts=1), TLS, True),
     "attach_ssl, for the answer": Wait("shaking hands", attach("client"), TLS, True),
     "attach_ssl, for the rest of the server": Wait("shaking hands", attach("client", after=100), TLS, True),
-    "detach_ssl, in its flush": Wait("before the goodbye", detach_in_its_flush, TLS),
-    "detach_ssl, in its own goodbye": Wait("saying goodbye", detach_without_room, TLS),
-    "detach_ssl, for the peer's goodbye": Wait("saying goodbye", detach, TLS),
+    "detach_ssl, in its flush": Wait("before the shutdown", detach_in_its_flush, TLS),
+    "detach_ssl, in its own close_notify": Wait("shutting down", detach_without_room, TLS),
+    "detach_ssl, for the peer's close_notify": Wait("shutting down", detach, TLS),
     "wait_for_input_streams": Wait("waiting", lambda scene: scene.start(wait_for_input_streams, [scene.stream])),
 }
 
@@ -349,8 +349,8 @@ OUTCOMES: dict[str, dict[str, Any]] = {
     "lingering": CLOSED | ENDED | {"close": (GOES, GOES), "abort": (GOES, GOES)},
     "before the handshake": FREE | REFUSED_WHEN_BUSY | WOKEN | ENDED | {"read": (StreamBusy, GOES)},
     "shaking hands": FREE | REFUSED_UNDER_TLS | WOKEN | ENDED | {"read": (StreamBusy, GOES)},
-    "before the goodbye": FREE | REFUSED_UNDER_TLS | WOKEN | ENDED | {"read": (StreamBusy, GOES)},
-    "saying goodbye": FREE | REFUSED_UNDER_TLS | WOKEN | ENDED | {"read": (StreamBusy, GOES)},
+    "before the shutdown": FREE | REFUSED_UNDER_TLS | WOKEN | ENDED | {"read": (StreamBusy, GOES)},
+    "shutting down": FREE | REFUSED_UNDER_TLS | WOKEN | ENDED | {"read": (StreamBusy, GOES)},
     "waiting": FREE | ENDED | {"close": (GOES, GOES), "abort": (GOES, GOES)},
 }
 """What a pair comes to: the outcome of what came second, and of what waited first. Where TLS decides, `outcomes_of` adds it."""
@@ -370,7 +370,7 @@ def outcomes_of(wait: Wait, act: str, kind: str) -> tuple[Any, Any]:
 
 
 def is_as_told(said: Any, wanted: Any) -> bool:
-    """Whether an outcome is the error of that class, or that very object, or none at all."""
+    """Return whether an outcome is the error of that class, or that very object, or none at all."""
     if isinstance(wanted, type):
         return isinstance(said, wanted) and (wanted is StreamError or type(said) in (wanted, *wanted.__subclasses__()))
     return said is wanted if wanted is not GOES else not isinstance(said, BaseException)
@@ -404,7 +404,7 @@ def test_what_comes_while_another_waits(pairs: Pairs, certificates: Certificates
         assert waiter.ready(), "it was to end at once"
     elif act not in ("close", "abort"):
         assert not waiter.ready(), f"it has ended before its time: {waiter.value!r}"
-    if act in ENDINGS and wait.group == "saying goodbye":
+    if act in ENDINGS and wait.group == "shutting down":
         detach(scene)  # it can be made again
     elif act in ENDINGS and not scene.stream.closed:
         after = scene.start(scene.write, b"after")

@@ -44,16 +44,16 @@ class Victim:
                 self.strikes += 1
 
     def strike(self, error: BaseException) -> None:
-        """Ends its wait, and returns when it waits again."""
+        """End its wait, and return when it waits again."""
         self._hub.loop.run_callback(self._greenlet.throw, error)
         gevent.sleep(0)
 
     def join(self) -> None:
-        """Waits for its end; what went wrong in it is raised."""
+        """Wait for its end; what went wrong in it is raised."""
         self._greenlet.get()
 
     def ready(self) -> bool:
-        """Whether it has come to its end."""
+        """Return whether it has come to its end."""
         return bool(self._greenlet.ready())
 
 

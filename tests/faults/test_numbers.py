@@ -1,4 +1,4 @@
-"""Descriptors are numbers, and numbers are used again at once: whoever waited on the old one must not receive of the new one."""
+"""The system reuses descriptor numbers at once: a greenlet that waited on the old one must not receive from the new one."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ MESSAGE = bytes(400_000)
 
 
 def fill(stream: Any) -> None:
-    """Leaves no room in the system."""
+    """Leave no room in the system."""
     stream.write_timeout = 1e-9
     outcome(stream.write, MESSAGE)
     stream.write_timeout = None

@@ -22,7 +22,7 @@ LOCAL = ("tcp", "unix")
 
 
 def wait_in_set(streams: list[Any]) -> list[Any]:
-    """The same by a set."""
+    """Wait by a WaitSet."""
     with WaitSet(streams) as members:
         return members.wait()
 
@@ -52,7 +52,7 @@ def test_a_stream_that_is_closed_meanwhile_is_answered(pairs: Pairs, kind: str, 
 
 @contextmanager
 def descriptors_for(count: int) -> Iterator[None]:
-    """Lets this process have so many descriptors, and takes the first 1,100 away."""
+    """Let this process have so many descriptors, and take the first 1,100 away."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, count), hard))
     padding = [os.open(os.devnull, os.O_RDONLY) for _ in range(1100)]

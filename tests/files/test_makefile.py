@@ -184,7 +184,7 @@ def test_what_is_no_socket_is_refused_by_name(pairs: Pairs, tmp_path: Any) -> No
 
 
 class ReadOnly:
-    """A socket that nobody can send to."""
+    """A socket that cannot be sent to."""
 
     def __init__(self, inner: Any) -> None:
         self.fileno = inner.fileno

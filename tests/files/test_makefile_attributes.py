@@ -63,7 +63,7 @@ CALLS: dict[str, tuple[str, str, str, Any]] = {
 
 
 def outcome(file: Any, far: Any, name: str, call: str, given: Any) -> tuple[int, Any]:
-    """How often the override was called, and what the call gave."""
+    """Return how often the override was called, and what the call gave."""
     far.sendall(b"line one\nline two\n")
     far.shutdown(1)
     lines = [b"a", b"b"] if isinstance(file, io.BufferedIOBase) or not isinstance(file, io.TextIOBase) else ["a", "b"]
@@ -141,7 +141,7 @@ def test_a_text_file_keeps_the_readline_that_was_set_before_its_first_read(ends:
 
 
 def test_a_dropped_file_calls_the_close_that_was_set(ends: Ends) -> None:
-    """As io's destructors do, that of a file calls a `close` that was set on it, and tells nobody of its error."""
+    """Like io's destructors, that of a file calls a `close` that was set on it, and ignores its error."""
     for mode in ("rb", "wb", "rwb", "r", "w"):
         file = makefile(ends.sockets()[0], mode)
         file.close = mock.Mock(side_effect=OSError)

@@ -46,7 +46,7 @@ def test_the_descriptor_closes_with_the_last_of_files_and_socket(
 def test_a_dropped_file_gives_its_reference_back_at_once(
     ends: Ends, kind: str, mode: str, buffering: int | None
 ) -> None:
-    """A file that nobody closed is no cycle: with the last reference to it, a closed socket's descriptor goes."""
+    """A file that was not closed is not part of a cycle: its last reference frees a closed socket's descriptor."""
     near, far = ends.sockets(kind)
     number = near.fileno()
     near.settimeout(0.01)

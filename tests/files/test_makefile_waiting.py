@@ -1,4 +1,4 @@
-"""Files from `makefile` while they wait: nothing is lost by what ends a wait, and nobody is turned away."""
+"""Files from `makefile` while they wait: an interrupted wait loses no data, and no call is refused."""
 
 import gc
 import random
@@ -62,7 +62,7 @@ def expected(read: Read, data: bytes, ends: Ends, mode: str) -> Any:
 
 
 def given_up_by_timeout(read: Read, file: Any, near: Any) -> None:
-    """Ends a read by the socket's timeout."""
+    """End a read by the socket's timeout."""
     near.settimeout(TIMEOUT)
     with pytest.raises(TimeoutError, match="timed out") as caught:
         read(file)
@@ -71,13 +71,13 @@ def given_up_by_timeout(read: Read, file: Any, near: Any) -> None:
 
 
 def given_up_by_gevent(read: Read, file: Any, _near: Any) -> None:
-    """Ends a read by gevent.Timeout."""
+    """End a read by gevent.Timeout."""
     with pytest.raises(gevent.Timeout), gevent.Timeout(TIMEOUT):
         read(file)
 
 
 def given_up_by_kill(read: Read, file: Any, _near: Any) -> None:
-    """Ends a read by killing its greenlet."""
+    """End a read by killing its greenlet."""
     reader = gevent.spawn(read, file)
     gevent.sleep(TIMEOUT)
     reader.kill()
@@ -164,7 +164,7 @@ def test_with_gevents_own_makefile_a_second_reader_is_turned_away(ends: Ends) ->
     assert first.get() == b"one\n"
 
 
-def test_nobody_takes_what_another_waits_for(ends: Ends) -> None:
+def test_no_reader_takes_what_another_waits_for(ends: Ends) -> None:
     """While one greenlet waits for ten bytes, of which five are there, another's smaller read waits behind it; text
     likewise."""
     for mode in ("rb", "r"):
@@ -197,7 +197,7 @@ def test_a_killed_waiter_leaves_the_queue(ends: Ends) -> None:
 
 @pytest.mark.parametrize("kind", ["gevent", "unix", "blocking", "tls"])
 @pytest.mark.parametrize(("mode", "buffering"), [("rb", None), ("rb", 0), ("r", None), ("rwb", None)])
-def test_closing_wakes_whoever_waits(ends: Ends, kind: str, mode: str, buffering: int | None) -> None:
+def test_closing_wakes_every_waiter(ends: Ends, kind: str, mode: str, buffering: int | None) -> None:
     """Closed by another greenlet, a file wakes its reader, and those who wait for their turn, with
     ValueError."""
     file, near, _far = ends.file(kind, mode, buffering)

@@ -112,13 +112,13 @@ class Endpoints:
         return greenlet
 
     def keep(self, plain: Any) -> Any:
-        """Has a plain socket closed."""
+        """Have a plain socket closed."""
         self._ends.callback(plain.close)
         return plain
 
 
 def end_server(server: Any) -> None:
-    """Closes a server and its connections."""
+    """Close a server and its connections."""
     for connection in list(server.connections):
         connection.close(force=True)
     server.close()
@@ -178,12 +178,12 @@ def rest_of(peer: Any) -> bytes:
 
 
 def settled(calls: Calls, count: int = 1) -> None:
-    """Returns when so many events were told."""
+    """Return when so many events were told."""
     until(lambda: len(calls.events) >= count)
 
 
 def rounds(count: int = 20) -> None:
-    """Lets the hub go round so often: whatever was ready to happen has happened."""
+    """Let the hub go round so often: whatever was ready to happen has happened."""
     for _ in range(count):
         gevent.sleep(0)
 
@@ -201,7 +201,7 @@ def attempt(function: Callable[[], Any]) -> Any:
 
 
 def in_greenlet(function: Callable[[], Any]) -> Any:
-    """Calls a function in a greenlet of its own, within ten seconds."""
+    """Call a function in a greenlet of its own, within ten seconds."""
     results: list[Any] = []
     with gevent.Timeout(10):
         error = attempt(lambda: results.append(function())).get()

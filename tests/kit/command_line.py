@@ -31,7 +31,7 @@ class Outcome:
 
 
 def run(*words: object, given: bytes = b"", folder: Path | str = "/", **environment: str) -> Outcome:
-    """Runs a program to its end."""
+    """Run a program to its end."""
     done = subprocess.run(
         [str(word) for word in words],
         input=given,
@@ -45,7 +45,7 @@ def run(*words: object, given: bytes = b"", folder: Path | str = "/", **environm
 
 
 def geventstreams(*words: object, given: bytes = b"", folder: Path | str = "/", **environment: str) -> Outcome:
-    """Runs `python -m geventstreams` to its end."""
+    """Run `python -m geventstreams` to its end."""
     return run(*GEVENTSTREAMS, *words, given=given, folder=folder, **environment)
 
 
@@ -72,12 +72,12 @@ class Serving:
     port: int
 
     def end(self, number: int = signal.SIGTERM) -> Outcome:
-        """Sends it a signal and waits until it is gone."""
+        """Send it a signal and wait until it is gone."""
         self.process.send_signal(number)
         return self.ended()
 
     def ended(self) -> Outcome:
-        """Waits until it is gone."""
+        """Wait until it is gone."""
         output, errors = self.process.communicate(timeout=LIMIT)
         return Outcome(self.process.returncode, output, errors.decode())
 

@@ -30,5 +30,5 @@ class Fed:
 
 @pytest.fixture(params=[0, 1, 3], ids=["whole", "single bytes", "threes"])
 def piece(request: pytest.FixtureRequest) -> int:
-    """How many bytes one receive call gives; 0 is all at once."""
+    """Return how many bytes one receive call gives; 0 is all at once."""
     return int(request.param)

@@ -1,7 +1,6 @@
-"""Forked children for the tests: each calls a function, and what goes wrong there is told here.
+"""Forked children for the tests: each calls a function, and what goes wrong there is told here."""
 
-Rule for the next editor: the parent does not run its hub meanwhile, so what is ready for both of them is still there when the child ends.
-"""
+# Invariants: the parent does not run its hub while the child runs, so what is ready for both is still there when the child ends.
 
 import multiprocessing
 import os

@@ -1,7 +1,6 @@
-"""What the tests of `makefile` share: sockets of every kind that it takes, each with the plain end that feeds it.
+"""What the tests of `makefile` share: sockets of every kind that it takes, each with the plain end that feeds it."""
 
-Rule for the next editor: whatever is made here is closed after the test, so a test may leave it in any state.
-"""
+# Invariants: everything that is made here is closed after the test, so a test may leave it in any state.
 
 import socket
 from collections.abc import Callable
@@ -74,7 +73,7 @@ class Ends:
         return self.secured(mine, other) if kind == "tls" else (mine, other)
 
     def secured(self, mine: Any, other: Any) -> tuple[Any, Any]:
-        """The same sockets with TLS on them."""
+        """Put TLS on two connected sockets."""
         certificates = self.certificates()
         serving = gevent.ssl.SSLContext(gevent.ssl.PROTOCOL_TLS_SERVER)
         serving.load_cert_chain(certificates.server.chain, certificates.server.key)

@@ -1,4 +1,4 @@
-"""How much memory a block of a test needs: what Python objects have, so that nobody else's doings are measured."""
+"""The peak of memory in a block of a test: that of Python objects, so that other threads and the system do not count."""
 
 import contextlib
 import gc
@@ -14,7 +14,7 @@ class Peak:
 
 @contextlib.contextmanager
 def peak_memory() -> Iterator[Peak]:
-    """Measures the block; the result stands in `bytes` behind it."""
+    """Measure the block; the result stands in `bytes` behind it."""
     gc.collect()
     tracemalloc.start()
     before = tracemalloc.get_traced_memory()[0]

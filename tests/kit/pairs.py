@@ -1,7 +1,6 @@
-"""OwnedFd streams for the tests of the core, over TCP, Unix sockets and memory, and what those tests share.
+"""OwnedFd streams for the tests of the core, over TCP, Unix sockets and memory, and what those tests share."""
 
-Rule for the next editor: whatever is made here is closed after the test, so a test may leave it in any state.
-"""
+# Invariants: everything that is made here is closed after the test, so a test may leave it in any state.
 
 import contextlib
 import socket
@@ -62,7 +61,7 @@ class Pairs:
         return self.keep(SocketStream(first, **options)), self.far(second)
 
     def keep(self, stream: Any) -> Any:
-        """Has a stream closed after the test."""
+        """Have a stream closed after the test."""
         self.made.append(stream)
         return stream
 
@@ -72,7 +71,7 @@ class Pairs:
         return self.keep(gevent.socket.socket(family, kind, fileno=plain.detach()))
 
     def close(self) -> None:
-        """Closes all that was made."""
+        """Close all that was made."""
         for one in self.made:
             if isinstance(one, BufferedStream):
                 one.abort()
@@ -102,7 +101,7 @@ def socket_kind(request: pytest.FixtureRequest) -> str:
 
 @pytest.fixture
 def unsent_is_told() -> None:
-    """Skips the test where the system does not say how much it has not sent yet, which only Linux does."""
+    """Skip the test where the system does not say how much it has not sent yet, which only Linux does."""
     with socket.create_server(("127.0.0.1", 0)) as listener, socket.create_connection(listener.getsockname()) as near:
         near.setblocking(False)
         with listener.accept()[0]:

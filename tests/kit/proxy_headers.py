@@ -1,7 +1,6 @@
-"""PROXY protocol headers written by hand, good ones and bad ones.
+"""PROXY protocol headers written by hand, good ones and bad ones."""
 
-Rule for the next editor: nothing here asks the package or its library what a header means.
-"""
+# Invariants: nothing here asks the package or its library what a header means.
 
 import ipaddress
 import socket

@@ -22,7 +22,7 @@ SPAWNS: dict[str, Callable[[], Any]] = {
 
 @pytest.fixture
 def serve() -> Iterator[Callable[..., SocketStreamServer]]:
-    """Starts servers with a handler, on free ports, and stops them when the test is over."""
+    """Start servers with a handler, on free ports, and stop them when the test is over."""
     started = []
 
     def start(handle: Any, listener: Any = (HOST, 0), **options: Any) -> SocketStreamServer:

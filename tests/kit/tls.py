@@ -1,7 +1,6 @@
-"""What the tests of TLS share: contexts of each version, pairs of streams, a peer that speaks TLS by hand, a recording middle man.
+"""What the tests of TLS share: contexts of each version, pairs of streams, a peer that speaks TLS by hand, a recording middle man."""
 
-Rule for the next editor: whatever is made here is closed after the test (`pairs`), so a test may leave it in any state.
-"""
+# Invariants: everything that is made here is closed after the test (`pairs`), so a test may leave it in any state.
 
 import contextlib
 import socket
@@ -89,7 +88,7 @@ class TLSKit:
         return stream, peer
 
     def maker(self, side: str) -> Callable[[], tuple[Any, Any]]:
-        """Makes pairs of streams, for the test kit."""
+        """Make pairs of streams, for the test kit."""
         return lambda: self.streams(side)
 
 
@@ -148,7 +147,7 @@ class HandMade:
             self._incoming.write_eof()
 
     def send(self, data: bytes) -> None:
-        """Sends bytes as they are."""
+        """Send bytes as they are."""
         self.socket.sendall(data)
 
     def encrypted(self, data: bytes) -> bytes:
@@ -159,10 +158,10 @@ class HandMade:
         return self._outgoing.read()
 
     def write(self, data: bytes) -> None:
-        """Sends plain text."""
+        """Send plain text."""
         self.send(self.encrypted(data))
 
-    def goodbye(self) -> bytes:
+    def close_notify(self) -> bytes:
         """close_notify, not sent. Not before what has arrived was read."""
         with contextlib.suppress(ssl.SSLError):
             self.object.unwrap()
@@ -187,11 +186,11 @@ class HandMade:
         return bytes(got)
 
     def end(self) -> None:
-        """Ends the connection's half without a word about TLS."""
+        """End the connection's half without a word about TLS."""
         self.socket.shutdown(gevent.socket.SHUT_WR)
 
     def fail(self) -> None:
-        """Receives a record that cannot be decrypted, and sends the alert that OpenSSL answers with."""
+        """Receive a record that cannot be decrypted, and send the alert that OpenSSL answers with."""
         self._incoming.write(b"\x17\x03\x03\x00\x20" + b"!" * 32)
         with contextlib.suppress(ssl.SSLError):
             self.object.read(1)
@@ -234,19 +233,19 @@ class Wire:
             target.shutdown(gevent.socket.SHUT_WR)
 
     def wait_until_quiet(self) -> None:
-        """Returns when both directions have ended."""
+        """Return when both directions have ended."""
         until(lambda: all(pump.ready() for pump in self._pumps), what="the end of both directions")
 
 
 def write_forever(stream: SocketStream) -> None:
-    """Writes until an error ends it."""
+    """Write until an error ends it."""
     while True:
         stream.sendall(b"y" * 100_000)
         gevent.sleep(0.001)
 
 
 def read_forever(stream: SocketStream, got: bytearray) -> None:
-    """Reads until an error ends it."""
+    """Read until an error ends it."""
     while True:
         got += stream.read(1000)
 

@@ -47,7 +47,7 @@ class Client(ABC):
         """Where the server listens, plainly."""
 
     def prepare(self) -> None:  # noqa: B027  # most servers have all that is asked for
-        """Puts into the started server what the cases ask for."""
+        """Put into the started server what the cases ask for."""
 
     @abstractmethod
     def converse(self, number: int) -> None:
@@ -59,7 +59,7 @@ class Client(ABC):
 
     @abstractmethod
     def ask_on(self, port: int) -> None:
-        """Asks again and again, or for very much, through the middle man on `port`: ends by an error only."""
+        """Ask again and again, or for very much, through the middle man on `port`: ends by an error only."""
 
     # The cases.
 
@@ -114,7 +114,7 @@ def failing(*kinds: type[BaseException]) -> Iterator[None]:
 
 
 def limited(file: Any, seconds: float) -> Any:
-    """The same file, which has to be one of geventstreams; its socket has this timeout from now on."""
+    """Set the timeout of a file's socket, and return the file, which has to be one of geventstreams."""
     assert type(file).__module__.startswith("geventstreams."), file
     getattr(file, "buffer", file).raw._sock.settimeout(seconds)
     return file

@@ -35,7 +35,7 @@ class MiddleMan:
         self._go.clear()
 
     def until_he_holds(self) -> None:
-        """Returns when there is an answer in his hands."""
+        """Return when there is an answer in his hands."""
         assert self._holding.wait(LIMIT), "he was never given as much"
 
     def let_go(self) -> None:

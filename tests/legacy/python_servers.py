@@ -36,7 +36,7 @@ def limited(body: Any) -> Iterator[None]:
 
 
 def application(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterator[bytes]:
-    """Gives back what it is sent."""
+    """Return back what it is sent."""
     if environ["PATH_INFO"] == "/large":
         start_response("200 OK", [("Content-Length", str(PIECES * len(PIECE)))])
         for _ in range(PIECES):
@@ -88,7 +88,7 @@ class LineHandler(socketserver.StreamRequestHandler):
     timeout = STALL
 
     def handle(self) -> None:
-        """Reads from one file, whatever its timeouts."""
+        """Read from one file, whatever its timeouts."""
         timeouts = 0
         while True:
             try:

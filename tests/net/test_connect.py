@@ -70,7 +70,7 @@ def accepted(server):
 
 
 def talks(stream, server):
-    """Whether the stream leads to the listener, both ways; closes it."""
+    """Return whether the stream leads to the listener, both ways; closes it."""
     with accepted(server) as peer, stream:
         peer.sendall(b"from the server\n")
         stream.write_line("from the client")
@@ -335,7 +335,7 @@ def test_all_errors_are_told(names, port):
 
 
 def test_a_failed_look_up_is_told():
-    """A name that nobody knows is a ConnectError with the resolver's error in it."""
+    """An unknown name is a ConnectError with the resolver's error in it."""
     with pytest.raises(ConnectError, match=r"nowhere\.invalid") as caught:
         open_tcp_stream("nowhere.invalid", 80)
     [(address, error)] = caught.value.errors
@@ -352,7 +352,7 @@ def test_a_name_that_cannot_be_one_is_a_failed_look_up(capfd):
 
 
 def test_connecting_to_oneself_is_a_refusal():
-    """Where the system joins our own port to itself, nobody listens there."""
+    """Where the system connects our own port to itself, there is no listener."""
     port = unused_port()
     with pytest.raises(ConnectError) as caught:
         open_tcp_stream(HOST, port, local_address=HOST, local_port=port)
@@ -458,7 +458,7 @@ def test_connecting_starts_no_greenlet():
 
 
 def test_others_run_while_one_tries_again_and_again():
-    """A greenlet that connects in vain without a pause lets other greenlets run."""
+    """A greenlet that fails to connect again and again lets other greenlets run."""
     dead = unused_port()
     over = []
     gevent.spawn(over.append, True)

@@ -85,7 +85,7 @@ def small_package_in(folder: Path) -> Path:
 
 
 def install(package: Path, folder: Path, **environment: str) -> str:
-    """Installs a wheel or a source tree, without its dependencies, into a folder; what pip printed."""
+    """Install a wheel or a source tree, without its dependencies, into a folder; what pip printed."""
     pip = [sys.executable, "-m", "pip", "install", "--verbose", "--no-deps"]
     return run(*pip, "--target", folder, package, cwd=folder.parent, **environment)
 

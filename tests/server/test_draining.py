@@ -37,42 +37,42 @@ class Office:
         self.endings.append(task)
 
     def idle(self, stream):
-        """Waits for a second line."""
+        """Wait for a second line."""
         assert stream.readline() == b""
         assert stream.at_eof
         stream.write(b"good-bye\n")
 
     def idle_in_wait(self, stream):
-        """Waits for input in a wait for streams."""
+        """Wait for input in a wait for streams."""
         assert wait_for_input_streams([stream]) == [stream]
         assert stream.read() == b""
         stream.write(b"good-bye\n")
 
     def idle_in_set(self, stream):
-        """Waits for input in a WaitSet."""
+        """Wait for input in a WaitSet."""
         with WaitSet([stream]) as members:
             assert members.wait() == [stream]
         assert stream.read() == b""
         stream.write(b"good-bye\n")
 
     def idle_in_process_wait(self, stream):
-        """Waits for input in the Lisp way."""
+        """Wait for input in the Lisp way."""
         with noticed_socket_stream(stream):
             assert process_wait("Waiting for a line", lambda: stream.listen() or stream.at_eof)
         stream.write(b"good-bye\n")
 
     def idle_elsewhere(self, stream):
-        """Has another greenlet read for it."""
+        """Have another greenlet read for it."""
         assert gevent.spawn(stream.readline).get() == b""
         stream.write(b"good-bye\n")
 
     def busy(self, stream):
-        """Waits for something else, then answers."""
+        """Wait for something else, then answers."""
         self.go_on.wait()
         stream.write(b"good-bye\n")
 
     def busy_then_idle(self, stream):
-        """Waits for something else, answers, then waits for the next question."""
+        """Wait for something else, answer, then waits for the next question."""
         self.go_on.wait()
         stream.write(b"good-bye\n")
         assert stream.readline() == b""
@@ -89,7 +89,7 @@ class Office:
         Event().wait()
 
     def stubborn(self, stream):
-        """Does not let itself be killed."""
+        """Do not let itself be killed."""
         while True:
             try:
                 Event().wait()
@@ -104,7 +104,7 @@ def office():
 
 @pytest.fixture
 def serve(serve, office):
-    """Starts servers whose handler is the office, unless another one is given."""
+    """Start servers whose handler is the office, unless another one is given."""
     return lambda **options: serve(options.pop("handle", office), **options)
 
 
@@ -181,7 +181,7 @@ def test_a_busy_handler_that_becomes_idle_is_ended_then(serve, office):
 
 
 def test_the_listener_closes_at_once(serve, office):
-    """From the beginning of the draining nobody can connect."""
+    """From the beginning of the draining no client can connect."""
     server = serve()
     client = dial(server, "busy")
     port = server.port
@@ -222,7 +222,7 @@ def test_the_shortest_visit_is_in_the_report(serve):
 
 
 def test_those_in_the_queue_wait_for_room(serve):
-    """A stop accepts no more than there is room for, and nobody where accepting was stopped or all is to end at once."""
+    """A stop accepts only as many as there is room for, and none if accepting was stopped or everything ends at once."""
     for options, prepare, timeout in [({"max_connections": 3}, SocketStreamServer.start_accepting, 10),
                                       ({}, SocketStreamServer.stop_accepting, 10), ({}, SocketStreamServer.start_accepting, 0)]:
         server = serve(handle=lambda stream, _address: stream.write(stream.readline()), **options)
@@ -390,7 +390,7 @@ def test_two_stops_share_one_end(serve, office):
 
 
 def test_a_stop_that_is_interrupted_does_not_end_another(serve, office):
-    """The draining goes on for whoever still waits for it."""
+    """The draining goes on for the callers that still wait for it."""
     server = serve()
     client = dial(server, "busy")
     first = gevent.spawn(server.stop, 60)
@@ -416,7 +416,7 @@ def test_a_stop_can_be_given_up_and_taken_up_again(serve, office):
 
 
 def test_a_server_without_connections_stops_at_once(serve):
-    """A server with nobody on it, one that never started, and one that was stopped report nothing."""
+    """A server without clients, one that never started, and one that was stopped report nothing."""
     server = serve()
     assert server.stop() == (0, 0, 0)
     assert server.stop() == (0, 0, 0)
@@ -445,7 +445,7 @@ def contexts(certificates):
 @pytest.mark.parametrize("spawn", SPAWNS.values(), ids=SPAWNS)
 @pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3], ids=["1.2", "1.3"])
 def test_tls_connections_are_told_apart_too(spawn, version, serve, office, contexts):
-    """Idle, busy and stuck TLS connections end as plain ones do: the idle ones with a proper goodbye."""
+    """Idle, busy and stuck TLS connections end as plain ones do: the idle ones with close_notify."""
     ours, theirs = contexts
     ours.maximum_version = version
     server = serve(spawn=spawn(), ssl_ctx=ours)

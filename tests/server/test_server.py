@@ -326,7 +326,7 @@ def test_serve_forever_ends_with_stop(serve):
     "limit", [{"max_connections": 3}, {"spawn": 3}, {"max_connections": 3, "spawn": gevent.spawn_raw}], ids=["connections", "spawn", "both"]
 )
 def test_surplus_clients_wait_in_the_queue(limit, serve):
-    """While all places are taken nobody is accepted; each place that becomes free goes to the next one in the queue."""
+    """While all places are taken no client is accepted; each place that becomes free goes to the next one in the queue."""
     most, running = [], []
     go_on = Event()
 
@@ -352,7 +352,7 @@ def test_surplus_clients_wait_in_the_queue(limit, serve):
 
 
 def test_a_shared_pool_that_others_fill(serve):
-    """A pool whose members are somebody else's is respected, and noticed when they leave it."""
+    """A pool with members of other code counts them, and the server notices when they leave it."""
     pool = Pool(1)
     leave = Event()
     pool.spawn(leave.wait)
@@ -640,7 +640,7 @@ def test_a_server_that_is_closed_wakes_who_waits_for_it(serve):
 
 @pytest.mark.parametrize("code", [errno.ECONNABORTED, errno.EPROTO, errno.ENETUNREACH, errno.EHOSTDOWN, errno.EINTR])
 def test_clients_that_go_away_before_they_are_accepted(code, serve, lines):
-    """A client that was aborted in the queue is nothing: nobody is told, and the next one is served."""
+    """A client that was aborted in the queue is ignored: nothing is reported, and the next one is served."""
     faults = [code] * 5
 
     class Faulty(SocketStreamServer):

@@ -27,7 +27,7 @@ from geventstreams.server.start_up import server_terminate, start_up_server
 
 @pytest.fixture
 def start():
-    """Starts servers on free loopback ports, and stops them when the test is over."""
+    """Start servers on free loopback ports, and stop them when the test is over."""
     started = []
 
     def start_up(function, service=None, **options):
@@ -291,7 +291,7 @@ def test_handles(start):
 
 
 def test_one_greenlet_for_all_handles(start):
-    """All calls run in one greenlet, and while one runs nobody else is accepted."""
+    """All calls run in one greenlet, and while one runs no other client is accepted."""
     go_on = Event()
     running = []
 

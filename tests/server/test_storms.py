@@ -214,7 +214,7 @@ def test_restarts_under_load():
         server.start()
         return server
 
-    reserved = socket.socket()  # between two servers nobody else gets the port
+    reserved = socket.socket()  # between two servers no other program gets the port
     reserved.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     reserved.bind((HOST, 0))
     port = reserved.getsockname()[1]

@@ -1,10 +1,9 @@
-"""Real servers for tests: each is a context manager that starts a Debian server in a private directory on free ports.
+"""Real servers for tests: each is a context manager that starts a Debian server in a private directory on free ports."""
 
-Rules for the next editor: nothing here imports geventstreams; nothing but fixtures.py knows pytest (a server that is not
-installed raises `ProgramMissing`, one that does not come up `ServerError`); every module works with and without gevent's
-monkey-patching, so it uses `subprocess`, `socket` and `time` plainly. A fixture's server belongs to the whole test run: a
-test may hold it by `with server.paused():`, but one that kills or stops a server starts its own.
-"""
+# Invariants: nothing here imports geventstreams; nothing but fixtures.py knows pytest (a server that is not installed raises
+# `ProgramMissing`, one that does not come up `ServerError`); every module works with and without gevent's monkey-patching, so it uses
+# `subprocess`, `socket` and `time` plainly. A fixture's server belongs to the whole test run: a test may hold it by `with
+# server.paused():`, but one that kills or stops a server starts its own.
 
 from .base import Server, free_port
 from .certificates import Certificate, Certificates, make_certificates

@@ -1,8 +1,7 @@
-"""What all servers for tests have in common: a private directory, free ports, starting, waiting, holding, ending.
+"""What all servers for tests have in common: a private directory, free ports, starting, waiting, holding, ending."""
 
-Rules for the next editor: a server's module says what to write (`prepare`), what to start (`command`) and when it is up
-(`answers`); everything that handles processes, users or directories stays here.
-"""
+# Invariants: a server's module says what to write (`prepare`), what to start (`command`) and when it is up (`answers`); everything that
+# handles processes, users or directories stays here.
 
 import os
 import pwd
@@ -49,7 +48,7 @@ def free_port(host: str = HOST) -> int:
 
 
 def exchange(port: int, request: bytes = b"", size: int = 64) -> bytes:
-    """Connect, send `request`, and give back what comes first; `b""` when nobody listens or nothing is said."""
+    """Connect, send `request`, and return what comes first; `b""` if there is no listener or no answer."""
     try:
         with socket.create_connection((HOST, port), timeout=1) as connection:
             connection.sendall(request)
@@ -59,7 +58,7 @@ def exchange(port: int, request: bytes = b"", size: int = 64) -> bytes:
 
 
 def listens(port: int) -> bool:
-    """Whether somebody accepts connections on the port."""
+    """Return whether connections are accepted on the port."""
     with closing(socket.socket()) as probe:
         return probe.connect_ex((HOST, port)) == 0
 
@@ -71,7 +70,7 @@ class Server:
     name: ClassVar[str]
     program: ClassVar[str]
     version_option: ClassVar[str] = "--version"
-    #: The user it runs as when the tests run as root ("nobody" where there is none of that name); None: as the tests.
+    #: The user it runs as when the tests run as root ("nobody" if that user does not exist); None: as the tests.
     run_as: ClassVar[str | None] = None
     stop_signal: ClassVar[signal.Signals] = signal.SIGTERM
     #: Seconds to come up, and to go away when asked to.
@@ -94,7 +93,7 @@ class Server:
         raise NotImplementedError
 
     def answers(self) -> bool:
-        """Whether it is ready for clients."""
+        """Return whether it is ready for clients."""
         return all(listens(port) for port in self.ports.values())
 
     # What tests use.
@@ -106,7 +105,7 @@ class Server:
 
     @property
     def running(self) -> bool:
-        """Whether the process that was started still runs."""
+        """Return whether the process that was started still runs."""
         return self._process is not None and self._process.poll() is None
 
     def processes(self) -> set[int]:
@@ -115,7 +114,7 @@ class Server:
             return set()
         pid = self._process.pid
         # Once it has ended and was waited for, its number may be a stranger's. As long as the session it began has
-        # members, the system gives the number to nobody.
+        # members, the system does not reuse the number.
         if self._process.poll() is not None and Path(f"/proc/{pid}").exists():
             return set()
         return family(pid)
@@ -275,7 +274,7 @@ class Server:
     def _wait_until_it_answers(self) -> None:
         deadline = time.monotonic() + self.start_limit
         while True:
-            # Asked first: an answer means nothing when ours has ended because the port is somebody else's.
+            # Asked first: an answer means nothing if our server has ended because the port is in use.
             status = self._started().poll()
             if status is not None:
                 raise self._failure(f"ended with status {status} at once")

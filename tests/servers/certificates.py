@@ -26,7 +26,7 @@ class Certificate:
 
 @dataclass(frozen=True)
 class Certificates:
-    """What `make_certificates` wrote. Whoever trusts `ca` accepts `server` and `client`, and refuses the others."""
+    """The files of `make_certificates`. A peer that trusts `ca` accepts `server` and `client`, and refuses the others."""
 
     ca: Path
     server: Certificate
@@ -38,7 +38,7 @@ class Certificates:
     wrong_name: Certificate
     #: Right signer, for *.example.test.
     wildcard: Certificate
-    #: Right names, signed by nobody else.
+    #: Right names, self-signed.
     self_signed: Certificate
     #: Right names, signed by an authority that is not `ca`.
     unknown_ca: Certificate

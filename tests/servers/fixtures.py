@@ -3,10 +3,10 @@
 The tests' conftest loads this by `pytest_plugins = ["servers.fixtures"]`. A test that asks for a program that is not installed is
 skipped; the run ends with one line that says how many tests were, and which Debian packages bring the programs. With
 GEVENTSTREAMS_REQUIRE_PROGRAMS=1 in the environment such a test fails. A server that is there and does not come up is always a failure.
-
-Rule for the next editor: under pytest-xdist the tests run in processes of their own, and the summary is printed in another. Only what
-stands in a report or in `workeroutput` gets there.
 """
+
+# Invariants: under pytest-xdist the tests run in processes of their own, and the summary is printed in another. Only what stands in a
+# report or in `workeroutput` gets there.
 
 import os
 from collections.abc import Callable, Generator, Iterator
@@ -88,7 +88,7 @@ def ftp_server(certificates: Certificates) -> Iterator[ProFTPD]:
 
 @pytest.fixture
 def haproxy() -> Iterator[Callable[..., HAProxy]]:
-    """Starts HAProxy with the test's configuration, as often as it is called; all are stopped when the test ends."""
+    """Start HAProxy with the test's configuration, as often as it is called; all are stopped when the test ends."""
     with ExitStack() as running:
 
         def start(configuration: str, **ports: int) -> HAProxy:

@@ -30,7 +30,7 @@ def _status(pid: int) -> _Status | None:
 
 
 def is_running(pid: int) -> bool:
-    """Whether the process exists and has not ended; a zombie that nobody has waited for yet has ended."""
+    """Return whether the process exists and has not ended; a zombie has ended."""
     status = _status(pid)
     return status is not None and status.state not in "ZX"
 

@@ -1,9 +1,8 @@
-"""Where the programs are that tests start, and which Debian packages have them: servers, clients, a C compiler.
+"""Where the programs are that tests start, and which Debian packages have them: servers, clients, a C compiler."""
 
-Rule for the next editor: PACKAGES is the one place that knows packages. A test asks for a program that it does not start itself by
-`require`; servers/fixtures.py makes a skip of `MachineLacks`, or a failure of a program that is missing where
-GEVENTSTREAMS_REQUIRE_PROGRAMS is set.
-"""
+# Invariants: PACKAGES is the one place that knows packages. A test asks for a program that it does not start itself by `require`;
+# servers/fixtures.py makes a skip of `MachineLacks`, or a failure of a program that is missing where GEVENTSTREAMS_REQUIRE_PROGRAMS is
+# set.
 
 import importlib.util
 import os
@@ -45,7 +44,7 @@ PACKAGES = {
 """Debian packages to install for each program."""
 
 MODULES = {"test.test_socket": f"libpython{sys.version_info[0]}.{sys.version_info[1]}-testsuite"}
-"""The same for modules that Debian packages apart from Python."""
+"""Debian packages to install for each module of Python."""
 
 _SYSTEM_FOLDERS = ("/usr/local/sbin", "/usr/sbin", "/sbin", "/usr/local/bin", "/usr/bin", "/bin")
 

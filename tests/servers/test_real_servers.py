@@ -41,7 +41,7 @@ from servers.processes import wait_until
 
 
 def trusting(certificates: Certificates) -> ssl.SSLContext:
-    """A client's context that trusts the test authority and nobody else."""
+    """A client's context that trusts the test authority only."""
     return ssl.create_default_context(cafile=str(certificates.ca))
 
 

@@ -65,7 +65,7 @@ def expect_answer(connection: socket.socket, beginning: bytes) -> None:
 
 
 def receive_to_end(connection: socket.socket) -> int:
-    """How many bytes still come before the connection ends or is reset; an error when it does neither."""
+    """Return how many bytes still come before the connection ends or is reset; an error when it does neither."""
     connection.settimeout(20)
     count = 0
     with suppress(ConnectionResetError):

@@ -1,7 +1,6 @@
-"""The long campaigns of TLS: the tests of faults and leaks, as often as reliability asks for.
+"""The long campaigns of TLS: the tests of faults and leaks, as often as reliability asks for."""
 
-Rule for the next editor: what is tested stands in the short test; here is only how much longer it runs.
-"""
+# Invariants: the tests are those of the short form; this file only makes them longer.
 
 import pytest
 from kit import vocabulary
@@ -26,5 +25,5 @@ for name in LONGER:
 
 @pytest.fixture(autouse=True)
 def longer(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Lets a campaign run longer than by default, but for one that the environment makes longer still."""
+    """Let a campaign run longer than by default, but for one that the environment makes longer still."""
     monkeypatch.setattr(vocabulary, "SIZE", max(vocabulary.SIZE, LONGER[request.function.__name__]))

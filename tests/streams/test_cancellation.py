@@ -183,7 +183,7 @@ def feed(plain: socket.socket, data: bytes, seed: int) -> threading.Thread:
 
 
 def may_strike(frame: FrameType | None) -> bool:
-    """Whether the handler may raise: not in the test itself, and in the plain build only in waits and system calls.
+    """Return whether the handler may raise: not in the test itself, and in the plain build only in waits and system calls.
 
     Elsewhere it can strike between bytes' leaving the buffer and their reaching the caller, as in any Python code.
     """

@@ -73,7 +73,7 @@ def test_a_reset_that_a_write_notices_first(pairs: Pairs) -> None:
 
 
 def test_a_reset_with_unread_bytes_that_a_write_notices_first(pairs: Pairs) -> None:
-    """The same where the bytes are still with the system when the write fails."""
+    """Bytes that are unread in the system when a write notices a reset are read first, then StreamReset."""
     stream, far = pairs.stream()
     far.sendall(octets(5001))
     reset(far)
@@ -123,7 +123,7 @@ def test_the_peers_half_close_leaves_ours_open(pairs: Pairs, kind: str) -> None:
 
 
 def fill(stream: Any) -> None:
-    """Gives the system all that it takes, so that it cannot send all of it to a peer that does not read."""
+    """Return the system all that it takes, so that it cannot send all of it to a peer that does not read."""
     with contextlib.suppress(BlockingIOError):
         while True:
             stream.socket.send(bytes(2**14), socket.MSG_DONTWAIT)
@@ -501,7 +501,7 @@ def test_a_dropped_stream_sends_what_needs_no_waiting(pairs: Pairs) -> None:
     assert (far.recv(100), far.recv(100)) == (b"said", b"")
 
 
-def test_a_stream_that_was_closed_warns_nobody(pairs: Pairs) -> None:
+def test_a_stream_that_was_closed_gives_no_warning(pairs: Pairs) -> None:
     """A closed or aborted stream is dropped without a warning, and so is one whose constructor refused its arguments."""
     with warnings.catch_warnings():
         warnings.simplefilter("error")
@@ -515,7 +515,7 @@ def test_a_stream_that_was_closed_warns_nobody(pairs: Pairs) -> None:
 
 
 def lived(stream: Any, far: Any, prepare: Callable[[Any, Any], Any]) -> None:
-    """Uses a stream and closes it."""
+    """Use a stream and close it."""
     prepare(stream, far)
     stream.write_timeout = stream.read_timeout = None
     stream.abort()

@@ -1,4 +1,4 @@
-"""Many greenlets, threads and processes: one reader at a time, writers in turn, and nobody keeps the hub to himself."""
+"""Many greenlets, threads and processes: one reader at a time, writers in turn, and no greenlet occupies the hub."""
 
 import os
 import subprocess
@@ -154,7 +154,7 @@ def test_first_come_first_served(pairs: Pairs) -> None:
 
 
 def test_a_flush_waits_for_its_turn(pairs: Pairs) -> None:
-    """flush returns only when all that was accepted before it is with the system, whoever writes at the same time."""
+    """flush returns only when all that was accepted before it is with the system, even if others write at the same time."""
     stream, peer = pairs.streams("memory", buffers=1000)
     writer = started(stream.write, b"w" * 200_000)
     flusher = started(stream.flush)
@@ -268,7 +268,7 @@ def test_a_blocked_half_leaves_the_other_alone(pairs: Pairs, kind: str) -> None:
 
 
 def test_shutdown_of_the_input_wakes_its_reader(pairs: Pairs, kind: str) -> None:
-    """shutdown("input") while a greenlet reads: what had arrived is given, or StreamClosed; nobody is left waiting."""
+    """shutdown("input") while a greenlet reads: what had arrived is returned, or StreamClosed; no greenlet is left waiting."""
     stream, peer = pairs.streams(kind)
     peer.sendall(b"half")
     reader = started(stream.read, 8)
@@ -493,7 +493,7 @@ print("done")
 """
 
 
-def test_streams_that_are_alive_at_exit_keep_nobody(pairs: Pairs) -> None:
+def test_streams_that_are_alive_at_exit_do_not_delay_it(pairs: Pairs) -> None:
     """An interpreter that ends while greenlets read and write neither hangs nor prints a traceback."""
     done = subprocess.run(
         [sys.executable, "-c", ALIVE_AT_EXIT], capture_output=True, text=True, timeout=30, check=False

@@ -20,7 +20,7 @@ LIMIT = MEGABYTE
 
 
 def flood(plain: Any, total: int, block: bytes = bytes(65536)) -> Any:
-    """Sends so many bytes without a newline from a gevent socket, and then a line."""
+    """Send so many bytes without a newline from a gevent socket, and then a line."""
 
     def send() -> None:
         for _ in range(total // len(block)):

@@ -265,7 +265,7 @@ class Restless(TransportOver):
 @pytest.mark.timeout(20)
 @pytest.mark.parametrize("pause", [0.001, 0.9 * T])
 def test_wake_ups_for_nothing_do_not_stretch_a_limit(pause: float) -> None:
-    """A transport that wakes its waiters in vain does not put off the limit of a read, write or flush."""
+    """A transport that wakes its waiters without cause does not extend the timeout of a read, write or flush."""
     near, far = memory_pair(1000)
     stream = LispStream(Restless(near, pause), read_timeout=T, write_timeout=T)
     fires_in_time(T, ReadTimeout, stream.read, 1)

@@ -69,7 +69,7 @@ def events_of(plain: Any) -> int:
 
 
 def elsewhere(function: Callable[[], Any]) -> None:
-    """Calls a function in another thread."""
+    """Call a function in another thread."""
     thread = threading.Thread(target=function)
     thread.start()
     while thread.is_alive():
@@ -98,7 +98,7 @@ def test_a_close_that_gives_up_resets(pairs: Pairs, kind: str, how: str) -> None
 
 @pytest.mark.parametrize("how", GIVE_UP)
 def test_a_close_that_gives_up_resets_under_tls(tls: TLSKit, side: str, how: str) -> None:
-    """The same under TLS: no close_notify is sent behind a part of the output, even to a peer that allows truncation."""
+    """Under TLS no close_notify is sent behind a part of the output, even to a peer that allows truncation."""
     stream, peer = tls.streams(side, buffers=2**16, linger_timeout=T, peer={"allow_truncation": True})
     accepted, _ = stuffed(stream)
     GIVE_UP[how](stream)
@@ -159,7 +159,7 @@ def test_a_stream_that_is_dropped_with_output_left_resets(pairs: Pairs) -> None:
 
 
 def test_a_stream_that_another_thread_drops_resets(pairs: Pairs) -> None:
-    """The same where the last reference to it goes in another thread."""
+    """A stream with output left whose last reference goes in another thread resets the connection."""
     near, far = pairs.sockets()
     holder, peer = [SocketStream(near)], pairs.keep(SocketStream(far))
     stuffed(holder[0])
@@ -204,7 +204,7 @@ def test_a_handler_whose_output_is_stuck_resets_its_client(serve: Callable[..., 
 
 @pytest.mark.parametrize("ended", ["one way is over", "both go on"])
 def test_a_relay_that_is_ended_aborts_both(pairs: Pairs, ended: str) -> None:
-    """A kill of a relay, whatever has ended before it, aborts both streams: a close that follows is no end of file for anybody."""
+    """A kill of a relay aborts both streams, even if one direction has ended: neither peer takes a close that follows for the end."""
     (one, client), (two, server) = pairs.streams(), pairs.streams()
     relaying = started(relay, one, two)
     client.sendall(b"the first half")
@@ -237,7 +237,7 @@ def test_a_graceful_close_that_gives_up_resets(endpoints: Endpoints, calls: Call
 
 
 def test_a_callback_that_raises_does_not_cut_its_output(endpoints: Endpoints, calls: Calls, reports: Reports) -> None:
-    """The same where the graceful close is that of a callback that raised."""
+    """After a callback has raised, a graceful close that cannot send all in time resets the connection."""
     def fail(sock: Any) -> None:
         sock.write(bytes(5 * 2**20))
         raise KeyError("mine")
@@ -340,7 +340,7 @@ def stalled(secured: Callable[[Any, Any], None] | None = None) -> tuple[Any, Any
 
 @pytest.fixture
 def secured(tls: TLSKit, side: str) -> Callable[[Any, Any], None]:
-    """Puts TLS under a stream and its peer."""
+    """Put TLS under a stream and its peer."""
 
     def attach(stream: Any, peer: Any) -> None:
         shaking = gevent.spawn(peer.attach_ssl, **tls.arguments(other(side)))

@@ -144,7 +144,7 @@ def test_planted_faults_are_found(
 
 
 def test_a_maker_must_be_callable() -> None:
-    """What is no maker of pairs is refused by name."""
+    """An argument that does not make pairs is refused by name."""
     with pytest.raises(TypeError, match="make_pair"):
         check_input_stream(None)  # type: ignore[arg-type]
 
@@ -180,7 +180,7 @@ def test_an_aborted_memory_pair_is_reset() -> None:
 
 
 def test_a_dropped_memory_end_ends_the_other() -> None:
-    """A memory transport that nobody holds any more is closed, as a socket would be."""
+    """A memory transport without references is closed, as a socket would be."""
     near, far = memory_pair()
     stream = LispStream(far)
     del near
@@ -256,7 +256,7 @@ def test_the_kth_call_fails(k: int) -> None:
 
 
 def test_a_hostile_transport_repeats_itself() -> None:
-    """The same seed gives the same pieces, the same excuses, and in the end all bytes."""
+    """One seed gives one sequence of pieces and refusals, and in the end all bytes."""
 
     def run() -> list[Any]:
         near, far = memory_pair()

@@ -270,22 +270,22 @@ def test_both_go_on_in_plain_text(tls: TLSKit, side: str) -> None:
 
 
 def test_what_came_encrypted_and_behind_it_is_kept(tls: TLSKit, side: str) -> None:
-    """Bytes under TLS, the peer's goodbye and plain text in one segment: all are in the buffer after detach_ssl, in order."""
+    """Bytes under TLS, the peer's close_notify and plain text in one segment: all are in the buffer after detach_ssl, in order."""
     stream, peer = tls.stream(side)
     secret = b"s" * 50_000
-    peer.send(peer.encrypted(secret) + peer.goodbye() + b"plain text\n")
+    peer.send(peer.encrypted(secret) + peer.close_notify() + b"plain text\n")
     stream.detach_ssl()
     assert stream.read_exactly(len(secret)) == secret
     assert stream.readline() == b"plain text\n"
     stream.sendall(b"ours\n")
-    assert peer.read(100) == b""  # our goodbye
+    assert peer.read(100) == b""  # our close_notify
     assert peer.read_plain(5) == b"ours\n"
 
 
-def test_detaching_after_the_peers_goodbye(tls: TLSKit, side: str) -> None:
-    """A stream that has read the peer's goodbye as an end can detach at once, and reads on in plain text."""
+def test_detaching_after_the_peers_close_notify(tls: TLSKit, side: str) -> None:
+    """A stream that has read the peer's close_notify as an end can detach at once, and reads on in plain text."""
     stream, peer = tls.stream(side)
-    peer.send(peer.encrypted(b"bye\n") + peer.goodbye())
+    peer.send(peer.encrypted(b"bye\n") + peer.close_notify())
     assert stream.read() == b"bye\n"
     assert stream.at_eof
     stream.detach_ssl()
@@ -294,29 +294,29 @@ def test_detaching_after_the_peers_goodbye(tls: TLSKit, side: str) -> None:
     assert stream.readline() == b"plain\n"
 
 
-def test_detaching_waits_for_a_slow_goodbye(tls: TLSKit, side: str) -> None:
-    """The peer's goodbye may take its time, up to the limit, and more bytes may come before it."""
+def test_detaching_waits_for_a_slow_close_notify(tls: TLSKit, side: str) -> None:
+    """The peer's close_notify may come late, up to the timeout, and more bytes may come before it."""
     stream, peer = tls.stream(side)
     parting = gevent.spawn(stream.detach_ssl, 10, 0.2)
     assert peer.read(10) == b""
     for _ in range(5):
         gevent.sleep(0.02)
         peer.write(b"more\n")
-    peer.send(peer.goodbye() + b"plain\n")
+    peer.send(peer.close_notify() + b"plain\n")
     parting.get()
     assert [stream.readline() for _ in range(6)] == [b"more\n"] * 5 + [b"plain\n"]
 
 
 @pytest.mark.parametrize("peer_does", ["nothing", "end", "drip"])
-def test_no_goodbye_is_an_error(tls: TLSKit, side: str, peer_does: str) -> None:
-    """Without the peer's goodbye detach_ssl is a TLSError after retry_count times retry_timeout, or at the peer's end, and closes."""
+def test_no_close_notify_is_an_error(tls: TLSKit, side: str, peer_does: str) -> None:
+    """Without the peer's close_notify detach_ssl is a TLSError after retry_count times retry_timeout, or at the peer's end, and closes."""
     stream, peer = tls.stream(side)
     number = stream.fileno()
     dripping = gevent.spawn(_drip, peer) if peer_does == "drip" else None
     if peer_does == "end":
         peer.socket.shutdown(1)
     began = time.monotonic()
-    with pytest.raises(TLSError, match="goodbye"):
+    with pytest.raises(TLSError, match="close_notify"):
         stream.detach_ssl(2, 0.1)
     took = time.monotonic() - began
     assert stream.closed
@@ -334,11 +334,11 @@ def _drip(peer: HandMade) -> None:
             gevent.sleep(0.02)
 
 
-def test_a_truncation_is_no_goodbye(tls13: TLSKit) -> None:
-    """Even with allow_truncation a connection that just ends is no end of TLS that plain text could follow."""
+def test_a_truncation_is_not_close_notify(tls13: TLSKit) -> None:
+    """Even with allow_truncation, plain text cannot follow a connection that just ends."""
     stream, peer = tls13.stream("client", allow_truncation=True)
     peer.close()
-    with pytest.raises(TLSError, match="goodbye"):
+    with pytest.raises(TLSError, match="close_notify"):
         stream.detach_ssl()
     assert stream.closed
 
@@ -352,7 +352,7 @@ def test_detaching_can_be_interrupted_and_made_again(tls: TLSKit, side: str) -> 
     with pytest.raises(StreamClosed):
         stream.write(b"would be in plain text")
     assert peer.read(10) == b""
-    peer.send(peer.encrypted(b"kept\n") + peer.goodbye())
+    peer.send(peer.encrypted(b"kept\n") + peer.close_notify())
     stream.detach_ssl()
     assert stream.readline() == b"kept\n"
     stream.sendall(b"plain\n")
@@ -410,7 +410,7 @@ def test_readers_are_refused_while_detaching(tls13: TLSKit) -> None:
     assert peer.read(10) == b""
     with pytest.raises(StreamBusy):
         stream.readline()
-    peer.send(peer.goodbye())
+    peer.send(peer.close_notify())
     parting.get()
 
 
@@ -418,7 +418,7 @@ def test_detaching_after_send_eof(tls: TLSKit, side: str) -> None:
     """After send_eof, which ended the connection's half, detach_ssl reads on in plain text, and writing stays refused."""
     stream, peer = tls.stream(side)
     stream.send_eof()
-    peer.send(peer.goodbye() + b"plain\n")
+    peer.send(peer.close_notify() + b"plain\n")
     stream.detach_ssl()
     assert stream.readline() == b"plain\n"
     with pytest.raises(StreamClosed):

@@ -1,4 +1,4 @@
-"""How a TLS connection ends, told apart: goodbyes, cut connections, resets, broken records, alerts; and what a close keeps whole."""
+"""The ends of a TLS connection are told apart: close_notify, truncation, reset, broken records, alerts; and a close loses no data."""
 
 import contextlib
 import errno
@@ -39,17 +39,17 @@ def unread(stream: SocketStream) -> int:
 
 
 def flipped(data: bytes, at: int) -> bytes:
-    """The same bytes with one bit flipped."""
+    """Return the bytes with one bit flipped."""
     return data[:at] + bytes((data[at] ^ 1,)) + data[at + 1 :]
 
 
 # The peer's end.
 
 
-def test_a_goodbye_is_the_end(tls: TLSKit, side: str) -> None:
+def test_close_notify_is_the_end(tls: TLSKit, side: str) -> None:
     """After close_notify reading gives the rest and then the end of file, as often as it is asked."""
     stream, peer = tls.stream(side)
-    peer.send(peer.encrypted(b"12345") + peer.goodbye())
+    peer.send(peer.encrypted(b"12345") + peer.close_notify())
     peer.close()
     assert stream.read(3) == b"123"
     assert stream.read() == b"45"
@@ -57,10 +57,10 @@ def test_a_goodbye_is_the_end(tls: TLSKit, side: str) -> None:
     assert stream.at_eof
 
 
-def test_what_follows_a_goodbye_is_nothing(tls: TLSKit, side: str) -> None:
+def test_what_follows_close_notify_is_ignored(tls: TLSKit, side: str) -> None:
     """Bytes behind the peer's close_notify are not returned, plain or not."""
     stream, peer = tls.stream(side)
-    peer.send(peer.encrypted(b"12345") + peer.goodbye() + b"INJECTED\n")
+    peer.send(peer.encrypted(b"12345") + peer.close_notify() + b"INJECTED\n")
     assert stream.read() == b"12345"
     assert stream.read_available() == b""
 
@@ -140,9 +140,9 @@ def test_a_reset_noticed_by_a_write(tls: TLSKit, side: str) -> None:
 
 
 def test_the_end_inside_a_call(tls: TLSKit, side: str) -> None:
-    """A goodbye within read_exactly is IncompleteRead, with what came still readable."""
+    """close_notify within read_exactly is IncompleteRead; the bytes before it stay readable."""
     stream, peer = tls.stream(side)
-    peer.send(peer.encrypted(b"0123456789") + peer.goodbye())
+    peer.send(peer.encrypted(b"0123456789") + peer.close_notify())
     with pytest.raises(IncompleteRead) as caught:
         stream.read_exactly(20)
     assert caught.value.partial == b"0123456789"
@@ -228,7 +228,7 @@ def test_records_in_single_bytes(tls: TLSKit, side: str) -> None:
 # Our own end.
 
 
-def test_close_says_goodbye(tls: TLSKit, side: str) -> None:
+def test_close_sends_close_notify(tls: TLSKit, side: str) -> None:
     """The peer of a stream that closes gets all bytes and close_notify."""
     stream, peer = tls.stream(side)
     stream.write(b"12345")
@@ -238,7 +238,7 @@ def test_close_says_goodbye(tls: TLSKit, side: str) -> None:
     assert peer.socket.recv(1) == b""
 
 
-def test_send_eof_says_goodbye_and_reads_on(tls: TLSKit, side: str) -> None:
+def test_send_eof_sends_close_notify_and_reads_on(tls: TLSKit, side: str) -> None:
     """send_eof ends our half by close_notify, twice is once, writing is refused, and a mebibyte is still decrypted."""
     stream, peer = tls.stream(side)
     stream.write(b"12345")
@@ -249,14 +249,14 @@ def test_send_eof_says_goodbye_and_reads_on(tls: TLSKit, side: str) -> None:
     assert peer.read_exactly(5) == b"12345"
     assert peer.read(1) == b""
     data = bytes(range(256)) * 4096
-    sending = gevent.spawn(lambda: (peer.write(data), peer.send(peer.goodbye())))
+    sending = gevent.spawn(lambda: (peer.write(data), peer.send(peer.close_notify())))
     assert stream.read() == data
     sending.get()
     assert stream.at_eof
 
 
 def test_send_eof_keeps_what_was_decrypted(tls: TLSKit, side: str) -> None:
-    """Bytes that had arrived, read ahead or half taken, when send_eof says goodbye are read afterwards."""
+    """Bytes that had arrived, read ahead or half taken, when send_eof sends close_notify are read afterwards."""
     for looked in (False, True):
         stream, peer = tls.stream(side)
         data = bytes(range(256)) * 64
@@ -267,11 +267,11 @@ def test_send_eof_keeps_what_was_decrypted(tls: TLSKit, side: str) -> None:
         small = memoryview(bytearray(10_000))
         assert stream.readinto(small) == 10_000
         stream.send_eof()
-        peer.send(peer.goodbye())
+        peer.send(peer.close_notify())
         assert bytes(small) + stream.read() == data + b"!" + data
 
 
-def test_a_peer_that_answers_the_goodbye_at_once(tls: TLSKit, side: str) -> None:
+def test_a_peer_that_answers_close_notify_at_once(tls: TLSKit, side: str) -> None:
     """Both ends close at the same time: both see the end."""
     stream, peer = tls.streams(side)
     closing = gevent.spawn(stream.close)
@@ -332,7 +332,7 @@ def test_a_write_only_client_loses_nothing_to_tickets(tls13: TLSKit) -> None:
 
 
 def test_an_abort_is_a_reset(tls: TLSKit, side: str) -> None:
-    """The peer of an aborted stream sees a reset, no goodbye."""
+    """The peer of an aborted stream sees a reset, without close_notify."""
     stream, peer = tls.streams(side)
     stream.write(b"x")
     stream.abort()
@@ -340,8 +340,8 @@ def test_an_abort_is_a_reset(tls: TLSKit, side: str) -> None:
         peer.read()
 
 
-def test_a_dropped_stream_says_no_goodbye(tls: TLSKit, side: str) -> None:
-    """A stream that nobody closed frees its descriptor at once, with a ResourceWarning, and its peer sees a truncation."""
+def test_a_dropped_stream_sends_no_close_notify(tls: TLSKit, side: str) -> None:
+    """A stream that was not closed frees its descriptor at once, with a ResourceWarning, and its peer sees a truncation."""
     near, far = tls.pairs.sockets()
     number = near.fileno()
     shaking = gevent.spawn(tls.secure, far, other(side))
@@ -462,14 +462,14 @@ def test_a_ticket_is_not_readiness(tls13: TLSKit) -> None:
     assert wait_for_input_streams([stream], timeout=5) == [stream]
 
 
-@pytest.mark.parametrize("end", ["goodbye", "cut", "reset", "broken"])
+@pytest.mark.parametrize("end", ["close_notify", "cut", "reset", "broken"])
 def test_ends_are_readiness(tls: TLSKit, side: str, end: str) -> None:
-    """A goodbye, a cut connection, a reset and a broken record make a stream ready: the read then tells."""
+    """close_notify, a truncation, a reset and a broken record make a stream ready: the read then reports which."""
     stream, peer = tls.stream(side)
     waiting = gevent.spawn(wait_for_input_streams, [stream], timeout=5)
     gevent.sleep(0.01)
-    if end == "goodbye":
-        peer.send(peer.goodbye())
+    if end == "close_notify":
+        peer.send(peer.close_notify())
     elif end == "cut":
         peer.end()
     elif end == "reset":
@@ -478,7 +478,7 @@ def test_ends_are_readiness(tls: TLSKit, side: str, end: str) -> None:
         peer.send(flipped(peer.encrypted(b"x"), 9))
     assert waiting.get() == [stream]
     expected = {"cut": StreamTruncated, "reset": StreamReset, "broken": TLSError}
-    if end == "goodbye":
+    if end == "close_notify":
         assert stream.read(1) == b""
     else:
         with pytest.raises(expected[end]):

@@ -93,7 +93,7 @@ def test_interrupted_reads_lose_nothing(tls: TLSKit, side: str, seed: int) -> No
         interrupted += 1
         reader = started(take)
     reader.kill()
-    peer.send(ciphertext + peer.encrypted(b"the end") + peer.goodbye())
+    peer.send(ciphertext + peer.encrypted(b"the end") + peer.close_notify())
     print(f"seed {seed}: {interrupted} interruptions in {len(data)} bytes")
     got += stream.read()
     assert got == data + b"the end"
@@ -209,7 +209,7 @@ def test_refused_certificates_leave_no_descriptor(tls: TLSKit) -> None:
 
 @pytest.mark.parametrize("call", ["handshake", "read", "write", "detach"])
 @pytest.mark.parametrize("how", ["close", "abort"])
-def test_closing_wakes_whoever_waits(tls: TLSKit, side: str, call: str, how: str) -> None:
+def test_closing_wakes_every_waiter(tls: TLSKit, side: str, call: str, how: str) -> None:
     """close and abort while a greenlet shakes hands, reads, writes or detaches: it gets StreamClosed within 5 ms."""
     late = 0.0
     for _ in range(5):
@@ -313,7 +313,7 @@ def test_a_flood_of_empty_records_lets_others_run(tls: TLSKit, side: str) -> Non
 
 
 def may_strike(frame: FrameType | None) -> bool:
-    """Whether a handler may raise: where gevent waits, and while OpenSSL reads or writes for us, but not in the test itself.
+    """Return whether a handler may raise: where gevent waits, and while OpenSSL reads or writes for us, but not in the test itself.
 
     Nor where gevent's hub passes an earlier error on, nor in the Python code of its loops that are made with cffi: one that strikes
     there stops the hub for good, with whatever waits in it.
@@ -482,13 +482,13 @@ def strike_by_abort(stream: SocketStream, ssl_object: Struck, moment: str, raise
 
 
 @pytest.mark.parametrize("strikes", [("after read",), ("after read", "before read"), ("after read", "after read")])
-def test_errors_that_strike_in_a_goodbye_do_not_hide_it(tls: TLSKit, side: str, strikes: tuple[str, ...]) -> None:
-    """An error that strikes when OpenSSL has just read the peer's goodbye costs the next read neither the end nor a wait."""
+def test_errors_that_strike_at_close_notify_do_not_hide_it(tls: TLSKit, side: str, strikes: tuple[str, ...]) -> None:
+    """After an error that strikes when OpenSSL has just read the peer's close_notify, the next read reports the end at once."""
     stream, peer = struck(tls, side)
     stream.read_timeout = 20
     peer.write(b"1")
     assert stream.read(1) == b"1"
-    peer.send(peer.goodbye())
+    peer.send(peer.close_notify())
     stream.ssl.strikes = strikes
     for _ in strikes:
         with pytest.raises(Interrupt):
@@ -536,7 +536,7 @@ def test_signal_handlers_that_raise_cost_no_input(tls: TLSKit, side: str, size: 
             piece = random.randbytes(random.choice((1, 10, 1000, 50_000)))
             data.extend(piece)
             peer.write(piece)
-        peer.send(peer.goodbye())
+        peer.send(peer.close_notify())
 
     sending = threading.Thread(target=send)
     sending.start()

@@ -1,7 +1,6 @@
-"""The contract of a stream does not change under TLS: the tests of the core and all claims of the test kit, run again over TLS 1.2 and 1.3.
+"""TLS changes nothing in the contract of a stream: the tests of plain streams and the claims of the test kit, under TLS 1.2 and 1.3."""
 
-Rule for the next editor: a test of the core runs here when it takes the fixtures `pairs` and `kind`; a kind is a version of TLS here.
-"""
+# Invariants: a test of plain streams runs here if it takes the fixtures `pairs` and `kind`; a kind is a version of TLS here.
 
 import inspect
 from collections.abc import Iterator
@@ -32,7 +31,7 @@ def kind(request: pytest.FixtureRequest) -> str:
 
 
 def has_a_kind(test: Any) -> bool:
-    """Whether a test asks for a kind of connection, not for a `kind` of its own."""
+    """Return whether a test asks for a kind of connection, not for a `kind` of its own."""
     own = [mark.args[0] for mark in getattr(test, "pytestmark", ()) if mark.name == "parametrize"]
     return {"pairs", "kind"} <= set(inspect.signature(test).parameters) and "kind" not in str(own)
 

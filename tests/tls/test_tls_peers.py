@@ -1,7 +1,6 @@
-"""TLS with the peers that the world uses: streams speak with nginx, OpenSSL, curl, mail and file servers, and Python's own ssl.
+"""TLS with the peers that the world uses: streams speak with nginx, OpenSSL, curl, mail and file servers, and Python's own ssl."""
 
-Rule for the next editor: whoever speaks to a stream of this process must not block its hub, so he is another process or `aside`.
-"""
+# Invariants: a peer of a stream in this process must not block its hub, so it is another process or `aside`.
 
 import base64
 import contextlib
@@ -38,7 +37,7 @@ def trust(certificates: Certificates) -> Callable[[ssl.SSLContext], None]:
 
 @pytest.fixture
 def opened(pairs: Pairs, trust: Callable[[ssl.SSLContext], None]) -> Callable[..., SocketStream]:
-    """Opens streams to servers on this machine, trusting the tests' authority."""
+    """Open streams to servers on this machine, trusting the tests' authority."""
 
     def opened(port: int, **options: Any) -> SocketStream:
         if "ssl_ctx" in options:
@@ -126,7 +125,7 @@ def test_nginx_resumes_a_session(nginx: Nginx, certificates: Certificates, opene
 
 
 def test_nginx_tells_what_it_refuses(certificates: Certificates, opened: Callable[..., SocketStream]) -> None:
-    """A web server that wants a client's certificate answers in words over TLS without one, and serves whoever has it."""
+    """A web server that asks for a client's certificate answers with an error page without one, and serves clients that have it."""
     demand = f"ssl_verify_client on; ssl_client_certificate {certificates.ca};"
     with Nginx(certificates.server, server_config=demand) as server:
         server.add_file("secret", 1000)
@@ -259,7 +258,7 @@ def test_curl_and_callbacks(certificates: Certificates, tls13: TLSKit) -> None:
 
 
 def ask(stream: Any, question: str, answer: str) -> list[str]:
-    """Sends a line, and reads until a line that the answer matches; all lines."""
+    """Send a line, and read until a line that the answer matches; all lines."""
     if question:
         stream.write_line(question + "\r")
         stream.flush()
@@ -273,7 +272,7 @@ def ask(stream: Any, question: str, answer: str) -> list[str]:
 
 
 def secured(stream: Any, trust: Callable[[ssl.SSLContext], None], version: str) -> Any:
-    """The same stream under TLS, as a client of this machine."""
+    """Put TLS under a stream, as a client of this machine."""
     stream.attach_ssl(ssl_ctx=NAMES[version], ssl_side="client", ctx_configure_callback=trust, tlsext_host_name=HOST, handshake_timeout=20)
     assert stream.ssl.version() == version
     return stream
@@ -378,7 +377,7 @@ def test_files_after_auth_tls(
 
 @pytest.mark.parametrize("side", SIDES)
 def test_pythons_own_ssl(tls: TLSKit, side: str) -> None:
-    """A blocking SSLSocket in a thread and a stream exchange a mebibyte each way at once, part by goodbyes, and go on in plain text."""
+    """A blocking SSLSocket in a thread and a stream exchange a mebibyte each way at once, shut TLS down, and go on in plain text."""
     near, far = tls.pairs.sockets()
     theirs, ours = Random(1).randbytes(MIB), Random(2).randbytes(MIB)
     got: list[Any] = []
@@ -403,7 +402,7 @@ def test_pythons_own_ssl(tls: TLSKit, side: str) -> None:
     writing = gevent.spawn(stream.sendall, ours)
     assert stream.read_exactly(MIB) == theirs
     writing.get()
-    assert stream.read() == b""  # their goodbye
+    assert stream.read() == b""  # their close_notify
     stream.detach_ssl(retry_count=100)
     assert stream.readline() == b"in plain text\n"
     stream.sendall(b"as well\n")
