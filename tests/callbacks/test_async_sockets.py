@@ -823,10 +823,10 @@ def test_counts_agree():
     assert greenlets() > 0
 
 
-def test_the_greenlet_that_sends_may_be_killed(party):
-    """Who kills the greenlet that sends in the background loses no output: another one sends on, also while the socket is closing."""
+def test_the_greenlet_that_sends_may_be_killed(endpoints):
+    """A kill of the greenlet that sends in the background loses no output: another one sends on, also while the socket is closing."""
     for closing in (False, True):
-        client, peer = stuck(party)
+        client, peer = stuck(endpoints)
         if closing:
             client.close()
         rounds()

@@ -19,7 +19,7 @@ from pathlib import Path
 
 import pytest
 from kit.command_line import LIMIT, Outcome, Serving, run, serving, started
-from kit.network import until
+from kit.conditions import until
 from servers import Certificates, Exim, HAProxy, Nginx, Redis, curl, find_program, free_port, nc, openssl
 from servers.base import listens
 
