@@ -25,6 +25,8 @@ default_role = "literal"  # docstrings have `names` in single backquotes
 nitpicky = False
 
 myst_heading_anchors = 4
+myst_enable_extensions = ["strikethrough"]
+suppress_warnings = ["myst.strikethrough"]  # it is for HTML only, and so is this site
 myst_links_external_new_tab = False
 
 autodoc_member_order = "bysource"
