@@ -225,6 +225,14 @@ def test_every_public_name_is_in_the_reference() -> None:
     assert not set(names) - set(documented)
 
 
+def test_first_page_answers_first_questions() -> None:
+    """docs/index.md answers each of the eight first questions with a link to the place where it is explained."""
+    answers = re.findall(r"^\| (.*\?) \| \[.*\]\(([\w/.-]+#[\w-]+)\) \|$", (DOCS / "index.md").read_text(encoding="utf-8"), re.MULTILINE)
+    words = ["whole request", "Ctrl-C", "test a timeout", "hangs", "asyncio", "two cores", "TLS is cut", "fork"]
+    assert len(answers) == len(words)
+    assert all(word in question for word, (question, _) in zip(words, answers, strict=True))
+
+
 def test_every_page_is_in_the_contents() -> None:
     """The site's table of contents names every page once."""
     listed = re.search(r"^CONTENTS = \{(.*?)^\}", (DOCS / "conf.py").read_text(), re.MULTILINE | re.DOTALL)
