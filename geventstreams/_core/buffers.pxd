@@ -14,6 +14,7 @@ cdef BlockPool BLOCKS
 @cython.final
 cdef class BlockPool:
     cdef readonly Py_ssize_t size
+    cdef readonly Py_ssize_t least_room
     cdef list _blocks
     cdef Py_ssize_t _most
 
@@ -23,7 +24,6 @@ cdef class BlockPool:
 
 cdef class ByteQueue:
     cdef BlockPool pool
-    cdef readonly Py_ssize_t least_room
     cdef public bytearray store
     cdef public object view
     cdef public Py_ssize_t start

@@ -31,8 +31,10 @@ _MANY = 4096
 class BlockPool:
     """Blocks of memory of one size, lent to queues while these hold something."""
 
-    def __init__(self, size: int, kept: int) -> None:
+    def __init__(self, size: int, kept: int, least_room: int) -> None:
         self.size = size
+        self.least_room = least_room
+        """A remainder up to this size is copied in front of what arrives next; below this much room more is made."""
         # The entries for blocks not made yet keep the list long: a short one would be reallocated by every pop and append.
         self._blocks: list[memoryview | None] = [None] * kept
         self._most = 2 * kept
@@ -51,16 +53,14 @@ class BlockPool:
             self._blocks.append(block)
 
 
-BLOCKS = BlockPool(BLOCK, 64)
+BLOCKS = BlockPool(BLOCK, 64, SMALL)
 
 
 class ByteQueue:
     """A contiguous queue of bytes: `store[start:end]`, in a block of `pool`, in memory of its own, or in none."""
 
-    def __init__(self, pool: BlockPool = BLOCKS, least_room: int = SMALL) -> None:
+    def __init__(self, pool: BlockPool = BLOCKS) -> None:
         self.pool = pool
-        self.least_room = least_room
-        """A remainder up to this size is copied in front of what arrives next; below this much room more is made."""
         self.store: bytearray | None = None
         self.view: memoryview | None = None
         self.start: int = 0
@@ -130,7 +130,7 @@ class ByteQueue:
         held = self.end - self.start
         if held <= self.start and held + count <= self.capacity:
             self._move_to_front()
-        elif not self.leased and held <= self.least_room and held + count <= self.pool.size:
+        elif not self.leased and held <= self.pool.least_room and held + count <= self.pool.size:
             self._lease()
         else:
             capacity = max(held + count, 2 * self.capacity if self.capacity < _LARGE else self.capacity + self.capacity // 4)
@@ -156,8 +156,8 @@ class InputBuffer(ByteQueue):
         end: int
         calls: int
 
-    def __init__(self, pool: BlockPool = BLOCKS, least_room: int = SMALL) -> None:
-        ByteQueue.__init__(self, pool, least_room)
+    def __init__(self, pool: BlockPool = BLOCKS) -> None:
+        ByteQueue.__init__(self, pool)
         self.searched: int = 0
         self.taken: int = 0
         self.counts: list[int] = []
@@ -170,10 +170,10 @@ class InputBuffer(ByteQueue):
         """Return the memory to receive into, from index `end` on."""
         if self.counts:
             self.absorb()
-        if not self.leased and self.end - self.start <= self.least_room:
+        if not self.leased and self.end - self.start <= self.pool.least_room:
             self._lease()
-        elif self.capacity - self.end < self.least_room:
-            self.reserve(self.least_room)
+        elif self.capacity - self.end < self.pool.least_room:
+            self.reserve(self.pool.least_room)
         if self.portion < self.capacity - self.end:
             return self.view[: self.end + self.portion]  # type: ignore[index]  # reserved
         return self.view  # type: ignore[return-value]  # reserved

@@ -15,7 +15,7 @@ HEADER = 5
 LARGEST = HEADER + RECORD + 2048
 """Bytes of the largest record that any version allows."""
 
-_WIDE_BLOCKS = BlockPool(131072, 8)
+_WIDE_BLOCKS = BlockPool(131072, 8, LARGEST)
 """Blocks with room for several records."""
 
 
@@ -23,7 +23,7 @@ class RecordBuffer(InputBuffer):
     """Ciphertext that arrived: an input buffer that finds the ends of records."""
 
     def __init__(self) -> None:
-        InputBuffer.__init__(self, _WIDE_BLOCKS, LARGEST)
+        InputBuffer.__init__(self, _WIDE_BLOCKS)
         self.trusts_lengths = True
         self.kind = 0
 
