@@ -7,9 +7,10 @@ from collections.abc import Callable
 from typing import Any
 
 import gevent
-from gevent import GreenletExit, getcurrent
+from gevent import GreenletExit, get_hub, getcurrent
 
 from geventstreams._core.transport import NoTransport
+from geventstreams._core.wakeup import hold_of
 from geventstreams._streams.tls_upgrade import UpgradableStream
 from geventstreams.errors import StreamError
 
@@ -33,6 +34,7 @@ class Attempt:
 
     def __init__(self, opener: Opener) -> None:
         self._opener: Opener | None = opener  # None once it is canceled
+        self._hold = hold_of(get_hub())
         self._greenlet: Any = None
         self._timer: Any = None
 
@@ -64,7 +66,7 @@ class Attempt:
         """End the attempt. A connection that is established just now is reset."""
         self._opener = None
         self._stop_timer()
-        if self._greenlet is not None:
+        if self._greenlet is not None and self._hold.has_loop():
             self._greenlet.parent.loop.run_callback(self._interrupt)
 
     def _interrupt(self) -> None:
@@ -73,5 +75,5 @@ class Attempt:
 
     def _stop_timer(self) -> None:
         timer, self._timer = self._timer, None
-        if timer is not None:
+        if timer is not None and self._hold.has_loop():
             timer.kill(block=False)

@@ -25,7 +25,7 @@ cdef class AsyncSocket:
     cdef object _options, _read_cb, _event_cb, _write_cb, _on_closed
     cdef object _greenlet, _attempt
     cdef Wakeup _resting
-    cdef bint _draining, _paused, _full, _looking, _input_ended
+    cdef bint _draining, _paused, _full, _checking, _input_ended
     cdef Py_ssize_t _high_water, _low_water
     cdef double _read_limit, _read_deadline
     cdef Fairness _fairness
@@ -41,7 +41,7 @@ cdef class AsyncSocket:
     cdef int _wake(self) except -1
     cdef void _pump(self) except *
     cdef bint _wants_input(self, PushedStream stream) except -1
-    cdef void _bring(self, PushedStream stream) except *
+    cdef void _receive_or_wait(self, PushedStream stream) except *
     cdef int _deliver(self, PushedStream stream) except -1
     cdef void _await_input(self, PushedStream stream) except *
     cdef void _rest(self) except *

@@ -110,7 +110,7 @@ class AsyncSocket:
         self._read_limit = options.read_limit
         self._paused = False
         self._full = False
-        self._looking = False
+        self._checking = False
         self._input_ended = False
         self._read_deadline = 0.0
         self._received = 0
@@ -273,7 +273,7 @@ class AsyncSocket:
         self._stream.disconnect(False)
         if force:
             self._drop(True)
-        elif self._phase < CLOSING_EARLY:
+        else:
             self._begin_closing(CLOSING)
 
     def __repr__(self) -> str:
@@ -306,13 +306,13 @@ class AsyncSocket:
             raise StreamBusy(f"{self._greenlet!r} reads from {self._transport.peer}: this is for its callbacks", stream=self._stream)
 
     def _taken(self) -> None:
-        if not self._looking:
-            self._looking = True
-            self._loop.run_callback(self._look)
+        if not self._checking:
+            self._checking = True
+            self._loop.run_callback(self._check_low_water)
 
-    def _look(self) -> None:
+    def _check_low_water(self) -> None:
         """Receive again if enough was taken from the buffer in this turn."""
-        self._looking = False
+        self._checking = False
         if len(self._stream.input) < self._low_water:
             self._wake()
 
@@ -368,7 +368,7 @@ class AsyncSocket:
     def _leave(self) -> None:
         if not self._stream.is_of_this_process():
             self._close_in_child()
-        elif self._phase < CLOSING_EARLY:
+        else:
             self._close_quietly()
         self._read_cb = self._event_cb = self._write_cb = self._attempt = self._options = None
         self._greenlet = None
@@ -424,7 +424,7 @@ class AsyncSocket:
             elif stream.lost() or (self._input_ended and self._output == FINISHED):
                 self._close_quietly()
             elif self._wants_input(stream):
-                self._bring(stream)
+                self._receive_or_wait(stream)
             elif self._phase == BROKEN:
                 self._end_with_failure()
             else:
@@ -435,7 +435,7 @@ class AsyncSocket:
         self._full = held > self._high_water or (self._full and held >= self._low_water)
         return not (self._paused or self._full or self._input_ended)
 
-    def _bring(self, stream: PushedStream) -> None:
+    def _receive_or_wait(self, stream: PushedStream) -> None:
         """Deliver what the system has; where it has nothing, send what is left to send, or wait."""
         count = WOULD_WAIT
         if not self._transport.emptied or self._phase == BROKEN:
@@ -519,8 +519,7 @@ class AsyncSocket:
     def _callback_failed(self) -> None:
         """Pass the exception of a callback to the hub, and close the connection."""
         self._report()
-        if OPEN <= self._phase <= BROKEN:
-            self._close_quietly()
+        self._close_quietly()
 
     def _report(self) -> None:
         kind, error, traceback = sys.exc_info()
@@ -681,6 +680,9 @@ class AsyncSocket:
         """Close because of an error, when all that arrived before it was delivered. `_run` calls back, except for an error of TLS."""
         error = self._error()
         self._stream.end_with(error)
+        if self._phase >= CLOSING_EARLY:  # a signal handler closed it just now
+            self._drop(False)
+            return
         self._stream.disconnect(True)
         if isinstance(error, ssl.SSLError):  # the alert that says why is on its way
             self._move(CLOSING_QUIETLY)
@@ -691,12 +693,15 @@ class AsyncSocket:
             self._drop(isinstance(error, TimeoutError))
 
     def _close_quietly(self) -> None:
-        """Close behind the final event, or in place of one: what was written is still sent."""
-        self._stream.disconnect(True)
-        self._begin_closing(CLOSING_QUIETLY)
+        """Close behind the final event, or in place of one: what was written is still sent. Nothing, if it is closed already."""
+        if self._phase < CLOSING_EARLY:
+            self._stream.disconnect(True)
+            self._begin_closing(CLOSING_QUIETLY)
 
     def _begin_closing(self, phase: int) -> None:
         """Send what was written, then the end, then close; in the background where that has to wait."""
+        if self._phase >= CLOSING_EARLY:  # a signal handler closed it just now
+            return
         if not self._stream.is_of_this_process():
             self._close_in_child()
             return
@@ -708,9 +713,9 @@ class AsyncSocket:
                 self._drop(False)
             else:
                 self._finish_output()
-        elif self._attempt is not None and self._stream.held():
+        elif self._stream.held():
             self._move(CLOSING_EARLY)
-            if self._output_limit() != NEVER:
+            if self._attempt is not None and self._output_limit() != NEVER:
                 self._attempt.cancel_after(self._output_limit(), self._give_up)
         else:
             self._drop(False)
@@ -760,6 +765,9 @@ class AsyncSocket:
     def _drop(self, abort: bool) -> None:
         """Close the descriptor and let go of everything. The peer sees a reset if `abort` says so, or if output is left over."""
         if self._phase >= FAILED:
+            return
+        if not self._stream.is_of_this_process():
+            self._close_in_child()
             return
         held = self._stream.held()
         self._lost = max(self._lost, held)
