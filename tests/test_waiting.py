@@ -422,6 +422,10 @@ class TestNothingIsLeft:
 
 
 class TestWaitSet:
+    def test_its_public_names(self):
+        """A WaitSet has the methods that users call, and none of what makes it work."""
+        assert {name for name in dir(WaitSet()) if not name.startswith("_")} == {"add", "close", "discard", "wait"}
+
     def test_level(self, inputs, peers):
         """A member is reported as long as a read would not wait."""
         with WaitSet(inputs) as members:

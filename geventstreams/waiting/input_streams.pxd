@@ -53,5 +53,9 @@ cdef class RememberedList(ReadySet):
     cpdef bint lists(self, list streams) except? False
 
 
+cdef class MemberSet(ReadySet):
+    cdef readonly dict members
+
+
 @cython.locals(engine=StreamEngine, has_engine=bint)
 cdef void _begin(list streams) except *

@@ -363,7 +363,18 @@ def _in_order(ready: list[Any], streams: list[Any]) -> list[Any]:
     return ordered
 
 
-class WaitSet(ReadySet, Generic[S]):
+class MemberSet(ReadySet):
+    """The ready set of a `WaitSet`."""
+
+    def __init__(self, hub: Hub) -> None:
+        ReadySet.__init__(self, hub)
+        self.members: dict[Any, ReadinessCallback] = {}
+
+    def readiness_callbacks(self) -> list[ReadinessCallback]:
+        return list(self.members.values())
+
+
+class WaitSet(Generic[S]):
     """A set of streams and servers that are waited for together, again and again.
 
     It supports iteration, `len()` and `in`, and closes itself as a context manager. A wait costs what is ready, not what is in the set.
@@ -373,16 +384,12 @@ class WaitSet(ReadySet, Generic[S]):
     """
 
     def __init__(self, streams: Iterable[S] = ()) -> None:
-        ReadySet.__init__(self, get_hub())
-        self._members: dict[S, ReadinessCallback] = {}
+        self._ready_set = MemberSet(get_hub())
         self._closed = False
         members = list(streams)
         check_streams(members)
         for stream in members:
             self.add(stream)
-
-    def readiness_callbacks(self) -> list[ReadinessCallback]:
-        return list(self._members.values())
 
     def add(self, stream: S) -> None:
         """Add a stream or server, also while a greenlet waits. A member is not added again.
@@ -393,17 +400,18 @@ class WaitSet(ReadySet, Generic[S]):
         """
         self._refuse()
         check_streams([stream])
-        if stream not in self._members:
-            self._members[stream] = self.add_callback(stream)
+        if stream not in self._ready_set.members:
+            self._ready_set.members[stream] = self._ready_set.add_callback(stream)
 
     def discard(self, stream: S) -> None:
         """Remove a stream if it is a member, also while a greenlet waits."""
-        if not self.hold.may_use_loop():
+        ready_set = self._ready_set
+        if not ready_set.hold.may_use_loop():
             raise self._of_another_thread()
-        callback = self._members.pop(stream, None)
+        callback = ready_set.members.pop(stream, None)
         if callback is not None:
             stream.unwatch_input(callback)
-            self.signals[:] = [other for other in self.signals if other is not callback]
+            ready_set.signals[:] = [other for other in ready_set.signals if other is not callback]
 
     def wait(self, timeout: float | None = None) -> list[S]:
         """Wait until at least one member is ready, and return all that are, in no particular order.
@@ -422,11 +430,12 @@ class WaitSet(ReadySet, Generic[S]):
         limit = arguments.seconds_or_zero("timeout", timeout)
         until = CLOCK.now() + limit if limit not in (0.0, NEVER) else limit
         self._refuse()
-        self.begin()
+        ready_set = self._ready_set
+        ready_set.begin()
         try:
-            ready = self._wait(until) if limit else self.ask() + _ready_in_the_system(self.quiet())
+            ready = self._wait(until) if limit else ready_set.ask() + _ready_in_the_system(ready_set.quiet())
         finally:
-            self.end()
+            ready_set.end()
         self._refuse()
         for stream in ready:
             if stream.closed:
@@ -434,19 +443,20 @@ class WaitSet(ReadySet, Generic[S]):
         return ready
 
     def _wait(self, until: float) -> list[S]:
-        if self.signals and self.ask():
-            let_ready_run(self.hub)  # the loop looks at the other members too, even if some stay ready all the time
-        while not (ready := self.ask()):
-            if self._closed or not _wait_a_round(self, False, until):
-                return self.ask()
+        ready_set = self._ready_set
+        if ready_set.signals and ready_set.ask():
+            let_ready_run(ready_set.hub)  # the loop looks at the other members too, even if some stay ready all the time
+        while not (ready := ready_set.ask()):
+            if self._closed or not _wait_a_round(ready_set, False, until):
+                return ready_set.ask()
         return ready
 
     def _refuse(self) -> None:
         if self._closed:
             raise StreamClosed("this WaitSet is closed")
-        if self.process != FORK.generation:
+        if self._ready_set.process != FORK.generation:
             raise inherited("WaitSet")
-        if not self.hold.is_here():
+        if not self._ready_set.hold.is_here():
             raise self._of_another_thread()
 
     def _of_another_thread(self) -> StreamError:
@@ -455,21 +465,21 @@ class WaitSet(ReadySet, Generic[S]):
     def close(self) -> None:
         """Remove all members, which stay open. A greenlet that waits here gets StreamClosed."""
         if not self._closed:
-            if not self.hold.may_use_loop():
+            if not self._ready_set.hold.may_use_loop():
                 raise self._of_another_thread()
             self._closed = True
-            for stream in list(self._members):
+            for stream in self:
                 self.discard(stream)
-            self.wake()
+            self._ready_set.wake()
 
     def __iter__(self) -> Iterator[S]:
-        return iter(list(self._members))
+        return iter(list(self._ready_set.members))
 
     def __len__(self) -> int:
-        return len(self._members)
+        return len(self._ready_set.members)
 
     def __contains__(self, stream: object) -> bool:
-        return stream in self._members
+        return stream in self._ready_set.members
 
     def __enter__(self) -> WaitSet[S]:
         self._refuse()
@@ -479,5 +489,6 @@ class WaitSet(ReadySet, Generic[S]):
         self.close()
 
     def __del__(self) -> None:
-        for stream, callback in getattr(self, "_members", {}).items():
-            stream.unwatch_input(callback)
+        ready_set = getattr(self, "_ready_set", None)
+        if ready_set is not None:
+            ready_set.remove_callbacks()
