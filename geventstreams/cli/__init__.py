@@ -1,6 +1,8 @@
-"""The command line: one file for each command, and what they share.
+"""The command line: a file for each command, and what they share.
 
-Rules for the next editor: a command is a module with `add_parser(commands)`, which sets `run`; `run(options)` gives an
-exit status or raises, and `statuses.explained` makes one line of what it raised. Only `main` prints that line. Nothing
-here opens a socket or starts a greenlet before all options are known to be good.
+A command is a module with `EXAMPLES` for its help, and with `add_parser(commands)`, which sets `run`: it takes the options, and returns an
+exit status or raises.
 """
+
+# Invariants: only `__main__` prints the line of a failure, which `statuses.end_of` makes. No socket is opened and no greenlet started
+# before all options are checked.

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import argparse
+import atexit
 import os
 from collections.abc import Callable, Mapping, Sequence
+from socket import AF_UNIX
 from typing import Any
 
 from geventstreams._net.addresses import Query, family_of, host_name
-from geventstreams._net.listening import adopt, descriptors_given, listen, shared_listeners
-from geventstreams.cli.options import Descriptor
+from geventstreams._net.listening import adopt, descriptors_given, listen, listening_socket, shared_listeners
+from geventstreams._net.unix_paths import BoundPath
+from geventstreams.cli.options import Descriptor, Destination
 from geventstreams.cli.statuses import CommandError, Status, message_of
 from geventstreams.errors import StreamError
 from geventstreams.server.server import SocketStreamServer
 
-LOCAL = ("127.0.0.1", 0)
+LOCAL = Destination("127.0.0.1")
 """Where to listen by default: a free port of this machine."""
 
 
@@ -26,10 +29,12 @@ def groups(args: argparse.Namespace) -> list[list[Any]]:
         os.close(args.moved[number])
     if passed:
         return count * [adopted(passed, args.moved)]
-    host, port = LOCAL if args.listen is None else args.listen
+    where = LOCAL if args.listen is None else args.listen
+    if where.path:
+        return count * [[at_path(where)]]
     if not args.workers:
-        return [[listening(host, port)]]
-    return [[one] for one in _made(host, port, lambda query: shared_listeners(query, SocketStreamServer.backlog, count))]
+        return [[listening(where)]]
+    return [[one] for one in _made(where, lambda query: shared_listeners(query, SocketStreamServer.backlog, count))]
 
 
 def descriptors(args: argparse.Namespace) -> list[int]:
@@ -59,13 +64,24 @@ def adopted(numbers: Sequence[int], moved: Mapping[int, int]) -> list[Any]:
     return sockets
 
 
-def listening(host: str, port: int) -> Any:
+def listening(where: Destination) -> Any:
     """Return a listening socket; without a host, on all addresses of the machine."""
-    return _made(host, port, lambda query: listen(query, SocketStreamServer.backlog))
+    return _made(where, lambda query: listen(query, SocketStreamServer.backlog))
 
 
-def _made(host: str, port: int, make: Callable[[Query], Any]) -> Any:
+def at_path(where: Destination) -> Any:
+    """Return a listening Unix socket, whose file is removed at the end of this process."""
+    try:
+        listener = listening_socket(AF_UNIX, where.path, SocketStreamServer.backlog)
+    except StreamError as error:
+        raise CommandError(Status.CANNOT_LISTEN, f"cannot listen on {where}: {os.strerror(error.errno or 0)}") from None
+    atexit.register(BoundPath(where.path).remove)
+    return listener
+
+
+def _made(where: Destination, make: Callable[[Query], Any]) -> Any:
     """Return what is made for an address. An error of the system ends the command."""
+    host, port, _ = where
     name, is_literal = host_name("host", host) if host else (None, True)
     try:
         return make(Query(name, is_literal, port, family_of("any")))

@@ -121,7 +121,7 @@ def _port(text: str, least: int) -> int:
 
 
 class Destination(NamedTuple):
-    """What to connect to: a host and a port, or a Unix socket."""
+    """What to connect to, or to listen on: a host and a port, or a Unix socket."""
 
     host: str = ""
     port: int = 0
@@ -178,8 +178,10 @@ class Descriptor(NamedTuple):
     number: int
 
 
-def listen_address(text: str) -> tuple[str, int] | Descriptor:
-    """`HOST:PORT`, `[IPV6]:PORT`, `:PORT` for all addresses of the machine, `PORT` for loopback only, or `fd:NUMBER`."""
+def listen_address(text: str) -> Destination | Descriptor:
+    """An address to listen on: `HOST:PORT`, `:PORT` for all addresses, `PORT` for loopback only, `unix:PATH`, `@NAME`, or `fd:NUMBER`."""
+    if path := socket_path(text):
+        return Destination(path=path)
     name, colon, port = text.rpartition(":")
     if name == "fd":
         return Descriptor(*descriptors(port, most=1))
@@ -187,13 +189,13 @@ def listen_address(text: str) -> tuple[str, int] | Descriptor:
         name = name[1:-1]
     elif ":" in name:
         raise argparse.ArgumentTypeError(f"{text!r} is not an address: an IPv6 address stands in brackets, [::1]:8000")
-    return (name and host(name)) if colon else "127.0.0.1", _port(port, least=0)
+    return Destination((name and host(name)) if colon else "127.0.0.1", _port(port, least=0))
 
 
-def page_address(text: str) -> tuple[str, int]:
-    """An address to listen on, but not a descriptor."""
+def page_address(text: str) -> Destination:
+    """An address to listen on, but neither a descriptor nor a Unix socket."""
     where = listen_address(text)
-    if isinstance(where, Descriptor):
+    if isinstance(where, Descriptor) or where.path:
         raise argparse.ArgumentTypeError(f"{text!r} is not an address")
     return where
 

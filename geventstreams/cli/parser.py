@@ -76,6 +76,6 @@ class Parser(argparse.ArgumentParser):
             chosen = next((word for word in words if word in owners), owners[0])
             self.exit(
                 Status.USAGE,
-                f"{self.prog}: {name} stands behind the command: {self.prog} {chosen} {name} (see {self.prog} {chosen} --help)\n",
+                f"{self.prog}: {name} comes after the command: {self.prog} {chosen} {name} (see {self.prog} {chosen} --help)\n",
             )
         self.refuse(words)

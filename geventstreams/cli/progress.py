@@ -43,7 +43,7 @@ class Progress:
         self._total = total
         self._poll = poll
         self._patience = patience
-        self._note = ""
+        self._notes = dict.fromkeys(rows, "")
         self._is_shown = shown and sys.stderr is not None and sys.stderr.isatty() and importlib.util.find_spec("rich") is not None
         self._drawing: Any = None
 
@@ -54,7 +54,7 @@ class Progress:
     def set(self, row: str, count: float, note: str = "") -> None:
         """Set a row's count, and the note behind it."""
         self._counts[row] = count
-        self._note = note
+        self._notes[row] = note
 
     def __enter__(self) -> Progress:
         if self._is_shown:
@@ -81,6 +81,6 @@ class Progress:
                 if self._poll is not None:
                     self._poll()
                 for row, count in self._counts.items():
-                    drawing.update(tasks[row], completed=count, note=self._note)
+                    drawing.update(tasks[row], completed=count, note=self._notes[row])
                 drawing.refresh()
                 gevent.sleep(EVERY)

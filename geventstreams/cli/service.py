@@ -33,8 +33,8 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         "--listen",
         type=options.listen_address,
         metavar="ADDRESS",
-        help="HOST:PORT, [IPV6]:PORT, :PORT for all addresses, PORT for this machine only, fd:NUMBER for a listening socket "
-        "that was passed on (default: the listeners of systemd's socket activation, else a free port)",
+        help="HOST:PORT, [IPV6]:PORT, :PORT for all addresses, PORT for this machine only, unix:PATH, @NAME, fd:NUMBER for a "
+        "listening socket that was passed on (default: the listeners of systemd's socket activation, else a free port)",
     )
     parser.add_argument("--workers", type=options.count, metavar="N", help="processes that share the port; SIGHUP replaces them one by one")
     parser.add_argument(
@@ -105,7 +105,7 @@ def run(
 
 
 def counts(servers: list[SocketStreamServer], rows: tuple[str, str] | None, args: argparse.Namespace) -> Progress:
-    """Return what shows the bytes of all connections on a terminal."""
+    """Return what shows the bytes of all connections on a terminal, unless lines about connections do."""
 
     def poll() -> None:
         assert rows is not None
@@ -113,7 +113,7 @@ def counts(servers: list[SocketStreamServer], rows: tuple[str, str] | None, args
         progress.set(rows[0], sum(each.octets_in for each in stats))
         progress.set(rows[1], sum(each.octets_out for each in stats), f"{sum(each.active for each in stats):,} open")
 
-    progress = Progress(*rows or (), shown=rows is not None and not args.quiet, poll=poll)
+    progress = Progress(*rows or (), shown=rows is not None and not (args.quiet or args.verbose or args.log), poll=poll)
     return progress
 
 

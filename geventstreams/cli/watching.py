@@ -37,7 +37,7 @@ class Page:
     def __init__(self, args: argparse.Namespace) -> None:
         available(figures().require)
         self._given = args
-        self._listener = listeners.listening(*args.metrics)
+        self._listener = listeners.listening(args.metrics)
         self._server: Any = None
 
     def start(self, collector: Any) -> None:

@@ -40,7 +40,7 @@ sys.exit(__main__.main(["bench"]))
         (["--fast", "demo"], "--fast"),
         (["demo", "--fast"], "--fast"),
         (["demo", "extra"], "extra"),
-        (["--timeout", "3", "connect", "127.0.0.1:80"], "--timeout stands behind the command: geventstreams connect --timeout"),
+        (["--timeout", "3", "connect", "127.0.0.1:80"], "--timeout comes after the command: geventstreams connect --timeout"),
         (["connect", "--tsl", "127.0.0.1:80"], "there is no option --tsl; is --tls meant? (see geventstreams connect --help)"),
         (["connect", "127.0.0.1:80", "90"], "is neither a host name nor"),
         (["connect", "127.0.0.1", "80", "90"], "unexpected argument: 90"),

@@ -16,6 +16,7 @@ import pytest
 from kit.command_line import GEVENTSTREAMS, LIMIT, geventstreams, relaying, run, serving, started
 
 from geventstreams.cli.progress import size
+from geventstreams.cli.statuses import Status
 
 
 def talk(port: int, data: bytes) -> None:
@@ -83,6 +84,35 @@ def test_workers_log_json_too() -> None:
     ended = [line for line in lines if line["event"] == "ended"]
     assert len(ended) == 10
     assert {line["pid"] for line in ended} <= {line["pid"] for line in lines}
+
+
+# Unix sockets.
+
+
+@pytest.mark.parametrize("workers", [[], ["--workers", 2]], ids=["one process", "workers"])
+@pytest.mark.parametrize("kind", ["path", "name"])
+def test_unix_sockets_are_served(tmp_path: Path, kind: str, workers: list[object]) -> None:
+    """`--listen unix:PATH` and `@NAME` serve a Unix socket, whose file is gone at the end."""
+    path = tmp_path / "sock"
+    listen = f"unix:{path}" if kind == "path" else f"@geventstreams-{os.getpid()}-{len(workers)}"
+    with started(*GEVENTSTREAMS, "serve", "echo", "--listen", listen, "--log", "text", *workers) as process:
+        assert process.stdout is not None
+        assert str(listen.removeprefix("unix:").removeprefix("@")) in process.stdout.readline().decode()
+        done = geventstreams("connect", listen, given=b"hello")
+        assert (done.status, done.output) == (0, b"hello")
+        process.send_signal(signal.SIGTERM)
+        _, errors = process.communicate(timeout=LIMIT)
+    assert process.returncode == 0
+    assert b"received=5 sent=5" in errors
+    assert not path.exists()
+
+
+def test_a_path_that_exists_is_not_taken(tmp_path: Path) -> None:
+    """A file in the place of the socket is one line, status 4, and stays."""
+    (tmp_path / "file").write_text("mine")
+    line = geventstreams("serve", "echo", "--listen", f"unix:{tmp_path}/file").refused(Status.CANNOT_LISTEN)
+    assert line == f"geventstreams: cannot listen on unix:{tmp_path}/file: Address already in use"
+    assert (tmp_path / "file").read_text() == "mine"
 
 
 # Idle connections.
@@ -220,11 +250,12 @@ def test_a_relay_shows_bytes_and_rates_of_both_directions() -> None:
                 received = 0
                 while received < 200_000:
                     received += len(client.recv(65536))
-                while b"1 open" not in shown or b"200.0 kB" not in shown:
+                text = ""
+                while not re.search(r"(?s)from clients +200\.0 kB .*to clients +200\.0 kB .*1 open", text):
                     shown += os.read(ours, 65536)
+                    text = re.sub(r"\x1b\[[\d;?]*[a-zA-Z]", "", shown.decode(errors="replace"))
             process.send_signal(signal.SIGINT)
             assert process.wait(LIMIT) == 0
-    text = re.sub(r"\x1b\[[\d;?]*[a-zA-Z]", "", shown.decode())
     assert re.search(r"from clients +200\.0 kB +[\d.?]+ ?(\w?B|bytes)?(/s)? ", text), text
     assert re.search(r"to clients +200\.0 kB ", text), text
     os.close(ours)
