@@ -37,6 +37,7 @@ TOGETHER = {
     "legacy/test_clients.py",
     "package/test_benchmarks.py",
     "package/test_package.py",
+    "package/test_site.py",
     "servers/test_real_servers.py",
     "tls/test_tls_peers.py",
 }
