@@ -5,6 +5,7 @@ files of the repository that pages link to.
 """
 
 import os
+import re
 import sys
 from pathlib import Path
 
@@ -12,7 +13,9 @@ os.environ["PURE_PYTHON"] = "1"  # plain Python functions have signatures that a
 CHECKOUT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(CHECKOUT))
 
-import geventstreams  # noqa: E402  # after PURE_PYTHON
+from sphinx.pycode import ModuleAnalyzer  # noqa: E402  # after PURE_PYTHON
+
+import geventstreams  # noqa: E402
 
 project = "geventstreams"
 copyright = "the geventstreams authors"  # noqa: A001  # Sphinx calls it so
@@ -129,7 +132,35 @@ def skip_plumbing(app, what, name, obj, skip, options):
     return True if name in PLUMBING else None
 
 
+WHOLE = {}
+"""What a function whose overloads are not shown returns."""
+
+
+def show_whole_signatures():
+    """Show a function by its own signature, not by overloads that hide its arguments in `**options: Unpack[…]`."""
+    analyze = ModuleAnalyzer.analyze
+
+    def analyze_without_unpack(analyzer):
+        analyze(analyzer)
+        for name, overloads in list(analyzer.overloads.items()):
+            if any("Unpack" in str(signature) for signature in overloads):
+                results = [str(signature.return_annotation) for signature in overloads]
+                WHOLE[name] = " | ".join(dict.fromkeys(result for result in results if not re.search(r"\bS\b", result)))
+                del analyzer.overloads[name]
+
+    ModuleAnalyzer.analyze = analyze_without_unpack
+
+
+def tidy_signature(app, what, name, obj, options, signature, returned):
+    """Show a class that is a default by its name, and what the overloads of a function return."""
+    if signature is not None:
+        signature = re.sub(r"<class '(?:\w+\.)*(\w+)'>", r"\1", signature)
+    return signature, WHOLE.get(name.rpartition(".")[2], returned)
+
+
 def setup(app):
+    show_whole_signatures()
     app.connect("source-read", add_contents)
     app.connect("source-read", link_to_repository)
     app.connect("autodoc-skip-member", skip_plumbing)
+    app.connect("autodoc-process-signature", tidy_signature)
