@@ -113,7 +113,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """What runs for minutes or hours runs only where `-m` names it, whatever other marks it has."""
+    """Deselect tests that run for minutes or hours unless `-m` names their mark."""
     if "soak" not in config.option.markexpr:
         dropped = [item for item in items if item.get_closest_marker("soak")]
         items[:] = [item for item in items if not item.get_closest_marker("soak")]

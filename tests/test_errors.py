@@ -223,7 +223,7 @@ def test_limits_of_time_are_numbers_that_people_write() -> None:
 
 
 def test_a_refusal_names_an_address_once() -> None:
-    """Whatever refuses or does not answer, its address stands once in the error, however it was asked for."""
+    """The address of a peer that refuses or does not answer is in the error once, in each way to connect."""
     port = unused_port()
     for error in (outcome(open_tcp_stream, HOST, port), outcome(open_tcp_stream, HOST, str(port))):
         assert isinstance(error, ConnectError)

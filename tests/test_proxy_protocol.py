@@ -115,7 +115,7 @@ def assert_not_accepted(header: bytes) -> None:
     ids=["IPv4", "IPv6", "mapped", "mixed", "unknown"],
 )
 def test_written_headers_are_read_again(pairs, version: int, source, destination, read) -> None:
-    """What `proxy_header` writes, `read_proxy` reads: whatever the families of the two ends are."""
+    """`read_proxy` reads what `proxy_header` writes, for all families of the two ends."""
     near, far = pairs.stream("tcp")
     far.sendall(proxy_header(version, source, destination) + b"behind")
     proxy = read_proxy(near, 20)

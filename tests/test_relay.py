@@ -75,7 +75,7 @@ class Failing(SocketStream):
 
 @pytest.mark.parametrize("failing", [0, 1], ids=["client", "server"])
 def test_an_error_of_either_way_is_raised_and_resets_both(pairs, failing: int) -> None:
-    """Whatever ends one of the two greenlets of a pair is raised by `relay`, and neither peer takes what it got for the whole."""
+    """The exception that ends one of the two greenlets of a pair is raised by `relay`, and neither peer takes a part for the whole."""
     (near, client), (far, server) = (pairs.sockets("tcp") for _ in range(2))
     one, other = (pairs.keep((Failing if number == failing else SocketStream)(sock)) for number, sock in enumerate((near, far)))
     outcome = gevent.spawn(error_of, lambda: relay(one, other)).get(timeout=20)

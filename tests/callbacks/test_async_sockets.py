@@ -171,7 +171,7 @@ def test_half_close_leaves_our_output_open(endpoints, calls):
 
 
 def test_half_close_ends_when_both_have_ended(endpoints, calls):
-    """A half-closed connection is over when our output has ended too, in whatever order."""
+    """A half-closed connection is closed when our output has ended too, in either order."""
     client, peer = endpoints.joined(calls.read, calls.event, half_close=True, stream=True)
     client.write(b"question")
     client.send_eof()
@@ -239,7 +239,7 @@ def test_a_read_timeout_closes_in_time(endpoints, calls):
     assert calls.names == ["event"]
 
 
-def test_a_read_timeout_counts_from_receipt_to_receipt(endpoints):
+def test_a_read_timeout_counts_from_chunk_to_chunk(endpoints):
     """A peer that drips every T/4 is not timed out; when it stops, T passes once more."""
     for _ in range(ATTEMPTS):
         calls = Calls()
@@ -342,7 +342,7 @@ def test_a_write_timeout_can_be_set_while_output_is_stuck(endpoints, calls):
 
 
 def test_input_stops_at_the_high_water_mark(endpoints, calls):
-    """No more than `high_water` bytes and one receipt are taken from the kernel; below `low_water` it goes on, and nothing is lost."""
+    """At most `high_water` bytes and one receive call are taken from the kernel; below `low_water` it goes on, and nothing is lost."""
     client, peer = endpoints.joined(calls.leave, calls.event, stream=True)
     sent = os.urandom(2**20)
     sender = gevent.spawn(peer.sendall, sent)
@@ -363,7 +363,7 @@ def test_input_stops_at_the_high_water_mark(endpoints, calls):
 
 
 def test_a_reader_elsewhere_lets_the_input_go_on(endpoints, calls):
-    """A greenlet that empties a full stream byte by byte wakes the pump, whatever way it reads."""
+    """A greenlet that empties a full stream byte by byte wakes the pump, by each way to read."""
     readers = [lambda s: s.read(4096), lambda s: s.read_available(), lambda s: s.read_sequence(bytearray(1000)), lambda s: s.clear_input(),
                lambda s: s.readinto(bytearray(5000)), lambda s: s.read_string(3000), lambda s: s.read1(7000)]
     for read in readers:
@@ -446,7 +446,7 @@ def test_drain_waits_for_the_output(endpoints):
 
 
 def test_drain_waits_for_the_connection_too(endpoints):
-    """`drain` before the connection stands waits for it; where there is none, it raises."""
+    """`drain` before the connection is established waits for it; if it fails, `drain` raises."""
     server = endpoints.server(None)
     client = endpoints.client(server.port, data=b"x")
     in_greenlet(client.drain)
@@ -489,7 +489,7 @@ def test_drain_in_the_hub_is_refused(endpoints):
 
 
 def test_a_callback_may_drain(endpoints, calls):
-    """A callback may wait for its own output, and the peer's limit counts meanwhile."""
+    """A callback may wait for its own output, and the peer's timeout runs during the wait."""
     def pour(socket):
         for _ in range(64):
             socket.write(bytes(2**18))
@@ -610,7 +610,7 @@ def test_closing_with_nothing_unsent_calls_back_nothing(endpoints, calls):
 
 
 def test_closing_while_connecting_ends_at_once(endpoints, calls):
-    """A close before the connection stands ends the attempt, without a callback; nothing is left."""
+    """A close before the connection is established ends the attempt, without a callback; nothing is left."""
     with black_hole() as (host, port), nothing_left():
         client = tcp_connect(host, port, calls.read, calls.event, connect_cb=calls.connect)
         rounds()

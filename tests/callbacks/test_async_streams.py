@@ -265,7 +265,7 @@ def test_a_line_without_end_is_refused(make):
 
 
 def test_text_and_bytes_mix_exactly(joined):
-    """Reading by bytes, characters, lines and pieces in turn is exact to the byte."""
+    """Reading alternately by bytes, characters, lines and pieces is exact to the byte."""
     stream = joined.stream
     joined.feed(b"ab\x00\xffline\n123456789rest")
     assert stream.read_byte() == 97
@@ -358,7 +358,7 @@ def test_draining_costs_what_is_drained(joined):
 
 
 def test_what_is_written_in_one_turn_leaves_together(joined):
-    """All writes of one turn of the hub arrive as one packet, whatever method wrote them, and in their order."""
+    """All writes of one iteration of the hub arrive as one packet in their order, by each method that writes."""
     stream = joined.stream
     stream.write(b"1")
     stream.write_byte(50)
@@ -377,7 +377,7 @@ def test_what_is_written_in_one_turn_leaves_together(joined):
 
 
 def test_a_write_is_sent_though_its_writer_goes_on_waiting(joined):
-    """What a callback writes before it waits leaves in the same turn of the hub, not when the callback returns."""
+    """The output of a callback before it waits is sent in the same iteration of the hub, not when the callback returns."""
     gate = gevent.event.Event()
 
     def write_and_wait():

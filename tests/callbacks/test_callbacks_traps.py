@@ -99,7 +99,7 @@ def test_the_write_timeout_is_no_lifetime(endpoints, calls):
 
 
 def test_closing_while_connecting_does_not_hang(calls):
-    """A connection that is closed before it stands is gone, and so are its greenlet and its descriptor."""
+    """A connection that is closed before it is established leaves neither a greenlet nor a descriptor."""
     with black_hole() as (host, port), nothing_left():
         client = tcp_connect(host, port, calls.read, calls.event)
         gevent.sleep(T)

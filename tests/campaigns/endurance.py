@@ -1,6 +1,6 @@
 """A campaign against real server processes: 200 connections at once, every kind of fault mixed in, every byte compared."""
 
-# Invariants: a campaign is a pure function of its seed, as far as the system lets it; whatever a fault does to its own connection, it
+# Invariants: a campaign is a pure function of its seed, as far as the system lets it; a fault affects its own connection only, and
 # does to no other one.
 
 import contextlib

@@ -1,6 +1,6 @@
 """Forks: a process forks while one greenlet reads, one writes, and output is sent in the background; the child's hub runs.
 
-In the child whatever waited ends in StreamError. The parent's reader and the peer get every byte, once and in order.
+In the child each wait ends in StreamError. The parent's reader and the peer get every byte, once and in order.
 """
 
 from __future__ import annotations

@@ -23,9 +23,9 @@ FAULTS = (Struck, gevent.Timeout, gevent.GreenletExit)
 
 
 class StrikingTransport(HostileTransport):
-    """A hostile transport in whose waits and receipts exceptions strike, and limits pass in no time.
+    """A hostile transport: exceptions strike in its waits and receive calls, and timeouts fire at once.
 
-    `rate` is how likely each of these is. `strikes` counts the exceptions, `passed` the limits, `spites` all else: sends and receipts
+    `rate` is the probability of each. `strikes` counts the exceptions, `passed` the timeouts, `spites` all else: sends and receive calls
     that would wait forever, waits that are woken without cause.
     """
 

@@ -1,6 +1,6 @@
 """Hooks: greenlets of a class with `switch()` and `switch_out()` read and write, and their waits end by what comes or by an interruption.
 
-The hooks are called in turn, whatever ends a wait, and no byte is lost.
+The hooks are called alternately, by each end of a wait, and no byte is lost.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Reading: every call of both vocabularies, in random order and with random sizes, gives what `io.BytesIO` gives.
 
-Bytes come in pieces of random size over a transport that makes life hard. With `rate` exceptions strike in waits and receipts, limits
+Bytes come in pieces of random size over a hostile transport. With `rate` exceptions strike in waits and receive calls, timeouts
 pass, and the reader is killed from outside: a call that was ended has taken nothing, and the model stays where it was.
 """
 

@@ -28,7 +28,7 @@ SEED = int(os.environ.get("GEVENTSTREAMS_CAMPAIGN_SEED", "1"))
 """The seed of the short runs, and the first of the long ones: a seed that was printed repeats what it found."""
 
 RATE = 0.3
-"""How likely each wait and receipt is disturbed, where faults are wanted."""
+"""The probability of a disturbance in each wait and receive call, in campaigns with faults."""
 
 READS = {"memory": 400_000, "tcp": 250_000, "unix": 150_000, "TLSv1.2": 100_000, "TLSv1.3": 100_000}
 WRITES = {"memory": 50_000, "tcp": 35_000, "unix": 25_000, "TLSv1.2": 10_000, "TLSv1.3": 10_000}

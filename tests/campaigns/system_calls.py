@@ -1,6 +1,6 @@
 """System calls: the k-th of a session fails, for every k and each error: no call waits forever, and each descriptor is closed once.
 
-`run` compiles system_calls.c, which stands in front of the C library, and starts this file as a program under it, so that it is the same
+`run` compiles system_calls.c, which wraps functions of the C library, and starts this file as a program under it, so that it is the same
 for both builds. The program prints a line of JSON. What was read before the error is right; an interrupted call is made again.
 """
 
@@ -38,7 +38,7 @@ BULK = octets(500_000)
 
 
 def library(directory: Path) -> Path:
-    """The library that stands in front of the C library, compiled."""
+    """Return the compiled library that wraps functions of the C library."""
     made = directory / "system_calls.so"
     command = [*c_compiler(), "-shared", "-fPIC", "-O1", "-o", str(made), str(HERE / "system_calls.c"), "-ldl"]
     subprocess.run(command, check=True, capture_output=True)
@@ -133,7 +133,7 @@ SESSIONS = (lines, bulk, dropped, secured)
 
 
 def _answer(peer: SocketStream) -> None:
-    """The other end: it echoes, and does as it is told about TLS. It puts up with whatever becomes of the connection."""
+    """Serve as the other end: echo, and begin or end TLS on command; ignore errors of the connection."""
     with contextlib.suppress(OSError, EOFError, AssertionError):
         while chunk := peer.read1(1000):  # a command comes alone: its sender waits for the answer
             if chunk == b"STARTTLS\n":

@@ -71,8 +71,8 @@ class Flawed(TransportOver):
 # Reading.
 
 
-class LosesAnByte(Flawed):
-    """The last byte of a receipt is nowhere."""
+class LosesAByte(Flawed):
+    """Loses the last byte of a receive call."""
 
     def recv_into(self, space: memoryview, start: int, counts: list[int]) -> int:
         count = TransportOver.recv_into(self, space, start, counts)
@@ -82,8 +82,8 @@ class LosesAnByte(Flawed):
         return count
 
 
-class DoublesAnByte(Flawed):
-    """The last byte of a receipt comes twice."""
+class DoublesAByte(Flawed):
+    """Doubles the last byte of a receive call."""
 
     def recv_into(self, space: memoryview, start: int, counts: list[int]) -> int:
         count = TransportOver.recv_into(self, space, start, counts)
@@ -95,7 +95,7 @@ class DoublesAnByte(Flawed):
 
 
 class SwapsTwoBytes(Flawed):
-    """Two bytes of a receipt change places."""
+    """Swaps two bytes of a receive call."""
 
     def recv_into(self, space: memoryview, start: int, counts: list[int]) -> int:
         count = TransportOver.recv_into(self, space, start, counts)
@@ -133,9 +133,9 @@ class ReadsLinesByteByByte(LispStream):
 
 
 @pytest.mark.parametrize("kind", ["memory", "tcp", "TLSv1.3"])
-@pytest.mark.parametrize("flaw", [LosesAnByte, DoublesAnByte, SwapsTwoBytes, EndsTooEarly])
+@pytest.mark.parametrize("flaw", [LosesAByte, DoublesAByte, SwapsTwoBytes, EndsTooEarly])
 def test_differential_reading_finds_a_flaw(kit: Kit, kind: str, flaw: Any) -> None:
-    """A byte that is lost, doubled or moved, and an end that comes too early, are found, whatever carries the bytes."""
+    """A byte that is lost, doubled or moved, and an end that comes too early, are found over each kind of connection."""
     finds(read, kit.ends, kind, 100_000, flaw=flaw)
 
 
@@ -170,7 +170,7 @@ class SendsOneTwice(Flawed):
 
 
 class EndsInOrder(TransportOver):
-    """Ends the connection in order, whatever is left unsent."""
+    """Ends the connection in order although output is unsent."""
 
     def close(self, abort: bool = False) -> None:
         TransportOver.close(self, False)
@@ -221,7 +221,7 @@ def test_writing_with_faults_finds_a_part_that_passes_for_the_whole(kit: Kit, ki
 @pytest.mark.parametrize(
     ("name", "planted"),
     [("cp1252", {"taken_for": "cp1250"}), ("shift_jis", {"taken_for": "cp932"}), ("utf-16-le", {"taken_for": "utf-16-be"}),
-     ("utf-8", {"flaw": LosesAnByte}), ("gb18030", {"flaw": SwapsTwoBytes})],
+     ("utf-8", {"flaw": LosesAByte}), ("gb18030", {"flaw": SwapsTwoBytes})],
 )  # fmt: skip
 def test_characters_that_are_decoded_wrongly_are_found(kit: Kit, name: str, planted: dict[str, Any]) -> None:
     """A codec that is nearly the right one, and bytes that are not those that came, are found."""

@@ -1,4 +1,4 @@
-"""TLS records: whatever a middle man does to them, what is read is what was sent, up to an error that says so.
+"""TLS records that a middle man changes: the data that is read is the data that was sent, up to an error.
 
 He changes, drops, doubles, swaps, replays and makes up bytes and whole records, of the handshake and behind it, or cuts the connection.
 An orderly end is reported only if all has arrived, an error is reported each time, and no call waits forever.

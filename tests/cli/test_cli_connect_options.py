@@ -24,7 +24,7 @@ from geventstreams.cli.trace import hex_rows
 
 @pytest.mark.parametrize("form", ["127.0.0.1:{0}", "127.0.0.1 {0}", "[::1]:{0}", "[::1] {0}", "::1 {0}", "localhost:{0}", "localhost {0}"])
 def test_forms_of_a_tcp_address(form: str) -> None:
-    """A host and a port are one word or two; an IPv6 address stands in brackets where they are one."""
+    """A host and a port are one word or two; in one word an IPv6 address is in brackets."""
     require_name("localhost")
     listen = "[::1]:0" if "::1" in form else "127.0.0.1:0"
     require_address("::1")
@@ -61,7 +61,7 @@ def test_a_unix_socket_that_does_not_exist(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "localhost"])
 def test_a_refused_address_is_named_once(host: str) -> None:
-    """An address that refuses the connection stands in the line once, behind the name that was asked for."""
+    """An address that refuses the connection is in the line once, behind the name that was asked for."""
     require_name("localhost")
     with socket.create_server(("127.0.0.1", 0)) as probe:
         port = probe.getsockname()[1]

@@ -225,7 +225,7 @@ def test_a_client_that_leaves_in_the_middle_is_no_error(server: Serving) -> None
 
 
 def test_over_tls(folder: Path, certificates: Certificates) -> None:
-    """The same folder is served over HTTPS."""
+    """A folder is served over HTTPS as well."""
     words = ["--tls", certificates.server.chain, certificates.server.key]
     with serving(f"http:{folder}", *words) as server:
         done = run(curl(), "--silent", "--cacert", certificates.ca, f"https://localhost:{server.port}/page.html")

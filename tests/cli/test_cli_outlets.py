@@ -187,7 +187,7 @@ def test_lines_arrive_whole_and_in_order(pipe: Pipe) -> None:
 
 
 def test_what_finds_no_room_is_counted_and_told(pipe: Pipe) -> None:
-    """Lines for which there is no room are dropped, the others arrive, and the count stands where lines are taken again."""
+    """Lines for which there is no room are dropped, the others arrive, and their number is printed when lines are written again."""
     for number in range(20_000):
         print("line", number, "of many", file=pipe.outlet)
     assert pipe.outlet.dropped > 0

@@ -23,7 +23,7 @@ COLUMNS = (50, 80, 200)
 
 
 class Terminal:
-    """A terminal of a private tmux, in which a shell command runs; behind its output stands `status N`."""
+    """A terminal of a private tmux, in which a shell command runs; its output ends with `status N`."""
 
     def __init__(self, folder: Path, command: str, columns: int, environment: dict[str, str]) -> None:
         self._socket = folder / "tmux"
@@ -110,7 +110,7 @@ def shape(text: str) -> str:
 
 
 def blocks() -> list[tuple[str, str]]:
-    """Return the screens that the document shows: the command, and what stands below it."""
+    """Return the screens that the document shows: the command, and the lines below it."""
     return re.findall(r"^```text\n\$ (.*)\n((?:.*\n)*?)^```$", DOCUMENT.read_text(encoding="utf-8"), re.MULTILINE)
 
 
@@ -173,7 +173,7 @@ STAGES = {
 
 @pytest.mark.parametrize("stage", STAGES)
 def test_ctrl_c_ends_connect_at_every_stage(tmp_path: Path, stage: str) -> None:
-    """Ctrl-C ends `connect` with status 130 whatever it waits for, without a traceback, and leaves nothing on the screen."""
+    """Ctrl-C ends `connect` with status 130 in each of its waits, without a traceback, and leaves nothing on the screen."""
     place, command = STAGES[stage]
     with place() as port, ExitStack() as stack:
         before = connections(port)

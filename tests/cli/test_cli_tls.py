@@ -187,7 +187,7 @@ AGREEMENTS = {
 
 @pytest.mark.parametrize("name", AGREEMENTS)
 def test_starttls_that_is_agreed_on(name: str) -> None:
-    """Whatever form of agreement the protocol allows, TLS's first message comes right behind it."""
+    """TLS's first message comes right behind each form of agreement that the protocol allows."""
     protocol, answers = AGREEMENTS[name]
     seen = []
 

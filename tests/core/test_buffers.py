@@ -1,4 +1,4 @@
-"""The two buffers against plain bytes: whatever the order of calls, they hold what a model of bytes holds."""
+"""The two buffers against plain bytes: after random calls in any order they hold what a model holds."""
 
 import itertools
 
@@ -270,7 +270,7 @@ def test_single_bytes_share_a_small_piece() -> None:
 
 
 def test_counts_that_were_never_believed_are_not_lost() -> None:
-    """Bytes of which a transport noted the count before an exception struck are there, whatever is called next."""
+    """Bytes that a transport counted before an exception struck are kept for any next call."""
     for call in ("space", "absorb", "settle", "feed", "put_back", "clear"):
         buffer = InputBuffer()
         space = buffer.space()

@@ -11,7 +11,7 @@ from geventstreams._core.fairness import Fairness
 
 
 def test_a_deadline_is_a_moment_of_the_clock() -> None:
-    """A timeout becomes a moment, and the moment the seconds left until it, negative once it has passed."""
+    """A timeout becomes a deadline, and the deadline the seconds left until it, negative afterwards."""
     before = time.monotonic()
     deadline = deadline_after(5)
     assert before + 5 <= deadline <= time.monotonic() + 5

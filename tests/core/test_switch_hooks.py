@@ -131,7 +131,7 @@ WAITS = [reads_a_stream, writes_to_a_stream, reads_a_file, reads_a_text_file, re
 
 @pytest.mark.parametrize("what", WAITS, ids=lambda wait: wait.__name__)
 def test_hooks_are_called_round_every_wait(pairs: Pairs, what: Any) -> None:
-    """Whatever a greenlet of a class with hooks waits in: it is told before it leaves, and resumed by its own `switch()`, in turn."""
+    """In each kind of wait, a greenlet with hooks has `switch_out()` called before it leaves, and is resumed by its own `switch()`."""
     wait, end = what(pairs)
     running = hooked(wait)
     assert log[:2] == ["in", "out"]
@@ -141,7 +141,7 @@ def test_hooks_are_called_round_every_wait(pairs: Pairs, what: Any) -> None:
 
 
 def test_hooks_are_called_over_every_kind(pairs: Pairs, kind: str) -> None:
-    """Whatever carries the bytes, a read calls the hooks once round its one wait."""
+    """Over each kind of connection, a read calls the hooks once around its one wait."""
     near, far = pairs.streams(kind)
     running = hooked(near.readline)
     far.write(b"x\n")
@@ -186,7 +186,7 @@ def test_a_greenlet_with_hooks_can_be_thrown_into(pairs: Pairs, end: Any) -> Non
     def read() -> None:
         try:
             near.readline()
-        except BaseException as error:  # noqa: BLE001  # whatever was thrown
+        except BaseException as error:  # noqa: BLE001  # any exception can be thrown
             caught.append(error)
 
     running = hooked(read)

@@ -212,7 +212,7 @@ def test_a_reader_that_leaves_the_queue_takes_no_turn_with_it(pairs: Pairs, how:
 
 
 def test_readers_that_come_and_go_at_any_time(pairs: Pairs) -> None:
-    """Readers of four threads whose waits end by timeouts as lines come, hundreds of times: no line is lost, and no turn."""
+    """Readers of four threads whose waits end by timeouts as lines come, hundreds of times: no line is lost, and no waiter."""
     near, far = pairs.sockets()
     file = pairs.keep(makefile(near, "rb"))
     lines: list[bytes] = []

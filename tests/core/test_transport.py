@@ -43,7 +43,7 @@ def transports(pairs: Pairs, kind: str = "tcp") -> tuple[SocketTransport, Any]:
 
 
 def received(transport: SocketTransport, size: int = 100) -> Any:
-    """What one receipt gives: bytes, ENDED or WOULD_WAIT; the count must have been noted."""
+    """Return the result of one receive call: bytes, ENDED or WOULD_WAIT; check the count that it noted."""
     space, counts = bytearray(size + 5), [1000]
     count = transport.recv_into(memoryview(space), 5, counts)
     assert counts == ([1000, count] if count > 0 else [1000])
@@ -188,7 +188,7 @@ def test_a_destroyed_hub_is_told() -> None:
 # Sockets.
 
 
-def test_a_receipt_never_waits(pairs: Pairs, socket_kind: str) -> None:
+def test_a_receive_call_never_waits(pairs: Pairs, socket_kind: str) -> None:
     """recv_into gives a count, the end, or that it would wait; readable says the same without taking."""
     transport, far = transports(pairs, socket_kind)
     assert (transport.readable(), received(transport)) == (WOULD_WAIT, WOULD_WAIT)
@@ -330,7 +330,7 @@ def test_a_dropped_transport_gives_its_descriptor_back(pairs: Pairs) -> None:
         far.close()
     pairs.close()
     assert descriptors_in_use() == before
-    assert running_timers() <= timers  # one of an earlier test may have run out meanwhile
+    assert running_timers() <= timers  # one of an earlier test may have fired since
 
 
 def test_a_transport_dropped_in_another_thread(pairs: Pairs) -> None:
@@ -354,7 +354,7 @@ def test_a_transport_dropped_in_another_thread(pairs: Pairs) -> None:
 
 
 def test_no_transport_says_what_is_missing() -> None:
-    """What stands in for a socket that was taken away refuses to receive, send and wait, and keeps the addresses."""
+    """The placeholder for a socket that was taken away refuses to receive, send and wait, and keeps the addresses."""
     transport = NoTransport(("here", "there"))
     assert transport.addresses() == ("here", "there")
     for call, *args in (

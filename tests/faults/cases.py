@@ -128,7 +128,7 @@ CANCELLATION = section(
 
 CONCURRENCY = section(
     "Concurrency",
-    ("second-reader", "a second reader is StreamBusy within 1 ms, whatever it calls; the first is not disturbed", KINDS,
+    ("second-reader", "a second reader is StreamBusy within 1 ms in every call; the first is not disturbed", KINDS,
      ["test_concurrency.test_a_second_reader_is_refused"]),
     ("ten-writers", "ten greenlets write 1,000 framed messages each: all whole", KINDS,
      ["test_concurrency.test_ten_writers_of_a_thousand_messages"]),
@@ -234,7 +234,8 @@ WAITING = section(
     ("wait-end", "end, reset, truncation: ready", NETWORK,
      ["test_waiting.TestReady.test_end_of_file_is_ready", "test_waiting.TestReady.test_reset_is_ready over TCP",
       "test_tls_endings.test_ends_are_readiness"]),
-    ("wait-closed", "closed meanwhile: answered within 5 ms", KINDS, ["test_waits.test_a_stream_that_is_closed_meanwhile_is_answered"]),
+    ("wait-closed", "closed during the wait: answered within 5 ms", KINDS,
+     ["test_waits.test_a_stream_that_is_closed_during_the_wait_is_answered"]),
     ("wait-many", "4,000 streams with descriptors above 1,023", LOCAL, ["test_waits.test_four_thousand_streams"]),
     ("wait-often", "100,000 calls, half timing out, 1,000 killed: watchers, timers, memory +0", LOCAL,
      ["test_waits.test_a_hundred_thousand_waits_leave_nothing"]),
@@ -266,7 +267,7 @@ FUZZ = section(
     "Random programs",
     ("fuzz-reading", "1,000,000 random reads of both vocabularies, bytes coming 1 to n at a time, give what `io.BytesIO` gives", KINDS,
      [f"{CAMPAIGN}[reading]{EVERYWHERE}"]),
-    ("fuzz-reading-faults", "the same with 50,000 faults and more: Timeouts, kills, spurious wake-ups, receipts that fail", KINDS,
+    ("fuzz-reading-faults", "the same with 50,000 faults and more: Timeouts, kills, spurious wake-ups, receive calls that fail", KINDS,
      [f"{CAMPAIGN}[reading with faults]{EVERYWHERE}"]),
     ("fuzz-writing", "130,000 random writes (an hour of them in the long run): the peer compares", KINDS,
      [f"{CAMPAIGN}[writing]{EVERYWHERE}"]),

@@ -22,24 +22,24 @@ class Passage:
         self._source = source
         self._target = target
         self._left: float = math.inf
-        self._receipts: float = math.inf
+        self._chunks: float = math.inf
         self._open = Event()
         self._open.set()
         self.passing = gevent.spawn(self._pass)
 
-    def hold(self, after: float = 0, receipts: float = math.inf) -> None:
-        """Let so many bytes pass, or so many receipts, and no more."""
-        self._left = after if receipts == math.inf else math.inf
-        self._receipts = receipts
+    def hold(self, after: float = 0, chunks: float = math.inf) -> None:
+        """Let so many bytes pass, or so many chunks, and no more."""
+        self._left = after if chunks == math.inf else math.inf
+        self._chunks = chunks
         self._look()
 
     def let_go(self) -> None:
         """Let everything pass again."""
-        self._left = self._receipts = math.inf
+        self._left = self._chunks = math.inf
         self._open.set()
 
     def _look(self) -> None:
-        if self._left <= 0 or self._receipts <= 0:
+        if self._left <= 0 or self._chunks <= 0:
             self._open.clear()
 
     def _pass(self) -> None:
@@ -54,7 +54,7 @@ class Passage:
             reset(self._target)
 
     def _pass_on(self, data: bytes) -> None:
-        """Send a receipt; what the target does not take any more is gone, as on any wire."""
+        """Send a chunk; bytes that the target does not accept are lost, as on any wire."""
         while data:
             self._open.wait()
             part = data if self._left >= len(data) else data[: int(self._left)]
@@ -63,7 +63,7 @@ class Passage:
             with contextlib.suppress(OSError):
                 self._target.sendall(part)
             self._look()
-        self._receipts -= 1
+        self._chunks -= 1
         self._look()
 
 

@@ -18,7 +18,7 @@ import pytest
 PARAMETERS = {
     "tcp": "TCP", "unix": "Unix", "TLSv1.2": "TLS 1.2", "1.2": "TLS 1.2", "TLSv1.3": "TLS 1.3", "1.3": "TLS 1.3", "memory": "memory",
 }  # fmt: skip
-"""What stands in the name of a test that has a kind of connection for a parameter."""
+"""The kinds of connection by the words in the ids of parametrized tests."""
 
 FIXTURES = {"tls12": "TLS 1.2", "tls13": "TLS 1.3"}
 """Fixtures that are a kind of connection."""

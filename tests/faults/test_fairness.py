@@ -1,4 +1,4 @@
-"""A stream that never has to wait lets others run, whatever it is asked for, and what that costs."""
+"""A stream that never has to wait lets other greenlets run in every call, and what that costs."""
 
 import socket
 import statistics
@@ -342,7 +342,7 @@ def test_letting_others_run_costs_little(monkeypatch: pytest.MonkeyPatch) -> Non
             assert rounds == 0
             fair = time_of_reading(False)
             times, rounds = rounds, 0
-            alone = (before + time_of_reading(True)) / 2  # processors change their speed meanwhile
+            alone = (before + time_of_reading(True)) / 2  # processors change their speed
             costs.append((fair - alone) / max(times, 1))
             if times and len(costs) >= ATTEMPTS and statistics.median(costs) <= SLICE / 20:
                 return

@@ -215,7 +215,7 @@ def test_files_take_and_send_nothing_in_the_child(fork: str, kind: str, bufferin
 
 @pytest.mark.parametrize("end", ["close", "flush", "drop", "write"])
 def test_what_a_file_holds_is_its_writers(end: str) -> None:
-    """What the parent wrote to a file is sent by the parent alone, whatever the child does with its copy; what the child writes is sent."""
+    """What the parent wrote to a file is sent by the parent alone, although the child uses its copy; what the child writes is sent."""
     pairs = Pairs()
     near, far = (pairs.far(one) for one in pairs.sockets("tcp"))
     files = [makefile(near, "wb")]

@@ -1,4 +1,4 @@
-"""Each call that can wait, at each of its waits, and every other call that comes meanwhile: no hang, no loss, the documented class.
+"""Each call that can wait, at each of its waits, and every other call during that wait: no hang, no loss, the documented class.
 
 Three tables: what waits first (`WAITS`), what comes second (`ACTS`), and what the contract says of each pair (`OUTCOMES`). A pair is
 played against a peer behind a gate; then the gate is opened, everything that still waits must come to its end, and every byte is counted.
@@ -41,7 +41,7 @@ KILLED = gevent.GreenletExit()
 
 
 class Scene:
-    """A stream, its peer behind a gate, and the account of all bytes."""
+    """A stream, its peer behind a gate, and a record of all bytes."""
 
     def __init__(self, pairs: Pairs, certificates: Certificates, kind: str, plain: bool) -> None:
         self.pairs = pairs
@@ -304,7 +304,7 @@ WAITS = {
     "attach_ssl, in its flush": Wait("before the handshake", attach_in_its_flush, TLS, True),
     "attach_ssl, for the hello": Wait("shaking hands", attach("server"), TLS, True),
     "attach_ssl, within the hello": Wait("shaking hands", attach("server", after=40), TLS, True),
-    "attach_ssl, for the rest of the client": Wait("shaking hands", attach("server", receipts=1), TLS, True),
+    "attach_ssl, for the rest of the client": Wait("shaking hands", attach("server", chunks=1), TLS, True),
     "attach_ssl, for the answer": Wait("shaking hands", attach("client"), TLS, True),
     "attach_ssl, for the rest of the server": Wait("shaking hands", attach("client", after=100), TLS, True),
     "detach_ssl, in its flush": Wait("before the shutdown", detach_in_its_flush, TLS),

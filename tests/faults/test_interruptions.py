@@ -1,4 +1,4 @@
-"""Whatever ends a wait, as often as it likes: no byte is lost, doubled or moved."""
+"""Waits that are ended, by each way and many times: no byte is lost, doubled or moved."""
 
 from __future__ import annotations
 

@@ -28,7 +28,7 @@ def wait_in_set(streams: list[Any]) -> list[Any]:
 
 
 @pytest.mark.parametrize("end", ["close", "abort"])
-def test_a_stream_that_is_closed_meanwhile_is_answered(pairs: Pairs, kind: str, end: str) -> None:
+def test_a_stream_that_is_closed_during_the_wait_is_answered(pairs: Pairs, kind: str, end: str) -> None:
     """A stream that is closed while greenlets wait for it and others is in their answers, within 5 ms."""
     late = 0.0
     for _ in range(ATTEMPTS):

@@ -60,7 +60,7 @@ def listener() -> socket.socket:
 @pytest.mark.parametrize("holder", HOLDERS)
 @pytest.mark.parametrize("file", FILES)
 def test_output_is_sent_at_the_end_of_the_program(listener: socket.socket, file: str, holder: str) -> None:
-    """Whatever holds the file, its output arrives, and nothing is printed."""
+    """The output of a file arrives, in each way to hold it, and nothing is printed."""
     if file == "callbacks" and holder == "function":
         pytest.skip("its connection is held by the loop, wherever the stream is")
     body = HOLDERS[holder].replace("{file}", FILES[file])

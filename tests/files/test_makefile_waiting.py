@@ -184,7 +184,7 @@ def test_no_reader_takes_what_another_waits_for(ends: Ends) -> None:
 
 
 def test_a_killed_waiter_leaves_the_queue(ends: Ends) -> None:
-    """A greenlet that is killed while it waits for its turn is passed over, and the turn goes on."""
+    """A greenlet that is killed while it waits for the lock is passed over, and the next waiter gets it."""
     file, _near, far = ends.file()
     readers = []
     for _ in range(3):
@@ -321,7 +321,7 @@ def test_lines_have_no_limit_and_large_sizes_cost_nothing(ends: Ends) -> None:
 
 
 def test_a_file_that_waits_holds_no_memory(ends: Ends) -> None:
-    """The block that a receipt needs is given back before the wait, as half a line moves to a piece of its own size."""
+    """The block for a receive call is given back before the wait, as half a line moves to a piece of its own size."""
     file, _near, far = ends.file()
     reader = gevent.spawn(file.readline)
     gevent.sleep(0.01)

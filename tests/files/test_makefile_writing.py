@@ -1,4 +1,4 @@
-"""Writing to files from `makefile`: what is accepted is sent once and in order, whatever happens meanwhile."""
+"""Writing to files from `makefile`: accepted data is sent once and in order, also after interruptions."""
 
 import socket
 import time

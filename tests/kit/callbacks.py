@@ -183,7 +183,7 @@ def settled(calls: Calls, count: int = 1) -> None:
 
 
 def rounds(count: int = 20) -> None:
-    """Let the hub go round so often: whatever was ready to happen has happened."""
+    """Let the hub iterate so many times, so that everything that is ready has run."""
     for _ in range(count):
         gevent.sleep(0)
 

@@ -44,7 +44,7 @@ def instances(kind: type) -> int:
 
 @contextlib.contextmanager
 def nothing_left(greenlets_too: bool = True) -> Iterator[None]:
-    """Fail if more descriptors or greenlets exist at the end than at the beginning; the collector is off meanwhile."""
+    """Fail if more descriptors or greenlets exist at the end than at the beginning; the garbage collector is off in between."""
     gevent.sleep(0)  # lets the loop open its own descriptors
     gc.collect()
     gc.disable()

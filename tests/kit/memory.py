@@ -14,7 +14,7 @@ class Peak:
 
 @contextlib.contextmanager
 def peak_memory() -> Iterator[Peak]:
-    """Measure the block; the result stands in `bytes` behind it."""
+    """Measure the block; `size` is the result after it."""
     gc.collect()
     tracemalloc.start()
     before = tracemalloc.get_traced_memory()[0]

@@ -88,7 +88,7 @@ class LineHandler(socketserver.StreamRequestHandler):
     timeout = STALL
 
     def handle(self) -> None:
-        """Read from one file, whatever its timeouts."""
+        """Read from one file, and retry after its timeouts."""
         timeouts = 0
         while True:
             try:

@@ -234,7 +234,7 @@ class FailsLast(SocketStream):
 
 @pytest.mark.parametrize("stream_class", [FailsFirst, FailsLast])
 def test_a_failing_constructor_closes_the_connection(stream_class, server, port):
-    """Whatever a stream class's constructor raises, the connection is closed, even while the exception is kept."""
+    """After any exception of a stream class's constructor the connection is closed, even while the exception is kept."""
     before = descriptors()
     kept = []
     for _ in range(20):
@@ -291,7 +291,7 @@ def test_a_refusal_beside_a_silent_address_begins_the_next_at_once(names, server
 
 
 def test_a_slow_first_address_may_still_win(names, monkeypatch):
-    """An attempt is not given up when the next one begins: here the second refuses and the first answers late."""
+    """An attempt goes on when the next one begins: here the second refuses and the first answers late."""
     begun = []
 
     class Noted(Attempt):
@@ -454,7 +454,7 @@ def test_connecting_starts_no_greenlet():
         running = greenlets()
         with pytest.raises(ConnectTimeout):
             open_tcp_stream(host, port, timeout=LIMIT)
-        assert greenlets() <= running  # those of earlier tests may have ended meanwhile
+        assert greenlets() <= running  # those of earlier tests may have ended since
 
 
 def test_others_run_while_one_tries_again_and_again():

@@ -197,7 +197,7 @@ def test_the_listener_closes_at_once(serve, office):
 def test_those_in_the_queue_are_served(serve):
     """Clients who have connected and were not accepted yet are served by a stop: closing the listener would reset them."""
     server = serve(handle=lambda stream, _address: stream.write(stream.readline()), backlog=100)
-    clients = [socket.create_connection((HOST, server.port), timeout=10) for _ in range(50)]  # without a turn of the hub
+    clients = [socket.create_connection((HOST, server.port), timeout=10) for _ in range(50)]  # without an iteration of the hub
     for number, client in enumerate(clients):
         client.sendall(b"%d\n" % number)
     assert server.stats.accepted == 0
@@ -209,11 +209,11 @@ def test_those_in_the_queue_are_served(serve):
 
 
 def test_the_shortest_visit_is_in_the_report(serve):
-    """A connection that comes and ends within the first turn of a stop has finished; the one before the stop has not."""
+    """A connection that comes and ends within the first iteration of a stop has finished; the one before the stop has not."""
     server = serve(handle=lambda stream, _address: None)
     open_tcp_stream(HOST, server.port, timeout=20).close()
     until(lambda: server.stats.accepted == 1 and not server.connections, 20)
-    clients = [socket.create_connection((HOST, server.port), timeout=20) for _ in range(7)]  # without a turn of the hub
+    clients = [socket.create_connection((HOST, server.port), timeout=20) for _ in range(7)]  # without an iteration of the hub
     assert server.stop(10) == (7, 0, 0)
     assert server.stop(10) == (0, 0, 0)
     for client in clients:

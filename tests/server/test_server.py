@@ -857,7 +857,7 @@ def test_nothing_leaks(spawn, serve, errors):
 
 
 def test_tls_failures_leak_nothing(serve, contexts):
-    """Handshakes that fail, are given up, or time out leave no descriptor and no greenlet."""
+    """Handshakes that fail, are abandoned, or time out leave no descriptor and no greenlet."""
     server = serve(echo, ssl_ctx=contexts[0], handshake_timeout=0.05, max_connections=1)
     with nothing_left():
         for number in range(100):

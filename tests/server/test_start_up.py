@@ -267,7 +267,7 @@ def test_process_name(create_stream, start):
     ids=repr,
 )
 def test_wrong_arguments_are_refused(kind, name, options):
-    """A wrong argument is raised, whatever `error` says, and nothing was bound."""
+    """A wrong argument raises for every value of `error`, and nothing is bound."""
     before = descriptors()
     with pytest.raises(kind, match=name):
         start_up_server(**{"function": greet, "address": HOST, "error": False, **options})

@@ -78,7 +78,7 @@ def unanswered(clients):
 
 @pytest.mark.slow
 def test_out_of_descriptors(storm):
-    """64 descriptors, 150 clients: the server serves whom it can, rests meanwhile, tells it, and goes on at once."""
+    """64 descriptors, 150 clients: the server serves as many as it can, pauses accepting, logs it, and goes on at once."""
     server = storm(64)
     clients = [server.dial() for _ in range(150)]
     for client in clients:

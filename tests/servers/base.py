@@ -151,7 +151,7 @@ class Server:
 
     @contextmanager
     def paused(self) -> Iterator[None]:
-        """`with server.paused():` holds it for the body and lets it go on afterwards, whatever happens."""
+        """`with server.paused():` holds it for the body and always lets it go on afterwards."""
         self.pause()
         try:
             yield
@@ -159,7 +159,7 @@ class Server:
             self.resume()
 
     def kill(self) -> None:
-        """End all its processes at once, in the middle of whatever they do; the directory stays until `stop`."""
+        """Kill all its processes at once; the directory stays until `stop`."""
         process = self._started()
         pids = freeze(self.processes)
         signal_all(pids, signal.SIGKILL)

@@ -5,7 +5,7 @@ skipped; the run ends with one line that says how many tests were, and which Deb
 GEVENTSTREAMS_REQUIRE_PROGRAMS=1 in the environment such a test fails. A server that is there and does not come up is always a failure.
 """
 
-# Invariants: under pytest-xdist the tests run in processes of their own, and the summary is printed in another. Only what stands in a
+# Invariants: under pytest-xdist the tests run in processes of their own, and the summary is printed in another. Only what is in a
 # report or in `workeroutput` gets there.
 
 import os

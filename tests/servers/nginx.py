@@ -1,4 +1,4 @@
-"""nginx for tests: files plain and over TLS, in chunks, slowly, and whatever a snippet of configuration adds."""
+"""nginx for tests: files plain and over TLS, in chunks, slowly, and what a snippet of configuration adds."""
 
 import hashlib
 import os

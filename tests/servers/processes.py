@@ -1,7 +1,7 @@
 """All processes of a server: found through /proc, stopped, continued and ended together.
 
 A server's process group is not enough: PostgreSQL, for one, puts each of its children into a session of its own. So a
-server's processes are the one that was started, all its descendants, and whatever is left in the session it began.
+server's processes are the one that was started, all its descendants, and what is left in the session it began.
 """
 
 import os

@@ -53,7 +53,7 @@ def test_read_gives_what_was_asked_for(fed: Fed, piece: int) -> None:
     assert fed(TEXT, piece=piece).read(1000) == TEXT
 
 
-def test_read1_waits_for_one_receipt_only(fed: Fed) -> None:
+def test_read1_waits_for_one_receive_call_only(fed: Fed) -> None:
     """read1 gives what is buffered, at most n bytes, and waits only where nothing is."""
     stream = fed(b"0123456789", ended=False, piece=4)
     assert (stream.read1(0), stream.read1(3), stream.read1(3), stream.read1(), stream.read1(None)) == (
@@ -68,7 +68,7 @@ def test_read1_waits_for_one_receipt_only(fed: Fed) -> None:
 
 
 def test_peek_leaves_everything_in_place(fed: Fed) -> None:
-    """peek gives what is buffered without taking it, at most n bytes for a positive n, and waits for one receipt."""
+    """peek gives what is buffered without taking it, at most n bytes for a positive n, and waits for one receive call."""
     stream = fed(b"0123456789", piece=4)
     assert stream.peek() == b"0123"
     assert stream.peek(2) == b"01"
@@ -114,8 +114,8 @@ def test_readinto_takes_every_writable_buffer(fed: Fed) -> None:
     assert stream.readinto1(space) == 0
 
 
-def test_readinto1_takes_one_receipt_straight(fed: Fed) -> None:
-    """A large readinto1 receives into the caller's memory what one receipt brings; what is buffered comes first."""
+def test_readinto1_receives_straight_into_memory(fed: Fed) -> None:
+    """A large readinto1 receives into the caller's memory by one receive call; buffered bytes come first."""
     data = bytes(range(240)) * 50
     stream = fed(data, piece=5000)
     space = bytearray(20_000)
@@ -188,7 +188,7 @@ def test_read_exactly_is_all_or_incomplete(fed: Fed, piece: int) -> None:
 
 @pytest.mark.parametrize("separator", [b"\n", b"\r\n", b"--end--", bytearray(b"xy"), memoryview(b"aab")])
 def test_read_until_finds_a_separator_wherever_it_is_cut(pairs: Pairs, piece: int, separator: Any) -> None:
-    """Up to and with the separator, whatever pieces it comes in, and however much of it comes before it."""
+    """read_until ends with the separator, in all pieces that it can arrive in, and after any part of it."""
     fed = Fed(pairs, BufferedStream)
     wanted = bytes(separator)
     parts = [b"", b"one", wanted[:-1], b"a" * 100, wanted[:-1] * 3 if len(wanted) > 1 else b"b"]
@@ -561,7 +561,7 @@ def test_read_exactly_takes_no_sign_for_everything(fed: Fed) -> None:
 
 
 def test_numbers_of_other_kinds_are_sizes(fed: Fed) -> None:
-    """Whatever has __index__ is a size: numpy's integers and True, as for any file."""
+    """Any object with __index__ is a size: numpy's integers and True, as for any file."""
     stream = fed(TEXT)
     assert stream.read(numpy.int64(3)) == b"fir"
     assert stream.read(True) == b"s"

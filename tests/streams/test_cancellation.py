@@ -207,8 +207,8 @@ class StruckTransport(TransportOver):
 
 
 @pytest.mark.parametrize("size", [1, 500, 9000, 200_000])
-def test_a_handler_that_raises_right_after_a_receipt_costs_nothing(size: int) -> None:
-    """What was received when a signal handler raised is the next read's, in its place, whatever memory it was received into."""
+def test_a_handler_that_raises_right_after_a_receive_call_costs_nothing(size: int) -> None:
+    """Bytes that were received when a signal handler raised belong to the next read, in their place, in any kind of memory."""
     near, far = memory_pair(100_000)
     stream, peer = LispStream(StruckTransport(near)), LispStream(far)
     data = octets(300_000)

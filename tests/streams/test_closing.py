@@ -1,4 +1,4 @@
-"""End, reset and close: what arrived and was accepted gets where it belongs, and the descriptor is gone whatever happens."""
+"""End, reset and close: received and accepted data gets where it belongs, and the descriptor is always closed."""
 
 import contextlib
 import errno

@@ -49,7 +49,7 @@ FREE: dict[str, Callable[[Any, Any], Any]] = {
 @pytest.mark.parametrize("buffered", [b"", b"buffered\nbuffered"], ids=["empty", "buffered"])
 @pytest.mark.parametrize("name", TAKING)
 def test_a_second_reader_is_refused(pairs: Pairs, kind: str, name: str, buffered: bytes) -> None:
-    """Every call that takes input is StreamBusy within 1 ms while a greenlet reads, whatever the buffer has, and names that one."""
+    """While a greenlet reads, every call that takes input is StreamBusy within 1 ms, with empty and filled buffers, and names the reader."""
     stream, peer = pairs.streams(kind, element_type=bytes)
     first = started(stream.read, 100)
     if buffered:
@@ -166,7 +166,7 @@ def test_a_flush_waits_for_its_turn(pairs: Pairs) -> None:
 
 
 def test_killed_writers_in_the_queue_leave_it(pairs: Pairs) -> None:
-    """A queued writer that is killed is not served, and those behind it are; one killed as it gets its turn passes it on."""
+    """A queued writer that is killed is not served, and those behind it are; one killed as it gets the lock passes it on."""
     stream, peer = pairs.streams("memory", buffers=1000)
     first = started(stream.write, b"0" * 100_000)
     queued = [started(stream.write, b"%d" % number * 70_000) for number in range(1, 6)]

@@ -99,7 +99,7 @@ def test_every_character_of_every_codec_is_counted_exactly(name: str) -> None:
 
 @pytest.mark.parametrize("name", ["utf-8", "utf-16-le", "gb18030", "shift_jis", "euc_jp", "euc_kr", "cp037", "latin-1"])
 def test_pieces_of_any_size_decode_as_the_whole(name: str) -> None:
-    """Whatever number of characters is asked for, from whatever number of bytes, none is lost, split or made up."""
+    """For any number of characters and any number of bytes, no character is lost, split or made up."""
     random = Random(17)
     kind = encoding(name)
     text = "".join(random.choices(characters_of(name), k=2000))

@@ -266,7 +266,7 @@ ENDINGS = {
     ("ending", "secure"), [("the end", "plain"), ("the end", "TLS"), ("os._exit", "TLS"), ("sys.exit in a greenlet", "TLS")]
 )
 def test_an_interpreter_with_living_streams_ends_quietly(ending: str, secure: str, certificates: Certificates, tmp_path: Path) -> None:
-    """Whatever waits in streams at the end of a program, and however that ends: it ends at once, and prints nothing."""
+    """A program that ends while greenlets and threads wait in streams ends at once, in each way to end, and prints nothing."""
     code, status = ENDINGS[ending]
     programs = {}
     for number, (name, body) in enumerate(EXITS.items()):

@@ -234,7 +234,7 @@ def test_read_sequence_fills_lists_by_the_element_type(fed: Fed, piece: int) -> 
 
 
 def test_read_sequence_fills_characters(fed: Fed, piece: int) -> None:
-    """An array of characters takes characters, decoded, whatever the element type."""
+    """An array of characters takes decoded characters for every element type."""
     stream = fed("añ€😀!".encode(), piece=piece, encoding="utf-8", element_type=bytes)
     seq = array.array(CHARACTERS, ".....")
     assert stream.read_sequence(seq, 1, 4) == 4
@@ -290,7 +290,7 @@ VIEWS: dict[str, Callable[[bytearray], memoryview]] = {
 
 @pytest.mark.parametrize("name", VIEWS)
 def test_views_of_bytes_are_filled_and_written_whole(pairs: Pairs, name: str) -> None:
-    """Whatever the shape of a contiguous view of one-byte items, reads fill its bytes and writes send them."""
+    """Reads fill the bytes of a contiguous view of one-byte items of any shape, and writes send them."""
     stream, peer = pairs.streams("memory")
     data = bytearray(b"abcdef")
     view = VIEWS[name](data)
@@ -513,7 +513,7 @@ READS: dict[str, Callable[[Any], Any]] = {
 @pytest.mark.parametrize("name", READS)
 @pytest.mark.parametrize("dripping", [False, True])
 def test_unread_char_is_refused_after_another_read(fed: Fed, name: str, dripping: bool) -> None:
-    """What was read by read_char cannot be put back once anything else was taken, in whatever way."""
+    """A character from read_char cannot be put back after any other call has taken input."""
     stream = fed(b"x" + b"y" * 10 + b"\nz" + b"x" * 50_000, piece=1 if dripping else 0, element_type=bytes)
     assert stream.read_char() == "x"
     READS[name](stream)

@@ -1,4 +1,4 @@
-"""Limits: they count from the last receipt or progress, fire in time and never early, and nothing is lost by them."""
+"""Timeouts: they count from the last receive call or progress, fire in time and never early, and lose no data."""
 
 import array
 import subprocess
@@ -196,7 +196,7 @@ def test_a_limit_may_be_lowered_while_an_older_timer_runs(pairs: Pairs, kind: st
 
 
 def test_dripping_is_no_timeout(pairs: Pairs, kind: str) -> None:
-    """A byte every quarter of the limit keeps any read going, whatever the whole call takes."""
+    """A byte every quarter of the timeout keeps any read going, however long the whole call takes."""
     stream, peer = pairs.streams(kind, read_timeout=4 * T)
 
     def drip() -> None:
@@ -220,7 +220,7 @@ def test_a_peer_that_takes_a_little_is_no_timeout(pairs: Pairs) -> None:
 
 
 def test_those_in_the_queue_see_the_progress_of_others(pairs: Pairs) -> None:
-    """A writer that waits for its turn is timed out only when the one before it does not get on either."""
+    """A writer that waits for the lock times out only if the one before it makes no progress either."""
     stream, peer = pairs.streams("memory", buffers=1000, write_timeout=4 * T)
     first = started(stream.write, b"a" * 200_000)
     second = started(stream.write, b"b" * 200_000)
@@ -288,7 +288,7 @@ def test_limits_hold_over_a_hostile_transport() -> None:
 
 
 def test_a_stalled_transport_times_out_and_goes_on() -> None:
-    """A transport that stands still times reads and writes out, and loses nothing of either."""
+    """A transport that is stuck times reads and writes out, and loses no data."""
     near, far = memory_pair()
     stalling = StallingTransport(near)
     stream, peer = LispStream(stalling, read_timeout=0.01, write_timeout=0.01), LispStream(far)

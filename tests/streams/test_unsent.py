@@ -84,7 +84,7 @@ def ends_of(peer: Any) -> Any:
 @pytest.mark.parametrize("how", GIVE_UP)
 @pytest.mark.parametrize("kind", ["tcp", "memory"])
 def test_a_close_that_gives_up_resets(pairs: Pairs, kind: str, how: str) -> None:
-    """Whatever ends a close with output unsent, the peer gets what had arrived and then a reset, never an end of file."""
+    """After a close that ends with output unsent, in each way, the peer gets what had arrived and then a reset, never an end of file."""
     stream, peer = pairs.streams(kind, buffers=2**16, linger_timeout=T)
     accepted, _ = stuffed(stream)
     GIVE_UP[how](stream)
@@ -315,7 +315,7 @@ FINISH: dict[str, Callable[[Any], Any]] = {
 
 
 class Reluctant(StallingTransport):
-    """While it stands still it does not tell the peer the end either; it counts how often that was told."""
+    """While it is stuck it does not send the end to the peer either; it counts how often that was asked for."""
 
     told = 0
 

@@ -77,7 +77,7 @@ def test_a_binary_stream_without_the_lisp_vocabulary_passes() -> None:
     check_output_stream(over(TransportOver, BufferedStream))
 
 
-class LosesAnByte(LispStream):
+class LosesAByte(LispStream):
     """Loses a byte of every long read."""
 
     def read(self, size: int | None = -1) -> bytes:
@@ -123,7 +123,7 @@ class NeverEnds(LispStream):
 
 
 FAULTS = [
-    (check_input_stream, LosesAnByte, "random_pieces_arrive_whole"),
+    (check_input_stream, LosesAByte, "random_pieces_arrive_whole"),
     (check_input_stream, LosesWhatTimedOut, "what_came_before_a_timeout_is_kept"),
     (check_input_stream, LetsTwoRead, "a_second_reader_is_refused"),
     (check_output_stream, WritesTwice, "a_write_timeout_is_exact"),
