@@ -49,7 +49,7 @@ FREE: dict[str, Callable[[Any, Any], Any]] = {
 @pytest.mark.parametrize("buffered", [b"", b"buffered\nbuffered"], ids=["empty", "buffered"])
 @pytest.mark.parametrize("name", TAKING)
 def test_a_second_reader_is_refused(pairs: Pairs, kind: str, name: str, buffered: bytes) -> None:
-    """While a greenlet reads, every call that takes input is StreamBusy within 1 ms, with empty and filled buffers, and names the reader."""
+    """While a greenlet reads, every call that takes input is StreamBusy within 1 ms, for all buffers, and names the reader."""
     stream, peer = pairs.streams(kind, element_type=bytes)
     first = started(stream.read, 100)
     if buffered:
