@@ -1,4 +1,4 @@
-"""For tests of whatever is built on streams: checks that any stream passes, and transports that make its life hard."""
+"""For tests of code on streams: checks that every stream passes, transports with faults, and virtual time."""
 
 from __future__ import annotations
 

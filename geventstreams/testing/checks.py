@@ -1,10 +1,10 @@
-"""What any stream must survive, as functions to call: give a maker of fresh pairs, and AssertionError names what fails.
+"""Check that a stream keeps the contract of all streams: each claim is tried on fresh pairs of connected streams.
 
     check_io_stream(lambda: tuple(map(SocketStream, gevent.socket.socketpair())))
-
-Rules for the next editor: a claim is a function of a maker of pairs, in one of the files `claims_of_…`; its name and
-the first line of its docstring are the message. Nothing here knows what a stream stands on.
 """
+
+# Invariants: a claim is a function of a maker of pairs, in one of the files `claims_of_…`; its name and the first line of its
+# docstring are the message. Nothing here depends on the transport of a stream.
 
 from __future__ import annotations
 
@@ -18,27 +18,44 @@ from geventstreams.testing.claims_of_input import CLAIMS as INPUT
 from geventstreams.testing.claims_of_output import CLAIMS as OUTPUT
 
 LONGEST = 60.0
-"""Seconds after which a claim counts as hanging."""
+"""A claim that runs for so many seconds hangs."""
 
 
 def check_input_stream(make_pair: MakePair) -> None:
-    """Checks the reading half of a stream; `make_pair()` gives it and a stream at its other end, fresh each time.
+    """Check the reading half of a stream. Both streams of each pair are closed afterwards.
 
-    AssertionError names the claim that does not hold. Both streams of each pair are closed afterwards.
+    Args:
+        make_pair: Returns a new stream and a stream at its other end, for each claim.
+
+    Raises:
+        AssertionError: A claim does not hold; the message names it.
     """
     _check(INPUT, make_pair)
 
 
 def check_output_stream(make_pair: MakePair) -> None:
-    """Checks the writing half of a stream; `make_pair()` gives it and a stream at its other end, fresh each time.
+    """Check the writing half of a stream. Both streams of each pair are closed afterwards.
 
-    What is on its way between the two must be bounded by a few megabytes.
+    Args:
+        make_pair: Returns a new stream and a stream at its other end, for each claim. The buffers between
+            the two must not hold more than a few megabytes.
+
+    Raises:
+        AssertionError: A claim does not hold; the message names it.
     """
     _check(OUTPUT, make_pair)
 
 
 def check_io_stream(make_pair: MakePair) -> None:
-    """Checks both halves of a stream, and that they leave each other alone."""
+    """Check both halves of a stream, and that neither disturbs the other.
+
+    Args:
+        make_pair: Returns a new stream and a stream at its other end, for each claim. The buffers between
+            the two must not hold more than a few megabytes.
+
+    Raises:
+        AssertionError: A claim does not hold; the message names it.
+    """
     _check([*INPUT, *OUTPUT, *BOTH], make_pair)
 
 
@@ -50,14 +67,14 @@ def _check(claims: Iterable[Claim], make_pair: MakePair) -> None:
 
 
 def _check_claim(claim: Claim, make_pair: MakePair) -> None:
-    said = f"{claim.__name__}: {(claim.__doc__ or '').split(chr(10))[0]}"
+    message = f"{claim.__name__}: {(claim.__doc__ or '').split(chr(10))[0]}"
     hanging = gevent.Timeout(LONGEST)
     try:
         with hanging:
             claim(make_pair)
     except gevent.Timeout as error:
         if error is not hanging:
-            raise AssertionError(f"{said} (a timeout came out that was not ours: {error!r})") from error
-        raise AssertionError(f"{said} (not done after {LONGEST:g} s)") from error
+            raise AssertionError(f"{message} (another timeout was raised: {error!r})") from error
+        raise AssertionError(f"{message} (not done after {LONGEST:g} s)") from error
     except Exception as error:
-        raise AssertionError(f"{said} ({type(error).__name__}: {error})") from error
+        raise AssertionError(f"{message} ({type(error).__name__}: {error})") from error

@@ -1,4 +1,4 @@
-"""What the claims about streams share: pairs that are closed afterwards, greenlets that are joined, fair clocks."""
+"""Helpers of the claims: pairs that are closed afterwards, greenlets that are joined, timing with tolerance."""
 
 from __future__ import annotations
 
@@ -16,24 +16,24 @@ MakePair = Callable[[], tuple[Any, Any]]
 Claim = Callable[[MakePair], None]
 
 LIMIT = 0.06
-"""Seconds of the limits that claims set."""
+"""Seconds of the timeouts that claims set."""
 
 SOON = 0.005
-"""Seconds within which a greenlet that is woken by closing must be awake."""
+"""Seconds within which a greenlet that is woken by closing must run."""
 
 MESSAGE = 2**20
-"""Octets of a message that is larger than any buffer of a stream."""
+"""Bytes of a message that is larger than any buffer of a stream."""
 
 MOST_ON_THE_WAY = 64
-"""How many of them may be on their way to a peer that does not read."""
+"""The most such messages that may be in the buffers before a peer that does not read."""
 
 ATTEMPTS = 5
-"""How often something may be late before the machine is no excuse any more."""
+"""Attempts at a claim about time; only the machine is to blame if fewer than all are late."""
 
 
 @contextlib.contextmanager
 def fresh(make_pair: MakePair) -> Iterator[tuple[Any, Any]]:
-    """A pair of streams, neither of which is open afterwards."""
+    """Give a pair of streams, and abort both afterwards."""
     stream, peer = make_pair()
     try:
         yield stream, peer
@@ -44,7 +44,7 @@ def fresh(make_pair: MakePair) -> Iterator[tuple[Any, Any]]:
 
 @contextlib.contextmanager
 def beside(function: Callable[..., Any], *args: Any) -> Iterator[gevent.Greenlet[..., Any]]:
-    """Runs a function in another greenlet, which must have ended well by the end of the block."""
+    """Run a function in another greenlet, which must end without an error by the end of the block."""
     greenlet: gevent.Greenlet[..., Any] = gevent.spawn(function, *args)
     try:
         yield greenlet
@@ -54,7 +54,7 @@ def beside(function: Callable[..., Any], *args: Any) -> Iterator[gevent.Greenlet
 
 
 def outcome(function: Callable[..., Any], *args: Any, **options: Any) -> Any:
-    """What a call returned, or the exception that it ended with, whatever that is."""
+    """Return the result of a call, or the exception that ended it, of any class."""
     try:
         return function(*args, **options)
     except BaseException as error:  # noqa: BLE001  # a claim looks at timeouts and kills too
@@ -62,7 +62,7 @@ def outcome(function: Callable[..., Any], *args: Any, **options: Any) -> Any:
 
 
 def started(function: Callable[..., Any], *args: Any) -> gevent.Greenlet[..., Any]:
-    """A greenlet that runs until it waits, and gives the outcome of the call."""
+    """Return a greenlet that has run until it waits, and whose value is the outcome of the call."""
     greenlet: gevent.Greenlet[..., Any] = gevent.spawn(outcome, function, *args)
     gevent.sleep(0)
     gevent.sleep(0)
@@ -72,14 +72,14 @@ def started(function: Callable[..., Any], *args: Any) -> gevent.Greenlet[..., An
 def raises(
     kind: type[BaseException] | tuple[type[BaseException], ...], function: Callable[..., Any], *args: Any
 ) -> Any:
-    """The exception of the wanted kind that a call ends with."""
+    """Return the exception of this class that a call ends with; fail if it does not."""
     said = outcome(function, *args)
     assert isinstance(said, kind), f"{getattr(function, '__name__', function)}{args!r} gave {said!r:.200}, not {kind}"
     return said
 
 
 def same(got: Any, wanted: Any, what: str = "it") -> None:
-    """Compares; of long octets only the place where they differ is told."""
+    """Fail unless both are equal; for long data the message has only the place where they differ."""
     if got == wanted:
         return
     if isinstance(got, (bytes, bytearray)) and isinstance(wanted, (bytes, bytearray)) and len(wanted) > 60:
@@ -87,14 +87,14 @@ def same(got: Any, wanted: Any, what: str = "it") -> None:
             (i for i, (one, other) in enumerate(zip(got, wanted, strict=False)) if one != other),
             min(len(got), len(wanted)),
         )
-        raise AssertionError(f"{what}: {len(got)} octets instead of {len(wanted)}, different from octet {at} on")
+        raise AssertionError(f"{what}: {len(got)} bytes instead of {len(wanted)}, different from byte {at} on")
     raise AssertionError(f"{what} is {got!r:.200} instead of {wanted!r:.200}")
 
 
 def fires_in_time(limit: float, kind: type[BaseException], function: Callable[..., Any], *args: Any) -> BaseException:
-    """The exception by which a call ends after `limit` seconds: never earlier, at most 1.5 times that and 10 ms.
+    """Return the exception that ends a call after `limit` seconds: never earlier, and at most 1.5 times that and 10 ms.
 
-    A machine that is itself late is no defect of the stream: then it is tried again.
+    A call that ends late is tried again, since the machine may have been busy.
     """
     for _ in range(ATTEMPTS):
         before = time.monotonic()
@@ -115,7 +115,7 @@ def wakes_soon(
     kind: type[BaseException],
     prepare: Callable[[Any], Any] = id,
 ) -> None:
-    """While `wait(stream)` waits, `end(stream)` ends it at once with an error of that kind; `prepare` comes first."""
+    """Fail unless `end(stream)` ends a waiting `wait(stream)` at once with an error of that class; `prepare` is called first."""
     for _ in range(ATTEMPTS):
         with fresh(make_pair) as (stream, _peer):
             prepare(stream)
@@ -141,7 +141,7 @@ def wakes_soon(
 
 
 def settle(stream: Any) -> None:
-    """Returns when what a stream has to send becomes no less: who sends it waits for the peer."""
+    """Return when a stream's unsent data does not shrink any more: its sender waits for the peer."""
     before = -1
     while stream.unsent != before:
         before = stream.unsent
@@ -149,14 +149,14 @@ def settle(stream: Any) -> None:
 
 
 def stuffed(stream: Any) -> tuple[bytes, WriteTimeout]:
-    """Writes until the peer, which does not read, lets no more pass: what was accepted, and the last error.
+    """Write to a peer that does not read until all buffers are full; return the accepted data and the last error.
 
-    It leaves the write timeout at LIMIT. A timeout alone is not enough: on a busy machine it may fire while there is still room.
+    The write timeout stays at LIMIT. A timeout alone does not show that the buffers are full: a busy machine may be late.
     """
     stream.write_timeout = LIMIT
     accepted = b""
     for number in range(MOST_ON_THE_WAY):
-        message = octets(MESSAGE, number)
+        message = sample(MESSAGE, number)
         said = outcome(stream.write, message)
         accepted += message
         if said != MESSAGE:
@@ -165,11 +165,11 @@ def stuffed(stream: Any) -> tuple[bytes, WriteTimeout]:
             stuck = _error_of_a_flush_that_sends_nothing(stream)
             if stuck is not None:
                 return accepted, stuck
-    raise AssertionError(f"{len(accepted)} octets are on the way to a peer that does not read, and no end of it")
+    raise AssertionError(f"{len(accepted)} bytes were accepted before a peer that does not read, and the buffers are not full")
 
 
 def _error_of_a_flush_that_sends_nothing(stream: Any) -> WriteTimeout | None:
-    """Flushes until a flush makes no progress: its error; None where all was sent after all."""
+    """Flush until a flush makes no progress and return its error, or None if all was sent."""
     while True:
         before = stream.unsent
         said = outcome(stream.flush)
@@ -180,13 +180,13 @@ def _error_of_a_flush_that_sends_nothing(stream: Any) -> WriteTimeout | None:
             return said
 
 
-def octets(count: int, seed: int = 7) -> bytes:
-    """Octets of all values in an order that never repeats, so that a lost or doubled one shows."""
+def sample(count: int, seed: int = 7) -> bytes:
+    """Return pseudo-random bytes, so that a lost or doubled byte is noticed; one seed gives one sequence."""
     return Random(seed).randbytes(count)
 
 
 def send(stream: Any, *pieces: bytes) -> None:
-    """Writes and flushes each piece, and lets the other greenlets run in between."""
+    """Write and flush each piece, and let the other greenlets run in between."""
     for piece in pieces:
         stream.write(piece)
         stream.flush()

@@ -12,21 +12,21 @@ from geventstreams.testing.claims import (
     MakePair,
     beside,
     fresh,
-    octets,
     raises,
     same,
+    sample,
     send,
     started,
     stuffed,
 )
 
 SEED = 20_13
-"""Of everything random here."""
+"""The seed of all random numbers here."""
 
 
 def the_other_half_goes_on_after_an_end(make_pair: MakePair) -> None:
     """The peer ends its output and still gets a megabyte from us; we end ours and still read a megabyte."""
-    data = octets(2**20)
+    data = sample(2**20)
     with fresh(make_pair) as (stream, peer):
         peer.send_eof()
         same(stream.read(), b"", "the end")
@@ -41,7 +41,7 @@ def the_other_half_goes_on_after_an_end(make_pair: MakePair) -> None:
 
 def both_ways_at_once(make_pair: MakePair) -> None:
     """Random pieces both ways at the same time arrive whole."""
-    there, back = octets(500_000, 1), octets(500_000, 2)
+    there, back = sample(500_000, 1), sample(500_000, 2)
 
     def write(stream: Any, data: bytes, seed: int) -> None:
         random = Random(SEED + seed)

@@ -18,20 +18,20 @@ from geventstreams.testing.claims import (
     beside,
     fires_in_time,
     fresh,
-    octets,
     outcome,
     raises,
     same,
+    sample,
     send,
     started,
     wakes_soon,
 )
 
 SEED = 20_11
-"""Of everything random here."""
+"""The seed of all random numbers here."""
 
 KILLS = 300
-"""How often a claim interrupts a call."""
+"""Interruptions of calls in one claim."""
 
 
 def lines_then_the_end(make_pair: MakePair) -> None:
@@ -54,19 +54,19 @@ def lines_then_the_end(make_pair: MakePair) -> None:
 
 def the_end_inside_a_call_keeps_what_came(make_pair: MakePair) -> None:
     """An end inside read_exactly or read_until is IncompleteRead with what came, which stays readable."""
-    with fresh(make_pair) as (stream, peer), beside(_send_and_end, peer, b"ten octets"):
+    with fresh(make_pair) as (stream, peer), beside(_send_and_end, peer, b"ten bytes!"):
         error = raises(IncompleteRead, stream.read_exactly, 20)
-        same((error.expected, error.partial), (20, b"ten octets"), "what IncompleteRead says")
+        same((error.expected, error.partial), (20, b"ten bytes!"), "what IncompleteRead says")
         error = raises(IncompleteRead, stream.read_until, b"\n")
-        same((error.expected, error.partial), (b"\n", b"ten octets"), "what IncompleteRead says")
-        same(stream.read(), b"ten octets", "what stayed")
+        same((error.expected, error.partial), (b"\n", b"ten bytes!"), "what IncompleteRead says")
+        same(stream.read(), b"ten bytes!", "what stayed")
 
 
 def what_came_before_a_timeout_is_kept(make_pair: MakePair) -> None:
     """Half of what a call waits for, then silence: ReadTimeout, and the same call made again completes."""
     with fresh(make_pair) as (stream, peer):
         space = bytearray(11)
-        whole = b"octets and\n"
+        whole = b"binary and\n"
         calls: list[tuple[Callable[..., Any], tuple[Any, ...], Any]] = [
             (stream.read, (11,), whole),
             (stream.readline, (), whole),
@@ -91,7 +91,7 @@ def what_came_before_a_timeout_is_kept(make_pair: MakePair) -> None:
 
 
 def limits_fire_in_time(make_pair: MakePair) -> None:
-    """A read timeout fires not before its time and not much later, whatever its size, each time the call is made."""
+    """A read timeout of any size fires never early and not much late, in each call."""
     with fresh(make_pair) as (stream, _peer):
         for limit in (1e-9, 0.001, 0.03, 0.1, 0.02, 0.02):
             stream.read_timeout = limit
@@ -99,14 +99,14 @@ def limits_fire_in_time(make_pair: MakePair) -> None:
 
 
 def a_dripping_peer_is_no_timeout(make_pair: MakePair) -> None:
-    """The limit counts from the last receipt: an octet every quarter of it keeps a long read going."""
+    """The read timeout counts from the last receive call: a byte every quarter of it keeps a long read going."""
     with fresh(make_pair) as (stream, peer):
         stream.read_timeout = 4 * LIMIT
 
         def drip() -> None:
-            for octet in b"dripping":
+            for byte in b"dripping":
                 gevent.sleep(LIMIT)
-                send(peer, bytes([octet]))
+                send(peer, bytes([byte]))
 
         with beside(drip):
             same(stream.read(8), b"dripping")
@@ -130,17 +130,17 @@ def an_outer_timeout_comes_out_itself(make_pair: MakePair) -> None:
 
 
 def kills_lose_nothing(make_pair: MakePair) -> None:
-    """A reader that is killed and replaced again and again, in any read, finds every octet once and in order."""
+    """Readers that are killed and replaced repeatedly, in any read, get every byte once and in order."""
     random = Random(SEED)
-    wanted = octets(40 * KILLS)
+    wanted = sample(40 * KILLS)
     got = bytearray()
 
     def read_on(stream: Any) -> None:
         while True:
-            octets_of_one_call = random.choice(READS)(stream, random.randint(1, 200))
-            if not octets_of_one_call:
+            piece = random.choice(READS)(stream, random.randint(1, 200))
+            if not piece:
                 return
-            got.extend(octets_of_one_call)
+            got.extend(piece)
 
     with fresh(make_pair) as (stream, peer):
         sent = 0
@@ -156,9 +156,9 @@ def kills_lose_nothing(make_pair: MakePair) -> None:
 
 
 def random_pieces_arrive_whole(make_pair: MakePair) -> None:
-    """Whatever the sizes of writes and reads, the octets read are those written."""
+    """For all sizes of writes and reads, the bytes read are those written."""
     random = Random(SEED)
-    wanted = octets(600_000, 3)
+    wanted = sample(600_000, 3)
 
     def write(peer: Any) -> None:
         at = 0
@@ -171,8 +171,8 @@ def random_pieces_arrive_whole(make_pair: MakePair) -> None:
 
     with fresh(make_pair) as (stream, peer), beside(write, peer):
         file = io.BytesIO(wanted)
-        while octets_of_one_call := random.choice(READS)(stream, random.choice((1, 10, 1000, 90_000))):
-            same(octets_of_one_call, file.read(len(octets_of_one_call)), "a read")
+        while piece := random.choice(READS)(stream, random.choice((1, 10, 1000, 90_000))):
+            same(piece, file.read(len(piece)), "a read")
         same(file.read(), b"", "what was never read")
 
 
@@ -240,7 +240,7 @@ def bad_sizes_are_refused(make_pair: MakePair) -> None:
 
 
 def a_limit_of_a_line_is_exact(make_pair: MakePair) -> None:
-    """read_until takes as much as its limit, separator included, and refuses one octet more with nothing consumed."""
+    """read_until takes as much as its limit, separator included, and refuses one byte more with nothing consumed."""
     with fresh(make_pair) as (stream, peer):
         send(peer, b"1234567\n")
         raises(LineTooLong, stream.read_until, b"\n", 7)

@@ -18,25 +18,25 @@ from geventstreams.testing.claims import (
     MakePair,
     beside,
     fresh,
-    octets,
     outcome,
     raises,
     same,
+    sample,
     started,
     stuffed,
     wakes_soon,
 )
 
 SEED = 20_12
-"""Of everything random here."""
+"""The seed of all random numbers here."""
 
 HELD_BELOW = 320 * 1024
-"""Octets that a layer below may hold beside the message: TLS makes sixteen records for one send, each a little longer than its text."""
+"""Bytes that a layer below may hold beside the message: TLS makes sixteen records for one send, each a little longer than its text."""
 
 
-def all_kinds_of_octets_arrive(make_pair: MakePair) -> None:
-    """write accepts any bytes-like object whole and says how many octets; close sends all of it, then the end."""
-    data = octets(200_000)
+def all_kinds_of_bytes_arrive(make_pair: MakePair) -> None:
+    """write accepts any bytes-like object whole and says how many bytes; close sends all of it, then the end."""
+    data = sample(200_000)
     kinds = [
         b"bytes",
         bytearray(b"bytearray"),
@@ -80,13 +80,13 @@ def an_ended_output_stays_ended(make_pair: MakePair) -> None:
 
 def a_write_timeout_is_exact(make_pair: MakePair) -> None:
     """WriteTimeout says whether the write was taken over and what is unsent; nothing is lost or doubled by it."""
-    second = octets(MESSAGE // 2, 99)
+    second = sample(MESSAGE // 2, 99)
     with fresh(make_pair) as (stream, peer):
         first, error = stuffed(stream)
         same(error.unsent, stream.unsent, "unsent")
         assert 0 < stream.unsent <= MESSAGE + HELD_BELOW, f"unsent is {stream.unsent}"
         error = raises(WriteTimeout, stream.write, second)
-        same((error.accepted, stream.accepted), (0, 0), "accepted of a write that never had its turn")
+        same((error.accepted, stream.accepted), (0, 0), "accepted of a write that did not begin")
         same(raises(WriteTimeout, stream.flush).accepted, 0, "accepted of a flush")
         stream.write_timeout = None
         reading = started(peer.read)
@@ -103,7 +103,7 @@ def kills_lose_nothing(make_pair: MakePair) -> None:
     with fresh(make_pair) as (stream, peer):
         wanted = bytearray()
         for number in range(60):
-            data = octets(random.choice((10, 70_000, 300_000)), number)
+            data = sample(random.choice((10, 70_000, 300_000)), number)
             if random.random() < 0.3:
                 stream.write_timeout = 0.001
             writer = started(stream.write, data)
@@ -125,7 +125,7 @@ def kills_lose_nothing(make_pair: MakePair) -> None:
 
 
 def writers_take_turns(make_pair: MakePair) -> None:
-    """The octets of one write are never between those of another, whoever writes at the same time."""
+    """The bytes of one write are never between those of another that runs at the same time."""
 
     def write(stream: Any, number: int) -> None:
         for count in range(100):
@@ -146,7 +146,7 @@ def writers_take_turns(make_pair: MakePair) -> None:
 
 
 def closing_is_bounded(make_pair: MakePair) -> None:
-    """close with unsent octets and a peer that never reads ends in time, closes all the same, and says so once."""
+    """close with unsent bytes and a peer that never reads ends in time, closes the stream, and raises once."""
     with fresh(make_pair) as (stream, _peer):
         stuffed(stream)
         before = time.monotonic()
@@ -198,7 +198,7 @@ def after_closing_nothing_writes(make_pair: MakePair) -> None:
 
 
 CLAIMS: list[Claim] = [
-    all_kinds_of_octets_arrive,
+    all_kinds_of_bytes_arrive,
     other_objects_are_refused,
     an_ended_output_stays_ended,
     a_write_timeout_is_exact,

@@ -1,11 +1,10 @@
-"""Transports for tests: memory instead of a connection, and hindrances that can be put over any transport.
+"""Transports for tests: connections in memory, and transports that add faults to another one.
 
 A stream over one of them is `BufferedStream(transport)` or, with the Lisp vocabulary, `LispStream(transport)`.
-
-Rules for the next editor: hindrances keep the contract of `Transport`: whatever they do to the time and the size of the
-pieces, no octet is lost, doubled or moved by them. `emptied`, `unsent`, `received` and `ready` are read as fields, so
-they are copied after each call.
 """
+
+# Invariants: these keep the contract of `Transport`: they change the time and the size of the pieces, but lose, double or move no
+# byte. `emptied`, `unsent`, `received` and `ready` are read as fields, so they are copied after each call.
 
 from __future__ import annotations
 
@@ -24,29 +23,29 @@ from geventstreams.errors import StreamError
 
 
 class _Pipe:
-    """One direction of a memory pair: octets on their way, and who waits for them or for room."""
+    """One direction of a memory pair: its bytes, and the wakeups of the sides that wait for bytes or for room."""
 
     def __init__(self, capacity: int) -> None:
         self.capacity = capacity
-        self.octets: bytearray = bytearray()
+        self.data: bytearray = bytearray()
         self.ended = False
-        """The writer said that nothing more comes."""
+        """The writer has ended its output."""
         self.reset = False
-        """The writer broke the connection."""
+        """The writer has reset the connection."""
         self.deserted = False
-        """The reader has gone."""
+        """The reader has closed."""
         hub = get_hub()
         self.filled: Wakeup = Wakeup(hub)
         self.drained: Wakeup = Wakeup(hub)
 
     def tell(self) -> None:
-        """Wakes both sides, to look again."""
+        """Wake both sides."""
         self.filled.fire()
         self.drained.fire()
 
 
 class MemoryTransport(Transport):
-    """One end of a connection that is in memory: what `memory_pair` makes two of."""
+    """One end of a connection in memory, made by `memory_pair`."""
 
     def __init__(self, incoming: _Pipe, outgoing: _Pipe, names: tuple[str, str]) -> None:
         Transport.__init__(self)
@@ -58,31 +57,31 @@ class MemoryTransport(Transport):
         self.peer: str = names[1]
 
     def recv_into(self, space: memoryview, start: int, counts: list[int]) -> int:
-        octets = self._there().octets
-        if octets:
-            count = min(len(space) - start, len(octets))
-            with memoryview(octets) as view:
+        data = self._there().data
+        if data:
+            count = min(len(space) - start, len(data))
+            with memoryview(data) as view:
                 space[start : start + count] = view[:count]
             counts.append(count)
-            del octets[:count]
+            del data[:count]
             self.received += count
-            self.emptied: bool = not octets
+            self.emptied: bool = not data
             self._incoming.drained.fire()
             return count
         if self._incoming.reset:
             raise ConnectionResetError(errno.ECONNRESET, os.strerror(errno.ECONNRESET))
         return ENDED if self._incoming.ended else WOULD_WAIT
 
-    def send(self, octets: memoryview, start: int, stop: int) -> int:
+    def send(self, data: memoryview, start: int, stop: int) -> int:
         self._there()
         if self._incoming.reset:
             raise ConnectionResetError(errno.ECONNRESET, os.strerror(errno.ECONNRESET))
         if self._outgoing.deserted or self._outgoing.ended:
             raise BrokenPipeError(errno.EPIPE, os.strerror(errno.EPIPE))
-        count = min(stop - start, self._outgoing.capacity - len(self._outgoing.octets))
+        count = min(stop - start, self._outgoing.capacity - len(self._outgoing.data))
         if count <= 0:
             return WOULD_WAIT
-        self._outgoing.octets += octets[start : start + count]
+        self._outgoing.data += data[start : start + count]
         self._outgoing.filled.fire()
         return count
 
@@ -93,14 +92,14 @@ class MemoryTransport(Transport):
 
     def readable(self) -> int:
         incoming = self._there()
-        return len(incoming.octets) or (ENDED if incoming.ended or incoming.reset else WOULD_WAIT)
+        return len(incoming.data) or (ENDED if incoming.ended or incoming.reset else WOULD_WAIT)
 
     def wait_input(self, limit: float) -> bool:
         return self.readable() != WOULD_WAIT or self._incoming.filled.wait(limit)
 
     def wait_output(self, limit: float) -> bool:
         pipe = self._outgoing
-        full = len(pipe.octets) >= pipe.capacity and not (pipe.deserted or self._incoming.reset)
+        full = len(pipe.data) >= pipe.capacity and not (pipe.deserted or self._incoming.reset)
         return not full or pipe.drained.wait(limit)
 
     def input_wakeup(self) -> Wakeup:
@@ -139,7 +138,14 @@ class MemoryTransport(Transport):
 
 
 def memory_pair(capacity: int = BLOCK) -> tuple[Transport, Transport]:
-    """Two transports, each of which receives what the other sends; `capacity` octets may be on their way, each way."""
+    """Return two connected transports in memory.
+
+    Args:
+        capacity: How many sent bytes each direction holds until they are received.
+
+    Raises:
+        ValueError: `capacity` is not positive.
+    """
     if capacity < 1:
         raise ValueError(f"capacity must be positive, not {capacity!r}")
     there, back = _Pipe(capacity), _Pipe(capacity)
@@ -149,7 +155,7 @@ def memory_pair(capacity: int = BLOCK) -> tuple[Transport, Transport]:
 
 
 class TransportOver(Transport):
-    """Passes every call on to another transport: what hindrances are made from."""
+    """A transport that passes every call on to another one; the base of transports with faults."""
 
     def __init__(self, transport: Transport) -> None:
         Transport.__init__(self)
@@ -157,7 +163,7 @@ class TransportOver(Transport):
         self._note()
 
     def _note(self) -> None:
-        """Copies the fields in which a transport says what its last call did."""
+        """Copy the fields that describe the last call of the transport below."""
         self.emptied: bool = self.below.emptied
         self.unsent: int = self.below.unsent
         self.received: int = self.below.received
@@ -173,9 +179,9 @@ class TransportOver(Transport):
         finally:
             self._note()
 
-    def send(self, octets: memoryview, start: int, stop: int) -> int:
+    def send(self, data: memoryview, start: int, stop: int) -> int:
         try:
-            return self.below.send(octets, start, stop)
+            return self.below.send(data, start, stop)
         finally:
             self._note()
 
@@ -247,7 +253,7 @@ class TransportOver(Transport):
 
 
 class PiecemealTransport(TransportOver):
-    """Gives and takes at most `n` octets at a time."""
+    """A transport that receives and sends at most `n` bytes in one call."""
 
     def __init__(self, transport: Transport, n: int = 1) -> None:
         if n < 1:
@@ -258,12 +264,12 @@ class PiecemealTransport(TransportOver):
     def recv_into(self, space: memoryview, start: int, counts: list[int]) -> int:
         return TransportOver.recv_into(self, space[: start + self.n], start, counts)
 
-    def send(self, octets: memoryview, start: int, stop: int) -> int:
-        return TransportOver.send(self, octets, start, min(stop, start + self.n))
+    def send(self, data: memoryview, start: int, stop: int) -> int:
+        return TransportOver.send(self, data, start, min(stop, start + self.n))
 
 
 class StallingTransport(TransportOver):
-    """Stands still between `stall()` and `resume()`: no octet comes in, or none goes out, and nothing says why."""
+    """A transport that is stuck between `stall()` and `resume()`: it receives or sends nothing, without an error."""
 
     def __init__(self, transport: Transport) -> None:
         TransportOver.__init__(self, transport)
@@ -273,20 +279,20 @@ class StallingTransport(TransportOver):
         self._output_resumed = Wakeup(get_hub())
 
     def stall(self, direction: str = "io") -> None:
-        """Stops `"input"`, `"output"`, or both."""
+        """Stop `"input"`, `"output"`, or both."""
         self.input_stalled = self.input_stalled or direction != "output"
         self.output_stalled = self.output_stalled or direction != "input"
 
     def resume(self) -> None:
-        """Lets everything go on."""
+        """Let both directions go on."""
         self.input_stalled = self.output_stalled = False
         self.wake()
 
     def recv_into(self, space: memoryview, start: int, counts: list[int]) -> int:
         return WOULD_WAIT if self.input_stalled else TransportOver.recv_into(self, space, start, counts)
 
-    def send(self, octets: memoryview, start: int, stop: int) -> int:
-        return WOULD_WAIT if self.output_stalled else TransportOver.send(self, octets, start, stop)
+    def send(self, data: memoryview, start: int, stop: int) -> int:
+        return WOULD_WAIT if self.output_stalled else TransportOver.send(self, data, start, stop)
 
     def flush(self) -> int:
         return WOULD_WAIT if self.output_stalled and self.unsent else TransportOver.flush(self)
@@ -312,9 +318,9 @@ class StallingTransport(TransportOver):
 
 
 class FailingTransport(TransportOver):
-    """Of the calls that reach the system the `k`-th, counted from 1, fails with a copy of `error`; all others work.
+    """A transport whose `k`-th call that reaches the system, counted from 1, fails with a copy of `error`; all others work.
 
-    `calls` is how many were made, so a campaign over all k knows when it is through.
+    `calls` is the number of calls so far: a test that tries each k ends when it is less than k.
     """
 
     def __init__(self, transport: Transport, k: int, error: OSError) -> None:
@@ -332,9 +338,9 @@ class FailingTransport(TransportOver):
         self._count()
         return TransportOver.recv_into(self, space, start, counts)
 
-    def send(self, octets: memoryview, start: int, stop: int) -> int:
+    def send(self, data: memoryview, start: int, stop: int) -> int:
         self._count()
-        return TransportOver.send(self, octets, start, stop)
+        return TransportOver.send(self, data, start, stop)
 
     def flush(self) -> int:
         self._count()
@@ -354,9 +360,9 @@ class FailingTransport(TransportOver):
 
 
 class HostileTransport(TransportOver):
-    """Gives and takes pieces of any size up to `most`, says at times that it would wait in vain, wakes for nothing.
+    """A transport that receives and sends pieces of random size up to `most`, would block at random, and wakes without cause.
 
-    `random` decides, so a seed repeats it; `spite` is how likely each of these is.
+    `random` decides, so a seed repeats a run; `spite` is the probability of each fault.
     """
 
     def __init__(self, transport: Transport, random: Random, *, most: int = 100, spite: float = 0.2) -> None:
@@ -373,10 +379,10 @@ class HostileTransport(TransportOver):
             return WOULD_WAIT
         return TransportOver.recv_into(self, space[: start + self.random.randint(1, self.most)], start, counts)
 
-    def send(self, octets: memoryview, start: int, stop: int) -> int:
+    def send(self, data: memoryview, start: int, stop: int) -> int:
         if self._spiteful():
             return WOULD_WAIT
-        return TransportOver.send(self, octets, start, min(stop, start + self.random.randint(1, self.most)))
+        return TransportOver.send(self, data, start, min(stop, start + self.random.randint(1, self.most)))
 
     def wait_input(self, limit: float) -> bool:
         if self._spiteful():

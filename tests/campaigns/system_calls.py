@@ -26,7 +26,7 @@ from kit.tls import NAME
 from servers import c_compiler
 
 from geventstreams import SocketStream, open_tcp_stream, wait_for_input_streams
-from geventstreams.testing.claims import octets, outcome
+from geventstreams.testing.claims import outcome, sample
 
 HERE = Path(__file__).parent
 ERRORS = ("ECONNRESET", "EPIPE", "ETIMEDOUT", "EINTR", "ENOBUFS", "EBADF")
@@ -34,7 +34,7 @@ SECONDS = 900
 PATIENT: dict[str, Any] = {"read_timeout": 20, "write_timeout": 20, "linger_timeout": 0.1}
 HURRIED: dict[str, Any] = {"read_timeout": 0.05, "write_timeout": 0.05, "linger_timeout": 0.02}
 """For sessions in which an error of the system is told: what was on its way then may never come."""
-BULK = octets(500_000)
+BULK = sample(500_000)
 
 
 def library(directory: Path) -> Path:

@@ -13,7 +13,7 @@ from kit.pairs import Pairs
 from kit.tls import VERSIONS
 
 from geventstreams.errors import IncompleteRead, WriteTimeout
-from geventstreams.testing.claims import octets, outcome, same, started
+from geventstreams.testing.claims import outcome, same, sample, started
 
 MIB = 2**20
 NETWORK = ("tcp", *VERSIONS)
@@ -41,7 +41,7 @@ def test_an_byte_that_comes_late_does_not_cost_our_output(pairs: Pairs, kind: st
     """2 MiB to a slow peer, which says something 0.2 s after our close began: all 2,097,152 bytes arrive, and then the end."""
     stream, peer = pairs.streams(kind, buffers=2**14, linger_timeout=20)
     stream.socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 2**18)  # so that the last bytes are with our system for long
-    data = octets(2 * MIB)
+    data = sample(2 * MIB)
     stream.write_timeout = 0.05
     assert isinstance(outcome(stream.write, data), WriteTimeout)
     stream.write_timeout = None

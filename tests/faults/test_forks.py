@@ -33,7 +33,7 @@ from geventstreams import (
     write_socket_data,
 )
 from geventstreams.relay import relay
-from geventstreams.testing.claims import octets, started
+from geventstreams.testing.claims import sample, started
 
 SOCKETS = pytest.mark.parametrize("kind", ["tcp", "unix", "TLSv1.2", "TLSv1.3"])
 FORKS = pytest.mark.parametrize("fork", CHILDREN)
@@ -96,10 +96,10 @@ def test_a_reader_that_waits_takes_nothing_in_the_child(pairs: Pairs, kind: str,
 
 
 WRITING: dict[str, Callable[[Any], Any]] = {
-    "write": lambda stream: stream.write(octets(LONG)),
-    "flush": lambda stream: (stream.write(octets(60_000)), stream.flush()),
-    "send_eof": lambda stream: (stream.write(octets(60_000)), stream.send_eof()),
-    "close": lambda stream: (stream.write(octets(60_000)), stream.close()),
+    "write": lambda stream: stream.write(sample(LONG)),
+    "flush": lambda stream: (stream.write(sample(60_000)), stream.flush()),
+    "send_eof": lambda stream: (stream.write(sample(60_000)), stream.send_eof()),
+    "close": lambda stream: (stream.write(sample(60_000)), stream.close()),
 }
 
 
@@ -119,7 +119,7 @@ def test_a_writer_that_waits_sends_nothing_in_the_child(pairs: Pairs, kind: str,
             has_failed(second)
 
     CHILDREN[fork](check)
-    data = octets(LONG if name == "write" else 60_000) + (b"behind it" if second is not None else b"")
+    data = sample(LONG if name == "write" else 60_000) + (b"behind it" if second is not None else b"")
     rest = started(lambda: peer.read_exactly(len(data) - len(got)))
     assert got + rest.get(timeout=20) == data
     writer.get(timeout=10)
@@ -132,7 +132,7 @@ def test_a_writer_that_waits_sends_nothing_in_the_child(pairs: Pairs, kind: str,
 def test_output_that_the_hub_sends_is_sent_once(pairs: Pairs, kind: str, fork: str) -> None:
     """Output that is being sent in the background when the process forks is sent by the parent alone."""
     stream, peer = pairs.streams(kind, buffers=SMALL)
-    data = octets(60_000)
+    data = sample(60_000)
     stream.write(data)
     stream.force_output()
     got = peer.read_available()
@@ -191,7 +191,7 @@ def test_files_take_and_send_nothing_in_the_child(fork: str, kind: str, bufferin
     near, far = (pairs.far(one) for one in pairs.sockets(kind, SMALL))
     reading, writing = makefile(near, "rb", buffering), makefile(near, "wb", buffering)
     reader = started(reading.readline)
-    data = octets(LONG)
+    data = sample(LONG)
     writer = started(lambda: (writing.write(data), writing.flush()))
     far.sendall(b"for the parent\n")
     far.setblocking(False)
@@ -329,7 +329,7 @@ def test_no_callback_is_called_in_the_child(endpoints: Endpoints, calls: Calls, 
     sending, other = endpoints.joined(calls.read, calls.event, receive=SMALL, write_cb=calls.write)
     closing, third = endpoints.joined(calls.read, calls.event, receive=SMALL)
     endpoints.joined(calls.read, calls.event, connect_cb=calls.connect)
-    data = octets(LONG)
+    data = sample(LONG)
     until(lambda: calls.connected)
     del calls.names[:]
     for one in (sending, closing):

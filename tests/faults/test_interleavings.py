@@ -32,9 +32,9 @@ from geventstreams import (
     wait_for_input_streams,
 )
 from geventstreams._core.fairness import yield_to_hub
-from geventstreams.testing.claims import octets, outcome, same
+from geventstreams.testing.claims import outcome, same, sample
 
-BIG = octets(2**20, 1)
+BIG = sample(2**20, 1)
 PLENTY = b"0123456789\n" * 20_000
 TIMEOUT = gevent.Timeout()
 KILLED = gevent.GreenletExit()
@@ -201,7 +201,7 @@ def in_mid_line(scene: Scene) -> Any:
 
 
 def into_memory(scene: Scene) -> Any:
-    scene.say(octets(50_000))
+    scene.say(sample(50_000))
     reader = scene.start(scene.read_into, 100_000)
     until(lambda: scene.stream.octets_in == 50_000)
     return reader

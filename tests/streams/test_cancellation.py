@@ -21,7 +21,7 @@ from kit.vocabulary import TAKES, many
 import geventstreams
 from geventstreams._streams.lisp import LispStream
 from geventstreams.testing import PiecemealTransport, TransportOver, memory_pair
-from geventstreams.testing.claims import beside, octets, outcome, settle, started
+from geventstreams.testing.claims import beside, outcome, sample, settle, started
 
 LINES = b"".join(b"%d:" % number + b"x" * (number * 37 % 90) + b"\n" for number in range(4000))
 WAYS: dict[str, Callable[[Any], Any]] = {
@@ -55,7 +55,7 @@ def test_a_read_that_is_ended_takes_nothing(pairs: Pairs, kind: str, name: str, 
 def test_what_went_into_the_callers_memory_comes_back(pairs: Pairs, kind: str) -> None:
     """A large readinto that is ended puts back what was already in the caller's memory, in front of what comes later."""
     stream, peer = pairs.streams(kind)
-    data = octets(100_000)
+    data = sample(100_000)
     for at in range(0, 90_000, 10_000):
         reader = started(stream.readinto, bytearray(200_000))
         peer.sendall(data[at : at + 10_000])
@@ -83,7 +83,7 @@ def test_a_write_of_which_nothing_was_accepted_leaves_no_trace(pairs: Pairs) -> 
 def test_a_message_that_was_begun_is_finished_before_the_next(pairs: Pairs, kind: str) -> None:
     """A write ended in the middle, then another message: the first arrives whole, then the second."""
     stream, peer = pairs.streams(kind)
-    first, second = octets(2**24, 1), octets(2**19, 2)
+    first, second = sample(2**24, 1), sample(2**19, 2)
     writer = started(stream.write, first)
     settle(stream)
     writer.kill()
@@ -96,14 +96,14 @@ def test_a_message_that_was_begun_is_finished_before_the_next(pairs: Pairs, kind
 def test_the_callers_memory_is_his_own_after_an_ended_write(pairs: Pairs) -> None:
     """What is left of an ended write was copied: the caller may change or resize his buffer at once."""
     stream, peer = pairs.streams("memory", buffers=1000)
-    data = bytearray(octets(200_000))
+    data = bytearray(sample(200_000))
     writer = started(stream.write, data)
     writer.kill()
     data[:] = bytes(200_000)
     data.clear()
     reader = started(peer.read)
     stream.close()
-    assert reader.get() == octets(200_000)
+    assert reader.get() == sample(200_000)
 
 
 def test_a_throw_from_outside_ends_a_wait(pairs: Pairs) -> None:
@@ -126,7 +126,7 @@ def test_a_kill_while_others_are_let_run_takes_nothing(pairs: Pairs) -> None:
     """A reader that never waits for its peer can be ended where it lets others run; what it had stays."""
     near, far = memory_pair(2**24)
     stream = pairs.keep(LispStream(PiecemealTransport(near, 64)))
-    data = octets(2**21)
+    data = sample(2**21)
     far.send(memoryview(data), 0, len(data))
     for way in WAYS.values():
         reader = started(stream.read_exactly, 2**24)
@@ -211,7 +211,7 @@ def test_a_handler_that_raises_right_after_a_receive_call_costs_nothing(size: in
     """Bytes that were received when a signal handler raised belong to the next read, in their place, in any kind of memory."""
     near, far = memory_pair(100_000)
     stream, peer = LispStream(StruckTransport(near)), LispStream(far)
-    data = octets(300_000)
+    data = sample(300_000)
     sender = started(lambda: (peer.write(data), peer.send_eof()))
     got, space, random = bytearray(), bytearray(size), Random(size)
     reads: list[Callable[[], Any]] = [
@@ -232,7 +232,7 @@ def test_signal_handlers_that_raise_cost_no_byte(pairs: Pairs, socket_kind: str)
     """A handler that raises in the midst of reads: every byte is there, once and in order, in the next reads."""
     near, far = pairs.sockets(socket_kind)
     stream = pairs.keep(geventstreams._streams.socket_stream.SocketStream(near, element_type=bytes))
-    data = octets(many(3_000_000))
+    data = sample(many(3_000_000))
     struck = 0
 
     def handler(_number: int, frame: FrameType | None) -> None:
@@ -329,7 +329,7 @@ def test_signals_that_do_not_raise_do_nothing(pairs: Pairs, socket_kind: str) ->
     """Fifty and more signals during reads, writes and waits: no call ends by them, and nothing is lost."""
     near, far = pairs.sockets(socket_kind)
     stream = pairs.keep(geventstreams._streams.socket_stream.SocketStream(near))
-    data = octets(many(2_000_000))
+    data = sample(many(2_000_000))
     seen: list[int] = []
     got = bytearray()
     with signals(lambda number, _frame: seen.append(number)):

@@ -22,7 +22,7 @@ from geventstreams._streams.lisp import LispStream
 from geventstreams._streams.socket_stream import SocketStream
 from geventstreams.errors import StreamClosed, StreamError, StreamReset, WriteTimeout
 from geventstreams.testing import TransportOver, memory_pair
-from geventstreams.testing.claims import ATTEMPTS, beside, octets, outcome, started, stuffed
+from geventstreams.testing.claims import ATTEMPTS, beside, outcome, sample, started, stuffed
 
 TWO_MEGABYTES = 2 * 2**20
 
@@ -45,10 +45,10 @@ def test_the_end_is_sticky(pairs: Pairs, kind: str) -> None:
 def test_all_that_came_before_a_reset_is_read_first(pairs: Pairs, size: int) -> None:
     """Bytes, then a reset, read later: all of them, then StreamReset each time, in every way of reading."""
     stream, far = pairs.stream()
-    far.sendall(octets(size))
+    far.sendall(sample(size))
     until(lambda: stream.socket.recv(size, socket.MSG_PEEK | socket.MSG_DONTWAIT) and stream.listen())
     reset(far)
-    assert stream.read(size) == octets(size)
+    assert stream.read(size) == sample(size)
     for call, *args in ((stream.read, 1), (stream.read,), (stream.readline,), (stream.read_char,), (stream.read_line,)) * 2:
         with pytest.raises(StreamReset) as caught:
             call(*args)
@@ -59,14 +59,14 @@ def test_all_that_came_before_a_reset_is_read_first(pairs: Pairs, size: int) -> 
 def test_a_reset_that_a_write_notices_first(pairs: Pairs) -> None:
     """A write that meets the reset raises it; reads still give all that had arrived, then StreamReset each time."""
     stream, far = pairs.stream()
-    far.sendall(octets(5001))
+    far.sendall(sample(5001))
     until(lambda: len(stream.peek()) and stream.listen())
     reset(far)
     stream.write(b"x")
     with pytest.raises(StreamReset) as caught:
         until(stream.flush)
     assert caught.value.unsent == 1
-    assert stream.read(9999) == octets(5001)
+    assert stream.read(9999) == sample(5001)
     for _ in range(3):
         with pytest.raises(StreamReset):
             stream.read(1)
@@ -75,12 +75,12 @@ def test_a_reset_that_a_write_notices_first(pairs: Pairs) -> None:
 def test_a_reset_with_unread_bytes_that_a_write_notices_first(pairs: Pairs) -> None:
     """Bytes that are unread in the system when a write notices a reset are read first, then StreamReset."""
     stream, far = pairs.stream()
-    far.sendall(octets(5001))
+    far.sendall(sample(5001))
     reset(far)
     stream.write(b"x")
     with pytest.raises(StreamReset):
         until(stream.flush)
-    assert stream.read(5001) == octets(5001)
+    assert stream.read(5001) == sample(5001)
     for _ in range(3):
         with pytest.raises(StreamReset):
             stream.read(1)
@@ -102,7 +102,7 @@ def test_a_broken_pipe_after_an_orderly_end_leaves_the_end(pairs: Pairs, kind: s
 def test_the_peers_half_close_leaves_ours_open(pairs: Pairs, kind: str) -> None:
     """After the peer's end a megabyte still goes to it, and after ours one still comes; a second end does nothing."""
     stream, peer = pairs.streams(kind)
-    data = octets(2**20)
+    data = sample(2**20)
     peer.send_eof()
     assert stream.read() == b""
     with beside(stream.sendall, data):
@@ -148,7 +148,7 @@ def test_unread_input_does_not_cost_our_output(pairs: Pairs, speaks_after: int) 
         far.sendall(b"?")
         until(stream.listen)
         far.sendall(b"?")
-    data = octets(TWO_MEGABYTES)
+    data = sample(TWO_MEGABYTES)
     slow = gevent.spawn(slowly, far, TWO_MEGABYTES, speaks_after)
     stream.write(data)
     stream.close()
@@ -161,7 +161,7 @@ def test_unread_input_does_not_cost_our_output(pairs: Pairs, speaks_after: int) 
 def test_unread_input_of_a_unix_socket_is_drained(pairs: Pairs) -> None:
     """A Unix socket that is closed with unread input does not turn our last words into an error at the peer."""
     stream, far = pairs.stream("unix")
-    far.sendall(octets(50_000))
+    far.sendall(sample(50_000))
     stream.write(b"last words")
     stream.close()
     assert (far.recv(100), far.recv(100)) == (b"last words", b"")
@@ -320,7 +320,7 @@ def test_closing_is_true_from_the_first_moment(pairs: Pairs, kind: str) -> None:
 def test_a_begun_write_is_taken_over_and_queued_ones_are_refused(pairs: Pairs, kind: str) -> None:
     """close while writers wait: the begun message arrives whole, the writers get StreamClosed, the queued are not sent."""
     stream, peer = pairs.streams(kind)
-    data = octets(2**24)
+    data = sample(2**24)
     begun = started(stream.write, data)
     queued = [started(stream.write, b"queued") for _ in range(3)]
     reader = started(stream.readline)
@@ -336,7 +336,7 @@ def test_a_begun_write_is_taken_over_and_queued_ones_are_refused(pairs: Pairs, k
 def test_what_a_begun_write_left_may_be_changed_by_its_caller(pairs: Pairs) -> None:
     """Once the writer has its StreamClosed, its memory is its own again, though the close still sends."""
     stream, peer = pairs.streams("memory")
-    data = bytearray(octets(500_000))
+    data = bytearray(sample(500_000))
     wanted = bytes(data)
     begun = started(stream.write, data)
     closing = started(stream.close)

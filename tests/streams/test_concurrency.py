@@ -21,7 +21,7 @@ from geventstreams._streams.lisp import LispStream
 from geventstreams._streams.socket_stream import SocketStream
 from geventstreams.errors import StreamBusy, StreamClosed, StreamError, WriteTimeout
 from geventstreams.testing import HostileTransport, memory_pair
-from geventstreams.testing.claims import ATTEMPTS, beside, octets, outcome, settle, started, stuffed
+from geventstreams.testing.claims import ATTEMPTS, beside, outcome, sample, settle, started, stuffed
 
 # Readers.
 
@@ -63,8 +63,8 @@ def test_a_second_reader_is_refused(pairs: Pairs, kind: str, name: str, buffered
         took.append(time.monotonic() - before)
         assert caught.value.stream is stream
     assert min(took) < 0.001
-    peer.sendall(octets(100 - len(buffered)))
-    assert first.get() == buffered + octets(100 - len(buffered))
+    peer.sendall(sample(100 - len(buffered)))
+    assert first.get() == buffered + sample(100 - len(buffered))
     peer.sendall(b"x\n")
     assert stream.readline() == b"x\n"
 
@@ -218,7 +218,7 @@ def test_accepted_is_of_ones_own_write(pairs: Pairs) -> None:
 @pytest.mark.parametrize("seed", [1, 2, 3])
 def test_full_duplex_in_random_pieces(pairs: Pairs, kind: str, seed: int) -> None:
     """Both ends write and read random pieces at the same time, over a hostile transport too: everything arrives in order."""
-    data = {0: octets(400_000, seed), 1: octets(400_000, seed + 50)}
+    data = {0: sample(400_000, seed), 1: sample(400_000, seed + 50)}
     if kind == "memory":
         random = Random(seed)
         ends = [pairs.keep(LispStream(HostileTransport(one, random, most=20_000))) for one in memory_pair()]
@@ -383,7 +383,7 @@ def test_what_is_buffered_may_be_used_anywhere(pairs: Pairs) -> None:
 def test_streams_of_several_threads_work_beside_each_other(pairs: Pairs) -> None:
     """Each thread has its own hub and its own streams, and they talk to each other."""
     near, far = pairs.sockets()
-    data = octets(2**20)
+    data = sample(2**20)
 
     def serve() -> int:
         with SocketStream(far) as stream:
@@ -504,7 +504,7 @@ def test_streams_that_are_alive_at_exit_do_not_delay_it(pairs: Pairs) -> None:
 def test_a_fork_in_the_middle_of_a_write(pairs: Pairs) -> None:
     """A child forked while the parent's write waits owns nothing of it: the parent's message arrives whole and once."""
     stream, peer = pairs.streams("unix")
-    data = octets(2**22)
+    data = sample(2**22)
     writer = started(stream.write, data)
     child(stream.close)
     CHILDREN["gevent"](lambda: None)

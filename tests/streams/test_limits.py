@@ -13,7 +13,7 @@ from geventstreams._streams.lisp import LispStream
 from geventstreams._streams.socket_stream import SocketStream
 from geventstreams.errors import IncompleteRead, LineTooLong, ReadTimeout, WriteTimeout
 from geventstreams.testing import PiecemealTransport, memory_pair
-from geventstreams.testing.claims import octets, outcome, settle, started
+from geventstreams.testing.claims import outcome, sample, settle, started
 
 MEGABYTE = 2**20
 LIMIT = MEGABYTE
@@ -255,7 +255,7 @@ def test_a_limit_is_no_limit_for_other_reads(pairs: Pairs) -> None:
     for call in (stream.read, stream.read_exactly, stream.read_string):
         peer.sendall(b"x" * 100)
         assert len(call(100)) == 100
-    peer.sendall(octets(100))
+    peer.sendall(sample(100))
     assert stream.readinto(bytearray(100)) == 100
     stream.read_timeout = 0.01
     peer.sendall(b"x" * 10)

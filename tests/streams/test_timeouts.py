@@ -18,7 +18,7 @@ from servers import c_compiler
 from geventstreams._streams.lisp import LispStream
 from geventstreams.errors import EndOfFile, ReadTimeout, StreamError, WriteTimeout
 from geventstreams.testing import HostileTransport, StallingTransport, TransportOver, memory_pair
-from geventstreams.testing.claims import ATTEMPTS, beside, fires_in_time, octets, outcome, raises, same, send, started
+from geventstreams.testing.claims import ATTEMPTS, beside, fires_in_time, outcome, raises, same, sample, send, started
 
 T = 0.06
 CHARACTERS = "w" if sys.version_info >= (3, 13) else "u"
@@ -43,7 +43,7 @@ def resumed(ends: tuple[Any, Any], halves: tuple[bytes, bytes], call: Callable[[
 @pytest.mark.parametrize("size", [11, 9000, 40_000])
 def test_what_came_is_kept(pairs: Pairs, kind: str, size: int) -> None:
     """Half of what read, readinto, read_exactly or read() waits for, then silence: kept, and the same call completes."""
-    data = octets(size)
+    data = sample(size)
     halves = data[: size // 2], data[size // 2 :]
     ends = stream, _ = pairs.streams(kind)
     assert resumed(ends, halves, lambda: stream.read(size)) == data
@@ -117,10 +117,10 @@ def test_a_timeout_is_as_an_end_to_lisp(pairs: Pairs, kind: str) -> None:
 def test_a_large_sequence_gives_what_came_in_time(pairs: Pairs, kind: str) -> None:
     """read_sequence straight into memory gives a short index at a timeout; what is behind it was never written."""
     stream, peer = pairs.streams(kind, read_timeout=0.02)
-    peer.sendall(octets(20_000))
+    peer.sendall(sample(20_000))
     seq = bytearray(b"\xff" * 50_000)
     assert stream.read_sequence(seq, 5) == 20_005
-    assert seq == b"\xff" * 5 + octets(20_000) + b"\xff" * 29_995
+    assert seq == b"\xff" * 5 + sample(20_000) + b"\xff" * 29_995
 
 
 WAITS: dict[str, tuple[type[StreamError], Callable[[Any], Any]]] = {
@@ -165,7 +165,7 @@ def test_every_limit_fires_in_time(pairs: Pairs, kind: str) -> None:
 def test_a_write_timeout_is_exact(pairs: Pairs, kind: str) -> None:
     """4 MiB to a peer that does not read: accepted whole, later flushed exactly; then half a mebibyte more comes whole behind it."""
     stream, peer = pairs.streams(kind, buffers=65536, write_timeout=0.05)
-    first, second = octets(2**22, 1), octets(2**19, 2)
+    first, second = sample(2**22, 1), sample(2**19, 2)
     with pytest.raises(WriteTimeout) as caught:
         stream.write(first)
     assert caught.value.accepted == stream.accepted == len(first)
@@ -294,12 +294,12 @@ def test_a_stalled_transport_times_out_and_goes_on() -> None:
     stream, peer = LispStream(stalling, read_timeout=0.01, write_timeout=0.01), LispStream(far)
     stalling.stall()
     peer.sendall(b"in")
-    assert isinstance(outcome(stream.write, octets(100_000)), WriteTimeout)
+    assert isinstance(outcome(stream.write, sample(100_000)), WriteTimeout)
     assert isinstance(outcome(stream.read, 2), ReadTimeout)
     stalling.resume()
     reader = started(peer.read, 100_000)
     stream.flush()
-    assert (stream.read(2), reader.get()) == (b"in", octets(100_000))
+    assert (stream.read(2), reader.get()) == (b"in", sample(100_000))
     stream.abort()
     peer.abort()
 
