@@ -14,7 +14,7 @@ from collections.abc import Iterable
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
-from geventstreams._core.clock import CLOCK
+from geventstreams._core.deadline import deadline_after, seconds_until
 from geventstreams._core.transport import address_name
 from geventstreams._streams.socket_stream import SocketStream
 from geventstreams.errors import HandshakeTimeout, ReadTimeout, StreamError, in_seconds
@@ -86,14 +86,14 @@ def read_proxy(stream: SocketStream, limit: float) -> Proxy:
         ImportError: The extra `proxy` is not installed.
     """
     headers = require()
-    until = CLOCK.now() + limit
+    deadline = deadline_after(limit)
     read_timeout, header = stream.read_timeout, b""
     try:
         while True:
             try:
                 return headers.parsed(header)  # type: ignore[no-any-return]  # a Proxy
             except headers.ProxyProtocolIncompleteError as incomplete:
-                header += _some(stream, incomplete.want_read.want_bytes or 1, limit, until)
+                header += _some(stream, incomplete.want_read.want_bytes or 1, limit, deadline)
             except ValueError as error:
                 raise ProxyError(f"malformed PROXY header from {address_name(stream.peer_address)}: {error}", stream=stream) from None
     finally:
@@ -101,8 +101,8 @@ def read_proxy(stream: SocketStream, limit: float) -> Proxy:
             stream.read_timeout = read_timeout
 
 
-def _some(stream: SocketStream, most: int, limit: float, until: float) -> bytes:
-    left = until - CLOCK.now()
+def _some(stream: SocketStream, most: int, limit: float, deadline: float) -> bytes:
+    left = seconds_until(deadline)
     try:
         if left <= 0:
             raise ReadTimeout

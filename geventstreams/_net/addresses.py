@@ -14,7 +14,7 @@ from gevent import get_hub
 
 from geventstreams._constants import NEVER
 from geventstreams._core import arguments
-from geventstreams._core.clock import CLOCK
+from geventstreams._core.deadline import seconds_until
 from geventstreams._core.host_names import is_literal
 from geventstreams._core.wakeup import Wakeup
 from geventstreams.errors import ConnectTimeout, StreamError
@@ -91,7 +91,7 @@ def look_up(query: Query, deadline: float = NEVER) -> list[Address]:
     if isinstance(service, str):
         service.encode()
     wakeup = Wakeup(get_hub())  # StreamError where the hub has died: gevent's own wait fails otherwise there
-    limit = gevent.Timeout(None if deadline == NEVER else max(deadline - CLOCK.now(), 0))
+    limit = gevent.Timeout(None if deadline == NEVER else max(seconds_until(deadline), 0))
     limit.start()
     try:
         results = gevent.socket.getaddrinfo(host, service, family, _socket.SOCK_STREAM, 0, _socket.AI_PASSIVE)
@@ -121,6 +121,6 @@ def _distinct(results: list[Any]) -> list[Address]:
 
 def wait_until(due: float) -> None:
     """Wait until the monotonic clock reaches `due`."""
-    left = due - CLOCK.now()
+    left = seconds_until(due)
     if left > 0:
         Wakeup(get_hub()).wait(left)

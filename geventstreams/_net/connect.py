@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Literal, overload
 
 from geventstreams._core import arguments
-from geventstreams._core.clock import CLOCK
+from geventstreams._core.deadline import deadline_after
 from geventstreams._core.host_names import server_name
 from geventstreams._core.owned_fd import OwnedFd
 from geventstreams._core.transport import address_name
@@ -130,7 +130,7 @@ def open_tcp_stream(
     limit = arguments.seconds("timeout", timeout)
     settings = SocketSettings(nodelay, keepalive)
     factory = client_factory(stream_class, tlsext_host_name, name, keywords_for(open_tcp_stream, stream))
-    return _result(errorp, lambda: factory.make(_connected(query, own_query, settings, CLOCK.now() + limit)))
+    return _result(errorp, lambda: factory.make(_connected(query, own_query, settings, deadline_after(limit))))
 
 
 def _connected(query: Query, own_query: Query | None, settings: SocketSettings, deadline: float) -> OwnedFd:
@@ -221,7 +221,7 @@ def open_unix_stream(
     where = unix_path("path", path)
     limit = arguments.seconds("timeout", timeout)
     factory = client_factory(stream_class, tlsext_host_name, "", keywords_for(open_unix_stream, stream))
-    return _result(errorp, lambda: factory.make(_connected_to_path(where, CLOCK.now() + limit)))
+    return _result(errorp, lambda: factory.make(_connected_to_path(where, deadline_after(limit))))
 
 
 def _connected_to_path(path: str | bytes, deadline: float) -> OwnedFd:
@@ -232,7 +232,7 @@ def _connected_to_path(path: str | bytes, deadline: float) -> OwnedFd:
         except ConnectError as error:
             if error.errno != errno.EAGAIN:
                 raise
-        wait_until(min(deadline, CLOCK.now() + QUEUE_PAUSE))
+        wait_until(min(deadline, deadline_after(QUEUE_PAUSE)))
 
 
 def _leave_as_it_is(socket: Any, family: int) -> None:

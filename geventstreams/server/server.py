@@ -16,7 +16,7 @@ from gevent.lock import DummySemaphore, Semaphore
 from gevent.pool import Pool
 
 from geventstreams._core import arguments
-from geventstreams._core.clock import CLOCK
+from geventstreams._core.deadline import deadline_after, seconds_until
 from geventstreams._core.host_names import is_literal
 from geventstreams._core.transport import address_name
 from geventstreams._net.addresses import Query, look_up_own, port_or_name
@@ -342,11 +342,11 @@ class SocketStreamServer(StreamServer):
 
     def _behind_balancer(self, client: Client) -> SocketStream:
         """Read the PROXY header, then shake hands if there is TLS; both together within the handshake timeout."""
-        until = CLOCK.now() + self._factory.handshake_limit
+        deadline = deadline_after(self._factory.handshake_limit)
         stream = self._factory.make(client, secure=False)
         try:
             stream._introduce(read_proxy(stream, self._factory.handshake_limit))
-            self._factory.secure(stream, max(until - CLOCK.now(), SHORTEST_HANDSHAKE))
+            self._factory.secure(stream, max(seconds_until(deadline), SHORTEST_HANDSHAKE))
         except BaseException:
             stream.abort()
             raise

@@ -12,7 +12,7 @@ from gevent.hub import Hub
 
 from geventstreams._constants import ROUND
 from geventstreams._core import arguments
-from geventstreams._core.clock import CLOCK
+from geventstreams._core.deadline import deadline_after, seconds_until
 from geventstreams._core.fork import FORK
 from geventstreams._core.wait_reason import run_in_named_frame
 from geventstreams._core.wakeup import Wakeup
@@ -112,16 +112,16 @@ def process_wait(wait_reason: str, function: Callable[[Unpack[Ts]], object], *ar
         raise TypeError(f"function must be callable, not {type(function).__name__} {function!r}")
     if function(*args):
         return True
-    return bool(limit) and run_in_named_frame(wait_reason, _process_wait, function, args, CLOCK.now() + limit)
+    return bool(limit) and run_in_named_frame(wait_reason, _process_wait, function, args, deadline_after(limit))
 
 
-def _process_wait(function: Callable[..., object], args: tuple[Any, ...], until: float) -> bool:
+def _process_wait(function: Callable[..., object], args: tuple[Any, ...], deadline: float) -> bool:
     hub = get_hub()
     notice = _notice_of(hub)
     waiter = Wakeup(hub)
     notice.waiters.append(waiter)
     try:
-        while (left := until - CLOCK.now()) > 0:
+        while (left := seconds_until(deadline)) > 0:
             notice.begin_round()
             waiter.wait(min(left, ROUND))
             if function(*args):

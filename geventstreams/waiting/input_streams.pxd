@@ -3,11 +3,10 @@ import cython
 cimport geventstreams._core.arguments as arguments
 cimport geventstreams._native.syscalls as _system
 from geventstreams._streams.engine cimport StreamEngine
-from geventstreams._core.clock cimport Clock
+from geventstreams._core.deadline cimport deadline_after, seconds_until
 from geventstreams._core.fork cimport ForkGeneration
 from geventstreams._core.wakeup cimport HubHold
 
-cdef Clock CLOCK
 cdef ForkGeneration FORK
 cdef double NEVER
 cdef double ROUND

@@ -26,7 +26,7 @@ from gevent.hub import Hub
 import geventstreams._native.syscalls as _system
 from geventstreams._constants import NEVER, ROUND
 from geventstreams._core import arguments
-from geventstreams._core.clock import CLOCK
+from geventstreams._core.deadline import deadline_after, seconds_until
 from geventstreams._core.fairness import let_ready_run
 from geventstreams._core.fork import FORK, inherited
 from geventstreams._core.wait_reason import run_in_named_frame
@@ -303,9 +303,9 @@ def _begin(streams: list[Any]) -> None:
 
 
 def _wait_for(streams: list[Any], wait_function: Callable[[], object] | None, limit: float) -> list[Any]:
-    until = CLOCK.now() + limit if limit not in (0.0, NEVER) else limit
+    deadline = deadline_after(limit) if limit else 0.0
     if not streams:
-        return _wait_for_nothing(wait_function, until)
+        return _wait_for_nothing(wait_function, deadline)
     ready_set = remembered_list(streams)
     _begin(streams)
     ready_set.begin()
@@ -314,7 +314,7 @@ def _wait_for(streams: list[Any], wait_function: Callable[[], object] | None, li
         if ready or not limit:
             ready += _ready_in_the_system(ready_set.quiet())
         while not ready:
-            if (wait_function is not None and wait_function()) or not _wait_a_round(ready_set, wait_function is not None, until):
+            if (wait_function is not None and wait_function()) or not _wait_a_round(ready_set, wait_function is not None, deadline):
                 ready = ready_set.ask()
                 break
             ready = ready_set.ask()
@@ -325,20 +325,20 @@ def _wait_for(streams: list[Any], wait_function: Callable[[], object] | None, li
     return _in_order(ready, streams)
 
 
-def _wait_a_round(ready_set: ReadySet, often: bool, until: float) -> bool:
-    """Wait for a callback until a time, `often` for a ROUND at most. Return False if the time has come."""
-    left = until - CLOCK.now() if until not in (0.0, NEVER) else until
+def _wait_a_round(ready_set: ReadySet, often: bool, deadline: float) -> bool:
+    """Wait for a callback until the deadline, `often` for a ROUND at most. Return False if it has passed."""
+    left = seconds_until(deadline)
     if left <= 0:
         return False
     ready_set.wait_for_signal(min(left, ROUND) if often else left)
     return True
 
 
-def _wait_for_nothing(wait_function: Callable[[], object] | None, until: float) -> list[Any]:
+def _wait_for_nothing(wait_function: Callable[[], object] | None, deadline: float) -> list[Any]:
     ready_set = ReadySet(get_hub())
-    if wait_function is None and until == NEVER:
+    if wait_function is None and deadline == NEVER:
         return []
-    while not (wait_function is not None and wait_function()) and _wait_a_round(ready_set, wait_function is not None, until):
+    while not (wait_function is not None and wait_function()) and _wait_a_round(ready_set, wait_function is not None, deadline):
         pass
     return []
 
@@ -428,12 +428,12 @@ class WaitSet(Generic[S]):
             StreamClosed: This set was closed, before the call or during the wait.
         """
         limit = arguments.seconds_or_zero("timeout", timeout)
-        until = CLOCK.now() + limit if limit not in (0.0, NEVER) else limit
+        deadline = deadline_after(limit) if limit else 0.0
         self._refuse()
         ready_set = self._ready_set
         ready_set.begin()
         try:
-            ready = self._wait(until) if limit else ready_set.ask() + _ready_in_the_system(ready_set.quiet())
+            ready = self._wait(deadline) if limit else ready_set.ask() + _ready_in_the_system(ready_set.quiet())
         finally:
             ready_set.end()
         self._refuse()
@@ -442,12 +442,12 @@ class WaitSet(Generic[S]):
                 self.discard(stream)
         return ready
 
-    def _wait(self, until: float) -> list[S]:
+    def _wait(self, deadline: float) -> list[S]:
         ready_set = self._ready_set
         if ready_set.signals and ready_set.ask():
             let_ready_run(ready_set.hub)  # the loop looks at the other members too, even if some stay ready all the time
         while not (ready := ready_set.ask()):
-            if self._closed or not _wait_a_round(ready_set, False, until):
+            if self._closed or not _wait_a_round(ready_set, False, deadline):
                 return ready_set.ask()
         return ready
 
