@@ -79,7 +79,7 @@ CONTENTS = {
         servers
         callbacks
         tls
-        legacy
+        makefile
         command-line
         reference/index
         compatibility
