@@ -5,7 +5,7 @@
 # * Everything that calls back is in `_run` and what that calls; `_phase` changes only in `_move`, and `_output` only upwards.
 # * Only three functions wait in a greenlet that is not the user's: `_run`, `_send_in_background` and `_shut_down_in_background`.
 # * `_sender` is the greenlet of one of the latter two; while there is one, nothing else sends.
-# * From FAILED on no greenlet waits in the transport, and nothing is sent.
+# * From FAILED on nothing is received or sent.
 
 from __future__ import annotations
 
@@ -153,12 +153,12 @@ class AsyncSocket:
     @property
     def address(self) -> Address:
         """Our end, as `getsockname` gives it; None before the connection is established."""
-        return self._transport.addresses()[0]
+        return self._stream.address
 
     @property
     def peer_address(self) -> Address:
         """The other end, as `getpeername` gives it; None before the connection is established."""
-        return self._transport.addresses()[1]
+        return self._stream.peer_address
 
     def fileno(self) -> int:
         """Return the descriptor, or -1 before the connection is established and after it was closed."""
@@ -549,6 +549,9 @@ class AsyncSocket:
                     self._all_sent()
             except OSError as error:
                 self._sending_failed(error)
+            except BaseException:  # a signal handler raised
+                self._send_again()
+                raise
 
     def _send_in_background(self) -> None:
         """Send as room comes what the system did not take at once, in a greenlet of its own."""
@@ -557,15 +560,19 @@ class AsyncSocket:
         except OSError as error:
             self._sender = None
             self._sending_failed(error)
-        except BaseException:  # this greenlet was killed, or a signal handler raised: another greenlet goes on
+        except BaseException:  # this greenlet was killed, or a signal handler raised
             self._sender = None
-            self._loop.run_callback(self._send)
+            self._send_again()
             raise
         else:
             self._sender = None
             self._stream.queued = False
             if self._phase < FAILED:
                 self._all_sent()
+
+    def _send_again(self) -> None:
+        self._stream.queued = True
+        self._loop.run_callback(self._send)
 
     def _wait_until_sent(self) -> None:
         """Wait until everything is with the system, or the connection was closed."""

@@ -4,7 +4,7 @@
 #
 # One greenlet for each connection (`_run`) connects, receives and calls back, so callbacks never overlap and may wait. Everything else that
 # happens to a connection (a write, a close, a failed send) may happen in any greenlet: it changes the state and calls `_wake`.
-# Sending never waits in the caller: `send` sends what the system takes, and a second greenlet, which exists only then, sends the rest.
+# Sending never waits in the caller: `_send` sends what the system takes, and a second greenlet, which exists only then, sends the rest.
 #
 # `_phase` says how far the connection has come, and changes only in `_move`, along TRANSITIONS. While it is OPEN each half may end for
 # itself: `_input_ended`, and `_output`, which goes from ACCEPTING over FINISHING to FINISHED.
@@ -12,14 +12,16 @@
 # What ends a connection, and the last callback:
 #
 #   the peer's end of file           OPEN -> CLOSING_QUIETLY             event_cb(TCPEOF); with half_close only the input ends
-#   an error while receiving         OPEN -> FAILED                      event_cb; where it is TLS's, an alert is sent first
+#   an error while receiving         OPEN -> FAILED                      event_cb
+#   an error of TLS while receiving  OPEN -> CLOSING_QUIETLY             event_cb(TCPTLSError); the alert that says why is still sent
 #   an error while sending           OPEN -> BROKEN -> FAILED            read_cb with what arrived before it, then event_cb
 #   read_timeout                     OPEN -> CLOSING_QUIETLY             event_cb(TCPTimeout); output is still sent
+#   the end of both halves           OPEN -> CLOSING_QUIETLY             none: event_cb(TCPEOF) was called before
 #   a callback that raises           OPEN -> CLOSING_QUIETLY             that callback; its exception goes to hub.handle_error
 #   close()                          OPEN -> CLOSING                     none; if output cannot be delivered, event_cb
 #   close() while connecting         CONNECTING -> CLOSED                none; with output queued as close(), by way of CLOSING_EARLY
 #   no connection                    CONNECTING -> FAILED                event_cb
-#   close(force=True)                -> CLOSED                           none
+#   close(force=True)                -> CLOSED                           none; after an error while sending its event_cb
 #   the end of the hub's thread      -> CLOSED                           none
 #   a fork, in the child             -> CLOSED                           none: each wait of this file ends in StreamError there
 #
@@ -38,13 +40,13 @@ class Phase(IntEnum):
     OPEN = 1
     """Established."""
     BROKEN = 2
-    """Sending failed: input that arrived before is still delivered, and then the event."""
+    """Sending failed: input that arrived before is still delivered, unless the socket is paused, and then the event."""
     CLOSING_EARLY = 3
     """Closed while connecting, with output queued, which is sent if the connection is established in time."""
     CLOSING = 4
     """Closed by its user: what was written is being sent. A failure is still reported."""
     CLOSING_QUIETLY = 5
-    """The same behind the final event, or behind a callback that raised: a failure is not reported."""
+    """As CLOSING, but behind the final event or a callback that raised: a failure is not reported."""
     FAILED = 6
     """Closed by an error; its event is the next and last callback."""
     CLOSED = 7
@@ -62,16 +64,9 @@ TRANSITIONS: dict[int, frozenset[int]] = {
 }
 """The phases that may follow each phase."""
 
-CONNECTING = int(Phase.CONNECTING)
-OPEN = int(Phase.OPEN)
-BROKEN = int(Phase.BROKEN)
-CLOSING_EARLY = int(Phase.CLOSING_EARLY)
-CLOSING = int(Phase.CLOSING)
-CLOSING_QUIETLY = int(Phase.CLOSING_QUIETLY)
-FAILED = int(Phase.FAILED)
-CLOSED = int(Phase.CLOSED)
+CONNECTING, OPEN, BROKEN, CLOSING_EARLY, CLOSING, CLOSING_QUIETLY, FAILED, CLOSED = map(int, Phase)
 
 ACCEPTING = 0
 FINISHING = 1
 FINISHED = 2
-"""The output: more may be written; nothing more may be written; and the peer was told so (FIN, under TLS close_notify)."""
+"""The output: more may be written; nothing more may be written; the peer was sent the end (FIN, under TLS close_notify)."""

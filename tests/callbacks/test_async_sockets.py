@@ -25,6 +25,7 @@ from kit.network import HOST, black_hole, reset
 from geventstreams import (
     TCPEOF,
     AsyncIOStream,
+    AsyncSocket,
     EndOfFile,
     StreamClosed,
     StreamError,
@@ -36,6 +37,8 @@ from geventstreams import (
     tcp_connect,
     tcp_server,
 )
+from geventstreams._core.transport import SocketTransport
+from geventstreams.callbacks.options import ConnectionOptions
 from geventstreams.testing.claims import ATTEMPTS
 
 pytestmark = pytest.mark.usefixtures("reports")
@@ -821,6 +824,33 @@ def test_counts_agree():
     """The helpers of this file count what they should."""
     assert descriptors() > 0
     assert greenlets() > 0
+
+
+class Interrupted(SocketTransport):
+    """A transport in whose first call of `send` a signal handler raises."""
+
+    interruptions = 1
+
+    def send(self, data, start, stop):
+        if self.interruptions:
+            self.interruptions -= 1
+            raise KeyError
+        return SocketTransport.send(self, data, start, stop)
+
+
+def test_a_signal_handler_that_raises_while_sending(reports):
+    """What a signal handler raises while the hub sends goes to the hub; what was written is sent after that, without another write."""
+    reports.expect(KeyError)
+    ours, peer = gevent.socket.socketpair()
+    options = ConnectionOptions(None, None)
+    client = AsyncSocket(options, Interrupted(ours))
+    AsyncIOStream(client, **options.stream_options)
+    client._start()
+    rounds()
+    with contextlib.closing(peer), contextlib.closing(client):
+        client.write(b"once")
+        assert received(peer, 4) == b"once"
+    assert [type(error) for error in reports.errors] == [KeyError]
 
 
 def test_the_greenlet_that_sends_may_be_killed(endpoints):
