@@ -13,6 +13,7 @@ Where to begin:
 * `SocketStreamServer`, `start_up_server`: a greenlet and a stream for each connection.
 * `wait_for_input_streams`, `WaitSet`: wait for input on many streams at once.
 * `tcp_connect`, `tcp_server`: connections that call back, as in cl-async.
+* `open_streams`: the open streams, for a debugger.
 * `makefile`: a file over a socket that other code owns.
 * `StreamError` and its subclasses: what can go wrong.
 
@@ -52,6 +53,7 @@ if TYPE_CHECKING:
     from geventstreams import server as server
     from geventstreams import waiting as waiting
     from geventstreams._files.makefile import makefile as makefile
+    from geventstreams._streams.open_streams import open_streams as open_streams
     from geventstreams.callbacks import *
     from geventstreams.server import *
     from geventstreams.waiting import *
@@ -68,6 +70,7 @@ _AT_START = (
 
 _ON_DEMAND = {
     "_files.makefile": {"makefile"},
+    "_streams.open_streams": {"open_streams"},
     "callbacks": {
         "AsyncIOStream", "AsyncInputStream", "AsyncOutputStream", "AsyncServer", "AsyncSocket", "AsyncStream", "DNSError", "TCPEOF",
         "TCPError", "TCPEvent", "TCPRefused", "TCPReset", "TCPTLSError", "TCPTimeout", "close_socket", "close_tcp_server", "pipe_connect",

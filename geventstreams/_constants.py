@@ -36,6 +36,11 @@ ROUND = 0.05
 ALL = -1
 """The size of a read that has no bound."""
 
+INPUT = 0
+A_LINE = 1
+A_SEPARATOR = 2
+"""What a read waits for, beside a number of bytes."""
+
 DIRECT = 8192
 """A read of at least this size goes straight into the caller's memory where nothing is buffered, to its last byte: one more system call
 costs less than copying what would come with it."""

@@ -19,10 +19,15 @@ def send_at_exit(kind: type, send: Callable[[Any], object]) -> None:
 
 
 def _send_all(kind: type, send: Callable[[Any], object]) -> None:
-    kinds = set(_with_subclasses(kind))
-    for thing in [thing for thing in gc.get_objects() if type(thing) in kinds]:
+    for thing in living(kind):
         with contextlib.suppress(Exception):  # one that fails keeps no other from being sent, and no caller is left
             send(thing)
+
+
+def living(kind: type) -> list[Any]:
+    """Return the living objects of a class and its subclasses, as the garbage collector knows them."""
+    kinds = set(_with_subclasses(kind))
+    return [thing for thing in gc.get_objects() if type(thing) in kinds]
 
 
 def _with_subclasses(kind: type) -> Iterator[type]:

@@ -10,6 +10,8 @@ cdef Py_ssize_t ENDED
 cdef Py_ssize_t WOULD_WAIT
 cdef Py_ssize_t DIRECT
 cdef object ALL
+cdef int INPUT
+cdef int A_LINE
 
 
 cdef class ByteReader(BinaryFile):
@@ -22,6 +24,7 @@ cdef class ByteReader(BinaryFile):
     cdef bint _has_direct_input
     cdef bint _has_own_readline
     cdef double _line_limit
+    cdef int _goal
 
     cdef void _refuse(self) except *
     cdef void _begin_read(self) except *

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import geventstreams._core.arguments as arguments
 import geventstreams._native.attributes as _attributes
-from geventstreams._constants import ALL, DIRECT, ENDED, NEVER, WOULD_WAIT
+from geventstreams._constants import A_LINE, ALL, DIRECT, ENDED, INPUT, NEVER, WOULD_WAIT
 from geventstreams._core.binary_file import BinaryFile
 from geventstreams._core.buffers import NO_INPUT, InputBuffer
 from geventstreams._core.fork import FORK
@@ -45,6 +45,7 @@ class ByteReader(BinaryFile):
         self._is_readable = readable
         self._is_writable = writable
         self._line_limit = line_limit
+        self._goal = INPUT
         self._has_direct_input = True
         self._has_own_readline = type(self).readline is not _READLINE
 
@@ -264,6 +265,7 @@ class ByteReader(BinaryFile):
                 raise line_too_long(limit, self._peer(), self)
             if length:
                 return length if wanted < 0 else min(length, wanted)
+            self._goal = A_LINE
             count = self._fill(None, 0, 0)
             if count == WOULD_WAIT:
                 return self._unfinished_line()

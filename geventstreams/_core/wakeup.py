@@ -30,6 +30,7 @@ import geventstreams._native.syscalls as _system
 from geventstreams._constants import NEVER
 from geventstreams._core.clock import CLOCK
 from geventstreams._core.fork import FORK, inherited
+from geventstreams._core.run_info import show_waits_of
 from geventstreams.errors import StreamError
 
 OTHER_THREAD = "this stream belongs to the hub of another thread"
@@ -175,6 +176,7 @@ def hold_of(hub: Hub) -> HubHold:
     hold = _holds.get(hub)
     if hold is None:
         hold = _holds[hub] = HubHold(hub)
+        show_waits_of(hub)
     return hold
 
 

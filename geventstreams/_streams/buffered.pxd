@@ -10,6 +10,8 @@ cdef double NEVER
 cdef Py_ssize_t BLOCK
 cdef Py_ssize_t AT_ONCE
 cdef Py_ssize_t WOULD_WAIT
+cdef int A_LINE
+cdef int A_SEPARATOR
 
 
 cdef class BufferedStream(StreamEngine):

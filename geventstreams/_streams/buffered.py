@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING, Any
 
 import geventstreams._core.arguments as arguments
 import geventstreams._native.attributes as _attributes
-from geventstreams._constants import BLOCK, NEVER, WOULD_WAIT
+from geventstreams._constants import A_LINE, A_SEPARATOR, BLOCK, NEVER, WOULD_WAIT
 from geventstreams._core.fork import FORK
-from geventstreams._core.transport import Transport
+from geventstreams._core.transport import Transport, address_name
 from geventstreams._streams.engine import ORDERLY, StreamEngine
 from geventstreams._streams.options import StreamOptions
-from geventstreams.errors import IncompleteRead, in_bytes, line_too_long
+from geventstreams.errors import IncompleteRead, StreamClosed, StreamReset, StreamTruncated, in_bytes, line_too_long
 
 if TYPE_CHECKING:
     from geventstreams._types import Address, Half, ReadableBuffer
@@ -103,6 +103,7 @@ class BufferedStream(StreamEngine):
             if at >= 0 or held > bound or (held == bound and self._end is None):
                 raise line_too_long(bound, self._transport.peer, self)
             searched = max(0, held - len(wanted) + 1)
+            self._goal = A_SEPARATOR
             count = self._fill(None, 0, 0)
             if count == WOULD_WAIT:
                 return None  # type: ignore[return-value]  # only where a stream never waits
@@ -119,6 +120,7 @@ class BufferedStream(StreamEngine):
             self._refuse_input()
         while not (length := self.input.line_length()):
             self.input.skip(len(self.input))
+            self._goal = A_LINE
             count = self._fill(None, 0, 0)
             if count <= 0:
                 if not count:
@@ -259,8 +261,33 @@ class BufferedStream(StreamEngine):
         self.close(abort=kind is not None)
 
     def __repr__(self) -> str:
-        state = "closed" if self._closed else f"fd={self._transport.fileno()}"
-        return f"<{type(self).__name__} {state} peer={self._transport.peer}>"
+        peer = f"peer={self._transport.peer}"
+        if self._closed:
+            return f"<{type(self).__name__} closed {peer}>"
+        return f"<{type(self).__name__} fd={self._transport.fileno()} {peer} {self._summary()}>"
+
+    def _summary(self) -> str:
+        """Return this end, TLS, what is held, how each half ended, and who waits, for a `repr`."""
+        address = self._transport.addresses()[0]
+        words = [f"address={address_name(address)}" if address else "", self._protocol(), self._state()]
+        words += [f"buffered={len(self.input)}", f"unsent={self.unsent}"]
+        # Not a greenlet's own repr: that may show this stream, as an argument of its function.
+        words += [f"({getattr(greenlet, 'name', hex(id(greenlet)))} {what})" for greenlet, what in self._waits(self._hub)]
+        return " ".join(filter(None, words))
+
+    def _protocol(self) -> str:
+        """Return the version of TLS, or nothing."""
+        return ""
+
+    def _state(self) -> str:
+        """Return how far the connection has ended."""
+        if self._end is not None and self._end is not ORDERLY:
+            return {StreamReset: "reset", StreamTruncated: "cut-off", StreamClosed: "input-ended"}.get(self._end[0], "failed")
+        if self._broken:
+            return "reset"
+        halves = (self._end is ORDERLY, self._output_ended)
+        state = {(False, False): "open", (True, True): "ended", (True, False): "half-closed-by-peer"}.get(halves, "half-closed")
+        return f"{state} timed-out" if self.timed_out else state
 
 
 io.BufferedIOBase.register(BufferedStream)

@@ -7,6 +7,7 @@ from geventstreams._core.buffers cimport OutputBuffer
 from geventstreams._core.reader cimport ByteReader
 from geventstreams._core.fork cimport ForkGeneration
 from geventstreams._core.transport cimport Transport
+from geventstreams._core.clock cimport Clock
 from geventstreams._core.deadline cimport deadline_after, seconds_until
 from geventstreams._core.fairness cimport Fairness
 from geventstreams._core.fair_lock cimport FairLock
@@ -16,6 +17,10 @@ cdef double NEVER
 cdef Py_ssize_t BLOCK
 cdef Py_ssize_t ENDED
 cdef Py_ssize_t WOULD_WAIT
+cdef int INPUT
+cdef int A_LINE
+cdef int A_SEPARATOR
+cdef Clock CLOCK
 
 
 cdef Py_ssize_t CALLS
@@ -47,6 +52,9 @@ cdef class StreamEngine(ByteReader):
     cdef tuple _end
     cdef tuple _reset
     cdef object _reader
+    cdef Py_ssize_t _lacking
+    cdef double _reading_since
+    cdef double _writing_since
     cdef object _rest
     cdef Py_ssize_t _rest_at
     cdef bint _broken

@@ -20,15 +20,17 @@ from gevent import get_hub
 import geventstreams._native.greenlets as _greenlets
 import geventstreams._native.memory as _bytes
 import geventstreams._native.syscalls as _system
-from geventstreams._constants import BLOCK, CALLS, ENDED, NEVER, NO_TAIL, TOLD, WANTED, WOULD_WAIT
+from geventstreams._constants import A_LINE, A_SEPARATOR, BLOCK, CALLS, ENDED, INPUT, NEVER, NO_TAIL, TOLD, WANTED, WOULD_WAIT
 from geventstreams._core.at_exit import send_at_exit
 from geventstreams._core.buffers import NO_OUTPUT, OutputBuffer
+from geventstreams._core.clock import CLOCK
 from geventstreams._core.deadline import deadline_after, seconds_until
 from geventstreams._core.fair_lock import FairLock
 from geventstreams._core.fairness import Fairness, let_ready_run, yield_to_hub
 from geventstreams._core.fork import FORK, NO_PERMIT
 from geventstreams._core.linger import linger
 from geventstreams._core.reader import ByteReader
+from geventstreams._core.run_info import show_waits_in
 from geventstreams._core.transport import Transport
 from geventstreams._core.wakeup import OTHER_THREAD, Wakeup, hold_of
 from geventstreams._streams.options import StreamOptions
@@ -43,6 +45,7 @@ from geventstreams.errors import (
     TLSError,
     WriteTimeout,
     from_system,
+    in_bytes,
     in_seconds,
     noted,
     renewed,
@@ -81,6 +84,9 @@ class StreamEngine(ByteReader):
         self._end: tuple[Any, ...] | None = None
         self._reset: tuple[Any, ...] | None = None
         self._reader: Any = None
+        self._lacking = 0
+        self._reading_since = 0.0
+        self._writing_since = 0.0
         self._rest: Any = None
         self._rest_at = 0
         self._broken = False
@@ -175,6 +181,7 @@ class StreamEngine(ByteReader):
         """Wait for bytes, by the class's own `_fill_buffer` where it has one. ReadTimeout when the limit passes first."""
         if not self._has_direct_input:
             return 1 if self._fill_buffer() else ENDED
+        self._lacking = lacking
         return self._receive(target, at)
 
     def _fill_buffer(self) -> bool:
@@ -199,6 +206,7 @@ class StreamEngine(ByteReader):
             return self._receive_waiting(target, at)
         finally:
             self._reader = None
+            self._goal = INPUT
             self.input.permit = NO_PERMIT if self._closed else self._generation
 
     def _receive_waiting(self, target: memoryview | None, at: int) -> int:  # noqa: PLR0912  # one loop, each exit once
@@ -211,8 +219,9 @@ class StreamEngine(ByteReader):
             if count != WOULD_WAIT:
                 return count
         held = self.input.end - self.input.start
-        deadline = deadline_after(self._read_limit)
+        self._reading_since = CLOCK.now()
         left = self._read_limit
+        deadline = self._reading_since + left
         while True:
             if self.input.store is not None:
                 self.input.settle()
@@ -354,6 +363,33 @@ class StreamEngine(ByteReader):
         """Makes the next octets, end or error that the system has for this stream known to the listeners."""
         self._transport.input_wakeup().arm()
 
+    def _waits(self, hub: Any) -> list[tuple[Any, str]]:
+        """Return the greenlets of a hub that wait in this stream, each with what it waits for."""
+        waits: list[tuple[Any, str]] = []
+        if getattr(self, "_alive", False) and self._hub is hub and self._generation == FORK.generation:
+            peer = self._transport.peer
+            now = CLOCK.now()
+            if self._reader is not None:
+                held = f"{in_bytes(len(self.input))} buffered"
+                waits.append((self._reader, f"{self._reading()} {peer}, {now - self._reading_since:.1f} s, {held}"))
+            writer = self._transport.output_wakeup().waiter
+            if writer is not None and writer is not self._reader:
+                held = f"{in_bytes(self.unsent)} unsent"
+                waits.append((writer, f"writes to {peer}, {now - self._writing_since:.1f} s, {held}"))
+        return waits
+
+    def _reading(self) -> str:
+        """Return what the reader does, as a verb with its object."""
+        if self._lacking > 0:
+            return f"reads {in_bytes(self._lacking)} more from"
+        if self._lacking < 0:
+            return "reads up to the end from"
+        return {INPUT: "reads input from", A_LINE: "reads a line from", A_SEPARATOR: "reads up to a separator from"}[self._goal]
+
+    def _is_of(self, hub: Any) -> bool:
+        """Return whether this is a stream of a hub in this process, and open."""
+        return getattr(self, "_alive", False) and self._hub is hub and self._generation == FORK.generation and not self._closed
+
     def is_idle(self) -> bool:
         """Whether a greenlet waits for input here (in a read, or in a wait for several streams), none is there, and nothing is unsent."""
         return self._is_awaited() and not self.unsent and not self.readable_now()
@@ -475,8 +511,9 @@ class StreamEngine(ByteReader):
             return
         self._fairness.waited()
         held = self.unsent
-        deadline = deadline_after(limit)
+        self._writing_since = CLOCK.now()
         left = limit
+        deadline = self._writing_since + left
         while True:
             fired = self._transport.wait_output(left)
             self._refuse_if_ended()
@@ -800,6 +837,7 @@ class StreamEngine(ByteReader):
 
 
 send_at_exit(StreamEngine, lambda stream: stream._send_at_exit())
+show_waits_in(StreamEngine)
 _FILL = vars(StreamEngine)["_fill_buffer"]
 _FLUSH = vars(StreamEngine)["_flush_buffer"]
 

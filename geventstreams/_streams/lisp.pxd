@@ -7,6 +7,7 @@ from geventstreams._core.transport cimport Transport
 cdef long long NO_TAIL
 cdef ForkGeneration FORK
 cdef object START
+cdef int A_LINE
 
 
 cdef class LispStream(BufferedStream):

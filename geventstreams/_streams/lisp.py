@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import geventstreams._core.arguments as arguments
 import geventstreams._native.memory as _bytes
-from geventstreams._constants import NO_TAIL
+from geventstreams._constants import A_LINE, NO_TAIL
 from geventstreams._core.fork import FORK
 from geventstreams._core.transport import Transport
 from geventstreams._streams.buffered import BufferedStream
@@ -304,6 +304,7 @@ class LispStream(BufferedStream):
             if length:
                 return length, True
             searched = held - held % self._encoding.unit
+            self._goal = A_LINE
             if not self._more():
                 return held, False
 

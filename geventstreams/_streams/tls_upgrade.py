@@ -15,6 +15,7 @@ from gevent import getcurrent
 
 import geventstreams._core.arguments as arguments
 from geventstreams._constants import NEVER, TOLD, WOULD_WAIT
+from geventstreams._core.clock import CLOCK
 from geventstreams._core.deadline import deadline_after, seconds_until
 from geventstreams._core.fork import NO_PERMIT
 from geventstreams._core.tls_context import TLSOptions
@@ -57,6 +58,15 @@ class UpgradableStream(LispStream):
             return None
         context: SSLContext | None = self._tls_options.ssl_ctx if self._tls.object is None else self._tls.object.context
         return context
+
+    def _reading(self) -> str:
+        if self._tls is not None and not self._tls.ready:
+            return "makes a TLS handshake with"
+        return LispStream._reading(self)
+
+    def _protocol(self) -> str:
+        version = self._tls.object.version() if self._tls is not None and self._tls.object is not None else None
+        return version or ("TLS" if self._tls is not None else "")
 
     # Attaching.
 
@@ -102,6 +112,7 @@ class UpgradableStream(LispStream):
         """Takes both halves, which are free."""
         self._output_lock.acquire(self._hub, NEVER)
         self._reader = getcurrent()
+        self._reading_since = CLOCK.now()
         self.input.permit = NO_PERMIT
 
     def _vacate(self) -> None:

@@ -24,6 +24,7 @@ from geventstreams._core.deadline import deadline_after, seconds_until
 from geventstreams._core.fairness import Fairness
 from geventstreams._core.fork import inherited
 from geventstreams._core.linger import linger
+from geventstreams._core.run_info import show_waits_in
 from geventstreams._core.transport import Transport
 from geventstreams._core.wakeup import Wakeup, hold_of
 from geventstreams.callbacks.connecting import Attempt, Opener, Unconnected
@@ -54,6 +55,7 @@ from geventstreams.errors import (
     TLSError,
     WriteTimeout,
     from_system,
+    in_bytes,
     in_seconds,
     noted,
     renewed,
@@ -278,7 +280,14 @@ class AsyncSocket:
 
     def __repr__(self) -> str:
         state = f"fd={self._transport.fileno()}" if self._phase == OPEN else Phase(self._phase).name.lower().replace("_", " ")
-        return f"<{type(self).__name__} {state} peer={self._transport.peer}>"
+        more = f" {self._stream._summary()}" if self._phase == OPEN else ""
+        return f"<{type(self).__name__} {state} peer={self._transport.peer}{more}>"
+
+    def _waits(self, hub: Any) -> list[tuple[Any, str]]:
+        """Return the greenlets of a hub that wait here, as `BufferedStream` does."""
+        if self._hub is not hub or self._greenlet is None or self._transport.input_wakeup().waiter is not self._greenlet:
+            return []
+        return [(self._greenlet, f"receives from {self._transport.peer}, {in_bytes(len(self._stream.input))} buffered")]
 
     # For its stream.
 
@@ -793,3 +802,6 @@ class AsyncSocket:
         on_closed, self._on_closed = self._on_closed, None
         if on_closed is not None:
             on_closed(self)
+
+
+show_waits_in(AsyncSocket)

@@ -80,12 +80,13 @@ class Service:
             notices.tell(self._args, f"{connection.peer}: {end} after {seconds:g} s, received {received}, sent {sent}")
 
     def list_open(self) -> None:
-        """Print the open connections on standard error."""
+        """Print the open connections on standard error: a table, and the state of each stream."""
         now = time.monotonic()
         rows = [
             (each.peer, f"{now - each.began:.0f} s", size(stream.octets_in), size(stream.octets_out)) for stream, each in self._open.items()
         ]
-        notices.show(f"{len(rows):,} open\n{table(('peer', 'open for', 'received', 'sent'), rows)}" if rows else "0 open")
+        states = "\n".join(map(repr, self._open))
+        notices.show(f"{len(rows):,} open\n{table(('peer', 'open for', 'received', 'sent'), rows)}\n{states}" if rows else "0 open")
 
     def _end_idle(self, timeout: float) -> None:
         while True:

@@ -139,6 +139,13 @@ class SocketStreamServer(StreamServer):
         self._recorder = StatsRecorder(self._streams)
         StreamServer.__init__(self, listener, handle, backlog=backlog, spawn=spawn)
 
+    def __repr__(self) -> str:
+        if self.closed:
+            return f"<{type(self).__name__} closed>"
+        state = "accepting" if self._listener is not None and self._listener.is_wanted else "not-accepting"
+        counts = f"connections={len(self._connections.served)} handshakes={len(self._connections.handshakes)}"
+        return f"<{type(self).__name__} fd={self.fileno()} address={address_name(self.address)} {state} {counts}>"
+
     # For its user.
 
     @property

@@ -488,6 +488,12 @@ class WaitSet(Generic[S]):
     def __exit__(self, *ended_by: object) -> None:
         self.close()
 
+    def __repr__(self) -> str:
+        if self._closed:
+            return "<WaitSet closed>"
+        waited_for = ", waited for" if self._ready_set.has_waiters() else ""
+        return f"<WaitSet {len(self)} members, {len(self._ready_set.signals)} signalled{waited_for}>"
+
     def __del__(self) -> None:
         ready_set = getattr(self, "_ready_set", None)
         if ready_set is not None:
