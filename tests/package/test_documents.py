@@ -375,3 +375,32 @@ def test_every_public_error_is_explained() -> None:
     names = run(sys.executable, "-c", code).output.decode().split()
     assert len(names) >= 15
     assert not [name for name in names if f"`{name}`" not in text]
+
+
+LOG = """\
+geventstreams plain, loop gevent.libev.corecext, gevent 1, greenlet 1, CPython 3: 1 passed, 0 failed, 0 error, 0 skipped
+
+=== outcome, commit abc1234, 100 s in all
+ 220 s  style and types              ok
+ 570 s  README's tests, compiled     FAILED, status 1
+        real servers: Redis 7.0.15, nginx 1.22.1
+        geventstreams compiled, loop gevent.libev.corecext, gevent 26.9.0, greenlet 3.5.6, CPython 3.11.7: 6566 passed, 2 failed, 0 error, 5 skipped
+  44 s  core tests, libuv            ok
+        geventstreams compiled, loop gevent.libuv.loop, gevent 26.9.0, greenlet 3.5.6, CPython 3.11.7: 1777 passed, 0 failed, 0 error, 0 skipped
+"""  # noqa: E501
+
+
+def test_compatibility_page_says_what_the_log_says(tmp_path: Path) -> None:
+    """The page has each run of tests of a log's summary, failed ones as failed; a log without one is refused."""
+    (tmp_path / "run.log").write_text(LOG, encoding="utf-8")
+    done = run(sys.executable, DOCS / "compatibility.py", tmp_path / "run.log")
+    assert (done.status, done.errors) == (0, "")
+    lines = done.output.decode().splitlines()
+    assert [line for line in lines if line.startswith("| 3")] == [
+        "| 3.11.7 | compiled | libev | 26.9.0 | 3.5.6 | README's tests, compiled | 6,568, 5 skipped | 2 failed |",
+        "| 3.11.7 | compiled | libuv | 26.9.0 | 3.5.6 | core tests, libuv | 1,777, 0 skipped | all passed |",
+    ]
+    assert "## .ci/run, commit abc1234" in lines
+    assert "Steps that failed: README's tests, compiled." in lines
+    (tmp_path / "empty.log").write_text("nothing ran\n", encoding="utf-8")
+    assert run(sys.executable, DOCS / "compatibility.py", tmp_path / "empty.log").status == 1
