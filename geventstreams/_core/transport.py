@@ -116,6 +116,7 @@ class Transport:
         self.output_wakeup().fire()
 
     def fileno(self) -> int:
+        """Return the descriptor, or -1 where there is none."""
         return -1
 
     def addresses(self) -> tuple[Any, Any]:

@@ -39,7 +39,7 @@ class PushedStream(UpgradableStream):
 
     def __init__(self, connection: Any, transport: Transport, element_type: Any, **options: Any) -> None:
         self._connection = connection
-        self.queued = False
+        self.queued: bool = False
         self._later: deque[Any] | None = None
         self._later_count = 0
         self._kept_back = False

@@ -5,6 +5,7 @@ import inspect
 import json
 import os
 import pkgutil
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -78,6 +79,37 @@ def test_both_builds_have_the_same_signatures() -> None:
     done = subprocess.run([sys.executable, __file__], env={**os.environ, "PURE_PYTHON": "1"}, capture_output=True, text=True, check=True)
     plain = json.loads(done.stdout)
     assert {name: value for name, value in signatures().items() if plain[name] != value} == {}
+
+
+def docstring_of(value: Any) -> str:
+    """The docstring, or that of the method which this one overrides: compiled ones have an empty one then."""
+    bases = getattr(value, "__objclass__", type).__mro__ if hasattr(value, "__objclass__") else ()
+    inherited = (getattr(getattr(base, value.__name__, None), "__doc__", None) for base in bases)
+    return inspect.getdoc(value) or next(filter(None, inherited), "")
+
+
+def parameters_of(value: Any) -> set[str]:
+    """The names of the parameters, `**keywords` included for which the signature shows other names."""
+    own = value.__init__ if isinstance(value, type) else value
+    return {*inspect.signature(value).parameters, *inspect.signature(own, follow_wrapped=False).parameters}
+
+
+def described(value: Any) -> list[str]:
+    """The parameters that the `Args` section of a docstring names."""
+    section = re.search(r"^Args:\n((?:[ ]+.*\n|\n)*)", docstring_of(value) + "\n", re.MULTILINE)
+    return re.findall(r"^    (\w+):", section[1], re.MULTILINE) if section else []
+
+
+def test_every_public_callable_has_a_docstring() -> None:
+    """What an editor shows of each public function, class and method says what it does."""
+    missing = [name for name, value in public_callables() if not docstring_of(value)]
+    assert not missing
+
+
+def test_docstrings_describe_parameters_that_there_are() -> None:
+    """Each name in an `Args` section is a parameter of the function, or of the constructor of the class."""
+    wrong = [f"{name}: {word}" for name, value in public_callables() for word in described(value) if word not in parameters_of(value)]
+    assert not wrong
 
 
 if __name__ == "__main__":

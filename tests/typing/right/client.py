@@ -2,7 +2,17 @@
 
 from typing_extensions import assert_type
 
-from geventstreams import ConnectError, EndOfFile, IncompleteRead, ReadTimeout, SocketStream, StreamError, open_tcp_stream, open_unix_stream
+from geventstreams import (
+    ConnectError,
+    EndOfFile,
+    IncompleteRead,
+    ReadTimeout,
+    SocketStream,
+    StreamError,
+    open_streams,
+    open_tcp_stream,
+    open_unix_stream,
+)
 
 
 def ask(host: str, port: int) -> list[str]:
@@ -62,3 +72,7 @@ def ask_without_raising() -> bytes:
     other, refused = open_unix_stream(b"/tmp/socket", errorp=False)
     assert_type(other, SocketStream | None)
     return b"" if refused is not None else b"yes"
+
+
+def states() -> list[str]:
+    return [f"{stream!r} {stream.peer_address}" for stream in open_streams() if not stream.closed]
