@@ -86,7 +86,7 @@ class Service:
             (each.peer, f"{now - each.began:.0f} s", size(stream.octets_in), size(stream.octets_out)) for stream, each in self._open.items()
         ]
         states = "\n".join(map(repr, self._open))
-        notices.show(f"{len(rows):,} open\n{table(('peer', 'open for', 'received', 'sent'), rows)}\n{states}" if rows else "0 open")
+        notices.show(f"{len(rows):,} open\n{table(('peer', 'age', 'received', 'sent'), rows)}\n{states}" if rows else "0 open")
 
     def _end_idle(self, timeout: float) -> None:
         while True:

@@ -2,7 +2,7 @@
 
 # Invariants: each file has one thread of its own, because only threads can wait for every kind of file (disk files are always "ready",
 # terminals and pipes may be shared with other programs). The file's own blocking mode is never changed: other programs have it, too.
-# gevent's FileObjectThread has threads as well, but prints errors of the system with a traceback, and fails on non-blocking pipes.
+# gevent's FileObjectThread has threads as well, but prints errors of the system with a traceback, and does not wait for non-blocking pipes.
 
 from __future__ import annotations
 

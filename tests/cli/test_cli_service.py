@@ -175,7 +175,7 @@ def test_sigusr1_lists_the_open_connections(words: list[object]) -> None:
         client.sendall(b"x")
         assert client.recv(1) == b"x"
     peer = "{}:{}".format(*client.getsockname()) if client.fileno() >= 0 else r"127\.0\.0\.1:\d+"
-    assert re.search(rf"1 open\n(worker \d+ )?peer +open for +received +sent\n{peer} +\d+ s +12\.3 kB +12\.3 kB", text), text
+    assert re.search(rf"1 open\n(worker \d+ )?peer +age +received +sent\n{peer} +\d+ s +12\.3 kB +12\.3 kB", text), text
 
 
 def test_sigusr1_without_connections() -> None:
