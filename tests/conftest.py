@@ -146,7 +146,7 @@ def pytest_report_header(config: pytest.Config) -> list[str]:
 @settings(max_examples=1, database=None)
 @given(st.none())
 def draw_once(_: None) -> None:
-    """Have Hypothesis make its source of random numbers, of which it asks the collector who refers to it."""
+    """Have Hypothesis make its source of random numbers: it asks the collector for the referrers of that."""
 
 
 def pytest_collection_finish() -> None:

@@ -480,7 +480,7 @@ def test_one_of_two_servers_killed_under_load(contexts, certificates) -> None:
 
 
 def test_serve_knows_networks() -> None:
-    """`serve --proxy-from` takes the header from those networks only, and curl's --haproxy-clientip is one who sends it."""
+    """`serve --proxy-from` takes the header from those networks only, and curl's --haproxy-clientip sends one."""
     with serving(TELLER.partition(";")[0], "--proxy-from", "127.0.0.1") as server:
         with open_tcp_stream(HOST, server.port, timeout=20, read_timeout=20) as stream:
             stream.write(GOOD["v2 IPv4"][0])

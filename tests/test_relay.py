@@ -300,7 +300,7 @@ def work(stream, _address) -> None:
 
 
 class Customers:
-    """Clients of a relay who come one after the other, each in another way."""
+    """Clients of a relay that come one after the other, each in another way."""
 
     def __init__(self, port: int, greeting: bytes = b"", **options) -> None:
         self._port = port

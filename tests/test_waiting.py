@@ -1,4 +1,4 @@
-"""What `waiting.md` promises: who is ready, when a wait ends, and that nothing is left behind."""
+"""Waiting for input: which streams are ready, when a wait ends, and that nothing is left behind."""
 
 from __future__ import annotations
 

@@ -71,7 +71,7 @@ def test_workers_share_a_port() -> None:
 
 
 def test_a_dead_worker_is_replaced() -> None:
-    """A worker that dies is told and replaced by one that takes over its listener: who waits in the queue is served."""
+    """A worker that dies is reported and replaced by one that takes over its listener: clients in the queue are served."""
     with serving(WHO, "--workers", COUNT) as server:
         victim, *others = seen(server.port)
         os.kill(victim, signal.SIGSTOP)
@@ -366,7 +366,7 @@ class Answering:
         self.supervisor = Supervisor(lambda listeners: command(words, listeners), self._groups, tell=self.told.append)
 
     def asked(self) -> list[socket.socket]:
-        """Clients who have connected and said something."""
+        """Clients that have connected and sent something."""
         clients = [socket.create_connection(self._address, timeout=20) for _ in range(10)]
         for number, client in enumerate(clients):
             client.sendall(b"%d\n" % number)

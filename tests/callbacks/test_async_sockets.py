@@ -778,7 +778,7 @@ def test_repr_tells_the_state(endpoints):
 
 
 def test_out_of_descriptors_is_survived(reports):
-    """A server without a descriptor left rests, reports once, and serves those who waited when there are descriptors again."""
+    """A server without a free descriptor pauses, reports once, and serves the waiting clients when descriptors are free again."""
     reports.expect(OSError)
     calls = Calls()
     with tcp_server(HOST, 0, calls.read) as server, contextlib.ExitStack() as peers:

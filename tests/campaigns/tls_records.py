@@ -95,7 +95,7 @@ class MiddleMan:
         self.near = near
         self.far = far
         self.at = at
-        """Bytes from the far side before he changes something."""
+        """Bytes from the far side before a record is changed."""
         self.passed = 0
         self.changes = 0
 

@@ -1,4 +1,4 @@
-"""Lines for people who may not read them: nothing waits for a log, and a log decides over nothing."""
+"""Log lines that may not be read: nothing waits for a log, and no outcome depends on one."""
 
 from __future__ import annotations
 

@@ -137,7 +137,7 @@ def test_starttls_that_is_refused(protocol: str, answers: list[bytes], said: str
 
     def serve(connection: socket.socket) -> None:
         first, *others = answers
-        with suppress(ConnectionResetError, BrokenPipeError):  # of one who has heard enough
+        with suppress(ConnectionResetError, BrokenPipeError):  # of a peer that has closed
             connection.sendall(first)
             for answer in others:
                 connection.recv(65536)

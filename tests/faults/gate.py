@@ -1,4 +1,4 @@
-"""A middle man between two sockets who can hold back what passes: so a test says where in a conversation a stream waits."""
+"""A proxy between two sockets that can hold data back: so a test decides where in a conversation a stream waits."""
 
 from __future__ import annotations
 

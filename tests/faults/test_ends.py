@@ -93,7 +93,7 @@ def full(stream: Any) -> None:
 @pytest.mark.filterwarnings("ignore::ResourceWarning")
 @pytest.mark.parametrize("ending", ENDINGS)
 def test_the_descriptor_is_closed_exactly_once(pairs: Pairs, kind: str, ending: str) -> None:
-    """However a stream ends, its descriptor is gone, and closing it three times more does not touch who has the number by then."""
+    """Each end of a stream closes its descriptor, and closing it three times more does not touch the next owner of the number."""
     stream, peer = pairs.streams(kind, buffers=4096)
     pairs.made.remove(stream)
     number = stream.fileno()

@@ -72,7 +72,7 @@ class Client(ABC):
         with MiddleMan(self.port) as man:
             man.hold_after(self.held)
             asking = gevent.spawn(self.ask_on, man.port)
-            man.until_he_holds()
+            man.wait_until_held()
             self.server.kill()
             man.let_go()
             asking.join(LIMIT)

@@ -1,4 +1,4 @@
-"""A TCP middle man who holds an answer back: so many bytes go on to the client, then nothing, until he lets it go."""
+"""A TCP proxy that holds an answer back: it passes so many bytes on to the client, and the rest when it is told to."""
 
 import socket
 from types import TracebackType
@@ -16,7 +16,7 @@ LIMIT = 20.0
 class MiddleMan:
     """`with MiddleMan(port) as man:` clients connect to `man.port`, and talk with the server on `port`.
 
-    Rule for the next editor: what he does not pass on he does not receive, so the server gets stuck as well.
+    It receives only what it passes on, so the server gets stuck as well.
     """
 
     def __init__(self, port: int) -> None:
@@ -29,23 +29,23 @@ class MiddleMan:
         self._listener = StreamServer((HOST, 0), self._connect)
 
     def hold_after(self, data: int) -> None:
-        """From now on he passes so many bytes on to the clients, and then holds back what comes."""
+        """Pass so many more bytes on to the clients, and then hold back what comes."""
         self._left = data
         self._holding.clear()
         self._go.clear()
 
-    def until_he_holds(self) -> None:
-        """Return when there is an answer in his hands."""
-        assert self._holding.wait(LIMIT), "he was never given as much"
+    def wait_until_held(self) -> None:
+        """Return when an answer is held back."""
+        assert self._holding.wait(LIMIT), "fewer bytes came"
 
     def let_go(self) -> None:
-        """Everything goes on, what he holds first."""
+        """Pass everything on, first what was held back."""
         self._left = None
         self._go.set()
 
     @property
     def port(self) -> int:
-        """Where he listens."""
+        """The port that it listens on."""
         return int(self._listener.server_port)
 
     def __enter__(self) -> "MiddleMan":

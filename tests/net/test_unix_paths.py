@@ -1,4 +1,4 @@
-"""Paths of Unix sockets: what is refused before anything is made, and who removes the file of a server that ends."""
+"""Paths of Unix sockets: what is refused before anything is made, and which process removes the file of a server that ends."""
 
 from __future__ import annotations
 

@@ -195,7 +195,7 @@ def test_the_listener_closes_at_once(serve, office):
 
 
 def test_those_in_the_queue_are_served(serve):
-    """Clients who have connected and were not accepted yet are served by a stop: closing the listener would reset them."""
+    """Clients that have connected and were not accepted yet are served by a stop: closing the listener would reset them."""
     server = serve(handle=lambda stream, _address: stream.write(stream.readline()), backlog=100)
     clients = [socket.create_connection((HOST, server.port), timeout=10) for _ in range(50)]  # without an iteration of the hub
     for number, client in enumerate(clients):

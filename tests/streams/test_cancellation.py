@@ -94,7 +94,7 @@ def test_a_message_that_was_begun_is_finished_before_the_next(pairs: Pairs, kind
 
 
 def test_the_callers_memory_is_his_own_after_an_ended_write(pairs: Pairs) -> None:
-    """What is left of an ended write was copied: the caller may change or resize his buffer at once."""
+    """The rest of an interrupted write was copied: the caller may change or resize the buffer at once."""
     stream, peer = pairs.streams("memory", buffers=1000)
     data = bytearray(sample(200_000))
     writer = started(stream.write, data)

@@ -73,7 +73,7 @@ WRONG = [
 
 @pytest.mark.parametrize(("arguments", "kind"), WRONG, ids=[str(arguments) for arguments, _ in WRONG])
 def test_wrong_arguments_leave_the_socket_alone(pairs: Pairs, arguments: dict[str, Any], kind: type[Exception]) -> None:
-    """A wrong argument is refused with its name and value, and the caller's socket is open, untouched and his."""
+    """A wrong argument is refused with its name and value, and the caller's socket stays open, untouched and the caller's."""
     near, far = pairs.sockets()
     near.settimeout(7)
     ((name, value),) = arguments.items()
