@@ -158,7 +158,7 @@ def test_wheel_holds_both_builds_and_their_sources(distributions: Distributions)
     names = {name for name in zipfile.ZipFile(distributions.wheel).namelist() if ".dist-info/" not in name}
     expected = {f"geventstreams/{module}{suffix}" for module in HOT for suffix in (".py", ".pxd", BUILT)}
     assert expected | {"geventstreams/py.typed", "geventstreams/__init__.py"} <= names
-    allowed = re.compile(r"geventstreams/[\w/]+(\.py|\.pxd|\.typed|\.[\w-]+\.so)")
+    allowed = re.compile(r"geventstreams/[\w/]+(\.pyi?|\.pxd|\.typed|\.[\w-]+\.so)|pytest_geventstreams\.py")
     shared = {name for name in names if ".data/data/" in name}
     assert not [name for name in names - shared if not allowed.fullmatch(name)]
     assert {name.partition(".data/data/")[2] for name in shared} == shared_files()
