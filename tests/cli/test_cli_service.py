@@ -211,7 +211,7 @@ def test_systemd_is_told(tmp_path: Path, words: list[str]) -> None:
             manager.recv(1000)
 
 
-@pytest.mark.parametrize("address", ["/missing/notify", "@nobody-listens-here"])
+@pytest.mark.parametrize("address", ["/missing/notify", "@no-listener-here"])
 def test_a_manager_that_does_not_listen_is_no_error(address: str) -> None:
     """Where the manager's socket is gone the service runs all the same."""
     with serving("echo", env={**os.environ, "NOTIFY_SOCKET": address}) as server:

@@ -72,7 +72,7 @@ def connect() -> None:
     write_socket_data(socket, b"bytes", write_cb=sent, event_cb=happened, read_cb=came)
     set_socket_timeouts(socket, 1, 2)
     print(socket_data(socket))
-    socket.data = {"name": "somebody"}
+    socket.data = {"name": "a name"}
     stream = tcp_connect("127.0.0.1", 80, streamed, happened, stream=True, connect_cb=streams, high_water=1000, low_water=10)
     assert_type(stream, AsyncIOStream)
     stream.close()

@@ -16,7 +16,7 @@ from geventstreams import (
 class Player(SocketStream):
     """A stream that knows whose it is."""
 
-    name = "somebody"
+    name = "a name"
 
 
 def play(players: list[Player], streams: tuple[SocketStream, ...]) -> None:

@@ -30,7 +30,7 @@ def wrong(stream: SocketStream, descriptor: int) -> None:
     SocketStream(descriptor, ssl_ctx="tls-v1.1")  # wrong: arg-type reportArgumentType
     SocketStream(descriptor, readtimeout=5)  # wrong: call-arg reportCallIssue
     stream.attach_ssl(1)  # wrong: arg-type reportArgumentType
-    stream.attach_ssl(ssl_side="nobody")  # wrong: arg-type reportArgumentType
+    stream.attach_ssl(ssl_side="neither")  # wrong: arg-type reportArgumentType
     stream.attach_ssl(prefetched="maybe")  # wrong: arg-type reportArgumentType
     stream.handshake(side="both")  # wrong: arg-type reportArgumentType
     BufferedStream(stream)  # wrong: arg-type reportArgumentType
