@@ -7,7 +7,7 @@ Sockets of other code, streams that wait and streams that never wait differ in t
 # * A method brings bytes into the buffer (`_fill`) and then takes some (`input.take…`), in that order, so an exception finds every byte
 #   in the buffer. Where bytes go straight into the caller's memory, an exception puts them back.
 # * A call with a bound returns what there is before the end of the input; one that means "to the end" raises the error that ended it.
-# * A call that finds what it needs in the buffer, while `input.permit` equals the fork generation, makes no further check. Any other call is between
+# * A call that finds what it needs in the buffer, while `input.permit` equals the fork generation, checks nothing. All others are between
 #   `_begin_read` and `_end_read`.
 
 from __future__ import annotations
