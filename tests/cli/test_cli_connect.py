@@ -366,7 +366,7 @@ def test_progress_is_shown_on_a_terminal_for_long_transfers_only(nginx: Nginx) -
     # It pauses for a second between its pieces: a half-close would be taken for the end of the client.
     shown = shown_while_fetching(nginx, "/slow/slowly", "--no-half-close")
     assert shown.startswith(b"connected to 127.0.0.1:")
-    assert re.search(rb"received +[\d.]+ kB +[\d.]+ kB/s", shown)
+    assert re.search(rb"received +[\d.]+ kB +[\d.]+ kB/s", re.sub(rb"\x1b\[[\d;?]*[a-zA-Z]", b"", shown))
     assert re.fullmatch(rb"connected to [\d.:]+\r\n", shown_while_fetching(nginx, "/slowly"))
     assert shown_while_fetching(nginx, "/slow/slowly", "--no-half-close", "--quiet") == b""
 
