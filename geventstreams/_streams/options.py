@@ -98,6 +98,7 @@ def takes_keywords_of(source: Callable[..., Any], without: Collection[str] = (),
             ),
             _shown(function).__globals__, code.co_name, _shown(function).__defaults__,
         )
+        shown.added = added  # type: ignore[attr-defined]  # for `keywords_for`
         shown.__kwdefaults__ = {**(_shown(function).__kwdefaults__ or {}), **added}
         shown.__annotations__ = {
             name: annotation
@@ -116,7 +117,7 @@ def keywords_for(function: Callable[..., Any], keywords: Mapping[str, Any]) -> d
     Raises:
         TypeError: One of them is not in the signature.
     """
-    added = {name: default for name, default in _shown(function).__kwdefaults__.items() if name not in (function.__kwdefaults__ or {})}
+    added: dict[str, Any] = _shown(function).added
     for name in keywords:
         if name not in added:
             raise TypeError(f"{function.__qualname__}() got an unexpected keyword argument {name!r}")

@@ -26,6 +26,9 @@ from geventstreams.callbacks.server import AsyncServer
 from geventstreams.callbacks.stream import AsyncIOStream, AsyncStream
 from geventstreams.errors import StreamClosed
 
+NO_TLS = ConnectionOptions(None, None).tls
+"""The arguments of TLS where none is given: there is nothing to check."""
+
 if TYPE_CHECKING:
     from typing_extensions import Unpack
 
@@ -193,7 +196,8 @@ def pipe_connect(
 def _opening(connection: ConnectionOptions, timeout: float | None, tlsext_host_name: Any, host: str) -> dict[str, Any]:
     """Return the arguments of an opener: timeouts and TLS, checked."""
     seconds = connection.connect_timeout(timeout)
-    client_factory(SocketStream, tlsext_host_name, host, dict(connection.tls))
+    if connection.tls != NO_TLS or not (tlsext_host_name is True or tlsext_host_name is None):
+        client_factory(SocketStream, tlsext_host_name, host, dict(connection.tls))
     opening = {**connection.tls, "timeout": seconds, "tlsext_host_name": tlsext_host_name}
     if opening["handshake_timeout"] is None:
         opening["handshake_timeout"] = seconds
