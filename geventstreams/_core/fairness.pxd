@@ -17,4 +17,5 @@ cdef class Fairness:
 
     cpdef void waited(self) noexcept
     cpdef bint is_overdue(self, hub) except? False
+    cpdef bint is_due(self, hub) except? False
     cpdef bint let_others_run(self, hub) except? False

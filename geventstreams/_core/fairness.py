@@ -48,12 +48,16 @@ class Fairness:
         self._state = _FRESH
         return True
 
-    def let_others_run(self, hub: Hub) -> bool:
-        """Let the hub go round once if the slice is over. Return whether it did."""
+    def is_due(self, hub: Hub) -> bool:
+        """Return what `is_overdue` does, without a look at the clock for the first call after a wait."""
         if self._state == _FRESH:
             self._state = _SECOND
             return False
-        if not self.is_overdue(hub):
+        return self.is_overdue(hub)
+
+    def let_others_run(self, hub: Hub) -> bool:
+        """Let the hub go round once if the slice is over. Return whether it did."""
+        if not self.is_due(hub):
             return False
         yield_to_hub(hub)
         return True

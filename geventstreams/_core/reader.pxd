@@ -1,3 +1,5 @@
+cimport cython
+
 cimport geventstreams._core.arguments as arguments
 cimport geventstreams._native.attributes as _attributes
 from geventstreams._core.binary_file cimport BinaryFile
@@ -14,25 +16,40 @@ cdef int INPUT
 cdef int A_LINE
 
 
+cdef ByteSource NO_SOURCE
+
+
+cdef class ByteSource:
+    cdef object __weakref__
+    cdef readonly InputBuffer input
+    cdef public int goal
+    cdef public Py_ssize_t lacking
+
+    cpdef void refuse(self) except *
+    cdef void begin_read(self) except *
+    cdef void end_read(self) except *
+    cdef void look_at_clock(self) except *
+    @cython.locals(count=Py_ssize_t, held=Py_ssize_t, first=bint)
+    cdef Py_ssize_t fill(self, target, Py_ssize_t at, Py_ssize_t lacking) except? -2
+    cdef bint begin_fill(self) except? False
+    cdef Py_ssize_t receive(self, target, Py_ssize_t at, Py_ssize_t lacking) except? -2
+    cdef bint await_input(self, bint first) except? False
+    cdef void raise_end(self) except *
+    cdef bint was_shut_down(self) except? False
+
+
 cdef class ByteReader(BinaryFile):
     # Attributes can be set, so Cython looks for an override in each call `self.f()` of a cpdef method: what is called often inside is
     # `cdef`, or called as `Class.f(self)`.
     cdef dict __dict__
     cdef readonly InputBuffer input
+    cdef ByteSource _source
     cdef bint _is_readable
     cdef bint _is_writable
     cdef bint _has_direct_input
     cdef bint _has_own_readline
-    cdef double _line_limit
-    cdef int _goal
+    cdef Py_ssize_t _line_limit
 
-    cdef void _refuse(self) except *
-    cdef void _begin_read(self) except *
-    cdef void _end_read(self) except *
-    cdef void _look_at_clock(self) except *
-    cdef Py_ssize_t _fill(self, target, Py_ssize_t at, Py_ssize_t lacking) except? -2
-    cdef void _raise_end(self) except *
-    cdef bint _was_shut_down(self) except? False
     cdef Py_ssize_t _unfinished_line(self) except? -2
     cdef Py_ssize_t _size(self, str name, value) except? -2
     cdef object _read(self, Py_ssize_t wanted)

@@ -1,18 +1,19 @@
 """Reading of bytes, once for all: what `io.BufferedReader` has, over one primitive that brings more bytes into a buffer.
 
-Sockets of other code, streams that wait and streams that never wait differ in that primitive, `ByteReader._fill`, and in who may read.
+Sockets of other code, streams that wait and streams that never wait differ in their `ByteSource`: it says who may read, and waits or not.
 """
 
 # Invariants:
-# * A method brings bytes into the buffer (`_fill`) and then takes some (`input.take…`), in that order, so an exception finds every byte
+# * A method brings bytes into the buffer (`fill`) and then takes some (`input.take…`), in that order, so an exception finds every byte
 #   in the buffer. Where bytes go straight into the caller's memory, an exception puts them back.
 # * A call with a bound returns what there is before the end of the input; one that means "to the end" raises the error that ended it.
-# * A call that finds what it needs in the buffer, while `input.permit` equals the fork generation, checks nothing. All others are between
-#   `_begin_read` and `_end_read`.
+# * A call that finds what it needs in the buffer, while `input.permit` equals the fork generation, is served at once. Any other call is
+#   between `begin_read` and `end_read` of the source.
 
 from __future__ import annotations
 
 import io
+import sys
 from typing import TYPE_CHECKING, Any
 
 import geventstreams._core.arguments as arguments
@@ -29,125 +30,187 @@ if TYPE_CHECKING:
     from geventstreams._types import WritableBuffer
 
 
+class ByteSource:
+    """What brings bytes into a reader's buffer, and says who may read."""
+
+    def __cinit__(self) -> None:  # compiled code only: an object whose __init__() was not called has no permit, and says so
+        self.input: InputBuffer = NO_INPUT
+
+    def __init__(self) -> None:
+        self.input = InputBuffer()
+        self.goal = INPUT
+        self.lacking = 0
+
+    @property
+    def peer(self) -> str:
+        """How errors call the other end."""
+        raise NotImplementedError
+
+    def refuse(self) -> None:
+        """Raise the error that keeps any call from the file, if there is one."""
+        raise ValueError("uninitialized file: its __init__() was not called, or did not succeed")
+
+    def begin_read(self) -> None:
+        """Begin a call that takes input: raise the error that keeps it from that, or wait until others have read."""
+        self.refuse()
+
+    def end_read(self) -> None:
+        """End a call that takes input."""
+
+    def look_at_clock(self) -> None:
+        """Let others run, in the middle of a call, where it has kept them from it for long."""
+
+    def fill(self, target: memoryview | None, at: int, lacking: int) -> int:
+        """Bring bytes into the buffer, `lacking` or any number, or straight into `target[at:]`. Return how many, ENDED, or WOULD_WAIT.
+
+        Bytes may have come into the buffer although there is a target, because another call has put them back.
+        """
+        self.lacking = lacking
+        if target is None and self.input.counts:
+            count = self.input.absorb()
+            if count:
+                return count
+        if self.begin_fill():
+            count = self.receive(target, at, lacking)
+            if count != WOULD_WAIT:
+                return count
+        held = self.input.end - self.input.start
+        first = True
+        while self.await_input(first):
+            if self.input.end - self.input.start > held:
+                return self.input.end - self.input.start - held
+            count = self.receive(target, at, lacking)
+            if count != WOULD_WAIT:
+                return count
+            first = False
+        return WOULD_WAIT
+
+    def begin_fill(self) -> bool:
+        """Begin to bring bytes. Return whether it is worth asking for some before waiting."""
+        return True
+
+    def receive(self, target: memoryview | None, at: int, lacking: int) -> int:
+        """Receive what is there, into the buffer or into `target[at:]`. Return how many bytes, ENDED, or WOULD_WAIT."""
+        raise NotImplementedError
+
+    def await_input(self, first: bool) -> bool:
+        """Wait until there may be input; `first` in this fill. Return False where this must not wait."""
+        return False
+
+    def raise_end(self) -> None:
+        """Raise the error that ended the input, unless it ended in order."""
+
+    def was_shut_down(self) -> bool:
+        """Return whether this side ended the input: a call that means "to the end" then returns what it has."""
+        return False
+
+
+NO_SOURCE = ByteSource()
+"""What a reader has whose constructor was not called."""
+
+
 class ByteReader(BinaryFile):
     """The reading half of a binary file, and what every binary file on a socket has: one direction or two, but no position.
 
-    The types are those of a reader that waits. One that must not wait (`_fill` answers WOULD_WAIT) returns None where nothing is there
+    The types are those of a reader that waits. One that must not wait (its source answers WOULD_WAIT) returns None where nothing is there
     yet, as `io` has it.
     """
 
     def __cinit__(self) -> None:  # compiled code only: an object whose __init__() was not called has no permit, and says so
         self.input: InputBuffer = NO_INPUT
+        self._source = NO_SOURCE
 
-    def __init__(self, readable: bool, writable: bool, line_limit: float = NEVER) -> None:
+    def __init__(self, source: ByteSource, readable: bool, writable: bool, line_limit: float = NEVER) -> None:
         _attributes.forget_empty(self)
-        self.input = InputBuffer()
+        self.input = source.input
+        self._source = source
         self._is_readable = readable
         self._is_writable = writable
-        self._line_limit = line_limit
-        self._goal = INPUT
+        self._line_limit = sys.maxsize if line_limit == NEVER else int(line_limit)
         self._has_direct_input = True
         self._has_own_readline = type(self).readline is not _READLINE
 
-    # What a class that reads has to say.
-
-    def _refuse(self) -> None:
-        """Raise the error that keeps any call from this file, if there is one."""
-        raise NotImplementedError
-
-    def _begin_read(self) -> None:
-        """Begin a call that takes input: raise the error that keeps it from that, or wait until others have read."""
-        raise NotImplementedError
-
-    def _end_read(self) -> None:
-        """End a call that takes input."""
-
-    def _look_at_clock(self) -> None:
-        """Let others run where this call has kept them from it for long, in the middle of a call."""
-        raise NotImplementedError
-
-    def _fill(self, target: memoryview | None, at: int, lacking: int) -> int:
-        """Bring bytes into the buffer, `lacking` or any number, or straight into `target[at:]`. Return how many, ENDED, or WOULD_WAIT.
-
-        Bytes may have come into the buffer although there is a target, because another call has put them back.
-        """
-        raise NotImplementedError
-
-    def _raise_end(self) -> None:
-        """Raise the error that ended the input, unless it ended in order."""
-
-    def _was_shut_down(self) -> bool:
-        """Return whether this side ended the input: a call that means "to the end" then returns what it has."""
-        return False
-
     def _unfinished_line(self) -> int:
-        """Return the length of what `readline` gives where the newline is not there and `_fill` would wait; WOULD_WAIT for None."""
+        """Return the length of what `readline` gives where the newline is not there and must not be waited for; WOULD_WAIT for None."""
         return WOULD_WAIT
 
     def _size(self, name: str, value: Any) -> int:
         """Return the size that bounds lines as a number, negative for no bound."""
         return arguments.size(name, value)
 
-    def _peer(self) -> str:
-        """Return how errors call the other end."""
-        raise NotImplementedError
-
     # Reading.
 
     def read(self, size: int | None = -1) -> bytes:
-        """Return `size` bytes, or fewer where the input ends before; for -1 or None, all up to the end.
+        """Return `size` bytes, waiting for them, or fewer where the input ends before; for -1 or None, all up to the end.
+
+        Python: `io.BufferedReader.read`.
 
         Returns:
             The bytes, `b""` at the end; None where nothing is there yet and the call must not wait.
+
+        Raises:
+            ReadTimeout: Nothing arrived for `read_timeout` seconds. What arrived before stays readable: call again.
+            StreamReset, StreamTruncated: The input ended in an error, and everything before it was read.
         """
         wanted = arguments.size("size", size)
         if self.input.permit == FORK.generation and 0 <= wanted <= self.input.end - self.input.start:
             return self.input.take(wanted)
-        self._begin_read()
+        self._source.begin_read()
         try:
             return self._read(wanted)
         finally:
-            self._end_read()
+            self._source.end_read()
 
     def _read(self, wanted: int) -> bytes:
         count = 1
         while count > 0 and not 0 <= wanted <= len(self.input):
-            count = self._fill(None, 0, wanted - len(self.input))
+            count = self._source.fill(None, 0, wanted - len(self.input))
         held = len(self.input)
         if count == WOULD_WAIT and not held:
             return None  # type: ignore[return-value]  # see the class
-        if count == ENDED and (not held or (wanted < 0 and not self._was_shut_down())):
-            self._raise_end()
+        if count == ENDED and (not held or (wanted < 0 and not self._source.was_shut_down())):
+            self._source.raise_end()
         return self.input.take(held if wanted < 0 else wanted)
 
     def read1(self, size: int | None = -1) -> bytes:
-        """Return what is buffered, at most `size` bytes; receive once if nothing is. None where that would wait and must not."""
+        """Return what is buffered, at most `size` bytes; wait for bytes only if nothing is. Python: `io.BufferedReader.read1`.
+
+        Returns:
+            The bytes, `b""` at the end; None where nothing is there yet and the call must not wait.
+        """
         wanted = self._size("size", size)
-        self._begin_read()
+        if self.input.permit == FORK.generation and self.input.end > self.input.start:
+            return self.input.take(self.input.end - self.input.start if wanted < 0 else wanted)
+        self._source.begin_read()
         try:
             if wanted and not len(self.input):
-                count = self._fill(None, 0, wanted)
+                count = self._source.fill(None, 0, wanted)
                 if count == WOULD_WAIT:
                     return None  # type: ignore[return-value]  # see the class
                 if count == ENDED:
-                    self._raise_end()
+                    self._source.raise_end()
             return self.input.take(len(self.input) if wanted < 0 else wanted)
         finally:
-            self._end_read()
+            self._source.end_read()
 
     def peek(self, size: int = 0) -> bytes:
-        """Return what is buffered and leave it there, at most `size` bytes where that is positive; receive once if nothing is."""
+        """Return what is buffered and leave it there, at most `size` bytes where that is positive; wait for bytes only if nothing is.
+
+        Python: `io.BufferedReader.peek`.
+        """
         wanted = self._size("size", size)
-        self._begin_read()
+        self._source.begin_read()
         try:
-            if not len(self.input) and self._fill(None, 0, 0) == ENDED:
-                self._raise_end()
+            if not len(self.input) and self._source.fill(None, 0, 0) == ENDED:
+                self._source.raise_end()
             return self.input.peek(wanted if wanted > 0 else len(self.input))
         finally:
-            self._end_read()
+            self._source.end_read()
 
     def readinto(self, buffer: WritableBuffer) -> int:
-        """Fill `buffer`, or less of it where the input ends before. Return the number of bytes; an exception puts them all back.
+        """Fill `buffer`, waiting for bytes, or less of it where the input ends before. An exception puts all bytes back.
+
+        Python: `io.BufferedReader.readinto`.
 
         Returns:
             The number of bytes, 0 at the end; None where nothing is there yet and the call must not wait.
@@ -156,12 +219,12 @@ class ByteReader(BinaryFile):
         wanted = len(target)
         if self.input.permit == FORK.generation and wanted <= self.input.end - self.input.start:
             return self.input.take_into(target, 0, wanted)
-        self._begin_read()
+        self._source.begin_read()
         try:
             count = self._read_into(memoryview(target))
             return None if count == WOULD_WAIT else count  # type: ignore[return-value]  # see the class
         finally:
-            self._end_read()
+            self._source.end_read()
 
     def _read_into(self, target: memoryview) -> int:
         """Fill `target`, or less at the end of the input. Return the number of bytes, or WOULD_WAIT where there is none yet."""
@@ -175,7 +238,7 @@ class ByteReader(BinaryFile):
                 done += self.input.take_into(target, done, wanted)
                 if done == wanted:
                     return done
-                count = self._fill(target if direct else None, done, wanted - done)
+                count = self._source.fill(target if direct else None, done, wanted - done)
                 if count <= 0:
                     break
                 if direct and not len(self.input):
@@ -189,7 +252,7 @@ class ByteReader(BinaryFile):
         if not done:
             if count == WOULD_WAIT:
                 return WOULD_WAIT
-            self._raise_end()
+            self._source.raise_end()
         return done
 
     def _stranded(self) -> int:
@@ -200,9 +263,13 @@ class ByteReader(BinaryFile):
         return self.input.counts.pop()
 
     def readinto1(self, buffer: WritableBuffer) -> int:
-        """Copy what is buffered into `buffer`; receive once if nothing is. Return the number of bytes, or None as `readinto`."""
+        """Copy what is buffered into `buffer`; wait for bytes only if nothing is. Python: `io.BufferedReader.readinto1`.
+
+        Returns:
+            The number of bytes, 0 at the end; None where nothing is there yet and the call must not wait.
+        """
         target = arguments.byte_space("buffer", buffer)
-        self._begin_read()
+        self._source.begin_read()
         try:
             if self.input.counts:
                 self.input.absorb()
@@ -211,13 +278,13 @@ class ByteReader(BinaryFile):
             count = self._receive_into(target)
             return None if count == WOULD_WAIT else count  # type: ignore[return-value]  # see the class
         finally:
-            self._end_read()
+            self._source.end_read()
 
     def _receive_into(self, target: memoryview) -> int:
         """Receive once for `target`, with nothing buffered. Return the number of bytes, 0 at the end, or WOULD_WAIT."""
         direct = len(target) >= DIRECT and self._has_direct_input
         try:
-            count = self._fill(target if direct else None, 0, 0)
+            count = self._source.fill(target if direct else None, 0, 0)
         except BaseException:
             if direct:
                 self.input.put_back(target[: self._stranded()])
@@ -225,7 +292,7 @@ class ByteReader(BinaryFile):
         if len(self.input):
             return self.input.take_into(target, 0, len(target))
         if count == ENDED:
-            self._raise_end()
+            self._source.raise_end()
         elif count > 0:
             self.input.taken += count
         return count
@@ -233,25 +300,28 @@ class ByteReader(BinaryFile):
     # Lines.
 
     def readline(self, size: int | None = -1) -> bytes:
-        """Return the next line with its newline; without one at the end of the input, or after `size` bytes; `b""` at the end.
+        """Return the next line with its newline, waiting for it; without one at the end of the input, or after `size` bytes.
+
+        Python: `io.BufferedReader.readline`.
 
         Returns:
-            The line; None where its newline is not there yet and the call must not wait.
+            The line, `b""` at the end; None where its newline is not there yet and the call must not wait.
 
         Raises:
-            LineTooLong: the line is longer than `line_limit`. No byte of it is consumed.
+            LineTooLong: The line is longer than `line_limit`. No byte of it is consumed.
+            ReadTimeout: Nothing arrived for `read_timeout` seconds. The part that arrived stays readable: call again.
         """
-        if size is ALL and self.input.permit == FORK.generation and self.input.end > self.input.start:
+        if size is ALL and self.input.permit == FORK.generation:
             length = self.input.line_length()
             if 0 < length <= self._line_limit:
                 return self.input.take(length)
         wanted = ALL if size is ALL else self._size("size", size)
-        self._begin_read()
+        self._source.begin_read()
         try:
             length = self._line(wanted)
             return None if length == WOULD_WAIT else self.input.take(length)  # type: ignore[return-value]  # see the class
         finally:
-            self._end_read()
+            self._source.end_read()
 
     def _line(self, wanted: int) -> int:
         """Bring the next line into the buffer. Return its length, at most `wanted` where that is not negative, or WOULD_WAIT."""
@@ -262,16 +332,16 @@ class ByteReader(BinaryFile):
             if 0 <= wanted <= limit and (length or held) >= wanted:
                 return wanted
             if (length or held) > limit:
-                raise line_too_long(limit, self._peer(), self)
+                raise line_too_long(limit, self._source.peer, self)
             if length:
                 return length if wanted < 0 else min(length, wanted)
-            self._goal = A_LINE
-            count = self._fill(None, 0, 0)
+            self._source.goal = A_LINE
+            count = self._source.fill(None, 0, 0)
             if count == WOULD_WAIT:
                 return self._unfinished_line()
             if count == ENDED:
                 if not held:
-                    self._raise_end()
+                    self._source.raise_end()
                 return held
 
     def readlines(self, hint: int | None = -1) -> list[bytes]:
@@ -282,19 +352,19 @@ class ByteReader(BinaryFile):
         most = self._size("hint", hint)
         lines: list[bytes] = []
         total = 0
-        self._begin_read()
+        self._source.begin_read()
         try:
-            while not (lines and not len(self.input) and self._was_shut_down()) and (line := self._next_line()):
+            while not (lines and not len(self.input) and self._source.was_shut_down()) and (line := self._next_line()):
                 lines.append(line)
                 total += len(line)
                 if 0 < most <= total:
                     break
-                self._look_at_clock()
+                self._source.look_at_clock()
         except BaseException:
             self.input.put_back(b"".join(lines))
             raise
         finally:
-            self._end_read()
+            self._source.end_read()
         return lines
 
     def _next_line(self) -> bytes:
@@ -305,7 +375,7 @@ class ByteReader(BinaryFile):
         return self.input.take(length) if length > 0 else b""
 
     def __iter__(self) -> Self:
-        self._refuse()
+        self._source.refuse()
         return self
 
     def __next__(self) -> bytes:
@@ -319,22 +389,22 @@ class ByteReader(BinaryFile):
 
     def readable(self) -> bool:
         """Return whether the direction allows reading."""
-        self._refuse()
+        self._source.refuse()
         return self._is_readable
 
     def writable(self) -> bool:
         """Return whether the direction allows writing."""
-        self._refuse()
+        self._source.refuse()
         return self._is_writable
 
     def seekable(self) -> bool:
         """Return False: a socket has no position."""
-        self._refuse()
+        self._source.refuse()
         return False
 
     def isatty(self) -> bool:
-        """Return False: a socket is no terminal."""
-        self._refuse()
+        """Return False: a socket is not a terminal."""
+        self._source.refuse()
         return False
 
     def seek(self, offset: int, whence: int = 0) -> int:
@@ -350,11 +420,11 @@ class ByteReader(BinaryFile):
         raise self._unsupported("truncate: a socket has no position")
 
     def _unsupported(self, why: str) -> io.UnsupportedOperation:
-        self._refuse()
+        self._source.refuse()
         return io.UnsupportedOperation(why)
 
     def __enter__(self) -> Self:
-        self._refuse()
+        self._source.refuse()
         return self
 
     def __reduce__(self) -> Any:

@@ -3,6 +3,7 @@ cimport cython
 cimport geventstreams._core.arguments as arguments
 cimport geventstreams._native.attributes as _attributes
 cimport geventstreams._native.memory as _bytes
+from geventstreams._core.buffers cimport OutputBuffer
 from geventstreams._core.fork cimport ForkGeneration
 from geventstreams._core.reader cimport ByteReader
 from geventstreams._files.engine cimport FileEngine
@@ -13,9 +14,18 @@ cdef Py_ssize_t DIRECT
 cdef Py_ssize_t LARGE
 cdef Py_ssize_t LARGEST
 cdef Py_ssize_t WOULD_WAIT
+cdef FileEngine NO_ENGINE
 
 
-cdef class SocketFile(FileEngine):
+cdef class SocketFile(ByteReader):
+    cdef object __weakref__
+    cdef readonly OutputBuffer output
+    cdef FileEngine _engine
+    cdef Py_ssize_t _buffering
+    cdef readonly bint _alive
+
+    cdef object _own_flush(self)
+    cdef void _drop(self) except *
     cdef object _read_large(self, Py_ssize_t wanted)
     cpdef Py_ssize_t write(self, data) except -1
     @cython.locals(done=Py_ssize_t, sent=Py_ssize_t)

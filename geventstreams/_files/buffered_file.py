@@ -6,8 +6,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import io
+import sys
 from collections.abc import Iterable
 from types import TracebackType
 from typing import Any
@@ -16,10 +18,12 @@ import geventstreams._core.arguments as arguments
 import geventstreams._native.attributes as _attributes
 import geventstreams._native.memory as _bytes
 from geventstreams._constants import DIRECT, WOULD_WAIT
+from geventstreams._core.buffers import NO_OUTPUT
 from geventstreams._core.fork import FORK, NO_PERMIT
 from geventstreams._core.reader import ByteReader
 from geventstreams._files.engine import FileEngine
 from geventstreams._files.raw_file import RawSocketFile, bytes_of, gather_line
+from geventstreams._files.transports import FileTransport
 
 LARGE = 32768
 """A read of at least this size goes straight into the memory of its result, in pieces of up to LARGEST."""
@@ -27,16 +31,36 @@ LARGE = 32768
 LARGEST = 64 * 2**20
 
 
-class SocketFile(FileEngine):
+class SocketFile(ByteReader):
     """A buffered binary file of one direction: `io.BufferedReader` or `io.BufferedWriter`.
 
     Python: `socket.makefile("rb")`, `socket.makefile("wb")`.
     """
 
+    def __cinit__(self) -> None:  # compiled code only: an object whose __init__() was not called has no permit, and says so
+        self.output = NO_OUTPUT
+        self._engine = NO_ENGINE
+        self._source = NO_ENGINE
+
+    def __init__(self, raw: RawSocketFile, transport: FileTransport, buffering: int) -> None:
+        engine = FileEngine(raw, transport, buffering)
+        ByteReader.__init__(self, engine, engine.is_readable, engine.is_writable)
+        self.output = engine.output
+        self._engine = engine
+        self._buffering = buffering
+        self._has_own_readline = False  # a pair of two directions has, and calls it within no other call
+        engine.serve(self)
+        self._alive = True
+
+    @property
+    def between_threads(self) -> bool:
+        """Whether greenlets of several threads may use this file at once."""
+        return self._engine.between_threads
+
     # Input: the methods are those of every reader.
 
     def _read(self, wanted: int) -> bytes:
-        if wanted - len(self.input) >= LARGE and self._transport.direct:
+        if wanted - len(self.input) >= LARGE and self._engine.transport.direct:
             return self._read_large(wanted)
         return ByteReader._read(self, wanted)
 
@@ -58,6 +82,10 @@ class SocketFile(FileEngine):
             self.input.put_back(b"".join(pieces))
             raise
         return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+
+    def readline(self, size: int | None = -1) -> bytes:
+        """Return the next line with its newline; without one after `size` bytes, or at the end of the input."""
+        return ByteReader.readline(self, size)  # CPython 3.11 calls a method of the object's own class faster than an inherited one
 
     def read1(self, size: int | None = -1) -> bytes:
         """Return what is buffered, at most `size` bytes; receive once if nothing is. `b""` also where the socket may not wait."""
@@ -95,29 +123,29 @@ class SocketFile(FileEngine):
         if self.output.permit == FORK.generation and count <= self._buffering - len(self.output):
             self.output.put(view, 0, count)
             return count
-        self._enter_output()
+        self._engine.enter_output()
         try:
             self._write(view, count)
         finally:
-            self._leave_output()
+            self._engine.leave_output()
         return count
 
     def _write(self, view: bytes | memoryview, count: int) -> None:
         done = -1
         try:
             while len(self.output) and len(self.output) + count > self._buffering:
-                if not self._send_buffered():
+                if not self._engine.send_buffered():
                     raise self._accept_part(view, 0, count)
             done = 0
             while count - done > self._buffering:
-                sent = self._send(memoryview(view), done, count)
+                sent = self._engine.send(memoryview(view), done, count)
                 if sent == WOULD_WAIT:
                     raise self._accept_part(view, done, count)
                 done += sent
         except BlockingIOError:
             raise
         except BaseException as error:
-            accepted = done > 0 or (done == 0 and self._transport.begun)
+            accepted = done > 0 or (done == 0 and self._engine.transport.begun)
             if accepted:
                 self.output.put_rest(view, done, count - done)
             if isinstance(error, OSError):
@@ -135,7 +163,7 @@ class SocketFile(FileEngine):
 
     def writelines(self, lines: Iterable[Any]) -> None:
         """Write one after the other; each is a write of its own."""
-        self._refuse()
+        self._engine.refuse()
         write = _attributes.override(self, "write")
         for line in lines:
             if write is None:
@@ -145,23 +173,23 @@ class SocketFile(FileEngine):
 
     def flush(self) -> None:
         """Wait until the system has all that was written. Does nothing on a file that is only read."""
-        self._refuse()
+        self._engine.refuse()
         if not self._is_writable or (self.output.permit == FORK.generation and not len(self.output)):
             return
-        self._enter_output()
+        self._engine.enter_output()
         try:
-            self._flush_buffer()
+            self._engine.flush()
         finally:
-            self._leave_output()
+            self._engine.leave_output()
 
     # What it is.
 
     @property
     def raw(self) -> RawSocketFile:
         """The unbuffered file below."""
-        if self._raw is None:
+        if self._engine.raw is None:
             raise ValueError("raw stream has been detached")
-        return self._raw
+        return self._engine.raw
 
     @property
     def name(self) -> int:
@@ -175,7 +203,7 @@ class SocketFile(FileEngine):
 
     def fileno(self) -> int:
         """Return the socket's descriptor, or -1 where it was taken from the socket."""
-        self._refuse()
+        self._engine.refuse()
         return self.raw.fileno()
 
     def detach(self) -> RawSocketFile:
@@ -183,16 +211,57 @@ class SocketFile(FileEngine):
         self.flush()
         raw = self.raw
         raw.keep(False)
-        self._raw = None
+        self._engine.raw = None
         self.input.permit = self.output.permit = NO_PERMIT
         return raw
+
+    @property
+    def closed(self) -> bool:
+        """True from the first moment of closing."""
+        if self._engine.raw is None:
+            raise ValueError("raw stream has been detached")
+        return self._engine.closed or self._engine.transport.closed
+
+    def close(self) -> None:
+        """Flush, and give the socket's reference back even if the flush fails. Greenlets that wait in this file get ValueError."""
+        if self._engine.closed or self._engine.raw is None:
+            return
+        flush = self._own_flush()
+        try:
+            if flush is not None:
+                flush()
+        finally:
+            self._engine.close()
+
+    def _own_flush(self) -> Any:
+        return _attributes.override(self, "flush")
+
+    def __del__(self) -> None:
+        # Never waits, since a collector may run it anywhere.
+        if not getattr(self, "_alive", False) or self._engine.closed or self._engine.raw is None:
+            return
+        try:
+            self._drop()
+        except (AttributeError, TypeError):
+            if sys is not None and not sys.is_finalizing():  # at the end of the program the modules are emptied
+                raise
+
+    def _drop(self) -> None:
+        close = _attributes.override(self, "close")
+        if close is None:
+            self._engine.drop()
+            return
+        with contextlib.suppress(Exception):  # as the destructor of any file of io
+            close()
+        if not self._engine.closed:
+            self._engine.raw.keep(False)  # type: ignore[union-attr]  # there is one, whose own destructor closes it
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None) -> None:
         self.close()
 
     def __repr__(self) -> str:
         kind = f"{type(self).__module__}.{type(self).__qualname__}"
-        return f"<{kind}>" if self._raw is None else f"<{kind} name={self.name}>"
+        return f"<{kind}>" if self._engine.raw is None else f"<{kind} name={self.name}>"
 
 
 class TwoWaySocketFile(SocketFile):
@@ -241,7 +310,7 @@ class TwoWaySocketFile(SocketFile):
             raise StopIteration
         return line
 
-    def _own_flush(self) -> Any:
+    def _own_flush(self) -> None:
         return None  # unlike a file of one direction, a pair does not ask the object itself when it is closed
 
     def detach(self) -> RawSocketFile:
@@ -250,3 +319,5 @@ class TwoWaySocketFile(SocketFile):
 
 
 io.BufferedIOBase.register(SocketFile)
+NO_ENGINE = FileEngine.__new__(FileEngine)
+"""What a file has whose constructor was not called."""

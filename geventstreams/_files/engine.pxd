@@ -1,10 +1,9 @@
-cimport geventstreams._native.attributes as _attributes
 cimport geventstreams._native.memory as _bytes
 cimport geventstreams._native.syscalls as _system
 from geventstreams._core.buffers cimport OutputBuffer
 from geventstreams._core.fair_lock cimport FairLock
 from geventstreams._core.fork cimport ForkGeneration
-from geventstreams._core.reader cimport ByteReader
+from geventstreams._core.reader cimport ByteSource
 from geventstreams._files.transports cimport FileTransport
 
 cdef ForkGeneration FORK
@@ -14,36 +13,36 @@ cdef Py_ssize_t CALLS
 cdef Py_ssize_t WOULD_WAIT
 
 
-cdef class FileEngine(ByteReader):
-    cdef object __weakref__
+cdef class FileEngine(ByteSource):
     cdef readonly OutputBuffer output
-    cdef object _raw
-    cdef FileTransport _transport
-    cdef Py_ssize_t _buffering
-    cdef FairLock _input_lock
-    cdef FairLock _output_lock
+    cdef public object raw
+    cdef readonly FileTransport transport
+    cdef readonly bint closed
+    cdef readonly bint between_threads
+    cdef readonly bint is_readable
+    cdef readonly bint is_writable
+    cdef Py_ssize_t buffering
+    cdef FairLock input_lock
+    cdef FairLock output_lock
+    cdef object closer
+    cdef long generation
+    cdef bint _needs_lock
     cdef object _reader
     cdef object _writer
-    cdef object _closer
+    cdef object _file
     cdef tuple _lost
-    cdef bint _closed
-    cdef readonly bint between_threads
-    cdef bint _needs_lock
-    cdef long _generation
-    cdef readonly bint _alive
 
-    cdef void _refuse_interrupted(self) except *
-    cdef void _enter_output(self) except *
-    cdef void _leave_output(self) except *
+    cpdef void serve(self, file) except *
+    cdef void refuse_interrupted(self) except *
+    cdef void enter_output(self) except *
+    cdef void leave_output(self) except *
     cdef void _drop_inherited(self) except *
     cdef void _acquire(self, FairLock lock) except *
     cdef void _let_others_run(self) except *
-    cdef Py_ssize_t _receive_now(self, target, Py_ssize_t at, Py_ssize_t lacking) except? -2
-    cdef bint _await_input(self) except? False
-    cdef Py_ssize_t _send(self, view, Py_ssize_t start, Py_ssize_t stop) except? -2
-    cdef bint _send_buffered(self) except? False
-    cdef void _flush_buffer(self) except *
-    cdef object _own_flush(self)
-    cdef void _close(self) except *
+    cdef Py_ssize_t send(self, view, Py_ssize_t start, Py_ssize_t stop) except? -2
+    cdef bint send_buffered(self) except? False
+    cdef void flush(self) except *
+    cdef void close(self) except *
     cdef void _flush_at_close(self) except *
-    cdef void _drop(self) except *
+    cpdef void drop(self) except *
+    cpdef void send_last(self) except *

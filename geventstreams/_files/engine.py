@@ -11,17 +11,16 @@
 from __future__ import annotations
 
 import atexit
-import contextlib
 import errno
 import io
 import sys
+import weakref
 from typing import Any
 
 import gevent
 from gevent import get_hub, getcurrent, monkey
 from gevent._hub_local import get_hub_if_exists
 
-import geventstreams._native.attributes as _attributes
 import geventstreams._native.memory as _bytes
 import geventstreams._native.syscalls as _system
 from geventstreams._constants import CALLS, NEVER, WOULD_WAIT
@@ -29,7 +28,7 @@ from geventstreams._core.at_exit import send_at_exit
 from geventstreams._core.buffers import NO_OUTPUT, OutputBuffer
 from geventstreams._core.fair_lock import FairLock, fair_lock_between
 from geventstreams._core.fork import FORK, NO_PERMIT
-from geventstreams._core.reader import ByteReader
+from geventstreams._core.reader import ByteSource
 from geventstreams._files.raw_file import RawSocketFile
 from geventstreams._files.transports import FileTransport
 from geventstreams.errors import BROKEN
@@ -38,86 +37,91 @@ LOST = BROKEN - {errno.ENOTCONN}
 """Error numbers that end the input for good: what comes after them is not an orderly end."""
 
 
-class FileEngine(ByteReader):
+class FileEngine(ByteSource):
     """What every buffered file on a foreign socket stands on: who may read and write, the waits, and the closing."""
 
     def __cinit__(self) -> None:  # compiled code only: an object whose __init__() was not called has no permit, and says so
         self.output: OutputBuffer = NO_OUTPUT
 
     def __init__(self, raw: RawSocketFile, transport: FileTransport, buffering: int) -> None:
-        ByteReader.__init__(self, raw.readable(), raw.writable())
-        self._has_own_readline = False  # a pair of two directions has, and calls it within no other call
+        ByteSource.__init__(self)
         self.output = OutputBuffer()
-        self._raw: RawSocketFile | None = raw
-        self._transport = transport
-        self._buffering = buffering
+        self.raw: RawSocketFile | None = raw
+        self.transport = transport
+        self.buffering = buffering
         self.between_threads: bool = transport.between_threads
         """Whether greenlets of several threads may use this file at once."""
         self._needs_lock = transport.between_threads and not _system.compiled()
-        self._input_lock = fair_lock_between(transport.between_threads)
-        self._output_lock = fair_lock_between(transport.between_threads)
+        self.input_lock = fair_lock_between(transport.between_threads)
+        self.output_lock = fair_lock_between(transport.between_threads)
         self._reader: Any = None
         self._writer: Any = None
-        self._closer: Any = None
+        self.closer: Any = None
         self._lost: tuple[Any, ...] | None = None
-        self._closed = False
-        self._generation = FORK.generation
-        self.input.permit = FORK.generation if self._is_readable and not self._needs_lock else NO_PERMIT
-        self.output.permit = FORK.generation if self._is_writable and not self._needs_lock else NO_PERMIT
-        self._alive = True
+        self.closed = False
+        self.is_readable = raw.readable()
+        self.is_writable = raw.writable()
+        self._file: Any = None
+        self.generation = FORK.generation
+        self.input.permit = FORK.generation if self.is_readable and not self._needs_lock else NO_PERMIT
+        self.output.permit = FORK.generation if self.is_writable and not self._needs_lock else NO_PERMIT
         raw.keep(True)
+
+    def serve(self, file: Any) -> None:
+        """Be the engine of this file."""
+        self._file = weakref.ref(file)
 
     # Who may do what. A call may begin at once while the buffer's permit is the fork generation. In the plain build another thread may run
     # between that question and the call, so a file that threads may share has no permit there and acquires the lock for each call.
 
-    def _refuse(self) -> None:
+    def refuse(self) -> None:
         """Raise ValueError if the file is closed, or its raw file was taken away."""
-        if self._raw is None:
+        if self.raw is None:
             raise ValueError("raw stream has been detached")
-        if self._closed:
+        if self.closed:
             raise ValueError("I/O operation on closed file")
 
-    def _refuse_interrupted(self) -> None:
+    def refuse_interrupted(self) -> None:
         """Raise ValueError after a wait if another greenlet closed the file."""
-        if self._closer is not getcurrent():
-            self._refuse()
+        if self.closer is not getcurrent():
+            self.refuse()
 
-    def _begin_read(self) -> None:
+    def begin_read(self) -> None:
         """Wait until no other call reads."""
-        self._refuse()
-        if not self._is_readable:
+        self.refuse()
+        if not self.is_readable:
             raise io.UnsupportedOperation("not readable")
         if self._reader is getcurrent():
-            raise RuntimeError(f"reentrant call inside {self!r}")
-        self._acquire(self._input_lock)
+            raise RuntimeError(f"reentrant call inside {self._file()!r}")
+        self._acquire(self.input_lock)
         self._reader = getcurrent()
         self.input.permit = NO_PERMIT
         try:
-            self._look_at_clock()
+            self.look_at_clock()
         except BaseException:
-            self._end_read()
+            self.end_read()
             raise
 
-    def _look_at_clock(self) -> None:
+    def look_at_clock(self) -> None:
         """Let others run after CALLS calls that found all they need in the buffer, if these took long."""
         if self.input.calls <= 0:
             self.input.calls = CALLS
             self._let_others_run()
 
-    def _end_read(self) -> None:
+    def end_read(self) -> None:
         self._reader = None
-        self._input_lock.release()
-        usable = self._input_lock.holder is None and not self._closed and not self._needs_lock
+        self.input_lock.release()
+        usable = self.input_lock.holder is None and not self.closed and not self._needs_lock
         self.input.permit = FORK.generation if usable else NO_PERMIT
 
-    def _enter_output(self) -> None:
+    def enter_output(self) -> None:
         """Wait until no other call writes."""
-        self._refuse()
-        if not self._is_writable:
+        self.refuse()
+        if not self.is_writable:
             raise io.UnsupportedOperation("not writable")
         if self._writer is getcurrent():
-            raise RuntimeError(f"reentrant call inside {self!r}")
-        self._acquire(self._output_lock)
+            raise RuntimeError(f"reentrant call inside {self._file()!r}")
+        self._acquire(self.output_lock)
         self._drop_inherited()
         self._writer = getcurrent()
         self.output.permit = NO_PERMIT
@@ -126,170 +130,126 @@ class FileEngine(ByteReader):
             try:
                 self._let_others_run()
             except BaseException:
-                self._leave_output()
+                self.leave_output()
                 raise
 
-    def _leave_output(self) -> None:
+    def leave_output(self) -> None:
         self._writer = None
-        self._output_lock.release()
-        if self._output_lock.holder is None and not self._closed and not self._needs_lock:
-            self.output.permit = self._generation
+        self.output_lock.release()
+        if self.output_lock.holder is None and not self.closed and not self._needs_lock:
+            self.output.permit = self.generation
 
     def _drop_inherited(self) -> None:
         """Forget, in a forked child, what the parent has written, which the parent sends."""
-        if self._generation != FORK.generation:
-            self._generation = FORK.generation
+        if self.generation != FORK.generation:
+            self.generation = FORK.generation
             self.output.clear()
 
     def _acquire(self, lock: FairLock) -> None:
-        if lock.acquire(get_hub(), NEVER) and (self._closed or self._raw is None):
+        if lock.acquire(get_hub(), NEVER) and (self.closed or self.raw is None):
             lock.release()
-        self._refuse()
+        self.refuse()
 
     def _let_others_run(self) -> None:
-        if self._transport.let_others_run():
-            self._refuse_interrupted()
+        if self.transport.let_others_run():
+            self.refuse_interrupted()
 
     # Input.
 
-    def _fill(self, target: memoryview | None, at: int, lacking: int) -> int:
-        """Wait for bytes. Into the buffer come at most `lacking` or what the file reads ahead; a file that may not wait is WOULD_WAIT."""
-        while True:
-            count = self._receive_now(target, at, lacking)
-            if count != WOULD_WAIT or not self._await_input():
-                return count
-
-    def _receive_now(self, target: memoryview | None, at: int, lacking: int) -> int:
+    def receive(self, target: memoryview | None, at: int, lacking: int) -> int:
         if self._lost is not None:
             raise OSError(*self._lost)
         self._let_others_run()
         try:
             if target is not None:
-                count = self._transport.recv_into(target, at, self.input.counts)
+                count = self.transport.recv_into(target, at, self.input.counts)
                 if count > 0:
                     _bytes.take_last(self.input.counts)
                 return count
             space = self.input.space()
-            most = max(lacking, self._buffering)
+            most = max(lacking, self.buffering)
             if most < len(space) - self.input.end:
                 space = space[: self.input.end + most]
-            count = self._transport.recv_into(space, self.input.end, self.input.counts)
+            count = self.transport.recv_into(space, self.input.end, self.input.counts)
         except OSError as error:
             if error.errno in LOST:
                 self._lost = (error.errno, error.strerror)
             raise
-        self._refuse()
+        self.refuse()
         self.input.absorb()
         return count
 
-    def _await_input(self) -> bool:
-        """Wait until there may be input. Return False where the socket may not wait."""
+    def await_input(self, first: bool) -> bool:
         self.input.settle()
-        if not self._transport.await_input():
+        if not self.transport.await_input():
             return False
-        self._refuse_interrupted()
+        self.refuse_interrupted()
         return True
 
     # Output.
 
-    def _send(self, view: memoryview, start: int, stop: int) -> int:
+    def send(self, view: memoryview, start: int, stop: int) -> int:
         """Wait until some of `view[start:stop]` is sent. Return how many bytes, or WOULD_WAIT where the socket may not wait."""
         while True:
             self._let_others_run()
-            count = self._transport.send(view, start, stop)
+            count = self.transport.send(view, start, stop)
             if count != WOULD_WAIT:
                 return count
-            if not self._transport.await_output():
+            if not self.transport.await_output():
                 return WOULD_WAIT
-            self._refuse_interrupted()
+            self.refuse_interrupted()
 
-    def _send_buffered(self) -> bool:
+    def send_buffered(self) -> bool:
         """Send some of what is buffered. Return False where the socket may not wait."""
-        count = self._send(self.output.view, self.output.start, self.output.end)  # type: ignore[arg-type]  # not empty
+        count = self.send(self.output.view, self.output.start, self.output.end)  # type: ignore[arg-type]  # not empty
         if count > 0:
             self.output.strike(count)
         return count != WOULD_WAIT
 
-    def _flush_buffer(self) -> None:
+    def flush(self) -> None:
         while len(self.output):
-            if not self._send_buffered():
+            if not self.send_buffered():
                 raise BlockingIOError(errno.EAGAIN, "write could not complete without blocking", 0)
 
     # Closing.
 
-    @property
-    def closed(self) -> bool:
-        """True from the first moment of closing."""
-        if self._raw is None:
-            raise ValueError("raw stream has been detached")
-        return self._closed or self._transport.closed
-
     def close(self) -> None:
-        """Flush, and give the socket's reference back even if the flush fails. Greenlets that wait in this file get ValueError."""
-        if self._closed or self._raw is None:
-            return
-        flush = self._own_flush()
-        try:
-            if flush is not None:
-                flush()
-        finally:
-            self._close()
-
-    def _own_flush(self) -> Any:
-        return _attributes.override(self, "flush")
-
-    def _close(self) -> None:
-        self._closed = True
+        """Send what is left, and let go of the socket. Greenlets that wait in the file get ValueError."""
+        self.closed = True
         self.input.permit = self.output.permit = NO_PERMIT
         try:
-            self._input_lock.cancel_waiters()
-            self._output_lock.cancel_waiters()
-            self._transport.wake()
-            if len(self.output) or self._output_lock.holder is not None:
+            self.input_lock.cancel_waiters()
+            self.output_lock.cancel_waiters()
+            self.transport.wake()
+            if len(self.output) or self.output_lock.holder is not None:
                 self._flush_at_close()
         finally:
-            _let_go(self.output, self._raw, self._generation)  # type: ignore[arg-type]  # there is one
+            _let_go(self.output, self.raw, self.generation)  # type: ignore[arg-type]  # there is one
             self.input.clear()
             self.output.clear()
 
     def _flush_at_close(self) -> None:
         """Send the rest, once the greenlet that was woken in the middle of a write has left."""
-        self._closer = getcurrent()
-        self._output_lock.acquire(get_hub(), NEVER)
+        self.closer = getcurrent()
+        self.output_lock.acquire(get_hub(), NEVER)
         self._drop_inherited()
         try:
-            self._flush_buffer()
+            self.flush()
         finally:
-            self._output_lock.release()
+            self.output_lock.release()
 
-    def __del__(self) -> None:
-        # Never waits, since a collector may run it anywhere.
-        if not getattr(self, "_alive", False) or self._closed or self._raw is None:
-            return
-        try:
-            self._drop()
-        except (AttributeError, TypeError):
-            if sys is not None and not sys.is_finalizing():  # at the end of the program the modules are emptied
-                raise
-
-    def _drop(self) -> None:
-        if (close := _attributes.override(self, "close")) is not None:
-            with contextlib.suppress(Exception):  # as the destructor of any file of io
-                close()
-            if not self._closed:
-                self._raw.keep(False)  # type: ignore[union-attr]  # there is one, whose own destructor closes it
-            return
-        self._closed = True
-        if len(self.output) and not self._transport.closed and self._generation == FORK.generation:
-            _LeftOutput(self.output, self._transport, self._raw).send()  # type: ignore[arg-type]  # there is one
+    def drop(self) -> None:
+        """Close the file, which nothing refers to any more. What it holds is sent without it."""
+        self.closed = True
+        if len(self.output) and not self.transport.closed and self.generation == FORK.generation:
+            _LeftOutput(self.output, self.transport, self.raw).send()  # type: ignore[arg-type]  # there is one
         else:
-            self._raw.close()  # type: ignore[union-attr]  # there is one
+            self.raw.close()  # type: ignore[union-attr]  # there is one
 
-    def _send_at_exit(self) -> None:
+    def send_last(self) -> None:
         """Send, at the end of the program, what the system takes now."""
-        alive = getattr(self, "_alive", False) and not self._closed and self._raw is not None and self._generation == FORK.generation
-        if alive and self._output_lock.holder is None:
-            self._transport.send_at_once(self.output, True)
+        if self.generation == FORK.generation and not self.closed and self.raw is not None and self.output_lock.holder is None:
+            self.transport.send_at_once(self.output, True)
 
 
 class _LeftOutput:
@@ -350,7 +310,7 @@ class _OfThread(monkey.get_original("threading", "local")):  # type: ignore[misc
 
 
 _of_thread = _OfThread()
-send_at_exit(FileEngine, lambda file: file._send_at_exit())
+send_at_exit(FileEngine, lambda engine: engine.send_last())
 atexit.register(lambda: _of_thread.left.give_up())  # noqa: PLW0108  # of the thread that ends the program
 
 

@@ -1,4 +1,4 @@
-"""`makefile()` for sockets that others own: the standard library's files, but that nothing in them is lost."""
+"""`makefile()` for sockets of other code: files like the standard library's, except that no data is lost."""
 
 from __future__ import annotations
 
@@ -40,13 +40,21 @@ def makefile(
     errors: str | None = None,
     newline: str | None = None,
 ) -> Any:
-    """A file on a socket that stays its owner's, with the arguments, results and errors of `socket.makefile`.
+    """Return a file on a socket that its owner keeps, with the arguments, results and errors of `socket.makefile`.
 
-    A read that ends by the socket's timeout, by `gevent.Timeout` or by a kill loses nothing: call again. A second
-    reader or writer waits its turn. Closing the file wakes whoever waits in it with ValueError. `mode` is made of `r`,
-    `w` and `b`; `buffering` is what it reads ahead and holds back at most, 0 for a raw file; lines are never too long.
-    For gevent sockets, plain and TLS, for standard-library sockets made before monkey-patching, and for whatever has
-    `recv_into`, `send`, `fileno` and their reference count.
+    A read that is ended by the socket's timeout, by `gevent.Timeout` or by a kill loses nothing: call it again. A second reader or writer
+    waits until the first is done. Closing the file ends the calls that wait in it with ValueError.
+
+    Args:
+        sock: A gevent socket, plain or TLS, a standard-library socket made before monkey-patching, or any object with `recv_into`, `send`,
+            `fileno`, `_io_refs` and `_decref_socketios`.
+        mode: Made of `r`, `w` and `b`.
+        buffering: The most bytes that the file reads ahead or holds back; None for 64 KiB, 0 for a raw file.
+        encoding, errors, newline: As `io.TextIOWrapper` has them.
+
+    Raises:
+        TypeError: No file can be made on this object.
+        ValueError: The mode is wrong.
     """
     readable, writable = halves(mode)
     size = -1 if buffering is None else arguments.whole("buffering", buffering)

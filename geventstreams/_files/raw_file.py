@@ -1,8 +1,7 @@
-"""Unbuffered files on a socket that others own: nothing is read ahead, and what an interrupted call had gathered is kept.
+"""Unbuffered files on sockets of other code: nothing is read ahead, and what an interrupted call had gathered is kept."""
 
-Rules for the next editor: `readinto` is the only method that takes bytes from the socket or from what was gathered. A call of
-several receives puts back what it has when an exception ends it, so the next call of any kind starts there.
-"""
+# Invariant: `readinto` is the only method that takes bytes from the socket or from what was gathered. A call of several receive calls
+# puts back what it has when an exception ends it, so the next call of any kind starts there.
 
 from __future__ import annotations
 
@@ -19,7 +18,7 @@ from geventstreams._files.transports import FileTransport
 
 
 class RawSocketFile(sockets.SocketIO):
-    """The standard library's raw file, but that a timeout does not end it; it waits by its transport.
+    """Like the standard library's raw file, except that a timeout does not end it. It waits by its transport.
 
     It counts once in the socket's `_io_refs` and gives that back once, when it is closed or dropped; no other class
     touches them.
@@ -34,7 +33,7 @@ class RawSocketFile(sockets.SocketIO):
 
     @property
     def _sock(self) -> Any:
-        """The socket, which other people's code looks for under this name."""
+        """The socket, which other code looks for under this name."""
         return self._transport.socket
 
     @_sock.setter
@@ -44,7 +43,7 @@ class RawSocketFile(sockets.SocketIO):
     def readinto(self, buffer: Any) -> int | None:
         """Receive once into `buffer`. Return the number of bytes, 0 at the end of the input, None where the socket may not wait.
 
-        What an interrupted call had gathered comes first, without a receive.
+        What an interrupted call had gathered comes first, without a receive call.
         """
         if not self.readable():
             raise io.UnsupportedOperation("not readable")
@@ -67,12 +66,12 @@ class RawSocketFile(sockets.SocketIO):
         """Read up to the end of the input. None where nothing is there and the socket may not wait."""
         gathered = bytearray()
         try:
-            while octets := self.read(io.DEFAULT_BUFFER_SIZE):
-                gathered += octets
+            while data := self.read(io.DEFAULT_BUFFER_SIZE):
+                gathered += data
         except BaseException:
             self._put_back(gathered)
             raise
-        return None if octets is None and not gathered else bytes(gathered)
+        return None if data is None and not gathered else bytes(gathered)
 
     def readline(self, size: int | None = -1, /) -> bytes:
         """Read a line with its newline; without one after `size` bytes, or at the end of the input."""
@@ -103,16 +102,16 @@ class RawSocketFile(sockets.SocketIO):
     def __reduce__(self) -> Any:
         raise TypeError(f"cannot pickle a {type(self).__name__}: its socket belongs to this process")
 
-    def _put_back(self, octets: bytes | bytearray) -> None:
-        self._gathered[:0] = octets
+    def _put_back(self, data: bytes | bytearray) -> None:
+        self._gathered[:0] = data
 
     def write(self, data: Any) -> int | None:
-        """One send: how many octets of `data` it took, None where the socket may not wait."""
+        """Send once. Return how many bytes of `data` the system took, None where the socket may not wait."""
         if not self.writable():
             raise io.UnsupportedOperation("not writable")
-        octets = bytes_of(data)
+        view = bytes_of(data)
         self._transport.let_others_run()
-        while (count := self._transport.send(octets, 0, len(octets))) == WOULD_WAIT:
+        while (count := self._transport.send(view, 0, len(view))) == WOULD_WAIT:
             if not self._transport.await_output():
                 return None
         return count
@@ -127,7 +126,7 @@ class RawSocketFile(sockets.SocketIO):
         self.close()
 
     def close(self) -> None:
-        """Lets go of the socket, and wakes whoever waits here."""
+        """Let go of the socket, and wake the greenlets that wait here."""
         if not self.closed:
             socket = self._transport.socket
             self._transport.close()
@@ -155,20 +154,20 @@ def gather_line(file: Any, size: int | None, line: bytearray) -> None:
         if peek is not None and (ahead := _checked(peek(1), "peek")):
             room = len(ahead) if limit < 0 else min(len(ahead), limit - len(line))
             wanted = ahead.find(b"\n", 0, room) + 1 or room
-        octets = _checked(file.read(wanted), "read")
-        line += octets
-        if not octets or octets.endswith(b"\n"):
+        data = _checked(file.read(wanted), "read")
+        line += data
+        if not data or data.endswith(b"\n"):
             return
 
 
-def _checked(octets: Any, method: str) -> bytes:
-    if not isinstance(octets, bytes):
-        raise OSError(f"{method}() must return bytes, not {type(octets).__name__} {octets!r}")
-    return octets
+def _checked(data: Any, method: str) -> bytes:
+    if not isinstance(data, bytes):
+        raise OSError(f"{method}() must return bytes, not {type(data).__name__} {data!r}")
+    return data
 
 
 def bytes_of(data: Any) -> memoryview:
-    """The octets of what is written to a file."""
+    """Return a view of the bytes that are written to a file."""
     if isinstance(data, str):
         raise TypeError(f"data must be bytes-like, not str {data!r}")
     return arguments.byte_view("data", data)

@@ -33,4 +33,4 @@ cdef class TextInput:
     @cython.locals(before=double)
     cdef bint _more(self) except? False
     cdef double _let_others_run(self) except? -1
-    cdef str _decode(self, bytes octets)
+    cdef str _decode(self, bytes data)

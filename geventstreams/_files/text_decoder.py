@@ -1,8 +1,7 @@
-"""Text that is read from a binary file: decoded once, and kept until a call returns it, so that no exception loses any.
+"""Text that is read from a binary file: decoded once, and kept until a call returns it, so that no exception loses any."""
 
-Rules for the next editor: what is decoded and not yet returned is in `_text` from `_at` on whenever anything may wait
-or raise. A call that may wait has the turn for all it does.
-"""
+# Invariants: what is decoded and not yet returned is in `_text` from `_at` on whenever anything may wait or raise. A call that may wait
+# holds the lock for all it does.
 
 from __future__ import annotations
 
@@ -29,8 +28,7 @@ _ANY_NEWLINE = re.compile("\r\n|\r|\n")
 class TextInput:
     """The reading half of a text file over `file`, with the newlines that `io.TextIOWrapper` calls `newline`.
 
-    Octets that are no text raise UnicodeDecodeError once, after the text before them; the next call goes on behind
-    them.
+    Bytes that are not text raise UnicodeDecodeError once, after the text before them; the next call goes on behind them.
     """
 
     def __init__(self, file: Any, encoding: str, errors: str, newline: str | None) -> None:
@@ -57,7 +55,7 @@ class TextInput:
         return getattr(self._decoder, "newlines", None)
 
     def read(self, size: int | None) -> str:
-        """`size` characters, fewer only at the end of the input; all up to there for -1 or None."""
+        """Return `size` characters, fewer only at the end of the input; all up to there for -1 or None."""
         wanted = -1 if size is None else operator.index(size)
         self._enter()
         try:
@@ -66,7 +64,7 @@ class TextInput:
             self._lock.release()
 
     def readline(self, size: int = -1) -> str:
-        """The next line with its newline; without one after `size` characters, or at the end of the input."""
+        """Return the next line with its newline; without one after `size` characters, or at the end of the input."""
         if size is ALL and self._lock.holder is None and not self._needs_lock and not self._file.closed:
             end = self._line_end()
             if end:
@@ -81,7 +79,7 @@ class TextInput:
             self._lock.release()
 
     def readlines(self, hint: int | None) -> list[str]:
-        """All lines up to the end; no more once they are together longer than `hint`, where that is positive."""
+        """Return all lines up to the end, or up to the one with which they are longer than `hint` together, where that is positive."""
         most = -1 if hint is None else operator.index(hint)
         lines: list[str] = []
         total = 0
@@ -100,14 +98,13 @@ class TextInput:
         return lines
 
     def _enter(self) -> None:
-        """Waits for the turn to read."""
+        """Wait until no other call reads."""
         if self._file.closed:
             raise ValueError("I/O operation on closed file.")
         self._lock.acquire(get_hub(), NEVER)
 
     def _take(self, wanted: int, line: bool) -> str:
-        """Up to `wanted` characters (negative: no limit), not beyond the end of a line where one is asked for; waits
-        for them."""
+        """Return up to `wanted` characters (negative: no limit), not beyond the end of a line if one is asked for. Waits for them."""
         pieces: list[str] = []
         more = True
         try:
@@ -137,7 +134,7 @@ class TextInput:
         self._at = 0
 
     def _line_end(self) -> int:
-        """Where in `_text` the next line ends, behind its newline; 0 where that is not there."""
+        """Return where in `_text` the next line ends, behind its newline; 0 where that is not there."""
         if self._any_newline:
             hit = _ANY_NEWLINE.search(self._text, self._at)
             return hit.end() if hit else 0
@@ -147,19 +144,19 @@ class TextInput:
     # Decoding.
 
     def _more(self) -> bool:
-        """Waits for one more piece of text: False at the end of the input."""
+        """Wait for one more piece of text. Return False at the end of the input."""
         if self._error is not None:
             error, self._error = self._error, None
             raise error
         before = self._let_others_run()
-        octets = self._undecoded or self._file.read1(self._size)
+        data = self._undecoded or self._file.read1(self._size)
         self._since = _system.monotonic()
         if self._since - before > SLICE / 2:  # it cannot take so long but by a wait
             self._fairness.waited()
         self._undecoded = b""
-        self._text = self._text[self._at :] + self._decode(octets)
+        self._text = self._text[self._at :] + self._decode(data)
         self._at = 0
-        return bool(octets)
+        return bool(data)
 
     def _let_others_run(self) -> float:
         """Let the hub run if the calls for decoded text did not wait for a slice, and choose how much is decoded next, so that it is
@@ -172,28 +169,27 @@ class TextInput:
             self._size = min(self._size * 2, MOST)
         return _system.monotonic() if self._fairness.let_others_run(get_hub()) else now
 
-    def _decode(self, octets: bytes) -> str:
+    def _decode(self, data: bytes) -> str:
         before = self._decoder.getstate()
         try:
-            return self._decoder.decode(octets, not octets)  # type: ignore[no-any-return]  # any codec
+            return self._decoder.decode(data, not data)  # type: ignore[no-any-return]  # any codec
         except UnicodeDecodeError as error:
-            if not octets:
+            if not data:
                 self._decoder.setstate((b"", before[1]))
                 raise
             self._decoder.setstate(before)
-            return self._decode_stepwise(octets, error)
+            return self._decode_stepwise(data, error)
 
-    def _decode_stepwise(self, octets: bytes, error: UnicodeDecodeError) -> str:
-        """The text before octets that are none; these are put aside as an error, raised here where there is no text
-        before them."""
+    def _decode_stepwise(self, data: bytes, error: UnicodeDecodeError) -> str:
+        """Return the text before bytes that are not text. The error is kept for the next call, or raised here if there is no such text."""
         text = ""
-        for at in range(len(octets)):
+        for at in range(len(data)):
             before = self._decoder.getstate()
             try:
-                text += self._decoder.decode(octets[at : at + 1])
+                text += self._decoder.decode(data[at : at + 1])
             except UnicodeDecodeError as refused:
                 self._decoder.setstate((b"", before[1]))
-                self._undecoded = refused.object[refused.end :] + octets[at + 1 :]
+                self._undecoded = refused.object[refused.end :] + data[at + 1 :]
                 error = refused
                 break
         if not text:

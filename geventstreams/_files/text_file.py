@@ -1,6 +1,6 @@
 """Files over what they do not own: text that survives an exception, and a binary file that leaves its stream open.
 
-Rule for the next editor: C's TextIOWrapper does all but the reading; it keeps nothing back when it writes
+Invariant: C's TextIOWrapper does all but the reading; it keeps nothing back when it writes
 (`write_through`), and its own decoder is never used.
 """
 
@@ -14,7 +14,7 @@ from geventstreams._files.text_decoder import TextInput
 
 
 class SharedFile(io.BufferedIOBase):
-    """A binary file over a stream. Everything is the stream's but `close`."""
+    """A binary file over a stream. Everything is the stream's, except `close`."""
 
     def __init__(self, stream: Any) -> None:
         self.stream = stream
@@ -35,7 +35,7 @@ class SharedFile(io.BufferedIOBase):
         return self._open().read1(size)  # type: ignore[no-any-return]  # any stream
 
     def peek(self, size: int = 0) -> bytes:
-        """What is buffered, left in place."""
+        """Return what is buffered, and leave it there."""
         return self._open().peek(size)  # type: ignore[no-any-return]  # any stream
 
     def readinto(self, buffer: Any) -> int:
@@ -71,7 +71,7 @@ class SharedFile(io.BufferedIOBase):
 class TextFile(io.TextIOWrapper):
     """A text file whose reads lose nothing: what an exception interrupts, the next call goes on with.
 
-    A second reader waits its turn. Octets that are no text raise UnicodeDecodeError once, after the text before them.
+    A second reader waits until the first is done. Bytes that are not text raise UnicodeDecodeError once, after the text before them.
     """
 
     _input: TextInput | None = None
@@ -91,11 +91,11 @@ class TextFile(io.TextIOWrapper):
                 close()
 
     def read(self, size: int | None = -1, /) -> str:
-        """`size` characters, fewer only at the end of the input; all up to there for -1 or None."""
+        """Return `size` characters, fewer only at the end of the input; all up to there for -1 or None."""
         return (self._input or self._begin()).read(size)
 
     def readline(self, size: int = -1, /) -> str:  # type: ignore[override]  # typeshed: a name that C does not have
-        """The next line with its newline; without one after `size` characters, or at the end of the input."""
+        """Return the next line with its newline; without one after `size` characters, or at the end of the input."""
         return (self._input or self._begin()).readline(size)
 
     def __next__(self) -> str:  # type: ignore[override]  # typeshed: bytes
@@ -105,7 +105,7 @@ class TextFile(io.TextIOWrapper):
         return line
 
     def readlines(self, hint: int | None = -1, /) -> list[str]:  # type: ignore[override]  # as above
-        """All lines up to the end; no more once they are together longer than `hint`, where that is positive."""
+        """Return all lines up to the end, or up to the one with which they are longer than `hint` together, where that is positive."""
         return (self._input or self._begin()).readlines(hint)
 
     def _begin(self) -> TextInput:
@@ -117,7 +117,7 @@ class TextFile(io.TextIOWrapper):
         return reading
 
     def detach(self) -> Any:
-        """Flushes and hands out the binary file; this one is of no use then, and what it has decoded ahead is gone."""
+        """Flush, and return the binary file. This file cannot be used afterwards, and what it has decoded ahead is lost."""
         if self._input:
             if vars(self).get("readline") == self._input.readline:
                 del self.readline
@@ -130,7 +130,7 @@ class TextFile(io.TextIOWrapper):
         return self._input.newlines if self._input else None
 
     def reconfigure(self, **options: Any) -> None:
-        """As `io.TextIOWrapper` has it: what decides the decoding cannot be changed after the first read."""
+        """Change options, as `io.TextIOWrapper` has it; those of decoding not after the first read."""
         decoding = ("encoding", "errors", "newline")
         if self._input and any(options.get(name) is not None for name in decoding):
             raise io.UnsupportedOperation("the encoding and the newline cannot be set after the first read")
@@ -139,16 +139,16 @@ class TextFile(io.TextIOWrapper):
 
 
 def file_over(buffer: Any, mode: str, encoding: str | None, errors: str | None, newline: str | None) -> Any:
-    """`buffer` itself for a binary mode, else a text file over it."""
+    """Return `buffer` itself for a binary mode, else a text file over it."""
     if "b" in mode:
         return buffer
-    # Warns, where Python is told to, of an encoding that depends on the machine, at the caller of our caller.
+    # Warns of an encoding that depends on the machine, if Python was started so, at the caller of our caller.
     encoding = io.text_encoding(encoding, 3)  # type: ignore[attr-defined]  # typeshed does not have it
     return TextFile(buffer, mode, encoding, errors, newline)
 
 
 def halves(mode: str) -> tuple[bool, bool]:
-    """Whether a file of this mode is read and whether it is written, as `socket.makefile` has it."""
+    """Return whether a file of this mode is read, and whether it is written, as `socket.makefile` has it."""
     if not isinstance(mode, str):
         raise TypeError(f"mode must be a string, not {type(mode).__name__} {mode!r}")
     if not set(mode) <= set("rwb"):

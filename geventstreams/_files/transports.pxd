@@ -40,7 +40,7 @@ cdef class BorrowedTransport(FileTransport):
 
 cdef class BorrowedTLSTransport(BorrowedTransport):
     cdef bint _input_needs_room
-    cdef bint _output_needs_octets
+    cdef bint _output_needs_input
 
 
 cdef class AnySocketTransport(FileTransport):

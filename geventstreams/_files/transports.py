@@ -1,10 +1,10 @@
-"""What carries the octets of a socket that others own: its timeout of the moment counts, and it stays as it is.
+"""What carries the bytes of a socket that other code owns: the socket's own timeout counts, and its mode is never changed."""
 
-Rules for the next editor: the owner may close, detach or wrap the socket at any time, so its descriptor is asked for
-before every system call, and no watcher stays armed after a wait. As everywhere, only `wait_input` and `wait_output`
-wait; `AnySocketTransport` alone cannot keep to that, because the methods of a socket that we know nothing about wait by
-themselves.
-"""
+# Invariants:
+# * The owner may close, detach or wrap the socket at any time, so its descriptor is asked for before every system call, and no watcher
+#   stays armed after a wait.
+# * As everywhere, only `wait_input` and `wait_output` wait, except in `AnySocketTransport`: the methods of an unknown socket wait by
+#   themselves.
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ from geventstreams._core.transport import Transport
 from geventstreams._core.wakeup import READ, WRITE, Wakeup
 
 _AT_ONCE = 16384
-"""Octets that are asked of an unknown socket at most: a TLS record holds no more."""
+"""An unknown socket is asked for this many bytes at most: a TLS record holds no more."""
 
 
 class FileTransport(Transport):
-    """What a file needs of whatever carries its octets: waiting as the socket's own calls would."""
+    """What a file needs of the transport of its bytes: waiting as the socket's own calls would."""
 
     def __init__(self, socket: Any) -> None:
         Transport.__init__(self)
@@ -44,8 +44,8 @@ class FileTransport(Transport):
         self.between_threads: bool = not isinstance(socket, gevent.socket.socket)
         """Whether native threads may share the socket: one of gevent's belongs to the thread that made it."""
         self.begun = False
-        """Whether what the last `send` was given may be on its way in part, though it told no count: a later one has
-        to be given the same octets first."""
+        """Whether the last `send` may have sent a part of its bytes although it returned no count: the next one must begin with the same
+        bytes."""
         self._fairness = Fairness()
 
     def let_others_run(self) -> bool:
@@ -53,17 +53,17 @@ class FileTransport(Transport):
         return self._fairness.let_others_run(get_hub())
 
     def await_input(self) -> bool:
-        """Waits as the socket's `recv` would: False where it may not, TimeoutError when its time has passed."""
+        """Wait as the socket's `recv` would. Return False where it may not wait; raise TimeoutError when it times out."""
         raise NotImplementedError
 
     def await_output(self) -> bool:
-        """Waits as the socket's `send` would: False where it may not, TimeoutError when its time has passed."""
+        """Wait as the socket's `send` would. Return False where it may not wait; raise TimeoutError when it times out."""
         raise NotImplementedError
 
     def send_at_once(self, output: OutputBuffer, last: bool = False) -> bool:
         """Send what the system takes now, without waiting. Return whether nothing is left.
 
-        Where the socket's own `send` may wait and cannot be told not to, it is called only where this is the `last` chance.
+        If the socket's own `send` may wait and this cannot be prevented, it is called only where this is the `last` chance.
         """
         while len(output):
             count = self.send(output.view, output.start, output.end)  # type: ignore[arg-type]  # not empty
@@ -96,8 +96,8 @@ class BorrowedTransport(FileTransport):
     def recv_into(self, space: memoryview, start: int, counts: list[int]) -> int:
         return _system.receive(self._current(), self._handle, space, start, counts)
 
-    def send(self, octets: memoryview, start: int, stop: int) -> int:
-        return _system.send(self._current(), self._handle, octets, start, stop)
+    def send(self, view: memoryview, start: int, stop: int) -> int:
+        return _system.send(self._current(), self._handle, view, start, stop)
 
     def readable(self) -> int:
         return _system.readable(self._current())
@@ -119,13 +119,13 @@ class BorrowedTransport(FileTransport):
         return self._output
 
     def _in_place_of(self, wakeup: Wakeup | None, events: int) -> Wakeup:
-        """A wakeup of this thread's hub. A greenlet of another thread that waits in the old one goes on waiting."""
+        """Return a wakeup of this thread's hub. A greenlet of another thread that waits in the old one goes on waiting."""
         if wakeup is not None and wakeup not in self._awaited:
             wakeup.close()
         return Wakeup(get_hub(), self._current(), events)
 
     def _waited(self, wakeup: Wakeup, limit: float) -> bool:
-        """Waits, and leaves no watcher armed: the descriptor is somebody else's to close."""
+        """Wait, and leave no watcher armed: the owner may close the descriptor."""
         if self.between_threads:
             return self._waited_between_threads(wakeup, limit)
         try:
@@ -135,10 +135,10 @@ class BorrowedTransport(FileTransport):
                 wakeup.disarm()
 
     def _waited_between_threads(self, wakeup: Wakeup, limit: float) -> bool:
-        """The same, where another thread may close the file or put its own wakeup in the place of this one at any time."""
+        """Wait where another thread may close the file, or put its own wakeup in the place of this one, at any time."""
         self._awaited.append(wakeup)
         try:
-            self._current()  # who closes the file from now on fires this wakeup, who did before is noticed here
+            self._current()  # a close from now on fires this wakeup, one before is noticed here
             return wakeup.wait(limit)
         finally:
             self._awaited.remove(wakeup)
@@ -159,7 +159,7 @@ class BorrowedTransport(FileTransport):
             wakeup.fire()
 
     def close(self, abort: bool = False) -> None:
-        """Lets go of the socket, which stays as it is, and wakes whoever waits."""
+        """Let go of the socket, which stays as it is, and wake the greenlets that wait."""
         self.closed = True
         self.socket = None
         self._follow(-1)
@@ -174,7 +174,7 @@ class BorrowedTransport(FileTransport):
     # What the socket's own calls would do.
 
     def limit(self) -> float:
-        """Seconds that a call on the socket may take at the moment; 0 where it may not wait."""
+        """Return the seconds that a call on the socket may take at the moment; 0 where it may not wait."""
         seconds = self.socket.gettimeout()
         return NEVER if seconds is None else float(seconds)
 
@@ -197,7 +197,7 @@ class BorrowedTransport(FileTransport):
         return True
 
     def _current(self) -> int:
-        """The descriptor that the socket has now."""
+        """Return the descriptor that the socket has now."""
         if self.socket is None:
             raise ValueError("I/O operation on closed file")
         descriptor = self.socket.fileno()
@@ -208,7 +208,7 @@ class BorrowedTransport(FileTransport):
         return descriptor  # type: ignore[no-any-return]  # any socket
 
     def _follow(self, descriptor: int) -> None:
-        """Forgets one descriptor for another, or for none."""
+        """Replace one descriptor by another, or by none."""
         wakeups = self._wakeups()
         self._input = self._output = None
         for wakeup in wakeups:
@@ -221,8 +221,7 @@ class BorrowedTransport(FileTransport):
 
 
 class BorrowedTLSTransport(BorrowedTransport):
-    """A gevent `SSLSocket`: its own methods move the octets, and the waiting is ours, so that closing the file ends
-    it."""
+    """A gevent `SSLSocket`: its own methods move the bytes, and the waits are ours, so that closing the file ends them."""
 
     late = "The read operation timed out"
 
@@ -230,14 +229,14 @@ class BorrowedTLSTransport(BorrowedTransport):
         BorrowedTransport.__init__(self, socket)
         self.direct = False
         self._input_needs_room = False
-        self._output_needs_octets = False
+        self._output_needs_input = False
 
     def recv_into(self, space: memoryview, start: int, counts: list[int]) -> int:
         self._current()
         socket, seconds = self.socket, self.socket.gettimeout()
         self._input_needs_room = False
         if seconds != 0:
-            socket.settimeout(0)  # until the next line but two: nobody else runs in between
+            socket.settimeout(0)  # until the next line but two: no other greenlet runs in between
         try:
             counts.extend(map(socket.recv_into, (space[start:],)))
         except (ssl.SSLWantReadError, ssl.SSLWantWriteError, BlockingIOError) as error:
@@ -250,21 +249,21 @@ class BorrowedTLSTransport(BorrowedTransport):
                 socket.settimeout(seconds)
         return counts[-1] if counts[-1] else counts.pop()
 
-    def send(self, octets: memoryview, start: int, stop: int) -> int:
+    def send(self, view: memoryview, start: int, stop: int) -> int:
         self._current()
         socket, seconds = self.socket, self.socket.gettimeout()
-        self._output_needs_octets = False
+        self._output_needs_input = False
         self.begun = False
         method = socket.send if socket.version() is None or seconds == 0 else socket.write
         if seconds != 0:
             socket.settimeout(0)
         try:
-            return int(method(octets[start:stop])) or WOULD_WAIT
+            return int(method(view[start:stop])) or WOULD_WAIT
         except (ssl.SSLWantReadError, ssl.SSLWantWriteError, BlockingIOError) as error:
             self.begun = True  # the record is made, and a part of it may be with the system
             if seconds == 0:
                 raise
-            self._output_needs_octets = isinstance(error, ssl.SSLWantReadError)
+            self._output_needs_input = isinstance(error, ssl.SSLWantReadError)
             return WOULD_WAIT
         finally:
             if seconds != 0:
@@ -274,19 +273,18 @@ class BorrowedTLSTransport(BorrowedTransport):
         return self._waited(self.output_wakeup() if self._input_needs_room else self.input_wakeup(), limit)
 
     def wait_output(self, limit: float) -> bool:
-        return self._waited(self.input_wakeup() if self._output_needs_octets else self.output_wakeup(), limit)
+        return self._waited(self.input_wakeup() if self._output_needs_input else self.output_wakeup(), limit)
 
 
 class AnySocketTransport(FileTransport):
-    """Whatever has `recv_into` and `send`: these wait by themselves, and say by an error or by None that they may
-    not."""
+    """Any object with `recv_into` and `send`: these wait by themselves, and say by an error or by None that they may not."""
 
     def recv_into(self, space: memoryview, start: int, counts: list[int]) -> int:
         # Into memory of its own: if the file is closed meanwhile, ours is another stream's when a stranger's method
         # returns.
-        octets = bytearray(min(_AT_ONCE, len(space) - start))
+        received = bytearray(min(_AT_ONCE, len(space) - start))
         try:
-            count = self._open().recv_into(octets)
+            count = self._open().recv_into(received)
         except OSError as error:
             if error.errno in (errno.EAGAIN, errno.EWOULDBLOCK):
                 return WOULD_WAIT
@@ -295,15 +293,15 @@ class AnySocketTransport(FileTransport):
         if count is None:
             return WOULD_WAIT
         if count:
-            space[start : start + count] = octets[:count] if count < len(octets) else octets
+            space[start : start + count] = received[:count] if count < len(received) else received
             counts.append(count)
         return int(count)
 
-    def send(self, octets: memoryview, start: int, stop: int) -> int:
+    def send(self, view: memoryview, start: int, stop: int) -> int:
         self._open()
-        self.begun = True  # whatever ends a method that we know nothing about
+        self.begun = True  # however an unknown method ends
         try:
-            count = self.socket.send(bytes(octets[start : min(stop, start + _AT_ONCE)]))
+            count = self.socket.send(bytes(view[start : min(stop, start + _AT_ONCE)]))
         except OSError as error:
             if error.errno in (errno.EAGAIN, errno.EWOULDBLOCK):
                 self.begun = False
@@ -337,7 +335,7 @@ class AnySocketTransport(FileTransport):
         return self.socket
 
     def wake(self) -> None:
-        """Whoever waits in the socket's own method is the socket's to wake."""
+        """Do nothing: the waits are in the socket's own methods."""
 
     def close(self, abort: bool = False) -> None:
         self.closed = True
@@ -345,7 +343,7 @@ class AnySocketTransport(FileTransport):
 
 
 class CannotBorrow(TypeError):
-    """No file can be made on this object: it is no socket, or one that can only block the hub."""
+    """No file can be made on this object: it is not a socket, or one that can only block the hub."""
 
 
 _BLOCKING_TLS_SOCKET = monkey.get_original("ssl", "SSLSocket")
@@ -354,17 +352,17 @@ _KNOWN: dict[Any, type[BorrowedTransport]] = {
     (gevent.socket.socket.recv_into, gevent.socket.socket.send): BorrowedTransport,
     (gevent.ssl.SSLSocket.recv_into, gevent.ssl.SSLSocket.send): BorrowedTLSTransport,
 }
-"""By the methods that move octets: a subclass that has its own is asked through them."""
+"""By the methods that move bytes: those of a subclass that has its own are called."""
 
 
 def borrow(socket: Any, readable: bool, writable: bool) -> FileTransport:
-    """The transport for a socket that stays its owner's; CannotBorrow for what is none, or can only block the hub."""
+    """Return the transport for a socket that its owner keeps; raise CannotBorrow if there is none, or it can only block the hub."""
     kind = type(socket)
-    known = _KNOWN.get((getattr(kind, "recv_into", None), getattr(kind, "send", None)))
-    if known is not None and hasattr(kind, "_decref_socketios"):  # it has all, where the object has nothing of its own
+    transport = _KNOWN.get((getattr(kind, "recv_into", None), getattr(kind, "send", None)))
+    if transport is not None and hasattr(kind, "_decref_socketios"):  # it has all, where the object has nothing of its own
         own = _attributes(socket)
         if "recv_into" not in own and "send" not in own:
-            return known(socket)
+            return transport(socket)
     if isinstance(socket, _BLOCKING_TLS_SOCKET):
         raise CannotBorrow(f"socket must not be a blocking ssl.SSLSocket, not {socket!r}: wrap it by gevent.ssl")
     needed = [*["recv_into"] * readable, *["send"] * writable, "fileno", "_io_refs", "_decref_socketios"]
@@ -375,7 +373,7 @@ def borrow(socket: Any, readable: bool, writable: bool) -> FileTransport:
 
 
 def _attributes(socket: Any) -> Any:
-    """What was set on the object itself; a closed gevent socket raises OSError where one asks it in the usual way."""
+    """Return what was set on the object itself. `vars` of a closed gevent socket raises OSError."""
     try:
         return object.__getattribute__(socket, "__dict__")
     except AttributeError:

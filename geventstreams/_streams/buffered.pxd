@@ -1,23 +1,47 @@
-cimport geventstreams._native.attributes as _attributes
 cimport geventstreams._core.arguments as arguments
-from geventstreams._streams.engine cimport StreamEngine
+cimport geventstreams._native.attributes as _attributes
+from geventstreams._core.buffers cimport OutputBuffer
 from geventstreams._core.fork cimport ForkGeneration
-from geventstreams._core.transport cimport Transport
-
+from geventstreams._core.reader cimport ByteReader, ByteSource
+from geventstreams._streams.blocking cimport BlockingEngine
+from geventstreams._streams.engine cimport StreamEngine
 
 cdef ForkGeneration FORK
-cdef double NEVER
 cdef Py_ssize_t BLOCK
 cdef Py_ssize_t AT_ONCE
+cdef Py_ssize_t ENDED
 cdef Py_ssize_t WOULD_WAIT
 cdef int A_LINE
 cdef int A_SEPARATOR
+cdef StreamEngine NO_ENGINE
 
 
-cdef class BufferedStream(StreamEngine):
+cdef class OwnFill(ByteSource):
+    cdef object _stream
+    cdef StreamEngine _engine
+
+
+cdef class BufferedStream(ByteReader):
+    cdef object __weakref__
+    cdef readonly OutputBuffer output
+    cdef StreamEngine _engine
+    cdef bint _flushes_here
     cdef bint _writes_here
+    cdef readonly bint _alive
 
-    cdef void _init_stream(self, Transport transport, bint readable, bint writable, options) except *
+    cdef void _init_stream(self, StreamEngine engine, bint readable, bint writable, options) except *
+    cpdef bint _fill_buffer(self) except? False
     cdef bint _discard_line(self) except? False
     cpdef object write(self, data)
     cdef int _write(self, data) except -1
+    cdef void _flush(self) except *
+    cpdef void _flush_buffer(self) except *
+    cdef void _end_output(self) except *
+    cpdef bint readable_now(self) except? False
+    cpdef bint at_rest(self) noexcept
+    cpdef void watch_input(self, listener) except *
+    cpdef void unwatch_input(self, listener) except *
+    cpdef void arm_input(self) except *
+
+
+cpdef StreamEngine engine_of(BufferedStream stream)

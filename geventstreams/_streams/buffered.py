@@ -1,80 +1,143 @@
 """The Python vocabulary: a stream with the whole contract of a binary file, and what a network needs beyond it."""
 
 # Invariants:
-# * Reading is `ByteReader`'s; what is added here brings bytes into the buffer (`_fill`) and then takes some, in that order, too.
+# * A stream has an engine, which has its state; here are only the calls of its user. Reading is `ByteReader`'s; what is added here brings
+#   bytes into the buffer (`fill`) and then takes some, in that order, too.
 # * A call that means "exactly" or "up to" raises at the end of the input, and takes nothing.
 
 from __future__ import annotations
 
 import io
+import sys
+import warnings
+import weakref
 from collections.abc import Iterable
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 import geventstreams._core.arguments as arguments
 import geventstreams._native.attributes as _attributes
-from geventstreams._constants import A_LINE, A_SEPARATOR, BLOCK, NEVER, WOULD_WAIT
+from geventstreams._constants import A_LINE, A_SEPARATOR, BLOCK, ENDED, WOULD_WAIT
+from geventstreams._core.buffers import NO_OUTPUT, OutputBuffer
 from geventstreams._core.fork import FORK
+from geventstreams._core.reader import ByteReader, ByteSource
 from geventstreams._core.transport import Transport, address_name
+from geventstreams._files.text_file import SharedFile, file_over, halves
+from geventstreams._streams.blocking import BlockingEngine
 from geventstreams._streams.engine import ORDERLY, StreamEngine
 from geventstreams._streams.options import StreamOptions
 from geventstreams.errors import IncompleteRead, StreamClosed, StreamReset, StreamTruncated, in_bytes, line_too_long
 
 if TYPE_CHECKING:
-    from geventstreams._types import Address, Half, ReadableBuffer
+    from io import TextIOWrapper
+    from typing import overload
+
+    from geventstreams._types import Address, BinaryMode, Half, ReadableBuffer, TextMode
 
 AT_ONCE = 16 * BLOCK
 """`read_available` stops after this many bytes."""
 
 
-class BufferedStream(StreamEngine):
+class OwnFill(ByteSource):
+    """The source of a stream whose class has a `_fill_buffer` of its own."""
+
+    def __init__(self, stream: BufferedStream, engine: StreamEngine) -> None:
+        self.input = engine.input
+        self._stream = weakref.ref(stream)
+        self._engine = engine
+
+    @property
+    def peer(self) -> str:
+        return self._engine.peer
+
+    def refuse(self) -> None:
+        self._engine.refuse()
+
+    def begin_read(self) -> None:
+        self._engine.begin_read()
+
+    def look_at_clock(self) -> None:
+        self._engine.look_at_clock()
+
+    def receive(self, target: memoryview | None, at: int, lacking: int) -> int:
+        stream: Any = self._stream()
+        return 1 if stream._fill_buffer() else ENDED
+
+    def raise_end(self) -> None:
+        self._engine.raise_end()
+
+    def was_shut_down(self) -> bool:
+        return self._engine.was_shut_down()
+
+
+class BufferedStream(ByteReader):
     """A binary file over a transport. Bytes that arrived are never lost: not by a timeout, a kill, or an error of the caller."""
+
+    def __cinit__(self) -> None:  # compiled code only: an object whose __init__() was not called has no permit, and says so
+        self.output: OutputBuffer = NO_OUTPUT
+        self._engine = NO_ENGINE
+        self._source = NO_ENGINE
 
     def __init__(self, transport: Transport, *, readable: bool = True, writable: bool = True, read_timeout: float | None = None,
                  write_timeout: float | None = None, line_limit: float | None = 2**20, linger_timeout: float | None = 2.0) -> None:
-        self._init_stream(transport, readable, writable, StreamOptions(read_timeout=read_timeout, write_timeout=write_timeout,
-                                                                  line_limit=line_limit, linger_timeout=linger_timeout))
+        options = StreamOptions(read_timeout=read_timeout, write_timeout=write_timeout, line_limit=line_limit,
+                                linger_timeout=linger_timeout)
+        self._init_stream(BlockingEngine(transport, options), readable, writable, options)
 
-    def _init_stream(self, transport: Transport, readable: bool, writable: bool, options: StreamOptions) -> None:
+    def _init_stream(self, engine: StreamEngine, readable: bool, writable: bool, options: StreamOptions) -> None:
+        """Initialize the fields of a class from checked options; each class calls its base. Constructors call this, and nothing else."""
+        fills_here = type(self)._fill_buffer is _FILL
+        ByteReader.__init__(self, engine if fills_here else OwnFill(self, engine), readable, writable, options.line_limit)
+        self.output = engine.output
+        self._engine = engine
+        self._has_direct_input = fills_here
+        self._flushes_here = type(self)._flush_buffer is _FLUSH
         self._writes_here = type(self).write is _WRITE
-        StreamEngine._init_stream(self, transport, readable, writable, options)
+        engine.serve(self, readable, writable)
+        self._alive = True
 
     # Reading, beyond what every reader has.
 
+    def _fill_buffer(self) -> bool:
+        """Wait until more bytes are in the input buffer. Return False at the end of the input; ReadTimeout when the limit passes first.
+
+        A subclass may put its own in place of this, and call this one. LispWorks: `stream:stream-fill-buffer`.
+        """
+        return self._engine.fill(None, 0, 0) > 0
+
     def read_available(self) -> bytes:
         """Return what can be had without waiting, possibly nothing; after the end of the input `b""` or its error."""
+        engine = self._engine
         if self.input.permit != FORK.generation:
-            self._refuse_input()
-        self._refuse_thread()
-        self._renew_input()
-        while self._end is None and len(self.input) < AT_ONCE and self._receive_now(None, 0) > 0:
+            engine.refuse_input()
+        while engine.end is None and len(self.input) < AT_ONCE and engine.receive_unasked() > 0:
             pass
         if not len(self.input):
-            self._raise_end()
+            engine.raise_end()
         return self.input.take(len(self.input))
 
     def read_exactly(self, n: int) -> bytes:
         """Return `n` bytes, waiting for them.
 
         Raises:
-            IncompleteRead: the input ended before. What came instead is in `partial`, and stays readable.
+            IncompleteRead: The input ended before. What came instead is in `partial`, and stays readable.
         """
         if self.input.permit != FORK.generation:
-            self._refuse_input()
+            self._engine.refuse_input()
         wanted = arguments.natural("n", n)
         while len(self.input) < wanted:
-            count = self._fill(None, 0, wanted - len(self.input))
+            count = self._source.fill(None, 0, wanted - len(self.input))
             if count == WOULD_WAIT:
-                return None  # type: ignore[return-value]  # only where a stream never waits
-            if not count:
+                return None  # type: ignore[return-value]  # see ByteReader
+            if count == ENDED:
                 raise self._incomplete(in_bytes(wanted), wanted)
         return self.input.take(wanted)
 
     def _incomplete(self, what: str, expected: Any) -> IncompleteRead:
         """Return the error of a call that needs more than there is before the end; raise the one that ended the input, if there is one."""
-        self._raise_end()
+        self._engine.raise_end()
         partial = self.input.peek(len(self.input))
-        return IncompleteRead(f"{self._transport.peer} ended its output {in_bytes(len(partial))} into {what}", stream=self,
+        return IncompleteRead(f"{self._engine.peer} ended its output {in_bytes(len(partial))} into {what}", stream=self,
                               expected=expected, partial=partial)
 
     def read_until(self, separator: ReadableBuffer, limit: float | None = None) -> bytes:
@@ -85,11 +148,11 @@ class BufferedStream(StreamEngine):
             limit: The most bytes that the result may have; None is `line_limit`, `math.inf` no limit.
 
         Raises:
-            LineTooLong: there is no separator within `limit` bytes.
-            IncompleteRead: the input ended before the separator.
+            LineTooLong: There is no separator within `limit` bytes.
+            IncompleteRead: The input ended before the separator.
         """
         if self.input.permit != FORK.generation:
-            self._refuse_input()
+            self._engine.refuse_input()
         wanted = bytes(arguments.byte_view("separator", separator))
         if not wanted:
             raise ValueError("separator must not be empty")
@@ -100,62 +163,80 @@ class BufferedStream(StreamEngine):
             at = self.input.find(wanted, searched, held)
             if at >= 0 and at + len(wanted) <= bound:
                 return self.input.take(at + len(wanted))
-            if at >= 0 or held > bound or (held == bound and self._end is None):
-                raise line_too_long(bound, self._transport.peer, self)
+            if at >= 0 or held > bound or (held == bound and self._engine.end is None):
+                raise line_too_long(bound, self._engine.peer, self)
             searched = max(0, held - len(wanted) + 1)
-            self._goal = A_SEPARATOR
-            count = self._fill(None, 0, 0)
+            self._source.goal = A_SEPARATOR
+            count = self._source.fill(None, 0, 0)
             if count == WOULD_WAIT:
-                return None  # type: ignore[return-value]  # only where a stream never waits
-            if not count:
+                return None  # type: ignore[return-value]  # see ByteReader
+            if count == ENDED:
                 raise self._incomplete(f"what ends in {wanted!r}", wanted)
 
     def discard_line(self) -> None:
-        """Drop the rest of the line, its newline too, without storing it, waiting for it as a read does."""
+        """Drop the rest of the line, its newline too, without storing it. Waits for the newline, or the end of the input, as a read does.
+
+        This is what brings a stream back into step after `LineTooLong`.
+        """
         self._discard_line()
 
     def _discard_line(self) -> bool:
         """Return True when the newline was there or the input ended, False where the call must not wait for more."""
         if self.input.permit != FORK.generation:
-            self._refuse_input()
+            self._engine.refuse_input()
         while not (length := self.input.line_length()):
             self.input.skip(len(self.input))
-            self._goal = A_LINE
-            count = self._fill(None, 0, 0)
-            if count <= 0:
-                if not count:
-                    self._raise_end()
-                return count != WOULD_WAIT
+            self._source.goal = A_LINE
+            count = self._source.fill(None, 0, 0)
+            if count == WOULD_WAIT:
+                return False
+            if count == ENDED:
+                self._engine.raise_end()
+                return True
         self.input.skip(length)
         return True
 
     # Writing.
 
     def write(self, data: ReadableBuffer) -> int:
-        """Accepts `data` whole, or nothing of it; waits while the output buffer is full. Its length in octets."""
+        """Accept `data` whole, or nothing of it. Waits while more than a buffer is unsent.
+
+        Python: `io.BufferedWriter.write`.
+
+        Args:
+            data: Any bytes-like object. It may be changed once the call has returned.
+
+        Returns:
+            The length of `data` in bytes.
+
+        Raises:
+            WriteTimeout: The peer took nothing for `write_timeout` seconds. `accepted` is 0, or the whole length.
+            StreamClosed: The stream is closed, or its output was ended.
+            StreamReset: The connection was broken.
+        """
         if type(data) is bytes:
             count = len(data)
-            self._put(data, count)
+            self._engine.put(data, count)
         else:
             if self.output.permit != FORK.generation:
-                self._refuse_write()
-            self.accepted = 0
+                self._engine.refuse_write()
+            self._engine.accepted = 0
             view = arguments.byte_view("data", data)
             count = len(view)
-            self._put(view, count)
+            self._engine.put(view, count)
         return count
 
     def _write(self, data: ReadableBuffer) -> None:
-        """Calls `write`, the class's own where it has one; one that was set on the stream itself does not count."""
+        """Call `write`, the class's own where it has one; a method that was set on the stream itself does not count."""
         if self._writes_here:
             BufferedStream.write(self, data)
         else:
             self.write(data)
 
     def writelines(self, lines: Iterable[ReadableBuffer]) -> None:
-        """Writes one after the other; each is a write of its own."""
+        """Write one after the other; each is a write of its own, and no newline is added."""
         if self.output.permit != FORK.generation:
-            self._refuse_output()
+            self._engine.refuse_output()
         direct = self._writes_here and _attributes.override(self, "write") is None
         for line in lines:
             if direct:
@@ -164,131 +245,309 @@ class BufferedStream(StreamEngine):
                 self.write(line)
 
     def sendall(self, data: ReadableBuffer) -> None:
-        """`write` and `flush`, as a socket has it."""
+        """Write and flush. Python: `socket.socket.sendall`."""
         self._write(data)
         self.flush()
 
     def flush(self) -> None:
-        """Waits until all that was written is with the system. WriteTimeout where the peer takes nothing for `write_timeout` seconds."""
+        """Wait until the system has all that was written. Does nothing on a stream for input.
+
+        Raises:
+            WriteTimeout: The peer took nothing for `write_timeout` seconds. What is left stays in the stream: flush again.
+            StreamReset: The connection was broken.
+        """
         if self.output.permit != FORK.generation:
-            self._refuse()
+            self._engine.refuse()
             if not self._is_writable:
                 return
         self._flush()
 
+    def _flush(self) -> None:
+        """Call `_flush_buffer`, the class's own where it has one."""
+        if self._flushes_here:
+            self._engine.flush()
+        else:
+            self._flush_buffer()
+
+    def _flush_buffer(self) -> None:
+        """Wait until the system has all that was written.
+
+        A subclass may put its own in place of this, and call this one. LispWorks: `stream:stream-flush-buffer`.
+        """
+        self._engine.flush()
+
+    # Ending.
+
     def send_eof(self) -> None:
-        """Flushes, then ends our sending half; reading goes on. A second call does nothing, a later write is StreamClosed."""
-        self._refuse()
+        """Flush, then end our sending half; reading goes on. A second call does nothing, a later write is `StreamClosed`.
+
+        The peer reads what was written and then the end of file. Under TLS close_notify is sent first.
+        """
+        self._engine.refuse()
         self._end_output()
 
+    def _end_output(self) -> None:
+        if self._engine.begin_end():
+            self._flush()
+        self._engine.end_the_output()
+
     def shutdown(self, direction: Half, abort: bool = False) -> None:
-        """Ends `"input"` (what is buffered can still be read, then reading is StreamClosed), `"output"` (flushed first), or `"io"`; with
-        `abort` what is buffered in the directions named is dropped instead."""
-        self._refuse()
+        """End one half of the connection, or both.
+
+        LispWorks: `comm:socket-stream-shutdown`.
+
+        Args:
+            direction: `"input"`: what is buffered can still be read, then reading is `StreamClosed`. `"output"`: as `send_eof`. `"io"`:
+                both.
+            abort: Drop what is buffered in the directions named, except the rest of a message whose beginning was sent.
+        """
+        self._engine.refuse()
         arguments.chosen("direction", direction, ("input", "output", "io"))
         if direction == "io" and not (self._is_readable and self._is_writable):
             raise io.UnsupportedOperation("not both readable and writable: only one half of this stream can be shut down")
         if direction != "input":
             if abort:
-                self._drop_output()
+                self._engine.drop_output()
             self._end_output()
         if direction != "output":
-            self._end_input(abort and direction == "io")
+            self._engine.end_input(abort and direction == "io")
 
     def abort(self) -> None:
-        """Closes now: output dropped, the connection reset (a Unix socket: ended)."""
+        """Close now: output is dropped, and the peer sees a reset (on a Unix socket, an end)."""
         self.close(abort=True)
+
+    def close(self, abort: bool = False) -> None:
+        """Flush, end the output, wait while the system has bytes that it has not sent, and close the descriptor whatever happens.
+
+        The flush is limited by `write_timeout`, or by `linger_timeout` where that is None, between progress. If it fails, the error is
+        raised after the descriptor is closed, once, with the number of bytes in `unsent`, and the connection is reset, so that the peer
+        cannot take a part for the whole (a Unix socket can only end). Greenlets that wait in the stream get `StreamClosed`. A second call
+        returns at once; with `abort` it ends the first. In the hub, and in another thread once the stream's own has ended, only what needs
+        no waiting is sent.
+
+        Args:
+            abort: Send nothing; the peer sees a reset.
+        """
+        self._engine.close(abort)
 
     # State.
 
     @property
+    def closed(self) -> bool:
+        """True from the first moment of closing."""
+        return self._engine.is_closed()
+
+    @property
     def read_timeout(self) -> float | None:
-        """Seconds between receipts after which a read gives up; None is no limit."""
-        return arguments.given_seconds(self._read_limit)
+        """Seconds between receive calls that bring bytes, after which a read gives up; None is no limit.
+
+        It does not limit a whole call. In the callback half the connection is closed.
+        """
+        return arguments.given_seconds(self._engine.read_limit)
 
     @read_timeout.setter
     def read_timeout(self, value: float | None) -> None:
-        self._read_limit = arguments.seconds("read_timeout", value)
+        self._engine.set_limits(arguments.seconds("read_timeout", value), self._engine.write_limit)
 
     @property
     def write_timeout(self) -> float | None:
-        """Seconds without progress after which a write gives up; None is no limit."""
-        return arguments.given_seconds(self._write_limit)
+        """Seconds without progress while sending, after which a write gives up; None is no limit.
+
+        In the callback half the connection is closed.
+        """
+        return arguments.given_seconds(self._engine.write_limit)
 
     @write_timeout.setter
     def write_timeout(self, value: float | None) -> None:
-        self._write_limit = arguments.seconds("write_timeout", value)
+        self._engine.set_limits(self._engine.read_limit, arguments.seconds("write_timeout", value))
 
     @property
     def line_limit(self) -> int | None:
-        """Octets a line may have, its newline included; None is no limit."""
-        return None if self._line_limit == NEVER else int(self._line_limit)
+        """The most bytes a line may have, its newline included; None is no limit."""
+        return None if self._line_limit == sys.maxsize else self._line_limit
 
     @property
     def linger_timeout(self) -> float | None:
-        """Seconds without progress for which a close waits for the system to send what it holds."""
-        return arguments.given_seconds(self._linger_limit)
+        """Seconds without progress for which a close waits for the system to send what it holds; None is no limit."""
+        return arguments.given_seconds(self._engine.linger_limit)
 
     @property
     def buffered(self) -> int:
-        """Octets that arrived and were not taken."""
-        return 0 if self._closed else len(self.input)
+        """The number of bytes that arrived and were not taken."""
+        return 0 if self._engine.closed else len(self.input)
+
+    @property
+    def unsent(self) -> int:
+        """The number of bytes that were accepted and are not yet with the system."""
+        return self._engine.unsent()
+
+    @property
+    def accepted(self) -> int:
+        """What the last write, if an exception ended it, had accepted: 0, or its whole length."""
+        return self._engine.accepted
+
+    @property
+    def octets_in(self) -> int:
+        """The number of bytes received so far."""
+        return self._engine.octets_in
+
+    @property
+    def octets_out(self) -> int:
+        """The number of bytes that the system has taken so far."""
+        return self._engine.octets_out
+
+    @property
+    def timed_out(self) -> bool:
+        """Whether a read timed out and nothing has arrived since."""
+        return self._engine.timed_out
 
     @property
     def at_eof(self) -> bool:
         """Whether the peer's orderly end was seen and everything before it taken."""
-        return self._end is ORDERLY and not len(self.input)
+        return self._engine.end is ORDERLY and not len(self.input)
 
     @property
     def address(self) -> Address:
         """Our end, as `getsockname` gives it; still known after closing."""
-        return self._transport.addresses()[0]
+        return self._engine.transport.addresses()[0]
 
     @property
     def peer_address(self) -> Address:
         """The other end, as `getpeername` gives it; still known after closing."""
-        return self._transport.addresses()[1]
+        return self._engine.transport.addresses()[1]
 
     def fileno(self) -> int:
-        """The descriptor, or -1 after closing."""
-        return -1 if self._closed else self._transport.fileno()
+        """Return the descriptor, or -1 after closing."""
+        return -1 if self._engine.is_closed() else self._engine.transport.fileno()
+
+    if TYPE_CHECKING:
+
+        @overload
+        def makefile(self, mode: TextMode = "r", buffering: int | None = None, *, encoding: str | None = None, errors: str | None = None,
+                     newline: str | None = None) -> TextIOWrapper: ...
+        @overload
+        def makefile(self, mode: BinaryMode, buffering: int | None = None) -> SharedFile: ...
+        @overload
+        def makefile(self, mode: str, buffering: int | None = None, *, encoding: str | None = None, errors: str | None = None,
+                     newline: str | None = None) -> TextIOWrapper | SharedFile: ...
+
+    def makefile(self, mode: str = "r", buffering: int | None = None, *, encoding: str | None = None, errors: str | None = None,
+                 newline: str | None = None) -> Any:
+        """Return a file over this stream, as `socket.makefile` does. Closing it flushes and leaves the stream open.
+
+        The buffers are the stream's own, whatever `buffering` says. In the callback half a text file reads only what is there.
+        """
+        self._engine.refuse()
+        halves(mode)
+        return file_over(SharedFile(self), mode, encoding, errors, newline)
 
     def detach(self) -> Any:
-        """Raises io.UnsupportedOperation."""
+        """Raise io.UnsupportedOperation: a stream has no raw file."""
         raise self._unsupported("detach: a socket stream has no raw file")
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None) -> None:
         self.close(abort=kind is not None)
 
     def __repr__(self) -> str:
-        peer = f"peer={self._transport.peer}"
-        if self._closed:
+        peer = f"peer={self._engine.peer}"
+        if self._engine.closed:
             return f"<{type(self).__name__} closed {peer}>"
-        return f"<{type(self).__name__} fd={self._transport.fileno()} {peer} {self._summary()}>"
+        return f"<{type(self).__name__} fd={self._engine.transport.fileno()} {peer} {self._summary()}>"
 
     def _summary(self) -> str:
         """Return this end, TLS, what is held, how each half ended, and who waits, for a `repr`."""
-        address = self._transport.addresses()[0]
+        engine = self._engine
+        address = engine.transport.addresses()[0]
         words = [f"address={address_name(address)}" if address else "", self._protocol(), self._state()]
-        words += [f"buffered={len(self.input)}", f"unsent={self.unsent}"]
+        words += [f"buffered={len(self.input)}", f"unsent={engine.unsent()}"]
         # Not a greenlet's own repr: that may show this stream, as an argument of its function.
-        words += [f"({getattr(greenlet, 'name', hex(id(greenlet)))} {what})" for greenlet, what in self._waits(self._hub)]
+        words += [f"({getattr(greenlet, 'name', hex(id(greenlet)))} {what})" for greenlet, what in engine._waits(engine.hub)]
         return " ".join(filter(None, words))
 
     def _protocol(self) -> str:
         """Return the version of TLS, or nothing."""
-        return ""
+        tls = self._engine.tls
+        version = tls.object.version() if tls is not None and tls.object is not None else None
+        return version or ("TLS" if tls is not None else "")
 
     def _state(self) -> str:
         """Return how far the connection has ended."""
-        if self._end is not None and self._end is not ORDERLY:
-            return {StreamReset: "reset", StreamTruncated: "cut-off", StreamClosed: "input-ended"}.get(self._end[0], "failed")
-        if self._broken:
+        engine = self._engine
+        if engine.end is not None and engine.end is not ORDERLY:
+            return {StreamReset: "reset", StreamTruncated: "cut-off", StreamClosed: "input-ended"}.get(engine.end[0], "failed")
+        if engine.broken:
             return "reset"
-        halves = (self._end is ORDERLY, self._output_ended)
+        halves = (engine.end is ORDERLY, engine.output_ended)
         state = {(False, False): "open", (True, True): "ended", (True, False): "half-closed-by-peer"}.get(halves, "half-closed")
-        return f"{state} timed-out" if self.timed_out else state
+        return f"{state} timed-out" if engine.timed_out else state
+
+    def _is_of(self, hub: Any) -> bool:
+        """Return whether this is a stream of a hub in this process, and open."""
+        if not getattr(self, "_alive", False) or self._engine.hub is not hub:
+            return False
+        return self._engine.generation == FORK.generation and not self._engine.is_closed()
+
+    def __del__(self) -> None:
+        if not getattr(self, "_alive", False) or self._engine.is_closed() or self._engine.stream() not in (self, None):
+            return
+        try:
+            warnings.warn(f"unclosed stream {self!r}", ResourceWarning, source=self, stacklevel=2)
+            self._engine.drop()
+        except (AttributeError, TypeError):
+            if sys is not None and not sys.is_finalizing():  # at the end of the program the modules are emptied
+                raise
+
+    # For those who wait for several streams, and for servers that drain.
+
+    def readable_now(self) -> bool:
+        """Return whether a read would not wait, because of bytes, the end, or an error. Takes nothing."""
+        return self._engine.readable_now()
+
+    def at_rest(self) -> bool:
+        """Return whether the stream is open and holds nothing to send."""
+        return self._engine.at_rest()
+
+    def watch_input(self, listener: Any) -> None:
+        """Call `listener()` when `readable_now` may have become true, once the input is armed."""
+        self._engine.watch_input(listener)
+
+    def unwatch_input(self, listener: Any) -> None:
+        """Call `listener` no more. One that is not called is no error."""
+        self._engine.unwatch_input(listener)
+
+    def arm_input(self) -> None:
+        """Make the next bytes, end or error that the system has for this stream known to the listeners."""
+        self._engine.arm_input()
+
+    def send_before_wait(self) -> None:
+        """Send what can be sent without waiting, and the rest as room comes; an error is kept for the writers."""
+        self._engine.send_before_wait()
+
+    def refuse_thread(self) -> None:
+        """Raise StreamError where this stream is another thread's."""
+        self._engine.refuse_thread()
+
+    def refuse_in_child(self) -> None:
+        """Raise StreamError where this stream is another process's."""
+        self._engine.refuse_in_child()
+
+    def is_idle(self) -> bool:
+        """Return whether a greenlet waits for input here (in a read, or for several streams), none is there, and nothing is unsent."""
+        return self._engine.is_idle()
+
+    def end_reads(self) -> None:
+        """Let reads see the end of file once what is buffered is taken, as if the peer had ended its output; wake who waits."""
+        self._engine.end_reads()
+
+
+def engine_of(stream: BufferedStream) -> StreamEngine:
+    """Return what a stream stands on."""
+    return stream._engine
 
 
 io.BufferedIOBase.register(BufferedStream)
+NO_ENGINE = StreamEngine.__new__(StreamEngine)
+"""What a stream has whose constructor was not called. Compiled, its fields are zeros: it refuses every call."""
+_FILL = vars(BufferedStream)["_fill_buffer"]
+_FLUSH = vars(BufferedStream)["_flush_buffer"]
 _WRITE = vars(BufferedStream)["write"]

@@ -1,8 +1,7 @@
-"""Element types and encodings: what an octet looks like to the user, and back.
+"""Element types and encodings: what a byte looks like to the user, and back."""
 
-Rules for the next editor: a character is decided by its own octets alone, so only codecs without memory are let in; whoever counts
-octets for characters counts them exactly, or mixing text and octets on one stream would lose step.
-"""
+# Invariant: a character is decided by its own bytes alone, so only codecs without memory are accepted. The bytes of characters are counted
+# exactly, or text and bytes could not be mixed on one stream.
 
 from __future__ import annotations
 
@@ -15,7 +14,7 @@ import re
 from typing import Any
 
 _WIDEST = {"euc_kr": 8}
-"""Octets of the longest character where that is more than four: EUC-KR spells rare syllables with eight."""
+"""Bytes of the longest character where that is more than four: EUC-KR spells rare syllables with eight."""
 
 _STATEFUL = (
     r"utf_?7|utf_?16|utf_?32|utf_?8_?sig|(iso_?)?2022.*|iso2022.*|hz.*|.*escape|idna|punycode|.*jisx?0213|.*_2004|big5_?hkscs|undefined"
@@ -24,7 +23,7 @@ _EXACT = r"utf_?8|utf_?16_?[lb]e|utf_?32_?[lb]e"
 
 
 class ElementType(enum.Enum):
-    """What one octet looks like: a character, 0..255, or -128..127."""
+    """What one byte looks like: a character, 0..255, or -128..127. LispWorks: `:element-type`."""
 
     BASE_CHAR = "base-char"
     UNSIGNED_BYTE_8 = "unsigned-byte-8"
@@ -39,7 +38,7 @@ _KINDS: dict[Any, ElementType] = {
 
 
 def element_type(value: Any) -> ElementType:
-    """The element type that a user's value names: an `ElementType`, its name, `str` or `bytes`."""
+    """Return the element type that a user's value names: an `ElementType`, its name, `str` or `bytes`."""
     if isinstance(value, ElementType):
         return value
     if isinstance(value, str):
@@ -53,7 +52,7 @@ def element_type(value: Any) -> ElementType:
 
 
 class Encoding:
-    """A text codec without memory. `newline` is what ends a line; `unit` the octets that a character's length is a multiple of."""
+    """A text codec without memory. `newline` is what ends a line; `unit` the bytes that a character's length is a multiple of."""
 
     def __init__(self, name: str) -> None:
         try:
@@ -68,54 +67,54 @@ class Encoding:
         self.latin = self.name == "iso8859-1"
         self.single = self.unit == 1 and _is_single(self.name)
         self.transparent = self.latin or self.name in ("utf-8", "ascii")
-        """Whether an octet below 128 is always a character of its own with that code."""
+        """Whether a byte below 128 is always a character of its own with that code."""
         self.most = 1 if self.single else _WIDEST.get(self.name, 4)
-        """Octets of the longest character."""
+        """Bytes of the longest character."""
         self._exact = re.fullmatch(_EXACT, self.name.replace("-", "_").lower()) is not None
 
     def encode(self, text: str) -> bytes:
-        """The octets of `text`, or UnicodeEncodeError."""
+        """Return the bytes of `text`, or raise UnicodeEncodeError."""
         return text.encode(self.name)
 
-    def decode(self, octets: bytes, count: int, final: bool) -> tuple[str, int]:
-        """Up to `count` characters from the front, and how many octets these are.
+    def decode(self, data: bytes, count: int, final: bool) -> tuple[str, int]:
+        """Return up to `count` characters from the front, and how many bytes these are.
 
-        Fewer only where the octets end. An invalid sequence before that is a UnicodeDecodeError whose `start` counts from the front;
+        Fewer only where the bytes end. An invalid sequence before that is a UnicodeDecodeError whose `start` counts from the front;
         an incomplete one at the end is left alone unless nothing more will come (`final`).
         """
         if self.single:
-            text = octets[:count].decode(self.name)
+            text = data[:count].decode(self.name)
             return text, len(text)
         try:
-            text, used = self._decode_all(octets, final)
+            text, used = self._decode_all(data, final)
         except UnicodeDecodeError as error:
-            text, used = self._decode_all(octets[: error.start], False)
+            text, used = self._decode_all(data[: error.start], False)
             if len(text) < count:
                 raise
         if len(text) <= count:
             return text, used
         if self._exact:
             return text[:count], len(text[:count].encode(self.name, "surrogatepass"))
-        return self._decode_stepwise(octets, count)
+        return self._decode_stepwise(data, count)
 
-    def _decode_all(self, octets: bytes, final: bool) -> tuple[str, int]:
+    def _decode_all(self, data: bytes, final: bool) -> tuple[str, int]:
         decoder = codecs.getincrementaldecoder(self.name)()
-        text = decoder.decode(octets, final)
-        return text, len(octets) - len(decoder.getstate()[0])
+        text = decoder.decode(data, final)
+        return text, len(data) - len(decoder.getstate()[0])
 
-    def _decode_stepwise(self, octets: bytes, count: int) -> tuple[str, int]:
-        """The same octet by octet: some codecs write one character in more than one way, so its length is told by its octets only."""
+    def _decode_stepwise(self, data: bytes, count: int) -> tuple[str, int]:
+        """Decode byte by byte: some codecs write one character in more than one way, so only its bytes tell its length."""
         decoder = codecs.getincrementaldecoder(self.name)()
         characters: list[str] = []
-        for at in range(len(octets)):
-            characters += decoder.decode(octets[at : at + 1])
+        for at in range(len(data)):
+            characters += decoder.decode(data[at : at + 1])
             if len(characters) >= count:
                 return "".join(characters), at + 1
-        return "".join(characters), len(octets)
+        return "".join(characters), len(data)
 
 
 def encoding(name: Any) -> Encoding:
-    """The encoding that a user's value names."""
+    """Return the encoding that a user's value names."""
     if not isinstance(name, str):
         raise TypeError(f"encoding must be a name, not {type(name).__name__} {name!r}")
     return _encoding(name)
@@ -127,16 +126,16 @@ def _encoding(name: str) -> Encoding:
 
 
 def _is_single(name: str) -> bool:
-    """Whether every octet is a character by itself: such a codec decodes no pair of octets to one character."""
+    """Return whether every byte is a character by itself: such a codec decodes no pair of bytes to one character."""
     try:
         decoder = codecs.getincrementaldecoder(name)("replace")
-        return all(len(decoder.decode(bytes([octet]))) == 1 for octet in range(256))
+        return all(len(decoder.decode(bytes([byte]))) == 1 for byte in range(256))
     except (LookupError, UnicodeError):
         return False
 
 
-def octets_of_list(items: list[Any], kind: ElementType, encoding: Encoding) -> bytes:
-    """The octets of a list of integers or of characters; which ones it holds, its first item says."""
+def bytes_of_list(items: list[Any], kind: ElementType, encoding: Encoding) -> bytes:
+    """Return the bytes of a list of integers or of characters; its first item decides which."""
     if not items:
         return b""
     kinds = set(map(type, items))
@@ -145,7 +144,7 @@ def octets_of_list(items: list[Any], kind: ElementType, encoding: Encoding) -> b
         if len(text) == len(items) == sum(map(bool, items)):
             return encoding.encode(text)
     elif kinds == {int}:
-        with contextlib.suppress(ValueError, OverflowError):  # told below, with the index
+        with contextlib.suppress(ValueError, OverflowError):  # reported below, with the index
             return array.array("b" if kind is ElementType.SIGNED_BYTE_8 else "B", items).tobytes()
     if isinstance(items[0], str):
         return encoding.encode("".join(_character(item, index) for index, item in enumerate(items)))
@@ -170,8 +169,8 @@ def _number(item: Any, index: int, lowest: int, highest: int) -> int:
     return int(number)
 
 
-def elements_of(octets: bytes, kind: ElementType) -> list[int]:
-    """The integers that octets are to a binary element type."""
+def elements_of(data: bytes, kind: ElementType) -> list[int]:
+    """Return the integers that bytes are to a binary element type."""
     if kind is ElementType.SIGNED_BYTE_8:
-        return [octet - 256 if octet > 127 else octet for octet in octets]
-    return list(octets)
+        return [byte - 256 if byte > 127 else byte for byte in data]
+    return list(data)

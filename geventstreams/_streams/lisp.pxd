@@ -2,7 +2,8 @@ cimport geventstreams._native.memory as _bytes
 cimport geventstreams._core.arguments as arguments
 from geventstreams._streams.buffered cimport BufferedStream
 from geventstreams._core.fork cimport ForkGeneration
-from geventstreams._core.transport cimport Transport
+from geventstreams._streams.blocking cimport BlockingEngine
+from geventstreams._streams.engine cimport StreamEngine
 
 cdef long long NO_TAIL
 cdef ForkGeneration FORK
@@ -17,13 +18,13 @@ cdef class LispStream(BufferedStream):
     cdef bint _is_binary
     cdef bint _is_signed
     cdef object _last_char
-    cdef bytes _last_octets
+    cdef bytes _last_bytes
     cdef long long _last_taken
 
-    cdef void _init_stream(self, Transport transport, bint readable, bint writable, options) except *
+    cdef void _init_stream(self, StreamEngine engine, bint readable, bint writable, options) except *
     cdef bint _more(self) except? False
 
 
-cdef object _octet_places(seq)
-cdef object _octet_items(seq)
+cdef object _byte_places(seq)
+cdef object _byte_items(seq)
 cdef int _refuse_wide_items(seq) except -1

@@ -1,8 +1,9 @@
-"""The Lisp vocabulary: elements, characters and lines over any transport, beside the Python vocabulary.
+"""The Lisp vocabulary: elements, characters and lines over any transport, beside the Python vocabulary."""
 
-Rules for the next editor: this vocabulary speaks characters and takes a read timeout as it takes the end of file (`_more`); only
-`read_byte` and `write_byte` care for the element type. How many octets a character has is known before any of them is taken.
-"""
+# Invariants:
+# * This vocabulary speaks characters, and treats a read timeout like the end of file (`_more`). Only `read_byte`, `write_byte` and generic
+#   sequences depend on the element type.
+# * How many bytes a character has is known before any of them is taken.
 
 from __future__ import annotations
 
@@ -15,12 +16,14 @@ import geventstreams._native.memory as _bytes
 from geventstreams._constants import A_LINE, NO_TAIL
 from geventstreams._core.fork import FORK
 from geventstreams._core.transport import Transport
+from geventstreams._streams.blocking import BlockingEngine
 from geventstreams._streams.buffered import BufferedStream
 from geventstreams._streams.elements import (
     ElementType,
+    bytes_of_list,
     elements_of,
-    octets_of_list,
 )
+from geventstreams._streams.engine import StreamEngine
 from geventstreams._streams.options import StreamOptions
 from geventstreams.errors import EndOfFile, ReadTimeout, line_too_long
 
@@ -41,26 +44,26 @@ START = 0
 class LispStream(BufferedStream):
     """A binary file over a transport that speaks Lisp's vocabulary too: characters, elements, sequences.
 
-    `element_type` decides what `read_byte` and generic sequences see of an octet, `encoding` how octets become characters.
+    `element_type` decides what `read_byte` and generic sequences see of a byte, `encoding` how bytes become characters.
     """
 
     def __init__(self, transport: Transport, element_type: ElementType | ElementTypeName = "base-char", *, encoding: str = "latin-1",
                  readable: bool = True, writable: bool = True, read_timeout: float | None = None, write_timeout: float | None = None,
                  line_limit: float | None = 2**20, linger_timeout: float | None = 2.0) -> None:
-        self._init_stream(transport, readable, writable, StreamOptions(
-            element_type=element_type, encoding=encoding, read_timeout=read_timeout, write_timeout=write_timeout, line_limit=line_limit,
-            linger_timeout=linger_timeout))
+        options = StreamOptions(element_type=element_type, encoding=encoding, read_timeout=read_timeout, write_timeout=write_timeout,
+                                line_limit=line_limit, linger_timeout=linger_timeout)
+        self._init_stream(BlockingEngine(transport, options), readable, writable, options)
 
-    def _init_stream(self, transport: Transport, readable: bool, writable: bool, options: StreamOptions) -> None:
+    def _init_stream(self, engine: StreamEngine, readable: bool, writable: bool, options: StreamOptions) -> None:
         self._element_type = options.element_type
         self._encoding = options.encoding
         self._is_latin = self._encoding.latin
         self._is_binary = self._element_type is not ElementType.BASE_CHAR
         self._is_signed = self._element_type is ElementType.SIGNED_BYTE_8
         self._last_char: str | None = None
-        self._last_octets = b""
+        self._last_bytes = b""
         self._last_taken = 0
-        BufferedStream._init_stream(self, transport, readable, writable, options)
+        BufferedStream._init_stream(self, engine, readable, writable, options)
 
     # What it is.
 
@@ -71,12 +74,12 @@ class LispStream(BufferedStream):
 
     @property
     def element_type(self) -> ElementType:
-        """What one octet looks like to `read_byte` and to generic sequences."""
+        """What one byte looks like to `read_byte` and to generic sequences."""
         return self._element_type
 
     @property
     def encoding(self) -> str:
-        """How the Lisp vocabulary turns octets into characters."""
+        """How the Lisp vocabulary turns bytes into characters."""
         return self._encoding.name
 
     # Characters in.
@@ -84,17 +87,17 @@ class LispStream(BufferedStream):
     def _more(self) -> bool:
         """Wait for more bytes. Return False at the end of the input and, in this vocabulary, when the read timeout passes."""
         try:
-            return self._fill(None, 0, 0) > 0
+            return self._source.fill(None, 0, 0) > 0
         except ReadTimeout:
             return False
 
     def _at_end(self, eof_error: bool, eof_value: Any) -> Any:
-        """What a call gives that found nothing: the condition, or the value that stands for it."""
-        self._raise_end()
+        """Return `eof_value` for a call that found nothing, or raise: the error that ended the input, or EndOfFile."""
+        self._engine.raise_end()
         if not eof_error:
             return eof_value
-        late = self._end is None
-        what = f"nothing arrived from {self._transport.peer} in time" if late else f"end of file from {self._transport.peer}"
+        late = self._engine.end is None
+        what = f"nothing arrived from {self._engine.peer} in time" if late else f"end of file from {self._engine.peer}"
         raise EndOfFile(what, stream=self, timed_out=late)
 
     if TYPE_CHECKING:
@@ -107,61 +110,74 @@ class LispStream(BufferedStream):
         def read_char(self, eof_error: bool, eof_value: None = None) -> str | None: ...
 
     def read_char(self, eof_error: bool = True, eof_value: Any = None) -> Any:
-        """One character, waiting for it. At the end of file, or when `read_timeout` passes, EndOfFile or `eof_value`."""
+        """Return one character, waiting for it. Common Lisp: `read-char`.
+
+        Args:
+            eof_error: Raise `EndOfFile` at the end of the input, and when `read_timeout` passes; else return `eof_value`.
+            eof_value: What is returned then.
+
+        Raises:
+            EndOfFile: See `eof_error`; `timed_out` says which it was.
+            UnicodeDecodeError: The bytes are not text. None is consumed.
+        """
         if self.input.permit != FORK.generation:
-            self._refuse_input()
-        octet = self.input.byte_at(0)
-        if octet < 0 or not (self._is_latin or (octet < 128 and self._encoding.transparent)):
+            self._engine.refuse_input()
+        byte = self.input.byte_at(0)
+        if byte < 0 or not (self._is_latin or (byte < 128 and self._encoding.transparent)):
             return self._read_wide_char(eof_error, eof_value)
         self.input.skip(1)
-        self._last_char = character = chr(octet)
+        self._last_char = character = chr(byte)
         self._last_taken = self.input.taken
         return character
 
     def _read_wide_char(self, eof_error: bool, eof_value: Any) -> Any:
-        character, octets = self._next_char(0)
-        if not octets:
+        character, length = self._next_char(0)
+        if not length:
             return self._at_end(eof_error, eof_value)
-        self._take_char(character, octets)
+        self._take_char(character, length)
         return character
 
-    def _take_char(self, character: str, octets: int) -> None:
-        self._last_octets = self.input.take(octets)
+    def _take_char(self, character: str, length: int) -> None:
+        self._last_bytes = self.input.take(length)
         self._last_char = character
         self._last_taken = self.input.taken
 
     def _next_char(self, at: int) -> tuple[str, int]:
-        """Waits for a whole character behind the next `at` octets: it and its length in octets, or "" and 0 where none comes."""
+        """Wait for a whole character behind the next `at` bytes. Return it and its length in bytes, or "" and 0 if none comes."""
         while True:
-            character, octets = self._char_at(at)
-            if octets or not self._more():
-                return (character, octets) if octets else self._last_chance(at)
+            character, length = self._char_at(at)
+            if length or not self._more():
+                return (character, length) if length else self._last_chance(at)
 
     def _last_chance(self, at: int) -> tuple[str, int]:
-        """Half a character before the end of the input is an error; before a timeout it is nothing yet."""
-        if self._end is not None and len(self.input) > at:
+        """Return what `_char_at` does; half a character before the end of the input is an error, before a timeout nothing yet."""
+        if self._engine.end is not None and len(self.input) > at:
             return self._encoding.decode(self.input.peek(at + self._encoding.most)[at:], 1, True)
         return "", 0
 
     def _char_at(self, at: int) -> tuple[str, int]:
-        """The character behind the next `at` octets of the buffer and its length in octets; "" and 0 where it is not whole."""
-        octet = self.input.byte_at(at)
-        if octet < 0:
+        """Return the character behind the next `at` bytes of the buffer and its length in bytes; "" and 0 if it is not whole."""
+        byte = self.input.byte_at(at)
+        if byte < 0:
             return "", 0
-        if self._is_latin or (octet < 128 and self._encoding.transparent):
-            return chr(octet), 1
+        if self._is_latin or (byte < 128 and self._encoding.transparent):
+            return chr(byte), 1
         return self._encoding.decode(self.input.peek(at + self._encoding.most)[at:], 1, False)
 
     def unread_char(self, character: str) -> None:
-        """Puts back the character that `read_char` gave last, if nothing was read since. ValueError for any other."""
+        """Put back the character that `read_char` returned last, if nothing was read since. Common Lisp: `unread-char`.
+
+        Raises:
+            ValueError: It is another character, or was put back already.
+        """
         if self.input.permit != FORK.generation:
-            self._refuse_input()
+            self._engine.refuse_input()
         if self._last_char is None or character != self._last_char or self._last_taken != self.input.taken:
             raise ValueError(f"character must be the one that read_char gave last, not {character!r}")
-        octets = self._last_octets
+        data = self._last_bytes
         if self._is_latin or (len(character) == 1 and ord(character) < 128 and self._encoding.transparent):
-            octets = bytes((ord(character),))
-        self.input.put_back(octets)
+            data = bytes((ord(character),))
+        self.input.put_back(data)
         self._last_char = None
 
     if TYPE_CHECKING:
@@ -177,22 +193,28 @@ class LispStream(BufferedStream):
         def peek_char(self, peek_type: str | Literal[True] | None, eof_error: bool, eof_value: None = None) -> str | None: ...
 
     def peek_char(self, peek_type: Any = None, eof_error: bool = True, eof_value: Any = None) -> Any:
-        """The next character, left in place: of any kind (None), the first that is no white space (True), or the first that is
-        `peek_type`; those before it are taken."""
+        """Return the next character and leave it there. Common Lisp: `peek-char`.
+
+        Args:
+            peek_type: None: the very next character. True: the first that is not white space. A character: the first like it. Characters
+                before it are taken.
+            eof_error: Raise `EndOfFile` at the end of the input, and when `read_timeout` passes; else return `eof_value`.
+            eof_value: What is returned then.
+        """
         if self.input.permit != FORK.generation:
-            self._refuse_input()
+            self._engine.refuse_input()
         if not (peek_type is None or peek_type is True or (isinstance(peek_type, str) and len(peek_type) == 1)):
             raise TypeError(f"peek_type must be None, True or a character, not {peek_type!r}")
         self.input.count_call()
         while True:
             if self.input.permit != FORK.generation:
-                self._refuse_input()
-            character, octets = self._next_char(0)
-            if not octets:
+                self._engine.refuse_input()
+            character, length = self._next_char(0)
+            if not length:
                 return self._at_end(eof_error, eof_value)
             if peek_type is None or character == peek_type or (peek_type is True and character not in WHITE_SPACE):
                 return character
-            self.input.skip(octets)
+            self.input.skip(length)
 
     if TYPE_CHECKING:
 
@@ -202,59 +224,59 @@ class LispStream(BufferedStream):
         def read_char_no_hang(self, eof_error: bool, eof_value: E) -> str | E | None: ...
 
     def read_char_no_hang(self, eof_error: bool = True, eof_value: Any = None) -> Any:
-        """A character, or None where it would have to wait for one."""
+        """Return a character, or None where it would have to wait for one. Common Lisp: `read-char-no-hang`.
+
+        Args:
+            eof_error: Raise `EndOfFile` at the end of the input, and when `read_timeout` passes; else return `eof_value`.
+            eof_value: What is returned then.
+        """
         if self.input.permit != FORK.generation:
-            self._refuse_input()
+            self._engine.refuse_input()
         while True:
-            character, octets = self._char_at(0)
-            if octets:
-                self._take_char(character, octets)
+            character, length = self._char_at(0)
+            if length:
+                self._take_char(character, length)
                 return character
-            if self._end is None and self._receive_unasked() < 0:
+            if self._engine.end is None and self._engine.receive_unasked() < 0:
                 return None
-            if self._end is not None:
-                character, octets = self._last_chance(0)
-                if octets:
-                    self._take_char(character, octets)
+            if self._engine.end is not None:
+                character, length = self._last_chance(0)
+                if length:
+                    self._take_char(character, length)
                     return character
                 return self._at_end(eof_error, eof_value)
 
-    def _receive_unasked(self) -> int:
-        self._refuse_thread()
-        self._renew_input()
-        return self._receive_now(None, 0)
-
     def read_string(self, n: int) -> str:
-        """Up to `n` characters, waiting until there are so many, the input ends, or `read_timeout` passes."""
+        """Return up to `n` characters, waiting until there are so many, the input ends, or `read_timeout` passes."""
         if self.input.permit != FORK.generation:
-            self._refuse_input()
+            self._engine.refuse_input()
         wanted = arguments.natural("n", n)
         if not self._is_latin:
             return self._read_wide_string(wanted)
         while len(self.input) < wanted and self._more():
             pass
         if wanted and not len(self.input):
-            self._raise_end()
+            self._engine.raise_end()
         return self.input.take_latin1(wanted)
 
     def _read_wide_string(self, wanted: int) -> str:
-        text, octets = self._text(wanted)
-        self.input.skip(octets)
+        text, length = self._text(wanted)
+        self.input.skip(length)
         return text
 
     def _text(self, wanted: int) -> tuple[str, int]:
-        """Waits for `wanted` characters: those that are there at last, and how many octets these are. It takes nothing."""
+        """Wait for `wanted` characters. Return those that are there then, and how many bytes these are. Nothing is taken."""
         enough = wanted
         while True:
             while len(self.input) < enough and self._more():
                 pass
             held = min(len(self.input), wanted * self._encoding.most)
-            text, used = self._encoding.decode(self.input.peek(held), wanted, self._end is not None)
+            text, used = self._encoding.decode(self.input.peek(held), wanted, self._engine.end is not None)
             if len(text) == wanted or len(self.input) < enough:
                 break
             enough = len(self.input) + wanted - len(text)
         if wanted and not used:
-            self._raise_end()
+            self._engine.raise_end()
         return text, used
 
     if TYPE_CHECKING:
@@ -267,12 +289,20 @@ class LispStream(BufferedStream):
         def read_line(self, eof_error: bool, eof_value: E) -> tuple[str | E, bool]: ...
 
     def read_line(self, eof_error: bool = True, eof_value: Any = "") -> tuple[Any, bool]:
-        """The next line without its newline, and whether the newline was missing (at the end, or when `read_timeout` passed).
+        """Return the next line without its newline, and whether the newline was missing. Common Lisp: `read-line`.
 
-        LineTooLong and UnicodeDecodeError consume nothing.
+        The newline is missing at the end of the input, and when `read_timeout` passes: the rest of the line comes with the next call.
+
+        Args:
+            eof_error: Raise `EndOfFile` where there is not even a part of a line; else return `eof_value` in its place.
+            eof_value: What is returned then, with True.
+
+        Raises:
+            LineTooLong: The line is longer than `line_limit`. No byte of it is consumed: `discard_line` drops it.
+            UnicodeDecodeError: The bytes are not text. None is consumed.
         """
         if self.input.permit != FORK.generation:
-            self._refuse_input()
+            self._engine.refuse_input()
         if self._is_latin:
             length = self.input.line_length()
             if 0 < length <= self._line_limit:
@@ -287,29 +317,29 @@ class LispStream(BufferedStream):
             text, _ = self._encoding.decode(self.input.peek(length - self._encoding.unit), length, True)
             self.input.skip(length)
             return text, False
-        text, used = self._encoding.decode(self.input.peek(length), length, self._end is not None)
+        text, used = self._encoding.decode(self.input.peek(length), length, self._engine.end is not None)
         if not used:
             return self._at_end(eof_error, eof_value), True
         self.input.skip(used)
         return text, True
 
     def _text_line(self) -> tuple[int, bool]:
-        """Waits for a newline: the octets up to and with it, or all there are without one, and whether there is one."""
+        """Wait for a newline. Return the number of bytes up to and with it, or of all there are without one, and whether there is one."""
         searched = 0
         while True:
             length = self._newline_behind(searched)
             held = len(self.input)
             if (length or held) > self._line_limit:
-                raise line_too_long(self._line_limit, self._transport.peer, self)
+                raise line_too_long(self._line_limit, self._engine.peer, self)
             if length:
                 return length, True
             searched = held - held % self._encoding.unit
-            self._goal = A_LINE
+            self._source.goal = A_LINE
             if not self._more():
                 return held, False
 
     def _newline_behind(self, at: int) -> int:
-        """Octets up to and with the first newline that begins at or behind octet `at`, or 0."""
+        """Return the number of bytes up to and with the first newline that begins at or behind byte `at`, or 0."""
         newline, unit = self._encoding.newline, self._encoding.unit
         if unit == 1 and newline[0] == LF:
             return self.input.line_length()
@@ -331,29 +361,47 @@ class LispStream(BufferedStream):
         def read_byte(self, eof_error: bool, eof_value: None = None) -> int | None: ...
 
     def read_byte(self, eof_error: bool = True, eof_value: Any = None) -> Any:
-        """One integer of the binary element type. At the end of file, or when `read_timeout` passes, EndOfFile or `eof_value`."""
-        if self.input.permit != FORK.generation:
-            self._refuse_input()
-        if not self._is_binary:
-            raise TypeError("read_byte needs the element type 'unsigned-byte-8' or 'signed-byte-8', and this stream has 'base-char'")
-        octet = self.input.take_byte()
-        if octet < 0:
-            if not self._more():
-                return self._at_end(eof_error, eof_value)
-            octet = self.input.take_byte()
-        if octet > 127 and self._is_signed:
-            octet -= 256
-        return octet
+        """Return one integer of the binary element type, waiting for it. Common Lisp: `read-byte`.
 
-    def read_sequence(self, seq: WritableBuffer | MutableSequence[Any], start: int = 0, end: int | None = None) -> int:
-        """Fills `seq[start:end]`, waiting until it is full, the input ends, or `read_timeout` passes: the index of the first element not
-        updated.
+        Args:
+            eof_error: Raise `EndOfFile` at the end of the input, and when `read_timeout` passes; else return `eof_value`.
+            eof_value: What is returned then.
 
-        A writable buffer of one-octet items takes octets, an array of characters takes characters, a list takes elements of the
-        stream's element type. Bounds are checked before any input is taken; an exception puts everything back.
+        Raises:
+            TypeError: The element type is "base-char".
         """
         if self.input.permit != FORK.generation:
-            self._refuse_input()
+            self._engine.refuse_input()
+        if not self._is_binary:
+            raise TypeError("read_byte needs the element type 'unsigned-byte-8' or 'signed-byte-8', and this stream has 'base-char'")
+        byte = self.input.take_byte()
+        if byte < 0:
+            if not self._more():
+                return self._at_end(eof_error, eof_value)
+            byte = self.input.take_byte()
+        if byte > 127 and self._is_signed:
+            byte -= 256
+        return byte
+
+    def read_sequence(self, seq: WritableBuffer | MutableSequence[Any], start: int = 0, end: int | None = None) -> int:
+        """Fill `seq[start:end]`, waiting until it is full, the input ends, or `read_timeout` passes. Common Lisp: `read-sequence`.
+
+        An exception puts everything back.
+
+        Args:
+            seq: A writable buffer of one-byte items takes bytes, an array of characters takes characters, a list takes elements of the
+                stream's element type.
+            start: The index of the first element to fill.
+            end: The index behind the last one; None for the length of `seq`.
+
+        Returns:
+            The index of the first element not updated.
+
+        Raises:
+            IndexError: `start` or `end` is out of range. No input was taken.
+        """
+        if self.input.permit != FORK.generation:
+            self._engine.refuse_input()
         if type(seq) is bytearray and start is START and end is None and len(seq) <= self.input.end - self.input.start:
             return self.input.take_into(seq, 0, len(seq))
         if type(seq) is bytearray and type(start) is int and (end is None or type(end) is int):
@@ -365,7 +413,7 @@ class LispStream(BufferedStream):
                 return self._read_characters(seq, start, end)
             if isinstance(seq, MutableSequence) and not isinstance(seq, (bytearray, array.array)):
                 return self._read_elements(seq, start, end)
-        target = _octet_places(seq)
+        target = _byte_places(seq)
         first, last = 0, len(target)
         if start is not START or end is not None:
             first, last = arguments.bounds(start, end, len(target))
@@ -382,40 +430,40 @@ class LispStream(BufferedStream):
 
     def _read_elements(self, seq: Any, start: int, end: int | None) -> int:
         first, last = arguments.bounds(start, end, len(seq))
-        elements, octets = self._numbers(last - first) if self._is_binary else self._text(last - first)
+        elements, length = self._numbers(last - first) if self._is_binary else self._text(last - first)
         for index, element in enumerate(elements, first):
-            seq[index] = element  # somebody else's code, which may raise: so nothing is taken before
-        self.input.skip(octets)
+            seq[index] = element  # the code of another class, which may raise: so nothing is taken before
+        self.input.skip(length)
         return first + len(elements)
 
     def _numbers(self, wanted: int) -> tuple[list[int], int]:
-        """The same as `_text` for integers of the binary element type."""
+        """Wait for `wanted` integers of the binary element type. Return those that are there then, and their number. Nothing is taken."""
         while len(self.input) < wanted and self._more():
             pass
-        octets = self.input.peek(wanted)
-        if wanted and not octets:
-            self._raise_end()
-        return elements_of(octets, self._element_type), len(octets)
+        data = self.input.peek(wanted)
+        if wanted and not data:
+            self._engine.raise_end()
+        return elements_of(data, self._element_type), len(data)
 
     # Out.
 
     def write_char(self, character: str) -> str:
-        """Writes one character and returns it."""
-        self.accepted: int = 0
+        """Write one character, and return it. Common Lisp: `write-char`."""
+        self._engine.accepted = 0
         if not isinstance(character, str) or len(character) != 1:
             raise TypeError(f"character must be a string of length 1, not {character!r}")
         self._write(self._encoding.encode(character))
         return character
 
     def write_string(self, string: str, start: int = 0, end: int | None = None) -> str:
-        """Writes `string[start:end]`, checked whole before anything is accepted, and returns `string`."""
-        self.accepted = 0
+        """Write `string[start:end]`, encoded whole before anything is accepted, and return `string`. Common Lisp: `write-string`."""
+        self._engine.accepted = 0
         self._write(self._encoding.encode(self._part(string, start, end)))
         return string
 
     def write_line(self, string: str, start: int = 0, end: int | None = None) -> str:
-        """The same with a newline behind it, as one write."""
-        self.accepted = 0
+        """Write `string[start:end]` and a newline as one write, and return `string`. Common Lisp: `write-line`."""
+        self._engine.accepted = 0
         self._write(self._encoding.encode(self._part(string, start, end)) + self._encoding.newline)
         return string
 
@@ -426,23 +474,28 @@ class LispStream(BufferedStream):
         return string[first:last]
 
     def write_byte(self, n: int) -> int:
-        """Writes one integer of the binary element type and returns it."""
-        self.accepted = 0
+        """Write one integer of the binary element type, and return it. Common Lisp: `write-byte`."""
+        self._engine.accepted = 0
         if self.output.permit != FORK.generation:
-            self._refuse_output()
+            self._engine.refuse_output()
         if not self._is_binary:
             raise TypeError("write_byte needs the element type 'unsigned-byte-8' or 'signed-byte-8', and this stream has 'base-char'")
         if not hasattr(n, "__index__"):
             raise TypeError(f"n must be an integer, not {type(n).__name__} {n!r}")
-        self._write(octets_of_list([n], self._element_type, self._encoding))
+        self._write(bytes_of_list([n], self._element_type, self._encoding))
         return n
 
     def write_sequence(self, seq: Q, start: int = 0, end: int | None = None) -> Q:
-        """Writes `seq[start:end]` (bytes-like, a string, an array, a list of integers or of characters), checked whole before anything is
-        accepted, and returns `seq`."""
-        self.accepted = 0
+        """Write `seq[start:end]`, checked whole before anything is accepted, and return `seq`. Common Lisp: `write-sequence`.
+
+        Args:
+            seq: A bytes-like object, a string, an array, or a list of integers or of characters.
+            start: The index of the first element to write.
+            end: The index behind the last one; None for the length of `seq`.
+        """
+        self._engine.accepted = 0
         if self.output.permit != FORK.generation:
-            self._refuse_output()
+            self._engine.refuse_output()
         whole = end is None and type(start) is int and start == 0
         if whole and (type(seq) is bytes or type(seq) is bytearray or _bytes.is_plain(seq, False)):
             self._write(seq)  # type: ignore[arg-type]  # bytes-like, as was just seen
@@ -454,23 +507,26 @@ class LispStream(BufferedStream):
             self.write_string(seq.tounicode(), start, end)
         elif isinstance(seq, (list, tuple)) or (isinstance(seq, MutableSequence) and not isinstance(seq, (bytearray, array.array))):
             first, last = arguments.bounds(start, end, len(seq))
-            self._write(octets_of_list(list(seq[first:last]), self._element_type, self._encoding))
+            self._write(bytes_of_list(list(seq[first:last]), self._element_type, self._encoding))
         else:
-            source = _octet_items(seq)
+            source = _byte_items(seq)
             first, last = arguments.bounds(start, end, len(source))
             self._write(source[first:last])
         return seq
 
     def terpri(self) -> None:
-        """Writes a newline."""
+        """Write a newline. Common Lisp: `terpri`."""
         self._write(self._encoding.newline)
 
     def fresh_line(self) -> bool:
-        """Writes a newline unless the output is at the start of a line, as its beginning is; whether it wrote one."""
+        """Write a newline unless the output is at the start of a line, as its beginning is. Return whether it wrote one.
+
+        Common Lisp: `fresh-line`.
+        """
         if self.output.permit != FORK.generation:
-            self._refuse_output()
+            self._engine.refuse_output()
         unit = self._encoding.unit
-        if self._tail == NO_TAIL or self._tail & (1 << 8 * unit) - 1 == int.from_bytes(self._encoding.newline, "big"):
+        if self._engine.tail == NO_TAIL or self._engine.tail & (1 << 8 * unit) - 1 == int.from_bytes(self._encoding.newline, "big"):
             return False
         self.terpri()
         return True
@@ -478,47 +534,52 @@ class LispStream(BufferedStream):
     # Buffers.
 
     def listen(self) -> bool:
-        """Whether an octet can be read without waiting. False at the end of file, which it looks for too (`at_eof`)."""
-        self._refuse()
+        """Return whether a byte can be read without waiting. Common Lisp: `listen`.
+
+        It is False at the end of file, which is looked for too (`at_eof`).
+        """
+        self._engine.refuse()
         if not self._is_readable:
-            self._refuse_input()
-        return self._look()
+            self._engine.refuse_input()
+        return self._engine.look()
 
     def force_output(self) -> None:
-        """Starts sending what is buffered and does not wait: what the system does not take now, the hub sends as room comes. An error is
-        raised by the next write, flush or close."""
+        """Start sending what is buffered, and do not wait: what the system does not take now, the hub sends as room comes.
+
+        An error is raised by the next write, flush or close. Common Lisp: `force-output`.
+        """
         if self.output.permit != FORK.generation:
-            self._refuse_output()
-        self._refuse_thread()
-        self._raise_failure()
-        self._send_before_wait()
+            self._engine.refuse_output()
+        self._engine.refuse_thread()
+        self._engine.raise_failure()
+        self._engine.send_before_wait()
 
     def finish_output(self) -> None:
-        """Waits until all that was written is with the system."""
+        """Wait until the system has all that was written. Common Lisp: `finish-output`."""
         if self.output.permit != FORK.generation:
-            self._refuse_output()
+            self._engine.refuse_output()
         self._flush()
 
     def clear_input(self) -> None:
-        """Drops what arrived and was not taken; what the system holds stays there."""
+        """Drop what arrived and was not taken; what the system holds stays there. Common Lisp: `clear-input`."""
         if self.input.permit != FORK.generation:
-            self._refuse_input()
+            self._engine.refuse_input()
         self.input.clear()
 
     def clear_output(self) -> None:
-        """Drops what was accepted and not sent, but never the rest of a message whose beginning was."""
+        """Drop what was accepted and not sent, but never the rest of a message whose beginning was. Common Lisp: `clear-output`."""
         if self.output.permit != FORK.generation:
-            self._refuse_output()
-        self._drop_output()
+            self._engine.refuse_output()
+        self._engine.drop_output()
 
 
-def _octet_places(seq: Any) -> memoryview:
+def _byte_places(seq: Any) -> memoryview:
     view = arguments.byte_space("seq", seq)
     _refuse_wide_items(seq)
     return view
 
 
-def _octet_items(seq: Any) -> memoryview:
+def _byte_items(seq: Any) -> memoryview:
     view = arguments.byte_view("seq", seq)
     _refuse_wide_items(seq)
     return view
@@ -526,4 +587,4 @@ def _octet_items(seq: Any) -> memoryview:
 
 def _refuse_wide_items(seq: Any) -> None:
     if not _bytes.is_plain(seq, False) and memoryview(seq).itemsize != 1:
-        raise TypeError(f"seq must have items of one octet, not {memoryview(seq).itemsize} ({type(seq).__name__})")
+        raise TypeError(f"seq must have items of one byte, not {memoryview(seq).itemsize} ({type(seq).__name__})")

@@ -1,7 +1,6 @@
-"""The socket stream: a buffered stream on a connected socket, with the Lisp vocabulary beside the Python one.
+"""The socket stream: a buffered stream on a connected socket, with the Lisp vocabulary beside the Python one."""
 
-Rules for the next editor: arguments are checked before the socket is touched; from then on the stream owns it.
-"""
+# Invariant: arguments are checked before the socket is touched; from then on the stream owns it.
 
 from __future__ import annotations
 
@@ -9,42 +8,44 @@ from typing import TYPE_CHECKING, Any
 
 from geventstreams._core.tls_context import TLSOptions
 from geventstreams._core.transport import NoTransport, SocketTransport
-from geventstreams._files.text_file import SharedFile, file_over, halves
+from geventstreams._streams.blocking import BlockingEngine
 from geventstreams._streams.options import StreamOptions
 from geventstreams._streams.tls_upgrade import UpgradableStream
 from geventstreams.errors import StreamError
 
 if TYPE_CHECKING:
-    from io import TextIOWrapper
-    from typing import overload
-
     from geventstreams._streams.elements import ElementType
-    from geventstreams._types import (
-        AnySide,
-        BinaryMode,
-        ConfigureContext,
-        ConfigureSSL,
-        Direction,
-        ElementTypeName,
-        SocketLike,
-        TextMode,
-        TLSContext,
-    )
+    from geventstreams._types import AnySide, ConfigureContext, ConfigureSSL, Direction, ElementTypeName, SocketLike, TLSContext
 
 
 class SocketStream(UpgradableStream):
-    """A buffered stream on a connected stream socket, which it owns from construction on. Modelled on LispWorks' `comm:socket-stream`.
+    """A buffered stream on a connected stream socket, which it owns from construction on.
 
-    `socket` (or `handle`) is a gevent or standard-library socket, a Unix socket, or an integer descriptor. `element_type` decides what
-    `read_byte` and generic sequences see of an octet, `encoding` how octets become characters. `read_timeout` limits the seconds between
-    receipts, `write_timeout` those without progress while sending, `linger_timeout` those a close waits for the system without progress;
-    `line_limit` the octets of a line. Nothing that arrived or was accepted is lost by a timeout, a kill, or an error of the caller.
+    Calls look blocking, and let other greenlets run while they wait. No byte that arrived or was accepted is lost by a timeout, a kill, or
+    an error of the caller. LispWorks: `comm:socket-stream`.
 
-    With `ssl_ctx` (a context, True for a secure default one, or "tls-v1.2" or "tls-v1.3") the stream is TLS's `ssl_side`: "client",
-    "server", or "both", which `handshake(side=...)` decides later. The handshake is complete when the constructor returns; any exception
-    closes the socket. `ctx_configure_callback(ctx)` is called with a context made here, `ssl_configure_callback(ssl_object)` before the
-    handshake. `handshake_timeout` limits the whole handshake, `tlsext_host_name` is what the certificate is checked for.
-    `allow_truncation` takes a connection that ends without TLS's goodbye for one that ended.
+    Args:
+        socket: A gevent or standard-library socket, TCP or Unix, or an integer descriptor. `handle` is a synonym.
+        direction: `"input"`, `"output"` or `"io"`.
+        element_type: What `read_byte` and generic sequences see of a byte: `"base-char"` (or `str`), `"unsigned-byte-8"` (or `bytes`),
+            `"signed-byte-8"`.
+        encoding: How the Lisp vocabulary turns bytes into characters. Any text codec whose characters do not depend on those before.
+        read_timeout: Seconds between receive calls that bring bytes; None is no limit.
+        write_timeout: Seconds without progress while sending; None is no limit.
+        ssl_ctx: None for no TLS. True for a secure default context, `"tls-v1.2"` or `"tls-v1.3"` for that version only, or an
+            `ssl.SSLContext`, which is used as it is. The handshake is complete when the constructor returns.
+        ssl_side: `"server"`, `"client"`, or `"both"`, which `handshake(side=...)` decides later.
+        ctx_configure_callback: Called with a context that is made here, right after.
+        ssl_configure_callback: Called with each `ssl.SSLObject`, before the handshake.
+        handshake_timeout: Seconds for the whole handshake; None is no limit.
+        tlsext_host_name: The name that is sent to the server, and that its certificate is checked for.
+        allow_truncation: Take a TLS connection that ends without close_notify for one that ended in order.
+        line_limit: The most bytes a line may have, its newline included; None is no limit.
+        linger_timeout: Seconds without progress for which a close waits for the system to send what it holds; None is no limit.
+
+    Raises:
+        TypeError, ValueError: An argument is wrong. The caller's socket is untouched.
+        StreamError: The handshake failed. As any exception from there on, it has closed the socket.
     """
 
     def __init__(self, socket: SocketLike | int | None = None, direction: Direction = "io",
@@ -66,7 +67,7 @@ class SocketStream(UpgradableStream):
     def _init_connected(self, socket: Any, options: StreamOptions, tls: TLSOptions | None) -> None:
         """Initialize a stream that takes a connected socket, and shake hands if there are `tls` options."""
         self._proxy: Any = None
-        self._init_stream(SocketTransport(socket), options.readable, options.writable, options)
+        self._init_stream(BlockingEngine(SocketTransport(socket), options), options.readable, options.writable, options)
         if tls is not None:
             self._secure_at_birth(tls)
 
@@ -78,19 +79,21 @@ class SocketStream(UpgradableStream):
         return self._proxy
 
     def _introduce(self, proxy: Any) -> None:
-        """Takes note of what the header said: where it names the client, `peer_address` and all errors name that from now on."""
+        """Note what the header said. Where it names the client, `peer_address` and all errors name that from now on."""
         self._proxy = proxy
         if proxy.source is not None:
-            self._transport.rename_peer(proxy.source)  # type: ignore[attr-defined]  # both transports of this class have it
+            self._engine.transport.rename_peer(proxy.source)  # type: ignore[attr-defined]  # both transports of this class have it
 
     # The socket.
 
     @property
     def socket(self) -> Any:
-        """The socket that was given, or a gevent socket made for a handle on first use; None where it was taken away. Setting it closes
-        the old one."""
-        self._refuse()
-        return self._transport.socket()  # type: ignore[attr-defined]  # both transports of this class have it
+        """The socket that was given, or a gevent socket made for a handle on first use; None where it was taken away.
+
+        Setting it closes the old one. LispWorks: `comm:socket-stream-socket`.
+        """
+        self._engine.refuse()
+        return self._engine.transport.socket()  # type: ignore[attr-defined]  # both transports of this class have it
 
     @socket.setter
     def socket(self, new: Any) -> None:
@@ -99,39 +102,25 @@ class SocketStream(UpgradableStream):
         self._replace(new).close()
 
     def replace_socket(self, new: Any) -> Any:
-        """Puts `new` (or None) under the stream and hands the old socket back, open and in its own blocking mode.
+        """Put `new` (or None) under the stream, and return the old socket, open and in its own blocking mode.
 
-        The buffers stay, nothing is flushed, the end state is cleared. StreamBusy while a greenlet waits in the stream.
+        The buffers stay, nothing is flushed, and the end of the input is forgotten.
+
+        Raises:
+            StreamError: TLS is attached.
+            StreamBusy: A greenlet waits in the stream.
         """
         return self._replace(new).hand_back()
 
     def _replace(self, new: Any) -> Any:
-        self._refuse()
-        self._refuse_thread()
-        if self._tls is not None:
-            raise StreamError(f"the socket of the stream to {self._transport.peer} cannot be replaced under TLS: detach_ssl() comes first",
+        engine = self._engine
+        engine.refuse()
+        engine.refuse_thread()
+        if engine.tls is not None:
+            raise StreamError(f"the socket of the stream to {engine.peer} cannot be replaced under TLS: detach_ssl() comes first",
                               stream=self)
-        self._refuse_while_waiting()
-        addresses = self._transport.addresses()
-        old = self._plug(NoTransport(addresses) if new is None else SocketTransport(new))
-        self._forget_ends()
+        engine.refuse_while_waiting()
+        addresses = engine.transport.addresses()
+        old = engine.plug(NoTransport(addresses) if new is None else SocketTransport(new))
+        engine.forget_ends()
         return old
-
-    if TYPE_CHECKING:
-
-        @overload
-        def makefile(self, mode: TextMode = "r", buffering: int | None = None, *, encoding: str | None = None, errors: str | None = None,
-                     newline: str | None = None) -> TextIOWrapper: ...
-        @overload
-        def makefile(self, mode: BinaryMode, buffering: int | None = None) -> SharedFile: ...
-        @overload
-        def makefile(self, mode: str, buffering: int | None = None, *, encoding: str | None = None, errors: str | None = None,
-                     newline: str | None = None) -> TextIOWrapper | SharedFile: ...
-
-    def makefile(self, mode: str = "r", buffering: int | None = None, *, encoding: str | None = None, errors: str | None = None,
-                 newline: str | None = None) -> Any:
-        """A file over this stream, as `socket.makefile` has it: its close flushes and leaves the stream open. The buffers are the
-        stream's own, whatever `buffering` says."""
-        self._refuse()
-        halves(mode)
-        return file_over(SharedFile(self), mode, encoding, errors, newline)

@@ -3,7 +3,8 @@ from geventstreams._core.deadline cimport deadline_after, seconds_until
 from geventstreams._core.fairness cimport Fairness
 from geventstreams._core.transport cimport Transport
 from geventstreams._core.wakeup cimport HubHold, Wakeup
-from geventstreams.callbacks.push_mode cimport PushedStream
+from geventstreams._streams.buffered cimport engine_of
+from geventstreams.callbacks.push_mode cimport PushedEngine
 
 cdef double NEVER
 cdef Py_ssize_t ENDED, WOULD_WAIT
@@ -18,7 +19,8 @@ cdef class AsyncSocket:
     cdef HubHold _hold
     cdef object _loop
     cdef Transport _transport
-    cdef PushedStream _stream
+    cdef PushedEngine _engine
+    cdef object _stream
     cdef bint _has_stream
     cdef int _phase
     cdef tuple _failure
@@ -40,10 +42,10 @@ cdef class AsyncSocket:
     cdef bint _is_established(self) noexcept
     cdef int _wake(self) except -1
     cdef void _pump(self) except *
-    cdef bint _wants_input(self, PushedStream stream) except -1
-    cdef void _receive_or_wait(self, PushedStream stream) except *
-    cdef int _deliver(self, PushedStream stream) except -1
-    cdef void _await_input(self, PushedStream stream) except *
+    cdef bint _wants_input(self) except -1
+    cdef void _receive_or_wait(self) except *
+    cdef int _deliver(self) except -1
+    cdef void _await_input(self) except *
     cdef void _rest(self) except *
     cdef void _call(self, callback, argument) except *
     cdef void _wait_until_sent(self) except *

@@ -27,6 +27,7 @@ from geventstreams._core.linger import linger
 from geventstreams._core.run_info import show_waits_in
 from geventstreams._core.transport import Transport
 from geventstreams._core.wakeup import Wakeup, hold_of
+from geventstreams._streams.buffered import engine_of
 from geventstreams.callbacks.connecting import Attempt, Opener, Unconnected
 from geventstreams.callbacks.events import end_of_file, event_for
 from geventstreams.callbacks.options import ConnectionOptions, bytes_to_send
@@ -45,7 +46,7 @@ from geventstreams.callbacks.phases import (
     TRANSITIONS,
     Phase,
 )
-from geventstreams.callbacks.push_mode import PushedStream
+from geventstreams.callbacks.push_mode import PushedEngine
 from geventstreams.errors import (
     ConnectTimeout,
     ReadTimeout,
@@ -93,7 +94,8 @@ class AsyncSocket:
         self._hold.tell_end_to(self)
         self._loop = self._hub.loop
         self._transport = Unconnected(peer) if transport is None else transport
-        self._stream: PushedStream = None  # type: ignore[assignment]  # the maker makes one at once, see `_start`
+        self._engine = PushedEngine(self, self._transport, options.read_limit, options.write_limit, options.linger_limit)
+        self._stream: Any = None  # the maker makes one at once, see `_start`
         self._phase = CONNECTING
         self._options: Any = options
         self._read_cb = options.read_cb
@@ -150,7 +152,7 @@ class AsyncSocket:
     @property
     def unsent(self) -> int:
         """How many bytes were written and are not yet with the system."""
-        return self._stream.held()
+        return self._engine.unsent()
 
     @property
     def address(self) -> Address:
@@ -164,7 +166,7 @@ class AsyncSocket:
 
     def fileno(self) -> int:
         """Return the descriptor, or -1 before the connection is established and after it was closed."""
-        return self._stream.fileno()
+        return int(self._stream.fileno())
 
     def write(self, data: ReadableBuffer | str, start: int = 0, end: int | None = None) -> bool:
         """Queue `data[start:end]`, to be sent in this turn of the hub, behind everything that was written before. Never waits.
@@ -185,11 +187,11 @@ class AsyncSocket:
         if self._output != ACCEPTING:
             raise StreamClosed(f"the connection to {self._transport.peer} is closed for writing", stream=self._stream)
         if type(data) is bytes and type(start) is int and start == 0 and end is None:
-            self._stream.enqueue(data, len(data))
+            self._engine.enqueue(data, len(data))
         else:
             view = bytes_to_send("data", data, start, end)
-            self._stream.enqueue(view, len(view))
-        return self._stream.held() <= self._high_water
+            self._engine.enqueue(view, len(view))
+        return self._engine.unsent() <= self._high_water
 
     def drain(self) -> None:
         """Wait until everything that was written is with the system.
@@ -198,7 +200,7 @@ class AsyncSocket:
             StreamError: The output cannot be sent: the error that ended the connection, or `StreamClosed`; `unsent` bytes are lost.
         """
         self._refuse_thread()
-        while self._stream.held() and self._phase < FAILED and self._failure is None:
+        while self._engine.unsent() and self._phase < FAILED and self._failure is None:
             if self._sender is None and self._is_established():
                 self._send()
             else:
@@ -238,7 +240,7 @@ class AsyncSocket:
         self._read_limit = read_limit
         self._write_limit = write_limit
         self._read_deadline = self._write_deadline = 0.0
-        self._stream.note_limits(read_limit, write_limit)
+        self._engine.note_limits(read_limit, write_limit)
         self._wake()
 
     def set_callbacks(self, read_cb: BytesCallback | StreamCallback | None = None, event_cb: EventCallback | None = None,
@@ -265,14 +267,14 @@ class AsyncSocket:
         """
         if self._phase >= FAILED:
             return
-        if not self._stream.is_of_this_process():
+        if not self._engine.is_of_this_process():
             self._close_in_child()
             return
         if self._hold.ended:
             self.thread_has_ended()
             return
         self._refuse_thread()
-        self._stream.disconnect(False)
+        self._engine.disconnect(False)
         if force:
             self._drop(True)
         else:
@@ -287,20 +289,20 @@ class AsyncSocket:
         """Return the greenlets of a hub that wait here, as `BufferedStream` does."""
         if self._hub is not hub or self._greenlet is None or self._transport.input_wakeup().waiter is not self._greenlet:
             return []
-        return [(self._greenlet, f"receives from {self._transport.peer}, {in_bytes(len(self._stream.input))} buffered")]
+        return [(self._greenlet, f"receives from {self._transport.peer}, {in_bytes(len(self._engine.input))} buffered")]
 
     # For its stream.
 
-    def _claim_stream(self) -> tuple[PushedStream | None, Transport]:
+    def _claim_engine(self) -> PushedEngine:
+        """Return the engine for a stream; StreamError where a stream was given out already, or the connection is closed."""
         if self.closed:
             raise StreamClosed(f"socket {self!r} is closed")
         if self._has_stream:
             raise StreamError(f"socket {self!r} has a stream already: {self._stream!r}", stream=self._stream)
-        return self._stream, self._transport
+        return self._engine
 
-    def _set_stream(self, stream: PushedStream) -> None:
+    def _set_stream(self, stream: Any) -> None:
         if self._stream is None:  # only the first time
-            stream.note_limits(self._read_limit, self._write_limit)  # type: ignore[unreachable]  # None until now, see __init__
             self._has_stream = self._options.stream
         else:
             self._has_stream = True
@@ -322,7 +324,7 @@ class AsyncSocket:
     def _check_low_water(self) -> None:
         """Receive again if enough was taken from the buffer in this turn."""
         self._checking = False
-        if len(self._stream.input) < self._low_water:
+        if len(self._engine.input) < self._low_water:
             self._wake()
 
     def _end_input(self) -> None:
@@ -352,7 +354,7 @@ class AsyncSocket:
 
     def _refuse_thread(self) -> None:
         """Raise StreamError in a forked child, and in another thread than the connection's."""
-        if not self._stream.is_of_this_process():
+        if not self._engine.is_of_this_process():
             raise inherited("connection")
         if self._hold.thread != _system.thread_id():
             raise StreamError("this connection belongs to the hub of another thread")
@@ -361,21 +363,21 @@ class AsyncSocket:
 
     def _run(self) -> None:
         try:
-            if self._stream.is_of_this_process() and self._establish():
+            if self._engine.is_of_this_process() and self._establish():
                 self._pump()
             while CLOSING_EARLY <= self._phase < FAILED:
                 self._rest()
-            if self._phase == FAILED and self._stream.is_of_this_process():
+            if self._phase == FAILED and self._engine.is_of_this_process():
                 self._move(CLOSED)
                 self._report_event(event_for(self._error(), self))
         except StreamError:
-            if self._stream.is_of_this_process():
+            if self._engine.is_of_this_process():
                 raise
         finally:
             self._leave()
 
     def _leave(self) -> None:
-        if not self._stream.is_of_this_process():
+        if not self._engine.is_of_this_process():
             self._close_in_child()
         else:
             self._close_quietly()
@@ -392,7 +394,7 @@ class AsyncSocket:
         if self._phase != CONNECTING:
             return False
         self._move(OPEN)
-        if self._stream.queued:
+        if self._engine.queued:
             self._loop.run_callback(self._send)
         if self._options.connect_cb is not None:
             self._call(self._options.connect_cb, self._stream if self._options.stream else self)
@@ -410,12 +412,12 @@ class AsyncSocket:
             return False
         if opened is None:
             return False
-        self._stream.take_over(opened)
+        self._engine.adopt(engine_of(opened))
         return True
 
     def _fail_to_connect(self, error: StreamError) -> None:
         self._fail(error)
-        self._stream.end_with(error)
+        self._engine.end_with(error)
         self._drop(False)
 
     def _give_up(self) -> None:
@@ -424,52 +426,51 @@ class AsyncSocket:
 
     def _pump(self) -> None:
         """Receive and call back until the connection is closed for its user."""
-        while OPEN <= self._phase <= BROKEN and self._stream.is_of_this_process():
-            stream = self._stream
+        while OPEN <= self._phase <= BROKEN and self._engine.is_of_this_process():
             if self._sent:
                 self._sent = False
-                if self._write_cb is not None and not stream.held():
+                if self._write_cb is not None and not self._engine.unsent():
                     self._call(self._write_cb, self)
-            elif stream.lost() or (self._input_ended and self._output == FINISHED):
+            elif self._engine.lost() or (self._input_ended and self._output == FINISHED):
                 self._close_quietly()
-            elif self._wants_input(stream):
-                self._receive_or_wait(stream)
+            elif self._wants_input():
+                self._receive_or_wait()
             elif self._phase == BROKEN:
                 self._end_with_failure()
             else:
                 self._rest()
 
-    def _wants_input(self, stream: PushedStream) -> bool:
-        held = stream.input.end - stream.input.start
+    def _wants_input(self) -> bool:
+        held = self._engine.input.end - self._engine.input.start
         self._full = held > self._high_water or (self._full and held >= self._low_water)
         return not (self._paused or self._full or self._input_ended)
 
-    def _receive_or_wait(self, stream: PushedStream) -> None:
+    def _receive_or_wait(self) -> None:
         """Deliver what the system has; where it has nothing, send what is left to send, or wait."""
         count = WOULD_WAIT
         if not self._transport.emptied or self._phase == BROKEN:
             try:
-                count = stream.receive() if self._draining else stream.receive_portion()
+                count = self._engine.receive(None, 0, 0) if self._draining else self._engine.receive_portion()
             except OSError as error:
-                self._fail(from_system(error, "reading from", self._transport.peer, stream))
+                self._fail(from_system(error, "reading from", self._transport.peer, self._stream))
                 self._end_with_failure()
                 return
         if count > 0:
-            self._deliver(stream)
+            self._deliver()
         elif count == ENDED:
-            self._receive_end(stream)
+            self._receive_end()
         elif self._phase == BROKEN:
             self._end_with_failure()
-        elif self._stream.queued or (self._transport.unsent and self._sender is None):
+        elif self._engine.queued or (self._transport.unsent and self._sender is None):
             self._send()
         else:
-            self._await_input(stream)
+            self._await_input()
 
-    def _deliver(self, stream: PushedStream) -> None:
+    def _deliver(self) -> None:
         """Call back with what has arrived."""
-        data: Any = stream
+        data: Any = self._stream
         if self._draining:
-            data = stream.input.take(stream.input.end - stream.input.start)
+            data = self._engine.input.take(self._engine.input.end - self._engine.input.start)
         else:
             self._has_stream = True
         if self._read_cb is not None:
@@ -477,16 +478,16 @@ class AsyncSocket:
                 self._read_cb(self, data)
             except BaseException:  # noqa: BLE001  # everything that a callback raises goes to the hub
                 self._callback_failed()
-        if self._stream.queued:
+        if self._engine.queued:
             self._send()
         if self._transport.emptied:
             self._fairness.waited()
         else:
             self._fairness.let_others_run(self._hub)
 
-    def _await_input(self, stream: PushedStream) -> None:
+    def _await_input(self) -> None:
         """Wait for input or for `_wake`. Without input until the read timeout, close."""
-        stream.settle()
+        self._engine.input.settle()
         self._fairness.waited()
         if not self._read_deadline or self._received != self._transport.received:
             self._read_deadline = deadline_after(self._read_limit)
@@ -495,23 +496,21 @@ class AsyncSocket:
         if left > 0:
             self._transport.wait_input(left)
         else:
-            error = ReadTimeout(f"nothing arrived from {self._transport.peer} for {in_seconds(self._read_limit)}", stream=stream)
-            stream.end_with(error)
+            error = ReadTimeout(f"nothing arrived from {self._transport.peer} for {in_seconds(self._read_limit)}", stream=self._stream)
+            self._engine.end_with(error)
             self._close_quietly()
             self._report_event(event_for(error, self))
 
     def _rest(self) -> None:
         """Wait for `_wake`, without receiving."""
-        stream = self._stream
-        stream.keep_back(self._full)
-        stream.settle()
+        self._engine.keep_back(self._full)
+        self._engine.input.settle()
         self._resting = Wakeup(self._hub)
         try:
             self._resting.wait(NEVER)
         finally:
             self._resting = None
-            self._stream.keep_back(False)
-            stream.keep_back(False)
+            self._engine.keep_back(False)
         self._read_deadline = 0.0
         self._fairness.waited()
 
@@ -522,7 +521,7 @@ class AsyncSocket:
             callback(argument)
         except BaseException:  # noqa: BLE001  # everything that a callback raises goes to the hub
             self._callback_failed()
-        if self._stream.queued:
+        if self._engine.queued:
             self._send()
 
     def _callback_failed(self) -> None:
@@ -549,10 +548,10 @@ class AsyncSocket:
 
     def _send(self) -> None:
         may_send = self._sender is None and self._failure is None and self._phase in (OPEN, CLOSING, CLOSING_QUIETLY)
-        if may_send and self._stream.is_of_this_process():
-            written, self._stream.queued = self._stream.queued, False
+        if may_send and self._engine.is_of_this_process():
+            written, self._engine.queued = self._engine.queued, False
             try:
-                if not self._stream.push():
+                if not self._engine.push():
                     self._sender = gevent.spawn(self._send_in_background)
                 elif written:
                     self._all_sent()
@@ -575,12 +574,12 @@ class AsyncSocket:
             raise
         else:
             self._sender = None
-            self._stream.queued = False
+            self._engine.queued = False
             if self._phase < FAILED:
                 self._all_sent()
 
     def _send_again(self) -> None:
-        self._stream.queued = True
+        self._engine.queued = True
         self._loop.run_callback(self._send)
 
     def _wait_until_sent(self) -> None:
@@ -595,10 +594,10 @@ class AsyncSocket:
             self._transport.wait_output(left)
             if self._phase >= FAILED:
                 return
-            before = self._stream.held()
-            if self._stream.push():
+            before = self._engine.unsent()
+            if self._engine.push():
                 return
-            if self._stream.held() < before:
+            if self._engine.unsent() < before:
                 self._write_deadline = 0.0
 
     def _output_limit(self) -> float:
@@ -620,11 +619,11 @@ class AsyncSocket:
 
     def _sending_failed(self, error: OSError) -> None:
         """Accept nothing more. Input that arrived before is delivered before the event; a connection that is closing is closed now."""
-        if not self._stream.is_of_this_process():
+        if not self._engine.is_of_this_process():
             self._close_in_child()
             return
         failure = from_system(error, "writing to", self._transport.peer, self._stream)
-        failure.unsent = self._stream.held()
+        failure.unsent = self._engine.unsent()
         self._fail(failure)
         if self._phase == OPEN:
             self._move(BROKEN)
@@ -636,7 +635,7 @@ class AsyncSocket:
         """Keep the first error that ends the connection, and accept no more output."""
         if self._failure is None:
             self._failure = noted(error)
-            self._lost = self._stream.held()
+            self._lost = self._engine.unsent()
         self._refuse_output()
 
     def _error(self) -> StreamError:
@@ -645,7 +644,7 @@ class AsyncSocket:
     def _refuse_output(self) -> None:
         if self._output == ACCEPTING:
             self._output = FINISHING
-            self._stream.shut_output()
+            self._engine.shut_output()
         if self._drained is not None:
             self._drained.fire()
 
@@ -660,8 +659,8 @@ class AsyncSocket:
     def _finish_output(self) -> None:
         """Send what is left, and the end behind it."""
         if self._is_established() and self._failure is None:
-            if self._stream.held():
-                self._stream.queued = True
+            if self._engine.unsent():
+                self._engine.queued = True
                 self._send()
             elif self._sender is None:
                 self._all_sent()
@@ -678,9 +677,9 @@ class AsyncSocket:
         self._output = FINISHED
         self._wake()
 
-    def _receive_end(self, stream: PushedStream) -> None:
+    def _receive_end(self) -> None:
         """The input has ended, in order or in an error."""
-        error = stream.failure()
+        error = self._engine.ending()
         if error is not None:
             self._fail(error)
         if self._failure is not None:
@@ -695,11 +694,11 @@ class AsyncSocket:
     def _end_with_failure(self) -> None:
         """Close because of an error, when all that arrived before it was delivered. `_run` calls back, except for an error of TLS."""
         error = self._error()
-        self._stream.end_with(error)
+        self._engine.end_with(error)
         if self._phase >= CLOSING_EARLY:  # a signal handler closed it just now
             self._drop(False)
             return
-        self._stream.disconnect(True)
+        self._engine.disconnect(True)
         if isinstance(error, ssl.SSLError):  # the alert that says why is on its way
             self._move(CLOSING_QUIETLY)
             self._output = FINISHED
@@ -711,14 +710,14 @@ class AsyncSocket:
     def _close_quietly(self) -> None:
         """Close behind the final event, or in place of one: what was written is still sent. Nothing, if it is closed already."""
         if self._phase < CLOSING_EARLY:
-            self._stream.disconnect(True)
+            self._engine.disconnect(True)
             self._begin_closing(CLOSING_QUIETLY)
 
     def _begin_closing(self, phase: int) -> None:
         """Send what was written, then the end, then close; in the background where that has to wait."""
         if self._phase >= CLOSING_EARLY:  # a signal handler closed it just now
             return
-        if not self._stream.is_of_this_process():
+        if not self._engine.is_of_this_process():
             self._close_in_child()
             return
         self._refuse_output()
@@ -729,7 +728,7 @@ class AsyncSocket:
                 self._drop(False)
             else:
                 self._finish_output()
-        elif self._stream.held():
+        elif self._engine.unsent():
             self._move(CLOSING_EARLY)
             if self._attempt is not None and self._output_limit() != NEVER:
                 self._attempt.cancel_after(self._output_limit(), self._give_up)
@@ -769,7 +768,7 @@ class AsyncSocket:
     def thread_has_ended(self) -> None:
         """Close at once: nothing runs this connection any more. Called by the hub's hold when its thread ends."""
         if self._phase < FAILED:
-            self._stream.disconnect(False)
+            self._engine.disconnect(False)
             self._drop(False)
 
     def _close_in_child(self) -> None:
@@ -782,18 +781,18 @@ class AsyncSocket:
         """Close the descriptor and let go of everything. The peer sees a reset if `abort` says so, or if output is left over."""
         if self._phase >= FAILED:
             return
-        if not self._stream.is_of_this_process():
+        if not self._engine.is_of_this_process():
             self._close_in_child()
             return
-        held = self._stream.held()
+        held = self._engine.unsent()
         self._lost = max(self._lost, held)
         self._move(FAILED if self._failure is not None and self._phase != CLOSING_QUIETLY else CLOSED)
         tls_failed = self._failure is not None and issubclass(self._failure[0], TLSError)
         # The peer must not take a part for the whole. Where TLS has failed, the alert says so.
         self._transport.close(abort or (held > 0 and not tls_failed))
-        if not self._stream.closed:
-            self._stream.disconnect(True)
-        self._stream.forget()
+        if not self._engine.is_closed():
+            self._engine.disconnect(True)
+        self._engine.forget()
         self._refuse_output()
         if self._attempt is not None:
             self._attempt.cancel()

@@ -2,11 +2,14 @@ cimport geventstreams._core.arguments as arguments
 from geventstreams._core.fork cimport ForkGeneration
 from geventstreams._core.reader cimport ByteReader
 from geventstreams._streams.buffered cimport BufferedStream
-from geventstreams.callbacks.push_mode cimport PushedStream
+from geventstreams._streams.tls_upgrade cimport UpgradableStream
+from geventstreams.callbacks.push_mode cimport PushedEngine
 
 cdef ForkGeneration FORK
 cdef object START
 
 
-cdef class AsyncStream(PushedStream):
+cdef class AsyncStream(UpgradableStream):
+    cdef PushedEngine _pushed
+
     cpdef object readline(self, object size=*)

@@ -1,9 +1,7 @@
-"""Streams whose reads never wait: they give what a connection of the callback half has received, and say when there is nothing yet.
+"""Streams whose reads never wait: they return what a connection of the callback half has received, and say when there is nothing yet."""
 
-Rules for the next editor: "nothing yet" is None (b"" where no end has to be told from it), and takes nothing. All else is as the
-vocabularies of streams that wait have it, so a method here only decides what to do before the end of the input; never copy what is in
-the buffer to find out whether it is enough.
-"""
+# Invariant: "nothing yet" is None (`b""` where it cannot be mistaken for the end), and takes nothing. Everything else is done as in streams
+# that wait, so what is in the buffer is never copied to find out whether it is enough.
 
 from __future__ import annotations
 
@@ -12,31 +10,37 @@ from typing import TYPE_CHECKING, Any
 import geventstreams._core.arguments as arguments
 from geventstreams._core.fork import FORK
 from geventstreams._core.reader import ByteReader
-from geventstreams._files.text_file import SharedFile, file_over, halves
 from geventstreams._streams.buffered import BufferedStream
+from geventstreams._streams.options import StreamOptions
+from geventstreams._streams.tls_upgrade import UpgradableStream
 from geventstreams.callbacks.connection import AsyncSocket
-from geventstreams.callbacks.push_mode import PushedStream
-from geventstreams.errors import EndOfFile, StreamClosed, line_too_long
+from geventstreams.callbacks.push_mode import PushedEngine
+from geventstreams.errors import EndOfFile, line_too_long
 
 if TYPE_CHECKING:
     from collections.abc import MutableSequence
-    from io import TextIOWrapper
     from typing import TypeVar, overload
 
     from geventstreams._streams.elements import ElementType
-    from geventstreams._types import BinaryMode, ElementTypeName, MaybeNone, TextMode, WritableBuffer
+    from geventstreams._types import ElementTypeName, MaybeNone, WritableBuffer
 
     E = TypeVar("E")
 
 START = 0
 
 
-class AsyncStream(PushedStream):
-    """A view of a socket of the callback half, as a stream that never waits. cl-async's `async-stream`.
+class AsyncStream(UpgradableStream):
+    """A stream on a socket of the callback half, whose reads and writes never wait. cl-async: `async-stream`.
 
-    Octets come by the connection; reading takes what is there. Where nothing is, and the input has not ended, a call gives None (`b""`,
-    `""` or the start index where its result is a number or a piece of any length). What is written is sent in the same turn of the hub.
-    `socket` is the `AsyncSocket`, whose draining ends; a socket has one stream: a second one is a StreamError.
+    The connection receives; reading takes what is there. Where nothing is, and the input has not ended, a call returns None, or `b""`, `""`
+    or the start index where its result is a piece of any length or an index. What is written is sent in the same turn of the hub.
+
+    Args:
+        socket: The `AsyncSocket`. Its bytes go to the stream from now on, no longer to the read callback.
+        element_type, encoding, line_limit, linger_timeout: As the constructor of `SocketStream` has them.
+
+    Raises:
+        StreamError: The socket has a stream already, or is closed.
     """
 
     _reads = True
@@ -46,18 +50,15 @@ class AsyncStream(PushedStream):
                  encoding: str = "latin-1", line_limit: float | None = 2**20, linger_timeout: float | None = 2.0) -> None:
         if not isinstance(socket, AsyncSocket):
             raise TypeError(f"socket must be an AsyncSocket, not {type(socket).__name__} {socket!r}")
-        former, transport = socket._claim_stream()
-        PushedStream.__init__(self, socket, transport, element_type, encoding=encoding, line_limit=line_limit,
-                              linger_timeout=linger_timeout, readable=type(self)._reads, writable=type(self)._writes)
-        if former is not None:
-            self.take_over(former)
-            self.take_queue_over(former)
+        options = StreamOptions(element_type=element_type, encoding=encoding, line_limit=line_limit, linger_timeout=linger_timeout)
+        self._pushed: PushedEngine = socket._claim_engine()
+        self._init_stream(self._pushed, type(self)._reads, type(self)._writes, options)
         socket._set_stream(self)
 
     @property
     def socket(self) -> AsyncSocket | MaybeNone:
         """The `AsyncSocket`; None when its connection is over."""
-        return self._connection
+        return self._pushed.connection
 
     # The Python vocabulary.
 
@@ -83,7 +84,7 @@ class AsyncStream(PushedStream):
         At the end of the input the rest comes without a newline, then `b""`.
 
         Raises:
-            LineTooLong: more than `line_limit` bytes are there without a newline. None of them is consumed.
+            LineTooLong: More than `line_limit` bytes are there without a newline. None of them is consumed.
         """
         return ByteReader.readline(self, size)
 
@@ -91,7 +92,7 @@ class AsyncStream(PushedStream):
         """Return `n` bytes, or None where fewer are there yet.
 
         Raises:
-            IncompleteRead: the input ended before. What came instead is in `partial`, and stays readable.
+            IncompleteRead: The input ended before. What came instead is in `partial`, and stays readable.
         """
         return BufferedStream.read_exactly(self, n)
 
@@ -99,8 +100,8 @@ class AsyncStream(PushedStream):
         """Return the bytes up to and with `separator`, or None where it is not there yet. Nothing is consumed by an error.
 
         Raises:
-            LineTooLong: there is no separator within `limit` bytes (None: `line_limit`; `math.inf`: no limit).
-            IncompleteRead: the input ended before the separator.
+            LineTooLong: There is no separator within `limit` bytes (None: `line_limit`; `math.inf`: no limit).
+            IncompleteRead: The input ended before the separator.
         """
         return BufferedStream.read_until(self, separator, limit)
 
@@ -109,37 +110,39 @@ class AsyncStream(PushedStream):
         return self._discard_line()
 
     def read_available(self) -> bytes:
-        """What is there, possibly b""; EndOfFile when the input has ended and everything was taken."""
+        """Return what is there, possibly `b""`. EndOfFile when the input has ended and everything was taken."""
         if self.input.permit != FORK.generation:
-            self._refuse_input()
+            self._engine.refuse_input()
         held = self.input.end - self.input.start
-        if not held and self._end is not None:
-            self._raise_end()
-            raise EndOfFile(f"end of file from {self._transport.peer}", stream=self)
+        if not held and self._engine.end is not None:
+            self._engine.raise_end()
+            raise EndOfFile(f"end of file from {self._engine.peer}", stream=self)
         return self.input.take(held)
 
     # The Lisp vocabulary.
 
     def _at_end(self, eof_error: bool, eof_value: Any) -> Any:
-        return None if self._end is None else PushedStream._at_end(self, eof_error, eof_value)
+        return None if self._engine.end is None else UpgradableStream._at_end(self, eof_error, eof_value)
 
     def read_sequence(self, seq: WritableBuffer | MutableSequence[Any], start: int = 0, end: int | None = None) -> int:
-        """Copies what is there to `seq[start:end]`, as far as it fits: the index of the first element not updated, which is `start` where
-        nothing is, before the end and at it."""
+        """Copy what is there to `seq[start:end]`, as far as it fits. Return the index of the first element not updated.
+
+        That is `start` where nothing is there, before the end of the input and at it.
+        """
         if self.input.permit != FORK.generation:
-            self._refuse_input()
+            self._engine.refuse_input()
         if type(seq) is bytearray and start is START and end is None:
             return self.input.take_into(seq, 0, len(seq))
         if type(seq) is bytearray and type(start) is int and (end is None or type(end) is int):
             last = len(seq) if end is None else end
             if 0 <= start <= last <= len(seq):
                 return start + self.input.take_into(seq, start, last)
-        return PushedStream.read_sequence(self, seq, start, end)
+        return UpgradableStream.read_sequence(self, seq, start, end)
 
     def read_string(self, n: int) -> str:
-        """Up to `n` characters of what is there, "" where nothing is."""
+        """Return up to `n` characters of what is there, `""` where nothing is."""
         if len(self.input) or self.input.permit != FORK.generation:
-            return PushedStream.read_string(self, n)
+            return UpgradableStream.read_string(self, n)
         arguments.natural("n", n)
         return ""
 
@@ -153,99 +156,38 @@ class AsyncStream(PushedStream):
         def read_line(self, eof_error: bool, eof_value: E) -> tuple[str | E, bool] | None: ...
 
     def read_line(self, eof_error: bool = True, eof_value: Any = "") -> Any:
-        """The next line without its newline, and False; None where it is not whole yet; at the end of the input the rest, and True."""
+        """Return the next line without its newline, and False; None where it is not whole yet; at the end the rest, and True."""
         if self.input.permit != FORK.generation:
-            self._refuse_input()
-        if self._end is None and not self._newline_behind(0):
+            self._engine.refuse_input()
+        if self._engine.end is None and not self._newline_behind(0):
             if len(self.input) > self._line_limit:
-                raise line_too_long(self._line_limit, self._transport.peer, self)
+                raise line_too_long(self._line_limit, self._engine.peer, self)
             return None
-        return PushedStream.read_line(self, eof_error, eof_value)
+        return UpgradableStream.read_line(self, eof_error, eof_value)
 
     # Writing.
 
     def finish_output(self) -> None:
-        """Waits until all that was written is with the system."""
+        """Wait until the system has everything that was written."""
         if self.output.permit != FORK.generation:
-            self._refuse_output()
-        self._send_all()
-
-    def force_output(self) -> None:
-        """Sends what was written now, as far as the system takes it; the rest follows as room comes."""
-        if self.output.permit != FORK.generation:
-            self._refuse_output()
-        self._refuse_thread()
-        self._send_before_wait()
-
-    # State.
-
-    @property
-    def read_timeout(self) -> float | None:
-        """Seconds between receipts after which the connection is closed; None is no limit."""
-        return arguments.given_seconds(self._read_limit)
-
-    @read_timeout.setter
-    def read_timeout(self, value: float | None) -> None:
-        self._set_timeouts(value, self.write_timeout)
-
-    @property
-    def write_timeout(self) -> float | None:
-        """Seconds without progress while sending after which the connection is closed; None is no limit."""
-        return arguments.given_seconds(self._write_limit)
-
-    @write_timeout.setter
-    def write_timeout(self, value: float | None) -> None:
-        self._set_timeouts(self.read_timeout, value)
-
-    def _set_timeouts(self, read: float | None, write: float | None) -> None:
-        if self._connection is None:
-            raise StreamClosed(f"the connection to {self._transport.peer} is closed", stream=self)
-        self._connection.set_timeouts(read, write)
-
-    def close(self, abort: bool = False) -> None:
-        """Closes the socket: what was written arrives, then the end; with `abort` the peer sees a reset. Does not wait."""
-        if self._connection is not None:
-            self._connection.close(abort)
-        elif not self._closed:
-            self.disconnect(False)
-
-    if TYPE_CHECKING:
-
-        @overload
-        def makefile(self, mode: TextMode = "r", buffering: int | None = None, *, encoding: str | None = None, errors: str | None = None,
-                     newline: str | None = None) -> TextIOWrapper: ...
-        @overload
-        def makefile(self, mode: BinaryMode, buffering: int | None = None) -> SharedFile: ...
-        @overload
-        def makefile(self, mode: str, buffering: int | None = None, *, encoding: str | None = None, errors: str | None = None,
-                     newline: str | None = None) -> TextIOWrapper | SharedFile: ...
-
-    def makefile(self, mode: str = "r", buffering: int | None = None, *, encoding: str | None = None, errors: str | None = None,
-                 newline: str | None = None) -> Any:
-        """A file over this stream, as `socket.makefile` has it: its close leaves the stream open. A text file for reading needs input that
-        is there, since no text file knows "not yet"."""
-        self._refuse()
-        halves(mode)
-        return file_over(SharedFile(self), mode, encoding, errors, newline)
-
-    def __reduce__(self) -> Any:
-        raise TypeError(f"cannot pickle a {type(self).__name__}: its socket belongs to this process")
+            self._engine.refuse_output()
+        self._engine.finish()
 
 
 class AsyncInputStream(AsyncStream):
-    """One that can only be read."""
+    """A stream that can only be read."""
 
     _writes = False
 
 
 class AsyncOutputStream(AsyncStream):
-    """One that can only be written; if its socket drains, it goes on draining."""
+    """A stream that can only be written. The socket goes on passing what it receives to its read callback."""
 
     _reads = False
 
 
 class AsyncIOStream(AsyncInputStream, AsyncOutputStream):
-    """One for both: what `tcp_connect(..., stream=True)` gives."""
+    """A stream for both directions: what `tcp_connect(..., stream=True)` returns."""
 
     _reads = True
     _writes = True

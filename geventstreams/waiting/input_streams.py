@@ -31,7 +31,7 @@ from geventstreams._core.fairness import let_ready_run
 from geventstreams._core.fork import FORK, inherited
 from geventstreams._core.wait_reason import run_in_named_frame
 from geventstreams._core.wakeup import HubHold, Wakeup, hold_of
-from geventstreams._streams.engine import StreamEngine
+from geventstreams._streams.buffered import BufferedStream
 from geventstreams.errors import StreamClosed, StreamError
 
 if TYPE_CHECKING:
@@ -287,14 +287,14 @@ def _begin(streams: list[Any]) -> None:
     """Refuse closed streams, then send what the streams hold."""
     restless = []
     kind = None
-    has_engine = False
+    is_ours = False
     for stream in streams:
         if type(stream) is not kind:  # usually all are of one class, which is looked at once
             kind = type(stream)
-            has_engine = issubclass(kind, StreamEngine)
-        if has_engine:
-            engine: StreamEngine = stream
-            if engine.at_rest():
+            is_ours = issubclass(kind, BufferedStream)
+        if is_ours:
+            ours: BufferedStream = stream
+            if ours.at_rest():
                 continue
         restless.append(stream)
     _refuse_closed(restless)

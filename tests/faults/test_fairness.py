@@ -15,7 +15,7 @@ from kit.conditions import until
 from kit.network import HOST
 
 import geventstreams._core.fairness as fairness
-import geventstreams._streams.engine as engine
+import geventstreams._streams.blocking as engine
 from geventstreams import StreamBusy, StreamClosed, makefile
 from geventstreams._core.fairness import yield_to_hub
 from geventstreams._streams.lisp import LispStream

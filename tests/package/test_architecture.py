@@ -27,7 +27,7 @@ ARROWS: dict[str, set[str]] = {
     "monkey": {"_files"},
     "proxy_protocol": {"_core", "_net", "_streams", "errors"},
     "relay": {"_constants", "_core", "_net", "_streams", "errors", "proxy_protocol"},
-    "callbacks": {"_constants", "_core", "_files", "_native", "_net", "_streams", "errors"},
+    "callbacks": {"_constants", "_core", "_native", "_net", "_streams", "errors"},
     "server": {"_constants", "_core", "_net", "_streams", "errors", "proxy_protocol"},
     "workers": {"_core", "_native", "_net", "errors"},
     "metrics": {"_core", "server"},

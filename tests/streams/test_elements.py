@@ -9,10 +9,10 @@ import pytest
 
 from geventstreams._streams.elements import (
     ElementType,
+    bytes_of_list,
     element_type,
     elements_of,
     encoding,
-    octets_of_list,
 )
 
 REFUSED = [
@@ -161,22 +161,22 @@ def test_lists_of_numbers_become_bytes() -> None:
     """Integers in the range of the element type become bytes, and back; one out of it refuses the whole list."""
     latin = encoding("latin-1")
     signed, unsigned = ElementType.SIGNED_BYTE_8, ElementType.UNSIGNED_BYTE_8
-    assert octets_of_list([0, 255], unsigned, latin) == octets_of_list([0, -1], signed, latin) == b"\0\xff"
-    assert octets_of_list([], unsigned, latin) == b""
+    assert bytes_of_list([0, 255], unsigned, latin) == bytes_of_list([0, -1], signed, latin) == b"\0\xff"
+    assert bytes_of_list([], unsigned, latin) == b""
     assert (elements_of(b"\0\x80\xff", signed), elements_of(b"\0\x80\xff", unsigned)) == ([0, -128, -1], [0, 128, 255])
     for kind, item in ((unsigned, 256), (unsigned, -1), (signed, 128), (signed, -129)):
         with pytest.raises(ValueError, match=rf"item 1 .*{item}"):
-            octets_of_list([0, item], kind, latin)
+            bytes_of_list([0, item], kind, latin)
     for item in ("x", True, 1.5, None):
         with pytest.raises(TypeError, match="item 1"):
-            octets_of_list([0, item], unsigned, latin)
+            bytes_of_list([0, item], unsigned, latin)
 
 
 def test_lists_of_characters_become_text() -> None:
     """A list of characters becomes their bytes; a number or a longer string among them refuses the whole."""
     utf8 = encoding("utf-8")
-    assert octets_of_list(["a", "é"], ElementType.BASE_CHAR, utf8) == "aé".encode()
+    assert bytes_of_list(["a", "é"], ElementType.BASE_CHAR, utf8) == "aé".encode()
     with pytest.raises(TypeError, match="item 1"):
-        octets_of_list(["a", 5], ElementType.BASE_CHAR, utf8)
+        bytes_of_list(["a", 5], ElementType.BASE_CHAR, utf8)
     with pytest.raises(ValueError, match=r"item 1 .*'bc'"):
-        octets_of_list(["a", "bc"], ElementType.BASE_CHAR, utf8)
+        bytes_of_list(["a", "bc"], ElementType.BASE_CHAR, utf8)

@@ -319,7 +319,7 @@ def test_views_without_bytes_are_refused(pairs: Pairs) -> None:
         with pytest.raises(ValueError, match="contiguous"):
             call(memoryview(bytearray(4))[::2])
     for call in (stream.read_sequence, stream.write_sequence):
-        with pytest.raises(TypeError, match="one octet"):
+        with pytest.raises(TypeError, match="one byte"):
             call(memoryview(bytearray(4)).cast("H"))
     assert (stream.unsent, stream.read(4)) == (0, b"kept")
 

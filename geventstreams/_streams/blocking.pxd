@@ -1,0 +1,57 @@
+cimport cython
+
+cimport geventstreams._native.greenlets as _greenlets
+cimport geventstreams._native.syscalls as _system
+from geventstreams._core.clock cimport Clock
+from geventstreams._core.deadline cimport deadline_after, seconds_until
+from geventstreams._core.fair_lock cimport FairLock
+from geventstreams._core.fairness cimport Fairness
+from geventstreams._core.fork cimport ForkGeneration
+from geventstreams._core.transport cimport Transport
+from geventstreams._core.wakeup cimport Wakeup
+from geventstreams._streams.engine cimport StreamEngine
+
+cdef double NEVER
+cdef int INPUT
+cdef Clock CLOCK
+cdef Py_ssize_t BLOCK
+cdef Py_ssize_t WOULD_WAIT
+cdef Py_ssize_t FLUSH
+cdef Py_ssize_t WORTH
+cdef int WANTED
+cdef int TOLD
+cdef long NO_PERMIT
+cdef ForkGeneration FORK
+
+
+cdef class BlockingEngine(StreamEngine):
+    cdef FairLock output_lock
+    cdef object closer
+    cdef BackgroundSender background
+    cdef Fairness fairness
+    cdef double _deadline
+    cdef long long _progress
+    cdef bint _fired
+
+    cdef void _let_others_run(self) except *
+    cdef void _refuse_interrupted(self) except *
+    cdef void _put_waiting(self, data, Py_ssize_t count) except *
+    cdef void _send_message(self, data, Py_ssize_t count) except *
+    cdef void _adopt_rest(self) except *
+    cdef void _acquire_output(self) except *
+    @cython.locals(left=double, deadline=double, held=Py_ssize_t)
+    cdef void _send_or_wait(self, double limit) except *
+    cdef void _refuse_if_ended(self) except *
+    cpdef bint send_in_background(self) except? False
+    cdef void _stop_background(self) except *
+    cdef void _tell_end(self, double limit) except *
+    cdef void _close(self, bint abort) except *
+    cdef void _close_orderly(self, bint crowded) except *
+    cdef void _close_at_once(self) except *
+    cpdef void send_last(self) except *
+
+
+cdef class BackgroundSender:
+    cdef object _engine
+    cdef object _wakeup
+    cdef object _listener
