@@ -302,7 +302,9 @@ class StreamEngine(ByteSource):
             if self.reader is not None:
                 held = f"{in_bytes(len(self.input))} buffered"
                 waits.append((self.reader, f"{self._reading()} {self.peer}, {now - self.reading_since:.1f} s, {held}"))
-            writer = self.transport.output_wakeup().waiter
+            writer = None
+            with contextlib.suppress(StreamError):  # the hub was destroyed: nothing waits there any more
+                writer = self.transport.output_wakeup().waiter
             if writer is not None and writer is not self.reader:
                 held = f"{in_bytes(self.unsent())} unsent"
                 waits.append((writer, f"writes to {self.peer}, {now - self.writing_since:.1f} s, {held}"))

@@ -287,7 +287,9 @@ class AsyncSocket:
 
     def _waits(self, hub: Any) -> list[tuple[Any, str]]:
         """Return the greenlets of a hub that wait here, as `BufferedStream` does."""
-        if self._hub is not hub or self._greenlet is None or self._transport.input_wakeup().waiter is not self._greenlet:
+        if self._hub is not hub or self._greenlet is None or self._hold.ended:
+            return []
+        if self._transport.input_wakeup().waiter is not self._greenlet:
             return []
         return [(self._greenlet, f"receives from {self._transport.peer}, {in_bytes(len(self._engine.input))} buffered")]
 
