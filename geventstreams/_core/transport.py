@@ -222,7 +222,7 @@ class SocketTransport(Transport):
     def end_output(self) -> int:
         if self._process != FORK.generation:
             self._refuse()
-        return _system.end_output(self._descriptor)
+        return _system.end_output(self._descriptor, self._handle)
 
     def end_input(self) -> None:
         self._refuse()

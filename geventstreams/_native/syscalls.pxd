@@ -188,7 +188,7 @@ cdef inline Py_ssize_t not_yet_sent(int descriptor) noexcept:
     return geventstreams_not_yet_sent(descriptor)
 
 
-cdef inline Py_ssize_t end_output(int descriptor) except? -2:
+cdef inline Py_ssize_t end_output(int descriptor, object handle) except? -2:
     if c_shutdown(descriptor, SHUT_WR):
         return _failed(errno)
     return 0

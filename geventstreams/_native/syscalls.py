@@ -160,9 +160,9 @@ def not_yet_sent(descriptor: int) -> int:
         return 0
 
 
-def end_output(descriptor: int) -> int:
+def end_output(descriptor: int, handle: Any) -> int:
     """Tell the peer that nothing more will come. Return 0."""
-    _handle(descriptor, socket.AF_UNSPEC).shutdown(socket.SHUT_WR)
+    handle.shutdown(socket.SHUT_WR)
     return 0
 
 
@@ -173,7 +173,7 @@ def own_name(descriptor: int, family: int) -> Any:
 
 def ipv4_name(descriptor: int) -> Any:
     """Return the address of our end of an IPv4 connection."""
-    return own_name(descriptor, socket.AF_INET)
+    return _handle(descriptor, socket.AF_INET).getsockname()
 
 
 def is_stream_socket(handle: _socket.socket) -> bool:

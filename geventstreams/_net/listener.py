@@ -32,11 +32,7 @@ class Client(OwnedFd):
     itself.
     """
 
-    __slots__ = ("room",)
-
-    def __init__(self, descriptor: int, family: int, address: Any, room: Any = None) -> None:
-        OwnedFd.__init__(self, descriptor, family, address)
-        self.room = room
+    room: Any = None
 
     def close(self) -> None:
         """Close the descriptor unless a stream owns it, and release the place."""

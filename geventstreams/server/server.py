@@ -263,13 +263,12 @@ class SocketStreamServer(StreamServer):
         """Begin to serve an accepted client."""
         descriptor = handle if isinstance(handle, int) else handle.detach()
         spawn = self._spawn
-        if self._has_greeting:
-            client = Client(descriptor, self.family, address)
-            if self.pool is not None:
-                spawn = gevent.spawn  # it joins the pool after its handshake
-        else:
+        client = Client(descriptor, self.family, address)
+        if not self._has_greeting:
             self._room.acquire(blocking=False)
-            client = Client(descriptor, self.family, address, self._room)
+            client.room = self._room
+        elif self.pool is not None:
+            spawn = gevent.spawn  # it joins the pool after its handshake
         try:
             spawn(self._serve_client, client, address, self._handle)
         except BaseException:
