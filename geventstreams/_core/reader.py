@@ -39,7 +39,7 @@ class ByteSource:
     def __init__(self) -> None:
         self.input = InputBuffer()
         self.goal = INPUT
-        self.lacking = 0
+        self.lacking: int = 0
 
     @property
     def peer(self) -> str:

@@ -18,7 +18,7 @@ import geventstreams._core.arguments as arguments
 import geventstreams._native.attributes as _attributes
 import geventstreams._native.memory as _bytes
 from geventstreams._constants import DIRECT, WOULD_WAIT
-from geventstreams._core.buffers import NO_OUTPUT
+from geventstreams._core.buffers import NO_OUTPUT, OutputBuffer
 from geventstreams._core.fork import FORK, NO_PERMIT
 from geventstreams._core.reader import ByteReader
 from geventstreams._files.engine import FileEngine
@@ -38,7 +38,7 @@ class SocketFile(ByteReader):
     """
 
     def __cinit__(self) -> None:  # compiled code only: an object whose __init__() was not called has no permit, and says so
-        self.output = NO_OUTPUT
+        self.output: OutputBuffer = NO_OUTPUT
         self._engine = NO_ENGINE
         self._source = NO_ENGINE
 

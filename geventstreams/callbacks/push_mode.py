@@ -33,9 +33,9 @@ class PushedEngine(StreamEngine):
 
     def __init__(self, connection: Any, transport: Transport, read_limit: float, write_limit: float, linger_limit: float) -> None:
         StreamEngine.__init__(self, transport, read_limit, write_limit, linger_limit)
-        self.connection = connection
+        self.connection: Any = connection
         self.queued: bool = False
-        self.over = False
+        self.over: bool = False
         self._later: deque[Any] | None = None
         self._later_count = 0
         self._kept_back = False
@@ -74,7 +74,7 @@ class PushedEngine(StreamEngine):
     def put(self, data: Any, count: int) -> None:
         if self.output.permit != FORK.generation:
             self.refuse_write()
-        self.accepted = 0
+        self.accepted: int = 0
         self.enqueue(data, count)
         self.accepted = count
 
@@ -102,7 +102,7 @@ class PushedEngine(StreamEngine):
         self._later = None
         self._later_count = 0
         if self.rest is not None and not self.rest_at:
-            self.rest = None
+            self.rest: Any = None
         StreamEngine.drop_output(self)
 
     def plug(self, transport: Transport) -> Transport:
@@ -123,7 +123,7 @@ class PushedEngine(StreamEngine):
             self.disconnect(False)
 
     def close_failed(self, abort: bool) -> None:
-        self.closed = True
+        self.closed: bool = True
         self.renew_permits()
         try:
             self.transport.wake()
@@ -247,7 +247,7 @@ class PushedEngine(StreamEngine):
 
     def shut_output(self) -> None:
         """Accept nothing more."""
-        self.output_ended = True
+        self.output_ended: bool = True
         self.renew_permits()
 
     def disconnect(self, readable: bool) -> None:
