@@ -60,7 +60,7 @@ copybutton_image_svg = """<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 2
 <rect x="8" y="8" width="12" height="12" rx="2"/><path d="M16 8v-2a2 2 0 0 0-2-2h-8a2 2 0 0 0-2 2v8a2 2 0 0 0 2 2h2"/></svg>"""
 
 PLUMBING = {
-    *("arm_input", "watch_input", "unwatch_input", "readable_now", "send_before_wait", "send_in_background"),
+    *("arm_input", "watch_input", "unwatch_input", "readable_now", "send_before_wait"),
     *("at_rest", "is_idle", "end_reads", "refuse_in_child", "refuse_thread", "thread_has_ended"),
 }
 """What other modules of the package call on a stream or server, and users have no use for."""
