@@ -258,7 +258,11 @@ class BlockingEngine(StreamEngine):
         left = limit
         deadline = self.writing_since + left
         while True:
-            fired = self.transport.wait_output(left)
+            self.writer = _greenlets.current()
+            try:
+                fired = self.transport.wait_output(left)
+            finally:
+                self.writer = None
             self._refuse_if_ended()
             if self.send_now() or self.unsent() < held:  # a reader or the hub may have sent in our place
                 self.output_lock.progressed()

@@ -39,6 +39,7 @@ cdef class StreamEngine(ByteSource):
     cdef readonly bint is_writable
     cdef public bint closed
     cdef public object reader
+    cdef public object writer
     cdef public double reading_since
     cdef public double writing_since
     cdef public tuple end

@@ -76,6 +76,7 @@ class StreamEngine(ByteSource):
         self.is_writable: bool = False
         self.closed: bool = False
         self.reader: Any = None
+        self.writer: Any = None
         self.reading_since: float = 0.0
         self.writing_since: float = 0.0
         self.end: tuple[Any, ...] | None = None
@@ -302,12 +303,9 @@ class StreamEngine(ByteSource):
             if self.reader is not None:
                 held = f"{in_bytes(len(self.input))} buffered"
                 waits.append((self.reader, f"{self._reading()} {self.peer}, {now - self.reading_since:.1f} s, {held}"))
-            writer = None
-            with contextlib.suppress(StreamError):  # the hub was destroyed: nothing waits there any more
-                writer = self.transport.output_wakeup().waiter
-            if writer is not None and writer is not self.reader:
+            if self.writer is not None and self.writer is not self.reader:
                 held = f"{in_bytes(self.unsent())} unsent"
-                waits.append((writer, f"writes to {self.peer}, {now - self.writing_since:.1f} s, {held}"))
+                waits.append((self.writer, f"writes to {self.peer}, {now - self.writing_since:.1f} s, {held}"))
         return waits
 
     def _reading(self) -> str:
