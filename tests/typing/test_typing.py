@@ -63,9 +63,12 @@ def mypy(folder: Path) -> Findings:
         sys.executable, "-m", "mypy", "--strict", "--config-file=", "--follow-imports=silent", f"--python-version={PYTHON}",
         f"--cache-dir={folder / 'cache'}", "--output=json", *PROGRAMS.values(),
     ]  # fmt: skip
-    environment = {**os.environ, "MYPYPATH": str(PACKAGE.parent)}
+    environment = {**os.environ}
+    if PACKAGE.parent.name != "site-packages":  # mypy looks there by itself, and refuses to be sent there
+        environment["MYPYPATH"] = str(PACKAGE.parent)
     done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode in {0, 1}, done.stdout + done.stderr
+    assert not done.stderr, done.stderr
     found: Findings = {}
     for line in done.stdout.splitlines():
         message = json.loads(line)
