@@ -69,6 +69,7 @@ cdef class StreamEngine(ByteSource):
     cpdef void renew_input(self) except *
     cpdef void renew_output(self) except *
     cpdef void refuse_while_waiting(self) except *
+    cdef void refuse_unmade(self) except *
     cpdef void occupy(self) except *
     cpdef void vacate(self) except *
     cdef void received(self, bint buffered, Py_ssize_t count) except *

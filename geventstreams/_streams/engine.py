@@ -463,7 +463,12 @@ class StreamEngine(ByteSource):
             raise io.UnsupportedOperation("not writable: the direction of this stream is input")
         self.output.drop_unbegun()
 
-    # What an engine that waits and one that is pushed do in their own ways.
+    # What an engine that waits and one that is pushed do in their own ways. A stream that was never made has an engine of neither kind.
+
+    def refuse_unmade(self) -> None:
+        """Raise the error of a stream that was never made."""
+        self.refuse()
+        raise NotImplementedError
 
     def begin_end(self) -> bool:
         """Begin to end the output. Return whether it has to be flushed first."""
@@ -471,27 +476,27 @@ class StreamEngine(ByteSource):
 
     def put(self, data: Any, count: int) -> None:
         """Accept a message of `count` bytes whole, or raise with nothing accepted."""
-        raise NotImplementedError
+        self.refuse_unmade()
 
     def flush(self) -> None:
         """Get what was accepted to the system."""
-        raise NotImplementedError
+        self.refuse_unmade()
 
     def finish(self) -> None:
         """Wait until the system has all that was accepted."""
-        raise NotImplementedError
+        self.refuse_unmade()
 
     def send_before_wait(self) -> None:
         """Send what can be sent without waiting; an error is kept for the writers."""
-        raise NotImplementedError
+        self.refuse_unmade()
 
     def end_the_output(self) -> None:
         """Tell the peer, behind all that was accepted, that nothing more comes."""
-        raise NotImplementedError
+        self.refuse_unmade()
 
     def close(self, abort: bool = False) -> None:
         """Close the stream. With `abort` nothing is sent, and the peer sees a reset."""
-        raise NotImplementedError
+        self.refuse_unmade()
 
     def close_failed(self, abort: bool) -> None:
         """Close because TLS failed; without `abort` so that the alert which says why arrives."""

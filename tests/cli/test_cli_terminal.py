@@ -52,7 +52,11 @@ class Terminal:
 
     def is_unbroken(self) -> bool:
         """Return whether no line was too long for the terminal."""
-        return [line.rstrip() for line in self.screen().splitlines()] == [line.rstrip() for line in self.screen("-J").splitlines()]
+        capture = ("capture-pane", "-p", "-S", "-")
+        between = "between the two"
+        # In one go: the screen changes between two calls of tmux.
+        shown, joined = self.tmux(*capture, ";", "display-message", "-p", between, ";", *capture, "-J").split(f"{between}\n")
+        return [line.rstrip() for line in shown.rstrip("\n").splitlines()] == [line.rstrip() for line in joined.rstrip("\n").splitlines()]
 
 
 @contextmanager

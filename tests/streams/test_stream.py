@@ -20,6 +20,7 @@ from kit.fed import Fed
 from kit.leftovers import open_descriptor
 from kit.pairs import Pairs
 
+import geventstreams
 from geventstreams._streams.elements import ElementType
 from geventstreams._streams.lisp import LispStream
 from geventstreams._streams.socket_stream import SocketStream
@@ -1002,3 +1003,12 @@ def test_everything_after_close_is_refused(pairs: Pairs, kind: str) -> None:
     assert stream.abort() is None
     assert stream.closed is True
     assert stream.buffered == 0
+
+
+@pytest.mark.skipif(not geventstreams.compiled, reason="in plain Python such an object has no attributes at all")
+@pytest.mark.parametrize("call", ["read", "readline", "write", "sendall", "flush", "send_eof", "close", "abort", "makefile"])
+def test_a_stream_that_was_never_made_says_so(call: str) -> None:
+    """Without its `__init__`, whatever is called, a stream is a ValueError that says what is wrong, as the standard library's files are."""
+    stream = SocketStream.__new__(SocketStream)
+    with pytest.raises(ValueError, match="uninitialized stream"):
+        getattr(stream, call)(*([b"x"] if call in {"write", "sendall"} else []))
