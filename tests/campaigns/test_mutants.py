@@ -4,6 +4,7 @@ A mutant is put where it works in both builds: between stream and transport, or 
 """
 
 import contextlib
+import mmap
 import os
 import threading
 import time
@@ -510,7 +511,9 @@ class LeavesAThread(SocketStream):
 
 class LeavesMemory(SocketStream):
     def close(self, abort: bool = False) -> None:
-        KEPT.append(bytearray(b"x") * 100_000)
+        pages = mmap.mmap(-1, 100_000)  # not from the heap, which may have as much to give back
+        pages.write(b"x" * len(pages))
+        KEPT.append(pages)
         super().close(abort)
 
 
