@@ -475,7 +475,9 @@ def kept() -> Iterator[None]:
             thing.set()
         elif isinstance(thing, SocketStream):
             thing.abort()
-        elif not isinstance(thing, bytearray):
+        elif isinstance(thing, mmap.mmap):
+            thing.close()
+        else:
             thing.stop()
             thing.close()
     KEPT.clear()
