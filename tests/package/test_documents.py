@@ -163,6 +163,7 @@ def page_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("session", SESSIONS, ids=str)
 def test_session_prints_what_it_shows(session: Session, page_folder: Path, request: pytest.FixtureRequest) -> None:
     """Each command of a session was run, and its output is as the page shows it."""

@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.slow  # each test is a run of pytest, or several
+
 PROJECT = Path(__file__).resolve().parent.parent / "plugin_project"
 IS_INSTALLED = any(point.value == "pytest_geventstreams" for point in entry_points(group="pytest11"))
 
