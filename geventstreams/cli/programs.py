@@ -15,7 +15,7 @@ from gevent.lock import Semaphore
 
 import geventstreams._native.syscalls as _system
 from geventstreams._constants import BLOCK
-from geventstreams._core.clock import CLOCK
+from geventstreams._core.deadline import deadline_after, seconds_until
 from geventstreams._core.transport import address_name
 from geventstreams._streams.socket_stream import SocketStream
 from geventstreams.cli.statuses import error_of
@@ -202,8 +202,8 @@ def end(program: Any, is_over: bool = True) -> None:
         if not has_group(program, number):
             return
         pause = FIRST_LOOK
-        until = CLOCK.now() + KILL_DELAY
-        while has_group(program) and CLOCK.now() < until:
+        deadline = deadline_after(KILL_DELAY)
+        while has_group(program) and seconds_until(deadline) > 0:
             gevent.sleep(pause)
             pause *= 2
 

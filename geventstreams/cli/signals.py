@@ -16,7 +16,7 @@ import gevent
 from gevent.event import Event
 from gevent.socket import wait_read
 
-_READ = 1
+from geventstreams._core.wakeup import READ
 
 
 @contextmanager
@@ -38,7 +38,7 @@ class Signals:
         self._woken, waking = os.pipe()
         for descriptor in (self._woken, waking):
             os.set_blocking(descriptor, False)
-        self._watcher = self._loop.io(self._woken, _READ)
+        self._watcher = self._loop.io(self._woken, READ)
         self._watcher.start(self._drain)
         signal.set_wakeup_fd(waking, warn_on_full_buffer=False)
 

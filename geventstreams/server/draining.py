@@ -12,6 +12,7 @@ import gevent
 from gevent import get_hub, getcurrent
 
 from geventstreams._core.clock import CLOCK
+from geventstreams._core.deadline import deadline_after
 from geventstreams._core.fairness import let_ready_run, pause
 from geventstreams._streams.socket_stream import SocketStream
 
@@ -76,7 +77,7 @@ class Drain:
 
     def hurry(self, timeout: float) -> None:
         """End the drain in `timeout` seconds at the latest."""
-        self._deadline = min(self._deadline, CLOCK.now() + timeout)
+        self._deadline = min(self._deadline, deadline_after(timeout))
 
     def wait(self) -> DrainReport:
         """Drive the drain to its end. The connection of a handler that calls this continues, and does not count."""

@@ -322,7 +322,7 @@ class VirtualClock:
 
     def _waits_for_others(self) -> bool:
         """Whether something of another thread or process arrives in the time that it is given."""
-        pool = vars(self._hub).get("_threadpool") if hasattr(self._hub, "__dict__") else None
+        pool = getattr(self._hub, "_threadpool", None)
         if pool is not None and len(pool):
             self._ready(0.01)
             return True
