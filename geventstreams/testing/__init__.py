@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from geventstreams.testing.checks import check_input_stream, check_io_stream, check_output_stream
+from geventstreams.testing.checks import CLAIMS, CheckResult, check_input_stream, check_io_stream, check_output_stream
 from geventstreams.testing.transports import (
     FailingTransport,
     HostileTransport,
@@ -15,6 +15,8 @@ from geventstreams.testing.transports import (
 from geventstreams.testing.virtual_time import VirtualClock, virtual_time
 
 __all__ = [
+    "CLAIMS",
+    "CheckResult",
     "FailingTransport",
     "HostileTransport",
     "MemoryTransport",

@@ -1,19 +1,74 @@
-"""Helpers of the claims: pairs that are closed afterwards, greenlets that are joined, timing with tolerance."""
+"""What a claim about streams is, and the helpers of all claims: pairs that are closed afterwards, timing with tolerance."""
 
 from __future__ import annotations
 
 import contextlib
-import time
-from collections.abc import Callable, Iterator
+import io
+from collections.abc import Callable, Iterable, Iterator
 from random import Random
 from typing import Any
 
 import gevent
 
+from geventstreams._core.clock import CLOCK
 from geventstreams.errors import StreamError, WriteTimeout
 
 MakePair = Callable[[], tuple[Any, Any]]
-Claim = Callable[[MakePair], None]
+
+
+class Claim:
+    """A promise about streams, and the function that tries it on fresh pairs.
+
+    Attributes:
+        name: The name to select it by.
+        promise: What is promised, in a sentence.
+        needs: The methods and attributes that a stream must have for it.
+        peer_needs: Those that the stream at the other end must have.
+        tries: Those of the stream that it tries as well, where they are there.
+    """
+
+    def __init__(self, function: Callable[[MakePair, Random], None], needs: str, peer_needs: str, tries: str) -> None:
+        self._function = function
+        self.name = self.__name__ = function.__name__
+        self.promise = (function.__doc__ or "").partition("\n")[0].rstrip(".")
+        self.needs = needs.split()
+        self.peer_needs = peer_needs.split()
+        self.tries = tries.split()
+
+    def __repr__(self) -> str:
+        return f"<claim {self.name}>"
+
+    def __call__(self, make_pair: MakePair, seed: int = 0) -> None:
+        """Try it. The seed decides sizes, contents and order."""
+        self._function(make_pair, Random(f"{self.name} {seed}"))
+
+    def missing(self, stream: Any, peer: Any) -> list[str]:
+        """Return what the two streams lack for it; names of the other end begin with "peer."."""
+        return [*lacking(stream, self.needs), *(f"peer.{name}" for name in lacking(peer, self.peer_needs))]
+
+
+def claim(needs: str, peer: str = "", tries: str = "") -> Callable[[Callable[[MakePair, Random], None]], Claim]:
+    """Make a claim of a function: `needs`, `peer` and `tries` are names, separated by blanks. Every stream has `close`."""
+    return lambda function: Claim(function, needs, peer, tries)
+
+
+_REFUSED_BY_THE_BASE = {name: getattr(io.BufferedIOBase, name) for name in ("read", "read1", "write", "detach")}
+"""Methods that the base class has only to refuse them."""
+
+
+def lacking(one: Any, names: Iterable[str]) -> list[str]:
+    """Return the names that an object has no attribute for, or has only from a base class that refuses the call."""
+    kind = type(one)
+    return [
+        name for name in names
+        if not hasattr(one, name) or (name in _REFUSED_BY_THE_BASE and getattr(kind, name, None) is _REFUSED_BY_THE_BASE[name])
+    ]
+
+
+def has(one: Any, *names: str) -> bool:
+    """Return whether an object has all these attributes."""
+    return not lacking(one, names)
+
 
 LIMIT = 0.06
 """Seconds of the timeouts that claims set."""
@@ -25,7 +80,7 @@ MESSAGE = 2**20
 """Bytes of a message that is larger than any buffer of a stream."""
 
 MOST_ON_THE_WAY = 64
-"""The most such messages that may be in the buffers before a peer that does not read."""
+"""The most messages of that size that may be in the buffers before a peer that does not read."""
 
 ATTEMPTS = 5
 """Attempts at a claim about time; only the machine is to blame if fewer than all are late."""
@@ -39,7 +94,24 @@ def fresh(make_pair: MakePair) -> Iterator[tuple[Any, Any]]:
         yield stream, peer
     finally:
         for one in (stream, peer):
-            one.abort()
+            discard(one)
+
+
+def discard(one: Any) -> None:
+    """End a stream in any state: abort it, or, where it cannot abort, close it and ignore what that raises."""
+    if has(one, "abort"):
+        one.abort()
+        return
+    with contextlib.suppress(Exception), gevent.Timeout(10 * LIMIT, False):
+        one.close()
+
+
+def end_output(one: Any) -> None:
+    """End the output of a stream, by `send_eof` if it has that, else by closing it."""
+    if has(one, "send_eof"):
+        one.send_eof()
+    else:
+        one.close()
 
 
 @contextlib.contextmanager
@@ -73,9 +145,9 @@ def raises(
     kind: type[BaseException] | tuple[type[BaseException], ...], function: Callable[..., Any], *args: Any
 ) -> Any:
     """Return the exception of this class that a call ends with; fail if it does not."""
-    said = outcome(function, *args)
-    assert isinstance(said, kind), f"{getattr(function, '__name__', function)}{args!r} gave {said!r:.200}, not {kind}"
-    return said
+    result = outcome(function, *args)
+    assert isinstance(result, kind), f"{getattr(function, '__name__', function)}{args!r} gave {result!r:.200}, not {kind}"
+    return result
 
 
 def same(got: Any, wanted: Any, what: str = "it") -> None:
@@ -97,9 +169,9 @@ def fires_in_time(limit: float, kind: type[BaseException], function: Callable[..
     A call that ends late is tried again, since the machine may have been busy.
     """
     for _ in range(ATTEMPTS):
-        before = time.monotonic()
+        before = CLOCK.now()
         error = raises(kind, function, *args)
-        took = time.monotonic() - before
+        took = round(CLOCK.now() - before, 9)  # the resolution of the clock
         assert took >= limit, f"fired after {took * 1000:.2f} ms, before its {limit * 1000:g} ms"
         if took <= 1.5 * limit + 0.01:
             return error  # type: ignore[no-any-return]  # raises() looked
@@ -122,17 +194,17 @@ def wakes_soon(
             woken: list[float] = []
 
             def waiter(stream: Any = stream, woken: list[float] = woken) -> Any:
-                said = outcome(wait, stream)
-                woken.append(time.monotonic())
-                return said
+                result = outcome(wait, stream)
+                woken.append(CLOCK.now())
+                return result
 
             greenlet = started(waiter)
             settle(stream)
             assert not greenlet.ready(), f"it did not wait: {greenlet.value!r:.200}"
-            before = time.monotonic()
+            before = CLOCK.now()
             ending = started(end, stream)
-            said = greenlet.get()
-            assert isinstance(said, kind), f"{said!r:.200} instead of {kind.__name__}"
+            result = greenlet.get()
+            assert isinstance(result, kind), f"{result!r:.200} instead of {kind.__name__}"
             ended = ending.get()
             assert ended is None or isinstance(ended, StreamError), f"{ended!r:.200}"
             if woken[0] - before <= SOON:
@@ -157,11 +229,11 @@ def stuffed(stream: Any) -> tuple[bytes, WriteTimeout]:
     accepted = b""
     for number in range(MOST_ON_THE_WAY):
         message = sample(MESSAGE, number)
-        said = outcome(stream.write, message)
+        result = outcome(stream.write, message)
         accepted += message
-        if said != MESSAGE:
-            assert isinstance(said, WriteTimeout), f"write gave {said!r:.200}"
-            same((said.accepted, stream.accepted), (MESSAGE, MESSAGE), "accepted, in the error and of the stream")
+        if result != MESSAGE:
+            assert isinstance(result, WriteTimeout), f"write gave {result!r:.200}"
+            same((result.accepted, stream.accepted), (MESSAGE, MESSAGE), "accepted, in the error and of the stream")
             stuck = _error_of_a_flush_that_sends_nothing(stream)
             if stuck is not None:
                 return accepted, stuck
@@ -172,12 +244,12 @@ def _error_of_a_flush_that_sends_nothing(stream: Any) -> WriteTimeout | None:
     """Flush until a flush makes no progress and return its error, or None if all was sent."""
     while True:
         before = stream.unsent
-        said = outcome(stream.flush)
-        if said is None:
+        result = outcome(stream.flush)
+        if result is None:
             return None
-        assert isinstance(said, WriteTimeout), f"flush gave {said!r:.200}"
+        assert isinstance(result, WriteTimeout), f"flush gave {result!r:.200}"
         if stream.unsent == before:
-            return said
+            return result
 
 
 def sample(count: int, seed: int = 7) -> bytes:
