@@ -33,13 +33,14 @@ from typing import TYPE_CHECKING, Any
 if sys.platform == "win32":
     raise ImportError("geventstreams does not run on Windows: it needs poll, fcntl and the socket calls of Unix systems (WSL has them)")
 
+from geventstreams._build import __version__ as __version__
 from geventstreams._build import prefer_plain_modules, runs_compiled
 
 prefer_plain_modules()  # before the first import of a hot module
 
 from geventstreams import errors as errors
 from geventstreams._core.transport import SocketTransport as SocketTransport
-from geventstreams._core.transport import Transport as Transport
+from geventstreams._core.transport_base import Transport as Transport
 from geventstreams._net.connect import open_tcp_stream as open_tcp_stream
 from geventstreams._net.connect import open_unix_stream as open_unix_stream
 from geventstreams._streams import engine as _engine
@@ -57,8 +58,6 @@ if TYPE_CHECKING:
     from geventstreams.callbacks import *
     from geventstreams.server import *
     from geventstreams.waiting import *
-
-__version__ = "1.0.0"
 
 compiled: bool = runs_compiled(_engine)
 """Whether the hot modules run compiled."""

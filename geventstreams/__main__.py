@@ -9,9 +9,9 @@ from contextlib import suppress
 from importlib import metadata
 from typing import Any
 
-from geventstreams import __version__, compiled
-from geventstreams._build import why_plain
+from geventstreams._build import __version__, why_plain
 from geventstreams.cli import bench, connect, demo, descriptors, doctor, outlets, relay, serve
+from geventstreams.cli.notices import compiled
 from geventstreams.cli.parser import Parser
 from geventstreams.cli.statuses import EXPLANATION, CommandError, Status, end_of
 

@@ -44,3 +44,6 @@ A_SEPARATOR = 2
 DIRECT = 8192
 """A read of at least this size goes straight into the caller's memory where nothing is buffered, to its last byte: one more system call
 costs less than copying what would come with it."""
+
+NO_PERMIT = 0
+"""The fork generation of no process: a half of a stream with this permit may not be used at once."""

@@ -8,9 +8,14 @@ from typing import Any, Literal, Protocol, TypeAlias
 
 from typing_extensions import Buffer, Self
 
+from geventstreams._core.wakeup import Wakeup as Wakeup
+from geventstreams._streams.socket_stream import SocketStream as SocketStream
+from geventstreams._streams.socket_stream import StreamFactory as StreamFactory
+from geventstreams._streams.socket_stream import UpgradableStream as UpgradableStream
 from geventstreams.callbacks.connection import AsyncSocket as AsyncSocket
 from geventstreams.callbacks.events import TCPEvent
 from geventstreams.callbacks.stream import AsyncIOStream as AsyncIOStream
+from geventstreams.server.server import SocketStreamServer as SocketStreamServer
 
 ReadableBuffer: TypeAlias = Buffer
 """Bytes-like."""
@@ -92,6 +97,9 @@ StreamCallback: TypeAlias = Callable[[AsyncSocket, AsyncIOStream], object]
 """A read callback of a connection that does not drain: it gets the stream that has the bytes."""
 
 SocketCallback: TypeAlias = Callable[[AsyncSocket], object]
+
+Handler: TypeAlias = Callable[[SocketStream, Any], None]
+"""A handler of the command line's servers."""
 
 EventCallback: TypeAlias = Callable[[TCPEvent], object]
 

@@ -16,11 +16,11 @@ from typing import TYPE_CHECKING, Any
 
 from geventstreams._core.deadline import deadline_after, seconds_until
 from geventstreams._core.transport import address_name
-from geventstreams._streams.socket_stream import SocketStream
 from geventstreams.errors import HandshakeTimeout, ReadTimeout, StreamError, in_seconds
 
 if TYPE_CHECKING:
     from geventstreams._net.proxy_headers import Proxy
+    from geventstreams._types import SocketStream
 
 
 class ProxyError(StreamError):

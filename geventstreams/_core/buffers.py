@@ -21,8 +21,7 @@ import sys
 from typing import TYPE_CHECKING
 
 import geventstreams._native.memory as _bytes
-from geventstreams._constants import BLOCK, CALLS, SMALL
-from geventstreams._core.fork import NO_PERMIT
+from geventstreams._constants import BLOCK, CALLS, NO_PERMIT, SMALL
 
 _LARGE = 16 * BLOCK
 _MANY = 4096

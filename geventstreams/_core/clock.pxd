@@ -1,6 +1,6 @@
 cimport cython
 
-cimport geventstreams._native.syscalls as _system
+cimport geventstreams._native.clock as _clock
 
 
 @cython.final

@@ -5,7 +5,7 @@ Only `geventstreams.testing.virtual_time` stops and sets it.
 
 from __future__ import annotations
 
-import geventstreams._native.syscalls as _system
+import geventstreams._native.clock as _clock
 
 
 class Clock:
@@ -17,7 +17,7 @@ class Clock:
 
     def now(self) -> float:
         """Return the time, in seconds."""
-        return _system.monotonic() * self.rate + self.shift
+        return _clock.monotonic() * self.rate + self.shift
 
     def stop(self) -> float:
         """Stop the clock. Return its time."""
@@ -33,7 +33,7 @@ class Clock:
     def resume(self) -> None:
         """Let a stopped clock run, from the time that it shows."""
         self.rate = 1.0
-        self.shift -= _system.monotonic()
+        self.shift -= _clock.monotonic()
 
 
 CLOCK = Clock()

@@ -1,3 +1,4 @@
+cimport geventstreams._native.clock as _clock
 cimport geventstreams._native.greenlets as _greenlets
 cimport geventstreams._native.syscalls as _system
 from geventstreams._core.fork cimport ForkGeneration

@@ -9,6 +9,7 @@ from __future__ import annotations
 import gevent
 from gevent.hub import Hub
 
+import geventstreams._native.clock as _clock
 import geventstreams._native.greenlets as _greenlets
 import geventstreams._native.syscalls as _system
 from geventstreams._constants import NEVER, SLICE
@@ -39,7 +40,7 @@ class Fairness:
 
         Nothing can be let run from within the hub itself, nor from another thread than the hub's.
         """
-        now = _system.monotonic()
+        now = _clock.monotonic()
         if self._state != _RUNNING:
             self._state = _RUNNING
             self._since = now

@@ -29,7 +29,3 @@ os.register_at_fork(after_in_child=FORK.forked)
 def inherited(thing: str) -> StreamError:
     """Return the error of a call in a forked child on what only the parent may use."""
     return StreamError(f"this {thing} belongs to the parent of a forked process")
-
-
-NO_PERMIT = 0
-"""The generation of no process."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from geventstreams._constants import ENDED, WOULD_WAIT
 from geventstreams._core.deadline import deadline_after, seconds_until
-from geventstreams._core.transport import Transport
+from geventstreams._core.transport_base import Transport
 
 FIRST_LOOK = 0.001
 LONGEST_LOOK = 0.05

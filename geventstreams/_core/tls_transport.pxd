@@ -1,7 +1,7 @@
 from geventstreams._core.buffers cimport InputBuffer
 from geventstreams._core.tls_decrypter cimport Decrypter
 from geventstreams._core.tls_records cimport RecordBuffer, Records
-from geventstreams._core.transport cimport Transport
+from geventstreams._core.transport_base cimport Transport
 from geventstreams._core.wakeup cimport Wakeup
 
 cdef Py_ssize_t RECORD

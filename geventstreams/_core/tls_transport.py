@@ -19,7 +19,7 @@ from geventstreams._core.buffers import InputBuffer
 from geventstreams._core.tls_context import Session, refusal_of
 from geventstreams._core.tls_decrypter import Decrypter
 from geventstreams._core.tls_records import RECORD, RecordBuffer, Records
-from geventstreams._core.transport import Transport
+from geventstreams._core.transport_base import Transport
 from geventstreams._core.wakeup import Wakeup
 from geventstreams.errors import BROKEN, HandshakeEnded, StreamClosed, StreamError, StreamTruncated, TLSError, from_system, noted, renewed
 

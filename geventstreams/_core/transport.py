@@ -1,9 +1,6 @@
-"""What carries a stream's bytes: `Transport`, the contract, and `SocketTransport`, which makes the system calls on a connected socket."""
+"""`SocketTransport` carries a stream's bytes over a connected socket; `NoTransport` stands in where there is none."""
 
-# Invariants:
-# * `recv_into`, `send`, `flush` and `end_output` never wait: they return WOULD_WAIT. Only `wait_input` and `wait_output` switch to the hub.
-# * A transport knows no lines, elements or streams, so nothing it starts keeps a stream alive.
-# * In a forked child no system call but close(2) is made on the parent's connection.
+# Invariant: in a forked child no system call but close(2) is made on the parent's connection.
 
 from __future__ import annotations
 
@@ -22,117 +19,15 @@ import gevent.socket
 from gevent import get_hub
 
 import geventstreams._native.syscalls as _system
-from geventstreams._constants import BLOCK, ENDED
+from geventstreams._constants import BLOCK
 from geventstreams._core.fork import FORK, inherited
 from geventstreams._core.owned_fd import OwnedFd
+from geventstreams._core.transport_base import Transport
 from geventstreams._core.wakeup import READ, WRITE, Wakeup, hold_of
 from geventstreams.errors import StreamError, UnsuitableSocket
 
 BUSY = 16384
 """Bytes of one receive call after which more have probably come already: a call that finds nothing costs less than a needless wait."""
-
-
-class Transport:
-    """What a stream needs of the connection that carries its bytes. `peer` is the other end's name in errors."""
-
-    peer = "peer"
-
-    def __init__(self) -> None:
-        self.emptied = False
-        """Whether the last receive call took all there was, so that waiting first saves one that finds nothing."""
-        self.unsent = 0
-        """Bytes that `send` took and holds back until `flush`."""
-        self.received = 0
-        """Bytes that came from the system. It grows with ciphertext as well, so a timeout can count from the last byte that arrived."""
-        self.ready = True
-        """Whether a stream's bytes may pass; while they may not, `refusal` says why."""
-
-    def recv_into(self, space: memoryview, start: int, counts: list[int]) -> int:
-        """Receive into `space[start:]`. Return the number of bytes, ENDED or WOULD_WAIT.
-
-        The C call that receives also appends the number to `counts`: a signal handler that raises cannot make it unknown.
-        """
-        raise NotImplementedError
-
-    def send(self, data: memoryview, start: int, stop: int) -> int:
-        """Take what can be sent now of `data[start:stop]`. Return the number of bytes, or WOULD_WAIT."""
-        raise NotImplementedError
-
-    def send_pieces(self, pieces: list[bytes], start: int) -> int:
-        """Take what can be sent now of several pieces, in order, without the first `start` bytes. Return the number, or WOULD_WAIT."""
-        data = b"".join(pieces) if len(pieces) > 1 else pieces[0]
-        return self.send(memoryview(data), start, len(data))
-
-    def flush(self) -> int:
-        """Send what `send` holds back. Return 0 when nothing is held back any more, else WOULD_WAIT."""
-        return 0
-
-    def readable(self) -> int:
-        """Return what `recv_into` would (any positive number for bytes), and take nothing."""
-        raise NotImplementedError
-
-    def wait_input(self, timeout: float) -> bool:
-        """Wait until `recv_into` may return something else than WOULD_WAIT. Return False after `timeout` seconds."""
-        raise NotImplementedError
-
-    def wait_output(self, timeout: float) -> bool:
-        """Wait until `send` or `flush` may make progress. Return False after `timeout` seconds."""
-        raise NotImplementedError
-
-    def input_wakeup(self) -> Wakeup:
-        """Return the wakeup that fires when `readable` may have changed."""
-        raise NotImplementedError
-
-    def output_wakeup(self) -> Wakeup:
-        """Return the wakeup that fires when `send` may make progress."""
-        raise NotImplementedError
-
-    def end_output(self) -> int:
-        """Tell the peer that nothing more will come. Return 0 when that is done, else WOULD_WAIT."""
-        raise NotImplementedError
-
-    def end_input(self) -> None:
-        """Tell the system that no more input is wanted."""
-
-    def discard(self) -> int:
-        """Receive some bytes, below any encryption, and drop them. Return their number, ENDED or WOULD_WAIT."""
-        return ENDED
-
-    def not_yet_sent(self) -> int:
-        """Return the number of bytes that the system took and has not sent."""
-        return 0
-
-    def unread(self) -> int:
-        """Return the number of bytes that the system received and that were not taken from it."""
-        return 0
-
-    def refusal(self, stream: Any) -> StreamError:
-        """Return the error that says why no byte of the stream may pass now."""
-        return StreamError(f"nothing can be exchanged with {self.peer} yet", stream=stream)
-
-    def wake(self) -> None:
-        """Wake the greenlets that wait, to look again."""
-        self.input_wakeup().fire()
-        self.output_wakeup().fire()
-
-    def fileno(self) -> int:
-        """Return the descriptor, or -1 where there is none."""
-        return -1
-
-    def addresses(self) -> tuple[Any, Any]:
-        """Return the addresses of our end and of the peer, None where one is not known."""
-        return None, None
-
-    def close(self, abort: bool = False) -> None:
-        """Release everything, without waiting. With `abort` the peer sees a reset, where the protocol has one."""
-        raise NotImplementedError
-
-    def reset_at_end(self) -> None:
-        """Make any later close a reset, where the protocol has one. May be called in any thread."""
-
-    def close_in_child(self) -> None:
-        """Close the descriptor in a forked child, and touch nothing that the parent shares."""
-        self.close()
 
 
 class SocketTransport(Transport):

@@ -17,9 +17,9 @@ from typing import Any
 import geventstreams._core.arguments as arguments
 import geventstreams._native.attributes as _attributes
 import geventstreams._native.memory as _bytes
-from geventstreams._constants import DIRECT, WOULD_WAIT
+from geventstreams._constants import DIRECT, NO_PERMIT, WOULD_WAIT
 from geventstreams._core.buffers import NO_OUTPUT, OutputBuffer
-from geventstreams._core.fork import FORK, NO_PERMIT
+from geventstreams._core.fork import FORK
 from geventstreams._core.reader import ByteReader
 from geventstreams._files.engine import FileEngine
 from geventstreams._files.raw_file import RawSocketFile, bytes_of, gather_line

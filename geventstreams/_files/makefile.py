@@ -8,7 +8,7 @@ from geventstreams._constants import BLOCK
 from geventstreams._core import arguments
 from geventstreams._files.buffered_file import SocketFile, TwoWaySocketFile
 from geventstreams._files.raw_file import RawSocketFile
-from geventstreams._files.text_file import file_over, halves
+from geventstreams._files.shared_file import file_over, halves
 from geventstreams._files.transports import borrow
 
 if TYPE_CHECKING:

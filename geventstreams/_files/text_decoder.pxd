@@ -1,5 +1,6 @@
 cimport cython
 
+cimport geventstreams._native.clock as _clock
 cimport geventstreams._native.syscalls as _system
 from geventstreams._core.fair_lock cimport FairLock
 from geventstreams._core.fairness cimport Fairness

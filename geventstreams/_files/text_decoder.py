@@ -13,6 +13,7 @@ from typing import Any
 
 from gevent import get_hub
 
+import geventstreams._native.clock as _clock
 import geventstreams._native.syscalls as _system
 from geventstreams._constants import ALL, NEVER, SLICE
 from geventstreams._core.fair_lock import fair_lock_between
@@ -150,7 +151,7 @@ class TextInput:
             raise error
         before = self._let_others_run()
         data = self._undecoded or self._file.read1(self._size)
-        self._since = _system.monotonic()
+        self._since = _clock.monotonic()
         if self._since - before > SLICE / 2:  # it cannot take so long but by a wait
             self._fairness.waited()
         self._undecoded = b""
@@ -161,13 +162,13 @@ class TextInput:
     def _let_others_run(self) -> float:
         """Let the hub run if the calls for decoded text did not wait for a slice, and choose how much is decoded next, so that it is
         asked often enough. Return the time."""
-        now = _system.monotonic()
+        now = _clock.monotonic()
         took = now - self._since
         if took > SLICE / 2:
             self._size = max(self._size // 2, LEAST)
         elif took < SLICE / 8:
             self._size = min(self._size * 2, MOST)
-        return _system.monotonic() if self._fairness.let_others_run(get_hub()) else now
+        return _clock.monotonic() if self._fairness.let_others_run(get_hub()) else now
 
     def _decode(self, data: bytes) -> str:
         before = self._decoder.getstate()

@@ -1,8 +1,7 @@
-"""Files over what they do not own: text that survives an exception, and a binary file that leaves its stream open.
+"""Text files over a binary file that they do not own: what an exception interrupts is not lost."""
 
-Invariant: C's TextIOWrapper does all but the reading; it keeps nothing back when it writes
-(`write_through`), and its own decoder is never used.
-"""
+# Invariant: C TextIOWrapper does all but the reading; it keeps nothing back when it writes (`write_through`), and its decoder is never
+# used.
 
 from __future__ import annotations
 
@@ -11,61 +10,6 @@ import io
 from typing import Any
 
 from geventstreams._files.text_decoder import TextInput
-
-
-class SharedFile(io.BufferedIOBase):
-    """A binary file over a stream. Everything is the stream's, except `close`."""
-
-    def __init__(self, stream: Any) -> None:
-        self.stream = stream
-
-    def readable(self) -> bool:
-        return bool(self.stream.readable())
-
-    def writable(self) -> bool:
-        return bool(self.stream.writable())
-
-    def fileno(self) -> int:
-        return int(self.stream.fileno())
-
-    def read(self, size: int | None = -1) -> bytes:
-        return self._open().read(size)  # type: ignore[no-any-return]  # any stream
-
-    def read1(self, size: int = -1) -> bytes:
-        return self._open().read1(size)  # type: ignore[no-any-return]  # any stream
-
-    def peek(self, size: int = 0) -> bytes:
-        """Return what is buffered, and leave it there."""
-        return self._open().peek(size)  # type: ignore[no-any-return]  # any stream
-
-    def readinto(self, buffer: Any) -> int:
-        return self._open().readinto(buffer)  # type: ignore[no-any-return]  # any stream
-
-    def readinto1(self, buffer: Any) -> int:
-        return self._open().readinto1(buffer)  # type: ignore[no-any-return]  # any stream
-
-    def readline(self, size: int | None = -1) -> bytes:
-        return self._open().readline(size)  # type: ignore[no-any-return]  # any stream
-
-    def readlines(self, hint: int | None = -1) -> list[bytes]:
-        return self._open().readlines(hint)  # type: ignore[no-any-return]  # any stream
-
-    def write(self, data: Any) -> int:
-        return self._open().write(data)  # type: ignore[no-any-return]  # any stream
-
-    def flush(self) -> None:
-        if not self.closed and not self.stream.closed:
-            self.stream.flush()
-
-    def __del__(self) -> None:
-        # Nothing is lost by a flush that fails here: the output stays in the stream, whose own flush or close raises the error.
-        with contextlib.suppress(Exception):
-            self.close()
-
-    def _open(self) -> Any:
-        if self.closed:
-            raise ValueError("I/O operation on closed file")
-        return self.stream
 
 
 class TextFile(io.TextIOWrapper):
@@ -136,21 +80,3 @@ class TextFile(io.TextIOWrapper):
             raise io.UnsupportedOperation("the encoding and the newline cannot be set after the first read")
         super().reconfigure(**options)
         self._newline = options.get("newline", self._newline)
-
-
-def file_over(buffer: Any, mode: str, encoding: str | None, errors: str | None, newline: str | None) -> Any:
-    """Return `buffer` itself for a binary mode, else a text file over it."""
-    if "b" in mode:
-        return buffer
-    # Warns of an encoding that depends on the machine, if Python was started so, at the caller of our caller.
-    encoding = io.text_encoding(encoding, 3)  # type: ignore[attr-defined]  # typeshed does not have it
-    return TextFile(buffer, mode, encoding, errors, newline)
-
-
-def halves(mode: str) -> tuple[bool, bool]:
-    """Return whether a file of this mode is read, and whether it is written, as `socket.makefile` has it."""
-    if not isinstance(mode, str):
-        raise TypeError(f"mode must be a string, not {type(mode).__name__} {mode!r}")
-    if not set(mode) <= set("rwb"):
-        raise ValueError(f"invalid mode {mode!r} (only r, w, b allowed)")
-    return "r" in mode or "w" not in mode, "w" in mode

@@ -1,7 +1,7 @@
 cimport geventstreams._native.syscalls as _system
 from geventstreams._core.fork cimport ForkGeneration
 from geventstreams._core.fairness cimport Fairness
-from geventstreams._core.transport cimport Transport
+from geventstreams._core.transport_base cimport Transport
 from geventstreams._core.wakeup cimport Wakeup
 
 cdef ForkGeneration FORK

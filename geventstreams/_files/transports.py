@@ -24,7 +24,7 @@ from geventstreams._constants import NEVER, WOULD_WAIT
 from geventstreams._core.buffers import OutputBuffer
 from geventstreams._core.fairness import Fairness
 from geventstreams._core.fork import FORK
-from geventstreams._core.transport import Transport
+from geventstreams._core.transport_base import Transport
 from geventstreams._core.wakeup import READ, WRITE, Wakeup
 
 _AT_ONCE = 16384

@@ -10,7 +10,8 @@ import operator
 from collections.abc import Callable
 from typing import Any
 
-from geventstreams._constants import SMALL
+SMALL = 4096
+"""Up to this many bytes, to copy twice takes less time than to make views."""
 
 find_byte: Callable[[bytearray, int, int, int], int] = bytearray.find
 """Return the index of a byte within `[start:stop]`, or -1."""
@@ -43,7 +44,7 @@ def window(view: memoryview, start: int, stop: int) -> memoryview:
 
 def cut(store: bytearray, start: int, stop: int) -> bytes:
     """Return `store[start:stop]` as bytes."""
-    if stop - start <= SMALL:  # to copy a little twice takes less time than to make views
+    if stop - start <= SMALL:
         return bytes(store[start:stop])
     return bytes(memoryview(store)[start:stop])
 

@@ -32,7 +32,6 @@ cdef extern from *:
     #include <poll.h>
     #include <sys/ioctl.h>
     #include <sys/socket.h>
-    #include <time.h>
     #ifdef __linux__
     #include <linux/sockios.h>
     #endif
@@ -47,11 +46,6 @@ cdef extern from *:
     #ifndef POLLRDHUP
     #define POLLRDHUP 0
     #endif
-    static double geventstreams_monotonic(void) {
-        struct timespec now;
-        clock_gettime(CLOCK_MONOTONIC, &now);
-        return (double)now.tv_sec + (double)now.tv_nsec * 1e-9;
-    }
     static inline int geventstreams_polled(int descriptor) {
         struct pollfd asked = {descriptor, POLLIN | POLLRDHUP, 0};
         int count;
@@ -92,7 +86,6 @@ cdef extern from *:
     """
     const int MSG_NOSIGNAL
     bint geventstreams_refers(object reference, object thing) noexcept
-    double geventstreams_monotonic() noexcept nogil
     unsigned long PyThread_get_thread_ident() noexcept
     int geventstreams_polled(int descriptor) noexcept nogil
     int geventstreams_unread(int descriptor) noexcept nogil
@@ -107,10 +100,6 @@ cdef inline bint compiled() noexcept:
 cdef inline object handle_of(int descriptor):
     # The C twins need the number only.
     return None
-
-
-cdef inline double monotonic() noexcept:
-    return geventstreams_monotonic()
 
 
 cdef inline unsigned long thread_id() noexcept:

@@ -19,7 +19,6 @@ import socket
 import struct
 import sys
 import termios
-import time
 import weakref
 from collections.abc import Callable, Iterator
 from types import ModuleType
@@ -48,7 +47,6 @@ def original(module: ModuleType, name: str) -> Any:
 
 _close = original(os, "close")  # the patched one puts it off until the hub runs
 _poll = original(select, "poll")
-monotonic: Callable[[], float] = time.monotonic
 thread_id: Callable[[], int] = original(_thread, "get_ident")
 
 

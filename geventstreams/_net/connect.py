@@ -17,9 +17,8 @@ from geventstreams._core.transport import address_name
 from geventstreams._net.addresses import Address, Query, family_of, host_name, look_up, port_or_name, wait_until
 from geventstreams._net.happy_eyeballs import HappyEyeballs, Preparation
 from geventstreams._net.unix_paths import unix_path
-from geventstreams._streams.factory import StreamFactory
 from geventstreams._streams.options import StreamArguments, StreamOptions, keywords_for, takes_keywords_of
-from geventstreams._streams.socket_stream import SocketStream
+from geventstreams._streams.socket_stream import SocketStream, StreamFactory
 from geventstreams.errors import ConnectError, StreamError
 
 if TYPE_CHECKING:

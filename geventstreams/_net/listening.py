@@ -15,6 +15,9 @@ from geventstreams._core.transport import address_name
 from geventstreams._net.addresses import Address, Query, look_up_own
 from geventstreams.errors import StreamError
 
+BACKLOG = 1024
+"""Clients that the system may queue, unless a server sets another number."""
+
 LONGEST_QUEUE = 2**31 - 1
 """The largest `backlog` that a system call takes; the system has a lower limit of its own."""
 

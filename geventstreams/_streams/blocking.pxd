@@ -7,7 +7,7 @@ from geventstreams._core.deadline cimport deadline_after, seconds_until
 from geventstreams._core.fair_lock cimport FairLock
 from geventstreams._core.fairness cimport Fairness
 from geventstreams._core.fork cimport ForkGeneration
-from geventstreams._core.transport cimport Transport
+from geventstreams._core.transport_base cimport Transport
 from geventstreams._core.wakeup cimport Wakeup
 from geventstreams._streams.engine cimport StreamEngine
 
@@ -33,6 +33,8 @@ cdef class BlockingEngine(StreamEngine):
     cdef long long _progress
     cdef bint _fired
 
+    @cython.locals(wakeup=Wakeup)
+    cpdef void arm_input(self) except *
     cdef void _let_others_run(self) except *
     cdef void _refuse_interrupted(self) except *
     cdef void _put_waiting(self, data, Py_ssize_t count) except *

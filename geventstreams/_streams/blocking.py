@@ -12,15 +12,15 @@ from typing import Any
 
 import geventstreams._native.greenlets as _greenlets
 import geventstreams._native.syscalls as _system
-from geventstreams._constants import BLOCK, INPUT, NEVER, TOLD, WANTED, WOULD_WAIT
+from geventstreams._constants import BLOCK, INPUT, NEVER, NO_PERMIT, TOLD, WANTED, WOULD_WAIT
 from geventstreams._core.at_exit import send_at_exit
 from geventstreams._core.clock import CLOCK
 from geventstreams._core.deadline import deadline_after, seconds_until
 from geventstreams._core.fair_lock import FairLock
 from geventstreams._core.fairness import Fairness, let_ready_run, yield_to_hub
-from geventstreams._core.fork import FORK, NO_PERMIT
+from geventstreams._core.fork import FORK
 from geventstreams._core.linger import linger
-from geventstreams._core.transport import Transport
+from geventstreams._core.transport_base import Transport
 from geventstreams._core.wakeup import Wakeup
 from geventstreams._streams.engine import StreamEngine
 from geventstreams._streams.options import StreamOptions
@@ -172,7 +172,8 @@ class BlockingEngine(StreamEngine):
         return StreamEngine.readable_now(self) or self.transport.readable() != WOULD_WAIT
 
     def arm_input(self) -> None:
-        self.transport.input_wakeup().arm()
+        wakeup = self.transport.input_wakeup()
+        wakeup.arm()
 
     # Output.
 

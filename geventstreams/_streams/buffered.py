@@ -21,8 +21,9 @@ from geventstreams._constants import A_LINE, A_SEPARATOR, BLOCK, ENDED, WOULD_WA
 from geventstreams._core.buffers import NO_OUTPUT, OutputBuffer
 from geventstreams._core.fork import FORK
 from geventstreams._core.reader import ByteReader, ByteSource
-from geventstreams._core.transport import Transport, address_name
-from geventstreams._files.text_file import SharedFile, file_over, halves
+from geventstreams._core.transport import address_name
+from geventstreams._core.transport_base import Transport
+from geventstreams._files.shared_file import SharedFile, file_over, halves
 from geventstreams._streams.blocking import BlockingEngine
 from geventstreams._streams.engine import ORDERLY, StreamEngine
 from geventstreams._streams.options import StreamOptions

@@ -5,7 +5,7 @@ from geventstreams._core.buffers cimport OutputBuffer
 from geventstreams._core.clock cimport Clock
 from geventstreams._core.fork cimport ForkGeneration
 from geventstreams._core.reader cimport ByteSource
-from geventstreams._core.transport cimport Transport
+from geventstreams._core.transport_base cimport Transport
 
 cdef Py_ssize_t CALLS
 cdef Py_ssize_t ENDED

@@ -24,13 +24,13 @@ from gevent import get_hub
 import geventstreams._native.greenlets as _greenlets
 import geventstreams._native.memory as _bytes
 import geventstreams._native.syscalls as _system
-from geventstreams._constants import A_LINE, A_SEPARATOR, CALLS, ENDED, INPUT, NO_TAIL, TOLD, WOULD_WAIT
+from geventstreams._constants import A_LINE, A_SEPARATOR, CALLS, ENDED, INPUT, NO_PERMIT, NO_TAIL, TOLD, WOULD_WAIT
 from geventstreams._core.buffers import NO_OUTPUT, OutputBuffer
 from geventstreams._core.clock import CLOCK
-from geventstreams._core.fork import FORK, NO_PERMIT
+from geventstreams._core.fork import FORK
 from geventstreams._core.reader import ByteSource
 from geventstreams._core.run_info import show_waits_in
-from geventstreams._core.transport import Transport
+from geventstreams._core.transport_base import Transport
 from geventstreams._core.wakeup import OTHER_THREAD, hold_of
 from geventstreams.errors import (
     BROKEN,

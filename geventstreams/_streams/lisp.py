@@ -15,7 +15,7 @@ import geventstreams._core.arguments as arguments
 import geventstreams._native.memory as _bytes
 from geventstreams._constants import A_LINE, NO_TAIL
 from geventstreams._core.fork import FORK
-from geventstreams._core.transport import Transport
+from geventstreams._core.transport_base import Transport
 from geventstreams._streams.blocking import BlockingEngine
 from geventstreams._streams.buffered import BufferedStream
 from geventstreams._streams.elements import (

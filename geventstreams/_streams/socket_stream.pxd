@@ -1,5 +1,26 @@
-from geventstreams._streams.tls_upgrade cimport UpgradableStream
+cimport geventstreams._core.arguments as arguments
+from geventstreams._core.deadline cimport deadline_after, seconds_until
+from geventstreams._streams.engine cimport StreamEngine
+from geventstreams._streams.lisp cimport LispStream
+
+cdef int TOLD
+cdef Py_ssize_t WOULD_WAIT
+
+
+cdef class UpgradableStream(LispStream):
+    pass
 
 
 cdef class SocketStream(UpgradableStream):
     cdef object _proxy
+
+
+cdef class StreamFactory:
+    cdef object _class
+    cdef object _options
+    cdef object _tls
+    cdef dict _keywords
+    cdef dict _plain
+    cdef bint _is_constructed_here
+    cdef readonly bint is_secure
+    cdef readonly double handshake_limit

@@ -17,9 +17,8 @@ from geventstreams._net.addresses import Query, family_of, host_name, look_up_ow
 from geventstreams._net.connect import client_factory, open_tcp_stream, open_unix_stream
 from geventstreams._net.listening import adopt, first_listening
 from geventstreams._net.unix_paths import BoundPath, unix_path
-from geventstreams._streams.factory import StreamFactory
 from geventstreams._streams.options import keywords_for, takes_keywords_of
-from geventstreams._streams.socket_stream import SocketStream
+from geventstreams._streams.socket_stream import SocketStream, StreamFactory
 from geventstreams.callbacks.connection import AsyncSocket
 from geventstreams.callbacks.options import ConnectionArguments, ConnectionOptions, ReadCallback, bytes_to_send, callback
 from geventstreams.callbacks.server import AsyncServer
@@ -269,7 +268,7 @@ def tcp_server(
         if host is None:
             addresses.sort()  # AF_INET's first
         socket = first_listening(addresses, backlog, only_ipv6=True, skipped=errno.errorcode)
-    return AsyncServer(socket, connection, factory, nodelay)
+    return AsyncServer(socket, connection, factory, AsyncIOStream, nodelay)
 
 
 @overload
@@ -315,7 +314,7 @@ def pipe_server(
     factory = StreamFactory(SocketStream, **connection.tls)
     arguments.positive("backlog", backlog)
     socket = first_listening([(_socket.AF_UNIX, where)], backlog, only_ipv6=True)
-    return AsyncServer(socket, connection, factory, nodelay=False, path=BoundPath(where))
+    return AsyncServer(socket, connection, factory, AsyncIOStream, nodelay=False, path=BoundPath(where))
 
 
 def _is_path(value: Any) -> bool:

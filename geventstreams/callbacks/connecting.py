@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import errno
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import gevent
 from gevent import GreenletExit, get_hub, getcurrent
 
 from geventstreams._core.transport import NoTransport
 from geventstreams._core.wakeup import hold_of
-from geventstreams._streams.tls_upgrade import UpgradableStream
 from geventstreams.errors import StreamError
 
-Opener = Callable[[], UpgradableStream]
+if TYPE_CHECKING:
+    from geventstreams._types import UpgradableStream
+
+Opener = Callable[[], "UpgradableStream"]
 """Connects, waiting, and returns a stream whose transport the connection takes over."""
 
 

@@ -1,7 +1,7 @@
 cimport geventstreams._native.syscalls as _system
 from geventstreams._core.deadline cimport deadline_after, seconds_until
 from geventstreams._core.fairness cimport Fairness
-from geventstreams._core.transport cimport Transport
+from geventstreams._core.transport_base cimport Transport
 from geventstreams._core.wakeup cimport HubHold, Wakeup
 from geventstreams._streams.buffered cimport engine_of
 from geventstreams.callbacks.push_mode cimport PushedEngine

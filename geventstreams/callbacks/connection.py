@@ -25,7 +25,7 @@ from geventstreams._core.fairness import Fairness
 from geventstreams._core.fork import inherited
 from geventstreams._core.linger import linger
 from geventstreams._core.run_info import show_waits_in
-from geventstreams._core.transport import Transport
+from geventstreams._core.transport_base import Transport
 from geventstreams._core.wakeup import Wakeup, hold_of
 from geventstreams._streams.buffered import engine_of
 from geventstreams.callbacks.connecting import Attempt, Opener, Unconnected

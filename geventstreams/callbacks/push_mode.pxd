@@ -1,5 +1,5 @@
 from geventstreams._core.fork cimport ForkGeneration
-from geventstreams._core.transport cimport Transport
+from geventstreams._core.transport_base cimport Transport
 from geventstreams._streams.engine cimport StreamEngine
 
 cdef ForkGeneration FORK

@@ -10,10 +10,10 @@ from __future__ import annotations
 from collections import deque
 from typing import Any
 
-from geventstreams._constants import BLOCK, NEVER, SMALL
-from geventstreams._core.fork import FORK, NO_PERMIT
+from geventstreams._constants import BLOCK, NEVER, NO_PERMIT, SMALL
+from geventstreams._core.fork import FORK
 from geventstreams._core.linger import linger
-from geventstreams._core.transport import Transport
+from geventstreams._core.transport_base import Transport
 from geventstreams._streams.engine import ORDERLY, StreamEngine
 from geventstreams.errors import StreamClosed, StreamError, noted, renewed
 

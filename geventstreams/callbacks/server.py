@@ -15,13 +15,11 @@ from geventstreams._core.owned_fd import OwnedFd
 from geventstreams._core.transport import SocketTransport, address_name
 from geventstreams._net.listener import TRANSIENT, Listener
 from geventstreams._net.unix_paths import BoundPath
-from geventstreams._streams.factory import StreamFactory
 from geventstreams.callbacks.connection import AsyncSocket
 from geventstreams.callbacks.options import ConnectionOptions
-from geventstreams.callbacks.stream import AsyncIOStream
 
 if TYPE_CHECKING:
-    from geventstreams._types import Address, MaybeNone
+    from geventstreams._types import Address, AsyncIOStream, MaybeNone, StreamFactory
 
 AT_ONCE = 64
 """How many clients are accepted in one turn of the hub."""
@@ -40,11 +38,13 @@ class AsyncServer:
     """
 
     def __init__(
-        self, socket: Any, options: ConnectionOptions, factory: StreamFactory, nodelay: bool, path: BoundPath | None = None
+        self, socket: Any, options: ConnectionOptions, factory: StreamFactory, stream_class: type[AsyncIOStream], nodelay: bool,
+        path: BoundPath | None = None,
     ) -> None:
         self._socket = socket
         self._options = options
         self._factory = factory
+        self._stream_class = stream_class
         self._address = socket.getsockname()
         self._path = path
         if socket.family != _socket.AF_UNIX:  # accepted sockets inherit it
@@ -127,7 +127,7 @@ class AsyncServer:
                 connection = AsyncSocket(self._options, SocketTransport(client), on_closed=self._forget)
             except OSError:
                 return  # the client is gone already
-        AsyncIOStream(connection, **self._options.stream_options)
+        self._stream_class(connection, **self._options.stream_options)
         self._connections[connection] = None
         connection._start()
 

@@ -2,7 +2,7 @@ cimport geventstreams._core.arguments as arguments
 from geventstreams._core.fork cimport ForkGeneration
 from geventstreams._core.reader cimport ByteReader
 from geventstreams._streams.buffered cimport BufferedStream
-from geventstreams._streams.tls_upgrade cimport UpgradableStream
+from geventstreams._streams.socket_stream cimport UpgradableStream
 from geventstreams.callbacks.push_mode cimport PushedEngine
 
 cdef ForkGeneration FORK

@@ -12,7 +12,7 @@ from geventstreams._core.fork import FORK
 from geventstreams._core.reader import ByteReader
 from geventstreams._streams.buffered import BufferedStream
 from geventstreams._streams.options import StreamOptions
-from geventstreams._streams.tls_upgrade import UpgradableStream
+from geventstreams._streams.socket_stream import UpgradableStream
 from geventstreams.callbacks.connection import AsyncSocket
 from geventstreams.callbacks.push_mode import PushedEngine
 from geventstreams.errors import EndOfFile, line_too_long

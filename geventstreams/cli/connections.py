@@ -5,19 +5,20 @@ from __future__ import annotations
 import argparse
 import time
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import gevent
 from gevent import getcurrent
 
 from geventstreams._core.transport import address_name
-from geventstreams._streams.socket_stream import SocketStream
 from geventstreams.cli import log, notices
-from geventstreams.cli.handlers import Handler
 from geventstreams.cli.progress import size
 from geventstreams.cli.statuses import message_of
 from geventstreams.cli.table import table
 from geventstreams.errors import StreamError, StreamReset, StreamTimeout, StreamTruncated
+
+if TYPE_CHECKING:
+    from geventstreams._types import Handler, SocketStream
 
 LOOKS = 4
 """How often in an idle timeout the connections are looked at."""

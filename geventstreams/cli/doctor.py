@@ -17,8 +17,8 @@ from importlib import metadata
 
 import gevent
 
-from geventstreams import __version__, compiled
-from geventstreams._build import built_modules, why_plain
+from geventstreams._build import __version__, built_modules, why_plain
+from geventstreams.cli.notices import compiled
 from geventstreams.cli.parser import Commands
 from geventstreams.cli.statuses import Status
 

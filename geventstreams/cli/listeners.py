@@ -10,12 +10,11 @@ from socket import AF_UNIX
 from typing import Any
 
 from geventstreams._net.addresses import Query, family_of, host_name
-from geventstreams._net.listening import adopt, descriptors_given, listen, listening_socket, shared_listeners
+from geventstreams._net.listening import BACKLOG, adopt, descriptors_given, listen, listening_socket, shared_listeners
 from geventstreams._net.unix_paths import BoundPath
 from geventstreams.cli.options import Descriptor, Destination
 from geventstreams.cli.statuses import CommandError, Status, message_of
 from geventstreams.errors import StreamError
-from geventstreams.server.server import SocketStreamServer
 
 LOCAL = Destination("127.0.0.1")
 """Where to listen by default: a free port of this machine."""
@@ -34,7 +33,7 @@ def groups(args: argparse.Namespace) -> list[list[Any]]:
         return count * [[at_path(where)]]
     if not args.workers:
         return [[listening(where)]]
-    return [[one] for one in _made(where, lambda query: shared_listeners(query, SocketStreamServer.backlog, count))]
+    return [[one] for one in _made(where, lambda query: shared_listeners(query, BACKLOG, count))]
 
 
 def descriptors(args: argparse.Namespace) -> list[int]:
@@ -66,13 +65,13 @@ def adopted(numbers: Sequence[int], moved: Mapping[int, int]) -> list[Any]:
 
 def listening(where: Destination) -> Any:
     """Return a listening socket; without a host, on all addresses of the machine."""
-    return _made(where, lambda query: listen(query, SocketStreamServer.backlog))
+    return _made(where, lambda query: listen(query, BACKLOG))
 
 
 def at_path(where: Destination) -> Any:
     """Return a listening Unix socket, whose file is removed at the end of this process."""
     try:
-        listener = listening_socket(AF_UNIX, where.path, SocketStreamServer.backlog)
+        listener = listening_socket(AF_UNIX, where.path, BACKLOG)
     except StreamError as error:
         raise CommandError(Status.CANNOT_LISTEN, f"cannot listen on {where}: {os.strerror(error.errno or 0)}") from None
     atexit.register(BoundPath(where.path).remove)

@@ -7,8 +7,11 @@ import os
 import sys
 from collections.abc import Callable
 
-from geventstreams import compiled
-from geventstreams._build import plain_wanted, why_plain
+from geventstreams._build import plain_wanted, runs_compiled, why_plain
+from geventstreams._streams import engine
+
+compiled: bool = runs_compiled(engine)
+"""Whether the hot modules run compiled."""
 
 in_form: Callable[[str], str] = str
 """The form of a line; `geventstreams.cli.log` sets it."""

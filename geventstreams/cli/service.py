@@ -8,7 +8,7 @@ from __future__ import annotations
 import argparse
 import signal
 import ssl
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import gevent
 
@@ -16,11 +16,13 @@ from geventstreams._core.transport import address_name
 from geventstreams._streams.socket_stream import SocketStream
 from geventstreams.cli import listeners, log, notices, options, signals, supervision, systemd, watching
 from geventstreams.cli.connections import Service
-from geventstreams.cli.handlers import Handler
 from geventstreams.cli.progress import Progress
 from geventstreams.cli.statuses import CommandError, Status
 from geventstreams.server.draining import DrainReport
 from geventstreams.server.server import SocketStreamServer
+
+if TYPE_CHECKING:
+    from geventstreams._types import Handler
 
 SIGNALS = """SIGINT (Ctrl-C) and SIGTERM drain: the port is closed at once, idle connections are ended in order, busy ones have --drain
 seconds to become idle. A second signal ends everything at once. SIGHUP replaces workers one by one. SIGUSR1 lists the open connections on

@@ -12,7 +12,7 @@ import os
 import shutil
 import tempfile
 from types import ModuleType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import gevent
 from gevent.pywsgi import WSGIServer
@@ -20,8 +20,10 @@ from gevent.pywsgi import WSGIServer
 from geventstreams._core.transport import address_name
 from geventstreams.cli import listeners, notices
 from geventstreams.cli.statuses import available, error_of, message_of
-from geventstreams.server.server import SocketStreamServer
 from geventstreams.workers import Worker
+
+if TYPE_CHECKING:
+    from geventstreams._types import SocketStreamServer
 
 DIRECTORY = "PROMETHEUS_MULTIPROC_DIR"
 

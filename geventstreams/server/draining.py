@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import MutableMapping
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import gevent
 from gevent import get_hub, getcurrent
@@ -14,7 +14,9 @@ from gevent import get_hub, getcurrent
 from geventstreams._core.clock import CLOCK
 from geventstreams._core.deadline import deadline_after
 from geventstreams._core.fairness import let_ready_run, pause
-from geventstreams._streams.socket_stream import SocketStream
+
+if TYPE_CHECKING:
+    from geventstreams._types import SocketStream
 
 PULSE = 0.01
 """Seconds between two looks at the remaining connections."""

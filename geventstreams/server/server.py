@@ -21,10 +21,9 @@ from geventstreams._core.host_names import is_literal
 from geventstreams._core.transport import address_name
 from geventstreams._net.addresses import Query, look_up_own, port_or_name
 from geventstreams._net.listener import TRANSIENT, Client, Listener
-from geventstreams._net.listening import is_listening, listening_socket
-from geventstreams._streams.factory import StreamFactory
+from geventstreams._net.listening import BACKLOG, is_listening, listening_socket
 from geventstreams._streams.options import StreamArguments, StreamOptions, keywords_for, takes_keywords_of
-from geventstreams._streams.socket_stream import SocketStream
+from geventstreams._streams.socket_stream import SocketStream, StreamFactory
 from geventstreams.errors import StreamClosed
 from geventstreams.proxy_protocol import Balancers, read_proxy
 from geventstreams.server.draining import Connections, Drain, DrainReport
@@ -89,7 +88,7 @@ class SocketStreamServer(StreamServer):
             `handshake_timeout` seconds.
     """
 
-    backlog: int = 1024
+    backlog: int = BACKLOG
 
     stop_timeout: float = 10.0
     """Seconds that `stop()` lets connections run. A subclass or an instance may set it."""

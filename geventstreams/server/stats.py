@@ -6,12 +6,14 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator, Mapping, Set
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from geventstreams._core.transport import address_name
-from geventstreams._streams.socket_stream import SocketStream
 from geventstreams.errors import EndOfFile, HandshakeTimeout, StreamBusy, StreamClosed, StreamError, without_name
 from geventstreams.server.log import RateLimitedLog
+
+if TYPE_CHECKING:
+    from geventstreams._types import SocketStream
 
 
 class ServerStats(NamedTuple):
@@ -36,7 +38,7 @@ class ServerStats(NamedTuple):
     octets_out: int
 
 
-class StreamsView(Set[SocketStream]):
+class StreamsView(Set["SocketStream"]):
     """A live view of the streams of a server's connections. They may come and go during an iteration."""
 
     def __init__(self, streams: Mapping[SocketStream, Any]) -> None:

@@ -17,7 +17,7 @@ import gevent
 from gevent import get_hub
 
 from geventstreams._constants import BLOCK, ENDED, WOULD_WAIT
-from geventstreams._core.transport import Transport
+from geventstreams._core.transport_base import Transport
 from geventstreams._core.wakeup import Wakeup
 from geventstreams.errors import StreamError
 

@@ -15,7 +15,8 @@ from servers import Certificates
 
 from geventstreams._core.tls_context import Session
 from geventstreams._core.tls_transport import DONE, NEEDS_INPUT, TLSTransport
-from geventstreams._core.transport import SocketTransport, Transport
+from geventstreams._core.transport import SocketTransport
+from geventstreams._core.transport_base import Transport
 from geventstreams._streams.lisp import LispStream
 from geventstreams.testing import memory_pair
 

@@ -7,7 +7,7 @@ from random import Random
 
 import gevent
 
-from geventstreams._core.transport import Transport
+from geventstreams._core.transport_base import Transport
 from geventstreams.testing import HostileTransport
 
 

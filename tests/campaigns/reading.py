@@ -16,7 +16,7 @@ from kit.vocabulary import EXACT, PARTIAL, PURE, TAKES
 from campaigns.ends import Ends, Over, itself
 from campaigns.hindrances import FAULTS, StrikingTransport, Struck
 from campaigns.tally import Tally, ended_well
-from geventstreams._core.transport import Transport
+from geventstreams._core.transport_base import Transport
 from geventstreams._streams.lisp import LispStream
 from geventstreams.errors import ReadTimeout
 from geventstreams.testing.claims import outcome

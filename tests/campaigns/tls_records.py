@@ -16,8 +16,8 @@ from kit.tls import NAME
 
 from campaigns.ends import Ends
 from campaigns.tally import Tally, ended_well
-from geventstreams._core.transport import Transport
-from geventstreams._streams.tls_upgrade import UpgradableStream
+from geventstreams._core.transport_base import Transport
+from geventstreams._streams.socket_stream import UpgradableStream
 from geventstreams.errors import StreamError
 from geventstreams.testing import memory_pair
 from geventstreams.testing.claims import outcome

@@ -16,7 +16,7 @@ import gevent
 from campaigns.ends import Ends, Over, itself
 from campaigns.hindrances import FAULTS, StrikingTransport, Struck
 from campaigns.tally import LIMIT, Tally, ended_well
-from geventstreams._core.transport import Transport
+from geventstreams._core.transport_base import Transport
 from geventstreams._streams.lisp import LispStream
 from geventstreams.errors import WriteTimeout
 from geventstreams.testing.claims import outcome

@@ -12,7 +12,7 @@ from typing import Any
 import gevent
 
 from geventstreams._constants import ENDED, WOULD_WAIT
-from geventstreams._core.transport import Transport
+from geventstreams._core.transport_base import Transport
 from geventstreams._streams.buffered import BufferedStream
 
 

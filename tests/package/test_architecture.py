@@ -25,18 +25,15 @@ ARROWS: dict[str, set[str]] = {
     "_net": {"_constants", "_core", "_native", "_streams", "errors"},
     "waiting": {"_constants", "_core", "_native", "_streams", "errors"},
     "monkey": {"_files"},
-    "proxy_protocol": {"_core", "_net", "_streams", "errors"},
+    "proxy_protocol": {"_core", "_net", "errors"},
     "relay": {"_constants", "_core", "_net", "_streams", "errors", "proxy_protocol"},
     "callbacks": {"_constants", "_core", "_native", "_net", "_streams", "errors"},
     "server": {"_constants", "_core", "_net", "_streams", "errors", "proxy_protocol"},
     "workers": {"_core", "_native", "_net", "errors"},
     "metrics": {"_core", "server"},
     "testing": {"_constants", "_core", "errors"},
-    "cli": {
-        "__init__", "_build", "_constants", "_core", "_native", "_net", "_streams", "errors", "proxy_protocol", "relay", "server",
-        "workers",
-    },
-    "__main__": {"__init__", "_build", "cli"},
+    "cli": {"_build", "_constants", "_core", "_native", "_net", "_streams", "errors", "proxy_protocol", "relay", "server", "workers"},
+    "__main__": {"_build", "cli"},
     "__init__": {"_build", "_core", "_files", "_net", "_streams", "callbacks", "errors", "server", "waiting"},
 }
 """Each room (a folder or a module of the package) with the rooms that it may import from."""
@@ -108,19 +105,18 @@ class Sources:
             return any(alias.name.partition(".")[0] == self.name for alias in node.names)
         return isinstance(node, ast.ImportFrom) and (node.module or "").partition(".")[0] == self.name
 
-    def check_levels(self) -> None:
-        """Fail on a circle of imports."""
-        done: set[str] = set()
+    def longest_chain(self) -> list[str]:
+        """Return the longest chain of modules that import each other, from the top. Fail on a circle of imports."""
+        chains: dict[str, list[str]] = {}
 
-        def visit(module: str, above: tuple[str, ...]) -> None:
+        def chain(module: str, above: tuple[str, ...]) -> list[str]:
             assert module not in above, f"a circle of imports: {' -> '.join([*above[above.index(module) :], module])}"
-            if module not in done:
-                for other in self.imports[module]:
-                    visit(other, (*above, module))
-                done.add(module)
+            if module not in chains:
+                below = [chain(other, (*above, module)) for other in self.imports[module]]
+                chains[module] = [module, *max(below, key=len, default=[])]
+            return chains[module]
 
-        for module in self.modules:
-            visit(module, ())
+        return max((chain(module, ()) for module in self.modules), key=len)
 
 
 def room_of(module: str) -> str:
@@ -155,13 +151,20 @@ def test_every_module_is_in_a_room_and_every_room_is_used(sources: Sources) -> N
 @every_source
 def test_arrows_point_down(sources: Sources) -> None:
     """No circle of imports, between modules or between rooms."""
-    sources.check_levels()
+    sources.longest_chain()
     left = {room: set(below) for room, below in sources.arrows.items()}
     while left:
         lowest = {room for room, below in left.items() if not below & set(left)}
         assert lowest, f"a circle of rooms: {', '.join(sorted(left))}"
         for room in lowest:
             del left[room]
+
+
+@every_source
+def test_imports_have_at_most_twelve_levels(sources: Sources) -> None:
+    """No chain of imports has more than twelve modules, those of the command line and of type checkers included."""
+    chain = sources.longest_chain()
+    assert len(chain) <= 12, " imports ".join(chain)
 
 
 @every_source

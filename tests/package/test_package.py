@@ -135,9 +135,9 @@ def test_modules_that_need_optimisation_are_hot() -> None:
 
 
 def test_the_version_is_written_once() -> None:
-    """The metadata's version is read from `geventstreams.__version__`, and CHANGES.md tells what is in it."""
+    """The metadata's version is read from `geventstreams._build`, and CHANGES.md tells what is in it."""
     project = (CHECKOUT / "pyproject.toml").read_text(encoding="utf-8")
-    assert 'version = { attr = "geventstreams.__version__" }' in project
+    assert 'version = { attr = "geventstreams._build.__version__" }' in project
     assert not re.search(r'^version = "', project, re.MULTILINE)
     assert f"\n## {geventstreams.__version__} (" in (CHECKOUT / "CHANGES.md").read_text(encoding="utf-8")
 

@@ -26,7 +26,7 @@ from geventstreams import (
     makefile,
 )
 from geventstreams._constants import WOULD_WAIT
-from geventstreams._streams.tls_upgrade import UpgradableStream
+from geventstreams._streams.socket_stream import UpgradableStream
 from geventstreams.relay import relay
 from geventstreams.server.server import SocketStreamServer
 from geventstreams.testing import StallingTransport, memory_pair

@@ -11,7 +11,7 @@ import pytest
 from kit.pairs import Pairs
 
 from geventstreams._constants import ENDED, WOULD_WAIT
-from geventstreams._core.transport import Transport
+from geventstreams._core.transport_base import Transport
 from geventstreams._streams.buffered import BufferedStream
 from geventstreams._streams.lisp import LispStream
 from geventstreams.errors import ReadTimeout, StreamReset, WriteTimeout
