@@ -1,5 +1,7 @@
 """Run the bench: `python -m benchmarks [--quick] [--only ROW ...] [--peers NAME,...] [--json FILE] [--plot FILE]`.
 
+With `--instructions` it counts instructions instead of measuring time.
+
 Exit status: 0 if all contenders ran, whether goals are met or not; 1 if a contender failed; 2 for wrong arguments, or if no
 compiled package is found and PURE_PYTHON=1 does not ask for plain Python; 130 if it is interrupted.
 """
@@ -15,12 +17,12 @@ import shlex
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from benchmarks import machine, report, which_build
+from benchmarks import instructions, machine, report, which_build
 from benchmarks.available import lacking, why_not
 from benchmarks.contenders import OURS, PEERS
 from benchmarks.harness import LocalBench
@@ -43,27 +45,31 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--list", action="store_true", help="list rows and peers, and measure nothing")
     made.add_argument("--peers", metavar="NAME,...", help="geventstreams and these peers only; 'none' for no peers")
     made.add_argument("--repeat", type=int, metavar="N", help="measurements of a contender between two starts of it")
+    made.add_argument("--instructions", action="store_true", help="count instructions under valgrind; --json replaces the counts in FILE")
     made.add_argument("--json", type=Path, metavar="FILE", help="write figures, with all samples")
     made.add_argument("--plot", type=Path, metavar="FILE", help="write a plot, PNG or SVG by the name (needs matplotlib)")
     return made
 
 
-def complaint(options: argparse.Namespace) -> str | None:
-    """Return what is wrong with the arguments, in one line, or None."""
+def complaints(options: argparse.Namespace) -> Iterator[str]:
+    """Yield what is wrong with the arguments, each in one line."""
     for name in options.only:
         if name not in ROWS:
-            return f"no row {name!r}; --list shows them"
+            yield f"no row {name!r}; --list shows them"
+        elif options.instructions and name not in instructions.COUNTED:
+            yield f"row {name!r} is not counted; these are: {', '.join(instructions.COUNTED)}"
+    if options.instructions and (options.quick or options.peers or options.repeat or options.plot):
+        yield "--instructions goes with --only and --json, and with no other option"
     for name in (options.peers or "none").split(","):
         if name not in PEERS and name != "none":
-            return f"no peer {name!r}; --list shows them"
+            yield f"no peer {name!r}; --list shows them"
     if options.repeat is not None and options.repeat < 1:
-        return f"--repeat {options.repeat}: at least 1"
+        yield f"--repeat {options.repeat}: at least 1"
     if options.plot is not None and importlib.util.find_spec("matplotlib") is None:
-        return "--plot needs matplotlib, which the extra 'bench' installs"
+        yield "--plot needs matplotlib, which the extra 'bench' installs"
     for path in (options.json, options.plot):
         if path is not None and not path.parent.is_dir():
-            return f"no directory {str(path.parent)!r} to write {path.name!r} to"
-    return None
+            yield f"no directory {str(path.parent)!r} to write {path.name!r} to"
 
 
 def list_rows_and_peers() -> None:
@@ -148,10 +154,20 @@ def run(options: argparse.Namespace, arguments: Sequence[str]) -> int:
     return any(reason.startswith("failed") for result in results for reason in result.missing.values())
 
 
+def count(options: argparse.Namespace) -> int:
+    """Count instructions, print them beside those that are stored, write the file; return the exit status."""
+    with tempfile.TemporaryDirectory() as folder:
+        rows = instructions.count(LocalBench(Path(folder)), Path(folder), options.only or list(instructions.COUNTED))
+    print("\n".join(instructions.table(rows)))
+    if options.json is not None:
+        instructions.store(rows, options.json)
+    return 0
+
+
 def main(arguments: Sequence[str]) -> int:
     """Run the program; return the exit status."""
     options = parser().parse_args(arguments)
-    wrong = complaint(options)
+    wrong = next(complaints(options), None)
     if wrong is not None:
         print(f"python -m benchmarks: {wrong}", file=sys.stderr)
         return 2
@@ -160,8 +176,8 @@ def main(arguments: Sequence[str]) -> int:
         return 0
     try:
         which_build.take_compiled()
-        return run(options, arguments)
-    except which_build.NotCompiled as refusal:
+        return count(options) if options.instructions else run(options, arguments)
+    except (which_build.NotCompiled, instructions.CannotCount) as refusal:
         print(f"python -m benchmarks: {refusal}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:

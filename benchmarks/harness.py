@@ -161,14 +161,14 @@ class LocalBench:
         self.pinned = len(cores) > 1
         self.server_core, self.load_core = (cores[0], cores[1]) if self.pinned else (-1, -1)
 
-    def program(self, name: str) -> str:
-        """Return the path of a C program of `native/`, compiled on first use."""
+    def program(self, name: str, *flags: str) -> str:
+        """Return the path of a C program of `native/`, compiled on first use with these flags of the compiler."""
         if name not in self._built:
             compiler = shlex.split(os.environ.get("CC") or "cc")
             if shutil.which(compiler[0]) is None:
                 raise ChildFailed(f"{name}.c: no C compiler ({compiler[0]}) here")
             target = str(self._folder / name)
-            command = [*compiler, "-O2", "-o", target, str(HERE / "native" / f"{name}.c"), "-ldl"]
+            command = [*compiler, "-O2", *flags, "-o", target, str(HERE / "native" / f"{name}.c"), "-ldl"]
             done = subprocess.run(command, capture_output=True, text=True, check=False)
             if done.returncode:
                 raise ChildFailed(f"{name}.c: {done.stderr.strip().splitlines()[-1]}")
@@ -199,7 +199,7 @@ class LocalBench:
         """Start a server; it is ready after `await_ready`, so that several can start at the same time."""
         if not PEERS[entry.peer].module:
             return Server([self.program(entry.peer), str(self.server_core)], entry.label)
-        return Server(self._python("worker", {"server": self._job(entry), "core": self.server_core}), entry.label)
+        return Server(self._python("worker", {"server": self.job(entry), "core": self.server_core}), entry.label)
 
     def load(self, server: model.Server, tls: bool = False) -> Load:
         """Start a load for this server, without connections yet."""
@@ -213,10 +213,11 @@ class LocalBench:
 
     def operations(self, entries: Sequence[Entry]) -> Operations:
         """Start a process that runs these contenders' operations in turn."""
-        jobs = {entry.label: self._job(entry) for entry in entries}
+        jobs = {entry.label: self.job(entry) for entry in entries}
         return Operations(self._python("worker", {"operations": jobs, "core": self.server_core}), ", ".join(jobs))
 
-    def _job(self, entry: Entry) -> dict[str, Any]:
+    def job(self, entry: Entry) -> dict[str, Any]:
+        """Return the function that a measured process runs for a contender, and its options."""
         peer = PEERS[entry.peer]
         options: dict[str, Any] = {**peer.options, **entry.options}
         if options.get("tls"):

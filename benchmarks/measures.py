@@ -7,7 +7,9 @@
 
 from __future__ import annotations
 
+import re
 import resource
+import socket
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -17,6 +19,7 @@ from benchmarks.model import Bench, Child, ChildFailed, Effort, Entry, Found, Lo
 
 SPARE_DESCRIPTORS = 500
 BUSY = 100
+LINE = 64
 #: The least cost of a call, in bytes that could have been moved instead: bounds the time that tiny pieces take.
 LEAST_COST_OF_A_CALL = 1024
 
@@ -38,6 +41,21 @@ class Sizes:
 
 
 ONE = Sizes((0,), (0,))
+
+
+def page_length(port: int) -> int:
+    """Return the length of a page as a server of HTTP sends it on a kept connection, with its header."""
+    answer = b""
+    with socket.create_connection(("127.0.0.1", port), timeout=10) as connection:
+        connection.sendall(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        while b"\r\n\r\n" not in answer:
+            chunk = connection.recv(65536)
+            if not chunk:
+                raise ChildFailed(f"an answer without a header: {answer!r}")
+            answer += chunk
+    header, _, _ = answer.partition(b"\r\n\r\n")
+    [length] = re.findall(rb"^content-length: *(\d+)", header, re.MULTILINE | re.IGNORECASE)
+    return len(header) + 4 + int(length)
 
 
 class Turns:
@@ -107,10 +125,14 @@ def _servers(bench: Bench, turns: Turns) -> Iterator[dict[str, tuple[Server, Loa
 
 @dataclass(frozen=True)
 class Echo:
-    """A line is sent and comes back: CPU time of the server per request in µs, or requests per second."""
+    """A line is sent and comes back: CPU time of the server per request in µs, or requests per second.
+
+    With `pages` the server is one of HTTP, and what comes back is a page.
+    """
 
     sizes: Sizes = ONE  # of a growth curve: the number of connections; all are busy
     per_second: bool = False
+    pages: bool = False
 
     def __call__(self, bench: Bench, entries: Sequence[Entry], effort: Effort) -> Found:
         turns = Turns(entries)
@@ -121,17 +143,20 @@ class Echo:
         return turns.found()
 
     def _measure(self, turns: Turns, servers: Mapping[str, tuple[Server, Load]], size: int, effort: Effort) -> None:
+        requests = {}
         for entry in turns.alive(size):
-            _, load = servers[entry.label]
+            server, load = servers[entry.label]
             with turns.trying(entry):
-                load.do(f"open {effort.crowd if entry.crowd else size or BUSY} 1")
-                load.do(f"echo {effort.window / 5} {size or BUSY} 64")
+                load.do(f"open {effort.crowd if entry.crowd else size or BUSY} {int(not self.pages)}")
+                answer = f"{size or BUSY} {page_length(server.port) if self.pages else LINE}"
+                requests[entry.label] = "get {} " + answer if self.pages else "echo {} " + answer
+                load.do(requests[entry.label].format(effort.window / 5))
         for _ in range(effort.rounds):
             for entry in turns.alive(size):
                 server, load = servers[entry.label]
                 with turns.trying(entry):
                     before = server.cpu()
-                    count, seconds = load.do(f"echo {effort.window} {size or BUSY} 64")
+                    count, seconds = load.do(requests[entry.label].format(effort.window))
                     used = server.cpu() - before
                     turns.add(entry, size, [count / seconds if self.per_second else used / count * 1e6])
 

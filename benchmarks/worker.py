@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import gc
 import importlib
+import importlib.util
 import json
 import os
 import socket
@@ -18,10 +19,33 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 BACKLOG = 4096
+CONSTANTS = "geventstreams._constants"
+
+
+def set_constants(values: Mapping[str, float]) -> None:
+    """Give constants of geventstreams other values, before it is imported: its hot modules take them over when they are."""
+    package = importlib.util.find_spec("geventstreams")
+    assert package is not None
+    assert package.submodule_search_locations is not None
+    spec = importlib.util.spec_from_file_location(CONSTANTS, os.path.join(package.submodule_search_locations[0], "_constants.py"))
+    assert spec is not None
+    assert spec.loader is not None
+    constants = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(constants)
+    for name, value in values.items():
+        if not hasattr(constants, name):
+            sys.exit(f"{CONSTANTS} has no {name}")
+        setattr(constants, name, value)
+    sys.modules[CONSTANTS] = constants
 
 
 def load_function(job: Mapping[str, Any]) -> Callable[..., Any]:
-    """Return the function of the job. With `plain`, gevent is imported first, since it obeys PURE_PYTHON too."""
+    """Return the function of the job. With `plain`, gevent is imported first, since it obeys PURE_PYTHON too.
+
+    The options `plain` and `constants` are for a process that runs no other job of geventstreams.
+    """
+    if "constants" in job["options"]:
+        set_constants(job["options"]["constants"])
     if job["options"].get("plain"):
         importlib.import_module("gevent")
         os.environ["PURE_PYTHON"] = "1"

@@ -6,6 +6,7 @@
  *
  *     open N TOUCH              connections until there are N; TOUCH=1 exchanges one line on each new one
  *     echo SECONDS ACTIVE SIZE  question and answer on the first ACTIVE connections; ends when all answers are in
+ *     get SECONDS ACTIVE SIZE   in the same way an HTTP request, and an answer of SIZE bytes with its header
  *     send BYTES LINE SIZE     a header (BYTES, SIZE) and lines of LINE bytes (0: no newline at all), then waits for one byte back
  *     fetch BYTES SIZE         a header (BYTES, SIZE), then reads so many
  *     connect SECONDS AT_ONCE   connect, one line, its answer, end of file; so many at the same time
@@ -52,6 +53,7 @@ struct connection {
 static struct connection connections[MOST_CONNECTIONS];
 static int opened, epoll, port;
 static char space[SPACE], line[SPACE];
+static const char request[] = "GET / HTTP/1.1\r\nHost: localhost\r\n\r\n";
 
 static struct {
     void *(*method)(void), *(*ctx_new)(const void *), *(*ssl_new)(void *);
@@ -235,24 +237,23 @@ static int open_until(int count, int touch)
     return answer("ok %d %.9f", opened, now() - began);
 }
 
-static int echo(double seconds, int active, size_t size)
+static int exchange(double seconds, int active, const char *question, size_t length, size_t size)
 {
     struct epoll_event events[256];
     double began = now(), until = began + seconds, time = began;
     long answered = 0;
     int waiting = active;
     if (active > opened || size < 1 || size > SPACE)
-        return answer("error echo: not so many connections, or not so long a line");
-    make_line(size);
+        return answer("error not so many connections, or not so long an answer");
     for (int i = 0; i < active; i++) {
         connections[i].came = 0;
-        if (give_all(&connections[i], line, size) < 0)
+        if (give_all(&connections[i], question, length) < 0)
             return failed("send");
     }
     while (waiting > 0) {
         int ready = epoll_wait(epoll, events, 256, STALLED_MS);
         if (ready == 0)
-            return answer("error echo: %d answers did not come", waiting);
+            return answer("error %d answers did not come", waiting);
         time = now();
         for (int i = 0; i < ready; i++) {
             struct connection *c = &connections[events[i].data.u32];
@@ -266,11 +267,19 @@ static int echo(double seconds, int active, size_t size)
             answered++;
             if (time >= until)
                 waiting--;
-            else if (give_all(c, line, size) < 0)
+            else if (give_all(c, question, length) < 0)
                 return failed("send");
         }
     }
     return answer("ok %ld %.9f", answered, now() - began);
+}
+
+static int echo(double seconds, int active, size_t size)
+{
+    if (size < 1 || size > SPACE)
+        return answer("error echo: not so long a line");
+    make_line(size);
+    return exchange(seconds, active, line, size, size);
 }
 
 static int give_header(long count, long size)
@@ -372,6 +381,8 @@ static int obey(const char *command)
         return open_until(first, second);
     if (sscanf(command, "echo %lf %ld %ld", &seconds, &first, &second) == 3)
         return echo(seconds, first, second);
+    if (sscanf(command, "get %lf %ld %ld", &seconds, &first, &second) == 3)
+        return exchange(seconds, first, request, sizeof request - 1, second);
     if (sscanf(command, "send %ld %ld %ld", &first, &second, &third) == 3)
         return send_lines(first, second, third);
     if (sscanf(command, "fetch %ld %ld", &first, &second) == 2)

@@ -1,4 +1,4 @@
-"""Reads by `makefile('rb')` of a gevent socket that has 128 KiB of 64-byte lines to read; receiving is timed as well."""
+"""Reads by `makefile` of a gevent socket that has 128 KiB of 64-byte lines to read; receiving is timed as well."""
 
 from __future__ import annotations
 
@@ -13,6 +13,8 @@ from benchmarks.operations.base import BUFFER, CONTENT, LINE, REFILLED, Operatio
 class FromFile(Operation):
     """gevent's own file, as `makefile` makes it by default."""
 
+    mode = "rb"
+
     def __init__(self, _options: Mapping[str, Any]) -> None:
         near, self._far = large_pair()
         self.socket = gevent.socket.socket(fileno=near.detach())
@@ -20,7 +22,11 @@ class FromFile(Operation):
 
     def open(self) -> Any:
         """Return the contender's file."""
-        return self.socket.makefile("rb")
+        return self.socket.makefile(self.mode, **self.keywords())
+
+    def keywords(self) -> dict[str, str]:
+        """Return the other arguments of `makefile`."""
+        return {} if "b" in self.mode else {"encoding": "utf-8"}
 
     def prepare(self) -> None:
         """Send the bytes that the run will receive."""
@@ -35,6 +41,16 @@ class FromFile(Operation):
 
 class ReadLine(FromFile):
     """`readline`."""
+
+    def run(self) -> int:
+        """Read all lines."""
+        return repeat(self.file.readline, REFILLED // len(LINE))
+
+
+class TextLine(FromFile):
+    """`readline` of a text file."""
+
+    mode = "r"
 
     def run(self) -> int:
         """Read all lines."""

@@ -1,4 +1,4 @@
-"""Reads by our `makefile('rb')` of a gevent socket that has 128 KiB of 64-byte lines to read."""
+"""Reads by our `makefile` of a gevent socket that has 128 KiB of 64-byte lines to read."""
 
 from __future__ import annotations
 
@@ -13,11 +13,15 @@ class FromFile(files.FromFile):
 
     def open(self) -> Any:
         """Return our file."""
-        return geventstreams.makefile(self.socket, "rb")
+        return geventstreams.makefile(self.socket, self.mode, **self.keywords())
 
 
 class ReadLine(FromFile, files.ReadLine):
     """`readline`."""
+
+
+class TextLine(FromFile, files.TextLine):
+    """`readline` of a text file."""
 
 
 class Read(FromFile, files.Read):

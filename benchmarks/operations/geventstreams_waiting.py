@@ -36,6 +36,24 @@ class WaitForInputStreams(OneReady):
             stream.abort()
 
 
+class NewList(WaitForInputStreams):
+    """`wait_for_input_streams` with the streams in another order in each call, so that no list is one that was seen before."""
+
+    def __init__(self, options: Mapping[str, Any]) -> None:
+        super().__init__(options)
+        self._shuffled = self.streams.copy()
+
+    def prepare(self) -> None:
+        """Make another list, and one of its streams readable."""
+        self.random.shuffle(self._shuffled)
+        super().prepare()
+
+    def run(self) -> int:
+        """Wait once."""
+        self.answer = geventstreams.wait_for_input_streams(self._shuffled, timeout=LIMIT)
+        return 1
+
+
 class WaitSet(WaitForInputStreams):
     """`WaitSet.wait` with all streams added beforehand."""
 

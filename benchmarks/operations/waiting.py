@@ -26,11 +26,11 @@ class OneReady(Operation):
         self.chosen = 0
         self.answer: object = None
         self._candidates = list(self.far.far)
-        self._random = random.Random(options["size"])
+        self.random = random.Random(options["size"])
 
     def prepare(self) -> None:
         """Make one socket readable."""
-        self.chosen = self._random.choice(self._candidates)
+        self.chosen = self.random.choice(self._candidates)
         self.far.far[self.chosen].send(b"x")
 
     def finish(self) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import socket
 from collections.abc import Mapping
+from functools import partial
 from typing import Any, cast
 
 from benchmarks.servers.asyncio_streams import BACKLOG, run
@@ -31,12 +32,26 @@ class EchoLines(asyncio.Protocol):
             self._begun = data[end:]
 
 
-def echo(listener: socket.socket, options: Mapping[str, Any]) -> None:
-    """Send lines back."""
+class EchoChunks(asyncio.Protocol):
+    """Sends back what arrives."""
 
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Keep the transport of a new connection."""
+        self._transport = cast("asyncio.Transport", transport)
+
+    def data_received(self, data: bytes) -> None:
+        """Send it back."""
+        self._transport.write(data)
+
+
+def _serve(protocol: type[asyncio.Protocol], listener: socket.socket, options: Mapping[str, Any]) -> None:
     async def main() -> None:
         loop = asyncio.get_running_loop()
-        server = await loop.create_server(EchoLines, sock=listener, backlog=BACKLOG)
+        server = await loop.create_server(protocol, sock=listener, backlog=BACKLOG)
         await server.serve_forever()
 
     run(options, main())
+
+
+echo = partial(_serve, EchoLines)
+echo_chunks = partial(_serve, EchoChunks)

@@ -50,7 +50,9 @@ BENCHMARKS: dict[str, set[str]] = {
     "real_servers": {"model"},
     "report": {"figures", "model"},
     "rows": {"measures", "model"},
-    "__main__": {"available", "contenders", "harness", "machine", "model", "report", "rows", "which_build"},
+    "counted": {"worker"},
+    "instructions": {"harness", "machine", "model", "rows", "which_build"},
+    "__main__": {"available", "contenders", "harness", "instructions", "machine", "model", "report", "rows", "which_build"},
 }
 """Each module or folder of the benchmarks with those that it may import from; a measured process imports nothing of the harness."""
 

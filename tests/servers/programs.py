@@ -39,6 +39,7 @@ PACKAGES = {
     "tinyproxy": "tinyproxy-bin",
     "tmux": "tmux",
     "unshare": "util-linux",
+    "valgrind": "valgrind",
     "zsh": "zsh",
 }
 """Debian packages to install for each program."""
