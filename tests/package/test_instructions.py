@@ -22,7 +22,7 @@ def test_no_row_takes_more_instructions_than_stored(tmp_path: Path) -> None:
     require("cc", "valgrind")
     before = instructions.stored().get(instructions.interpreter())
     if before is None:
-        pytest.skip(f"no counts of {instructions.interpreter()} are stored: python -m benchmarks --instructions --json {instructions.STORED.name}")
+        pytest.skip(f"{instructions.STORED.name} has no counts of {instructions.interpreter()}; CONTRIBUTING.md says how to store them")
     counts = tmp_path / "counts.json"
     command = [sys.executable, "-m", "benchmarks", "--instructions", "--json", str(counts)]
     done = subprocess.run(command, cwd=CHECKOUT, capture_output=True, text=True, check=False)
