@@ -59,12 +59,6 @@ copybutton_only_copy_prompt_lines = True
 copybutton_image_svg = """<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 24 24" fill="none" stroke="currentColor" stroke-width="1.5">
 <rect x="8" y="8" width="12" height="12" rx="2"/><path d="M16 8v-2a2 2 0 0 0-2-2h-8a2 2 0 0 0-2 2v8a2 2 0 0 0 2 2h2"/></svg>"""
 
-PLUMBING = {
-    *("arm_input", "watch_input", "unwatch_input", "readable_now", "send_before_wait"),
-    *("at_rest", "is_idle", "end_reads", "refuse_in_child", "refuse_thread", "thread_has_ended"),
-}
-"""What other modules of the package call on a stream or server, and users have no use for."""
-
 CONTENTS = {
     "index": """
         :caption: Learn
@@ -127,11 +121,6 @@ def link_to_repository(app, docname, source):
     source[0] = "](".join(pieces)
 
 
-def skip_plumbing(app, what, name, obj, skip, options):
-    """Leave out of the reference what is not meant for users."""
-    return True if name in PLUMBING else None
-
-
 WHOLE = {}
 """What a function whose overloads are not shown returns."""
 
@@ -162,5 +151,4 @@ def setup(app):
     show_whole_signatures()
     app.connect("source-read", add_contents)
     app.connect("source-read", link_to_repository)
-    app.connect("autodoc-skip-member", skip_plumbing)
     app.connect("autodoc-process-signature", tidy_signature)

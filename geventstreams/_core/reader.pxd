@@ -42,7 +42,7 @@ cdef class ByteReader(BinaryFile):
     # Attributes can be set, so Cython looks for an override in each call `self.f()` of a cpdef method: what is called often inside is
     # `cdef`, or called as `Class.f(self)`.
     cdef dict __dict__
-    cdef readonly InputBuffer input
+    cdef InputBuffer _input
     cdef ByteSource _source
     cdef bint _is_readable
     cdef bint _is_writable

@@ -117,12 +117,12 @@ class ByteReader(BinaryFile):
     """
 
     def __cinit__(self) -> None:  # compiled code only: an object whose __init__() was not called has no permit, and says so
-        self.input: InputBuffer = NO_INPUT
+        self._input: InputBuffer = NO_INPUT
         self._source = NO_SOURCE
 
     def __init__(self, source: ByteSource, readable: bool, writable: bool, line_limit: float = NEVER) -> None:
         _attributes.forget_empty(self)
-        self.input = source.input
+        self._input = source.input
         self._source = source
         self._is_readable = readable
         self._is_writable = writable
@@ -153,8 +153,8 @@ class ByteReader(BinaryFile):
             StreamReset, StreamTruncated: The input ended in an error, and everything before it was read.
         """
         wanted = arguments.size("size", size)
-        if self.input.permit == FORK.generation and 0 <= wanted <= self.input.end - self.input.start:
-            return self.input.take(wanted)
+        if self._input.permit == FORK.generation and 0 <= wanted <= self._input.end - self._input.start:
+            return self._input.take(wanted)
         self._source.begin_read()
         try:
             return self._read(wanted)
@@ -163,14 +163,14 @@ class ByteReader(BinaryFile):
 
     def _read(self, wanted: int) -> bytes:
         count = 1
-        while count > 0 and not 0 <= wanted <= len(self.input):
-            count = self._source.fill(None, 0, wanted - len(self.input))
-        held = len(self.input)
+        while count > 0 and not 0 <= wanted <= len(self._input):
+            count = self._source.fill(None, 0, wanted - len(self._input))
+        held = len(self._input)
         if count == WOULD_WAIT and not held:
             return None  # type: ignore[return-value]  # see the class
         if count == ENDED and (not held or (wanted < 0 and not self._source.was_shut_down())):
             self._source.raise_end()
-        return self.input.take(held if wanted < 0 else wanted)
+        return self._input.take(held if wanted < 0 else wanted)
 
     def read1(self, size: int | None = -1) -> bytes:
         """Return what is buffered, at most `size` bytes; wait for bytes only if nothing is. Python: `io.BufferedReader.read1`.
@@ -179,17 +179,17 @@ class ByteReader(BinaryFile):
             The bytes, `b""` at the end; None where nothing is there yet and the call must not wait.
         """
         wanted = self._size("size", size)
-        if self.input.permit == FORK.generation and self.input.end > self.input.start:
-            return self.input.take(self.input.end - self.input.start if wanted < 0 else wanted)
+        if self._input.permit == FORK.generation and self._input.end > self._input.start:
+            return self._input.take(self._input.end - self._input.start if wanted < 0 else wanted)
         self._source.begin_read()
         try:
-            if wanted and not len(self.input):
+            if wanted and not len(self._input):
                 count = self._source.fill(None, 0, wanted)
                 if count == WOULD_WAIT:
                     return None  # type: ignore[return-value]  # see the class
                 if count == ENDED:
                     self._source.raise_end()
-            return self.input.take(len(self.input) if wanted < 0 else wanted)
+            return self._input.take(len(self._input) if wanted < 0 else wanted)
         finally:
             self._source.end_read()
 
@@ -201,9 +201,9 @@ class ByteReader(BinaryFile):
         wanted = self._size("size", size)
         self._source.begin_read()
         try:
-            if not len(self.input) and self._source.fill(None, 0, 0) == ENDED:
+            if not len(self._input) and self._source.fill(None, 0, 0) == ENDED:
                 self._source.raise_end()
-            return self.input.peek(wanted if wanted > 0 else len(self.input))
+            return self._input.peek(wanted if wanted > 0 else len(self._input))
         finally:
             self._source.end_read()
 
@@ -217,8 +217,8 @@ class ByteReader(BinaryFile):
         """
         target = buffer if type(buffer) is bytearray else arguments.byte_space("buffer", buffer)
         wanted = len(target)
-        if self.input.permit == FORK.generation and wanted <= self.input.end - self.input.start:
-            return self.input.take_into(target, 0, wanted)
+        if self._input.permit == FORK.generation and wanted <= self._input.end - self._input.start:
+            return self._input.take_into(target, 0, wanted)
         self._source.begin_read()
         try:
             count = self._read_into(memoryview(target))
@@ -231,23 +231,23 @@ class ByteReader(BinaryFile):
         wanted = len(target)
         done = 0
         direct = wanted >= DIRECT and self._has_direct_input
-        if self.input.counts:
-            self.input.absorb()
+        if self._input.counts:
+            self._input.absorb()
         try:
             while True:
-                done += self.input.take_into(target, done, wanted)
+                done += self._input.take_into(target, done, wanted)
                 if done == wanted:
                     return done
                 count = self._source.fill(target if direct else None, done, wanted - done)
                 if count <= 0:
                     break
-                if direct and not len(self.input):
+                if direct and not len(self._input):
                     done += count
-                    self.input.taken += count
+                    self._input.taken += count
         except BaseException:
             if direct:
                 done += self._stranded()
-            self.input.put_back(target[:done])
+            self._input.put_back(target[:done])
             raise
         if not done:
             if count == WOULD_WAIT:
@@ -257,10 +257,10 @@ class ByteReader(BinaryFile):
 
     def _stranded(self) -> int:
         """Count the bytes that were received straight into the caller's memory when a signal handler raised. Return their number."""
-        if not self.input.counts:
+        if not self._input.counts:
             return 0
-        self.input.taken += self.input.counts[0]
-        return self.input.counts.pop()
+        self._input.taken += self._input.counts[0]
+        return self._input.counts.pop()
 
     def readinto1(self, buffer: WritableBuffer) -> int:
         """Copy what is buffered into `buffer`; wait for bytes only if nothing is. Python: `io.BufferedReader.readinto1`.
@@ -271,10 +271,10 @@ class ByteReader(BinaryFile):
         target = arguments.byte_space("buffer", buffer)
         self._source.begin_read()
         try:
-            if self.input.counts:
-                self.input.absorb()
-            if not len(target) or len(self.input):
-                return self.input.take_into(target, 0, len(target))
+            if self._input.counts:
+                self._input.absorb()
+            if not len(target) or len(self._input):
+                return self._input.take_into(target, 0, len(target))
             count = self._receive_into(target)
             return None if count == WOULD_WAIT else count  # type: ignore[return-value]  # see the class
         finally:
@@ -287,14 +287,14 @@ class ByteReader(BinaryFile):
             count = self._source.fill(target if direct else None, 0, 0)
         except BaseException:
             if direct:
-                self.input.put_back(target[: self._stranded()])
+                self._input.put_back(target[: self._stranded()])
             raise
-        if len(self.input):
-            return self.input.take_into(target, 0, len(target))
+        if len(self._input):
+            return self._input.take_into(target, 0, len(target))
         if count == ENDED:
             self._source.raise_end()
         elif count > 0:
-            self.input.taken += count
+            self._input.taken += count
         return count
 
     # Lines.
@@ -311,15 +311,15 @@ class ByteReader(BinaryFile):
             LineTooLong: The line is longer than `line_limit`. No byte of it is consumed.
             ReadTimeout: Nothing arrived for `read_timeout` seconds. The part that arrived stays readable: call again.
         """
-        if size is ALL and self.input.permit == FORK.generation:
-            length = self.input.line_length()
+        if size is ALL and self._input.permit == FORK.generation:
+            length = self._input.line_length()
             if 0 < length <= self._line_limit:
-                return self.input.take(length)
+                return self._input.take(length)
         wanted = ALL if size is ALL else self._size("size", size)
         self._source.begin_read()
         try:
             length = self._line(wanted)
-            return None if length == WOULD_WAIT else self.input.take(length)  # type: ignore[return-value]  # see the class
+            return None if length == WOULD_WAIT else self._input.take(length)  # type: ignore[return-value]  # see the class
         finally:
             self._source.end_read()
 
@@ -327,8 +327,8 @@ class ByteReader(BinaryFile):
         """Bring the next line into the buffer. Return its length, at most `wanted` where that is not negative, or WOULD_WAIT."""
         limit = self._line_limit
         while True:
-            held = self.input.end - self.input.start
-            length = self.input.line_length() if held else 0
+            held = self._input.end - self._input.start
+            length = self._input.line_length() if held else 0
             if 0 <= wanted <= limit and (length or held) >= wanted:
                 return wanted
             if (length or held) > limit:
@@ -354,14 +354,14 @@ class ByteReader(BinaryFile):
         total = 0
         self._source.begin_read()
         try:
-            while not (lines and not len(self.input) and self._source.was_shut_down()) and (line := self._next_line()):
+            while not (lines and not len(self._input) and self._source.was_shut_down()) and (line := self._next_line()):
                 lines.append(line)
                 total += len(line)
                 if 0 < most <= total:
                     break
                 self._source.look_at_clock()
         except BaseException:
-            self.input.put_back(b"".join(lines))
+            self._input.put_back(b"".join(lines))
             raise
         finally:
             self._source.end_read()
@@ -372,7 +372,7 @@ class ByteReader(BinaryFile):
         if self._has_own_readline:
             return self.readline()
         length = self._line(ALL)
-        return self.input.take(length) if length > 0 else b""
+        return self._input.take(length) if length > 0 else b""
 
     def __iter__(self) -> Self:
         self._source.refuse()

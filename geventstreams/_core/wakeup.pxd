@@ -28,7 +28,7 @@ cdef class HubHold:
     cpdef bint has_loop(self) except? False
     cpdef void separate(self) except *
     cpdef void run_there(self, call) except *
-    cpdef void tell_end_to(self, dependent) except *
+    cpdef void tell_end_to(self, dependent, ended) except *
     cpdef void thread_has_ended(self) except *
 
 

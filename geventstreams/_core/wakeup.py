@@ -63,7 +63,7 @@ class HubHold:
         self.ended: bool = False
         self.inherited: bool = False
         self._calls: deque[Callable[[], object]] = deque()
-        self._dependents: weakref.WeakSet[Any] = weakref.WeakSet()
+        self._dependents: weakref.WeakKeyDictionary[Any, Callable[[Any], object]] = weakref.WeakKeyDictionary()
         self._watcher = hub.loop.timer(_AGES, _AGES)
         if self.thread == _system.thread_id():
             _notice_end_of_thread(self)
@@ -124,9 +124,9 @@ class HubHold:
                 return
             call()
 
-    def tell_end_to(self, dependent: Any) -> None:
-        """Call `dependent.thread_has_ended()` when the hub's thread has ended; keep only a weak reference to it."""
-        self._dependents.add(dependent)
+    def tell_end_to(self, dependent: Any, ended: Callable[[Any], object]) -> None:
+        """Call `ended(dependent)` when the hub's thread has ended; keep only a weak reference to it."""
+        self._dependents[dependent] = ended
 
     def thread_has_ended(self) -> None:
         """Make the calls that the loop did not come to, and inform the dependents, which the loop may keep alive for ever.
@@ -135,8 +135,8 @@ class HubHold:
         """
         self.ended = True
         self._run_calls()
-        for dependent in list(self._dependents):
-            dependent.thread_has_ended()
+        for dependent, ended in list(self._dependents.items()):
+            ended(dependent)
 
 
 class _EndOfThread:

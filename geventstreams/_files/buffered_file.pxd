@@ -19,7 +19,7 @@ cdef FileEngine NO_ENGINE
 
 cdef class SocketFile(ByteReader):
     cdef object __weakref__
-    cdef readonly OutputBuffer output
+    cdef OutputBuffer _output
     cdef FileEngine _engine
     cdef Py_ssize_t _buffering
     cdef readonly bint _alive

@@ -38,14 +38,14 @@ class SocketFile(ByteReader):
     """
 
     def __cinit__(self) -> None:  # compiled code only: an object whose __init__() was not called has no permit, and says so
-        self.output: OutputBuffer = NO_OUTPUT
+        self._output: OutputBuffer = NO_OUTPUT
         self._engine = NO_ENGINE
         self._source = NO_ENGINE
 
     def __init__(self, raw: RawSocketFile, transport: FileTransport, buffering: int) -> None:
         engine = FileEngine(raw, transport, buffering)
         ByteReader.__init__(self, engine, engine.is_readable, engine.is_writable)
-        self.output = engine.output
+        self._output = engine.output
         self._engine = engine
         self._buffering = buffering
         self._has_own_readline = False  # a pair of two directions has, and calls it within no other call
@@ -60,7 +60,7 @@ class SocketFile(ByteReader):
     # Input: the methods are those of every reader.
 
     def _read(self, wanted: int) -> bytes:
-        if wanted - len(self.input) >= LARGE and self._engine.transport.direct:
+        if wanted - len(self._input) >= LARGE and self._engine.transport.direct:
             return self._read_large(wanted)
         return ByteReader._read(self, wanted)
 
@@ -79,7 +79,7 @@ class SocketFile(ByteReader):
                 if count != size:
                     break
         except BaseException:
-            self.input.put_back(b"".join(pieces))
+            self._input.put_back(b"".join(pieces))
             raise
         return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
@@ -104,7 +104,7 @@ class SocketFile(ByteReader):
         return -1 if value is None else arguments.whole(name, value)
 
     def _unfinished_line(self) -> int:
-        return len(self.input)  # as in the standard library, where the socket may not wait
+        return len(self._input)  # as in the standard library, where the socket may not wait
 
     # Output.
 
@@ -120,8 +120,8 @@ class SocketFile(ByteReader):
         """
         view = data if type(data) is bytes else bytes_of(data)
         count = len(view)
-        if self.output.permit == FORK.generation and count <= self._buffering - len(self.output):
-            self.output.put(view, 0, count)
+        if self._output.permit == FORK.generation and count <= self._buffering - len(self._output):
+            self._output.put(view, 0, count)
             return count
         self._engine.enter_output()
         try:
@@ -133,7 +133,7 @@ class SocketFile(ByteReader):
     def _write(self, view: bytes | memoryview, count: int) -> None:
         done = -1
         try:
-            while len(self.output) and len(self.output) + count > self._buffering:
+            while len(self._output) and len(self._output) + count > self._buffering:
                 if not self._engine.send_buffered():
                     raise self._accept_part(view, 0, count)
             done = 0
@@ -147,18 +147,18 @@ class SocketFile(ByteReader):
         except BaseException as error:
             accepted = done > 0 or (done == 0 and self._engine.transport.begun)
             if accepted:
-                self.output.put_rest(view, done, count - done)
+                self._output.put_rest(view, done, count - done)
             if isinstance(error, OSError):
                 error.characters_written = count if accepted else 0  # type: ignore[attr-defined]  # in C, any has it
             raise
         if done < count:
-            self.output.put(view, done, count - done)
+            self._output.put(view, done, count - done)
 
     def _accept_part(self, view: bytes | memoryview, done: int, count: int) -> BlockingIOError:
         """Accept what fits, and return the error that ends a write where the socket may not wait."""
-        fits = max(min(self._buffering - len(self.output), count - done), 0)
+        fits = max(min(self._buffering - len(self._output), count - done), 0)
         if fits:
-            self.output.put(view, done, fits)
+            self._output.put(view, done, fits)
         return BlockingIOError(errno.EAGAIN, "write could not complete without blocking", done + fits)
 
     def writelines(self, lines: Iterable[Any]) -> None:
@@ -174,7 +174,7 @@ class SocketFile(ByteReader):
     def flush(self) -> None:
         """Wait until the system has all that was written. Does nothing on a file that is only read."""
         self._engine.refuse()
-        if not self._is_writable or (self.output.permit == FORK.generation and not len(self.output)):
+        if not self._is_writable or (self._output.permit == FORK.generation and not len(self._output)):
             return
         self._engine.enter_output()
         try:
@@ -212,7 +212,7 @@ class SocketFile(ByteReader):
         raw = self.raw
         raw.keep(False)
         self._engine.raw = None
-        self.input.permit = self.output.permit = NO_PERMIT
+        self._input.permit = self._output.permit = NO_PERMIT
         return raw
 
     @property
@@ -285,7 +285,7 @@ class TwoWaySocketFile(SocketFile):
         try:
             gather_line(self, size, line)
         except BaseException:
-            self.input.put_back(bytes(line))
+            self._input.put_back(bytes(line))
             raise
         return bytes(line)
 

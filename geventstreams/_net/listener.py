@@ -156,17 +156,20 @@ class Listener:
         self._refuse()
         return self._arrived is None or _system.readable_of([self._descriptor]) != []
 
-    def watch(self, listener: Callable[[], object]) -> None:
-        """Call `listener()` when a client may have arrived. The owner must also `arm`."""
+    def watch_input(self, listener: Callable[[], object]) -> None:
+        """Call `listener()` when a client may have arrived. `arm_input` must be called as well."""
         self._arrivals.listen(listener)
 
-    def unwatch(self, listener: Callable[[], object]) -> None:
-        """Remove a callback that `watch` added, if it is there."""
+    def unwatch_input(self, listener: Callable[[], object]) -> None:
+        """Remove a callback that `watch_input` added, if it is there."""
         self._arrivals.unlisten(listener)
 
-    def arm(self) -> None:
-        """Report the next client to the callbacks that `watch` added."""
+    def arm_input(self) -> None:
+        """Report the next client to the callbacks that `watch_input` added."""
         self._arrivals.arm()
+
+    def send_before_wait(self) -> None:
+        """Do nothing: a server has no output."""
 
     def close(self) -> None:
         """Detach from the socket, which stays open, and wake the greenlets that wait for a client."""

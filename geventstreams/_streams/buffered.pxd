@@ -23,7 +23,7 @@ cdef class OwnFill(ByteSource):
 
 cdef class BufferedStream(ByteReader):
     cdef object __weakref__
-    cdef readonly OutputBuffer output
+    cdef OutputBuffer _output
     cdef StreamEngine _engine
     cdef bint _flushes_here
     cdef bint _writes_here
@@ -37,11 +37,6 @@ cdef class BufferedStream(ByteReader):
     cdef void _flush(self) except *
     cpdef void _flush_buffer(self) except *
     cdef void _end_output(self) except *
-    cpdef bint readable_now(self) except? False
-    cpdef bint at_rest(self) noexcept
-    cpdef void watch_input(self, listener) except *
-    cpdef void unwatch_input(self, listener) except *
-    cpdef void arm_input(self) except *
 
 
 cpdef StreamEngine engine_of(BufferedStream stream)

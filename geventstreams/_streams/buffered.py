@@ -75,7 +75,7 @@ class BufferedStream(ByteReader):
     """A binary file over a transport. Bytes that arrived are never lost: not by a timeout, a kill, or an error of the caller."""
 
     def __cinit__(self) -> None:  # compiled code only: an object whose __init__() was not called has no permit, and says so
-        self.output: OutputBuffer = NO_OUTPUT
+        self._output: OutputBuffer = NO_OUTPUT
         self._engine = NO_ENGINE
         self._source = NO_ENGINE
 
@@ -89,7 +89,7 @@ class BufferedStream(ByteReader):
         """Initialize the fields of a class from checked options; each class calls its base. Constructors call this, and nothing else."""
         fills_here = type(self)._fill_buffer is _FILL
         ByteReader.__init__(self, engine if fills_here else OwnFill(self, engine), readable, writable, options.line_limit)
-        self.output = engine.output
+        self._output = engine.output
         self._engine = engine
         self._has_direct_input = fills_here
         self._flushes_here = type(self)._flush_buffer is _FLUSH
@@ -109,13 +109,13 @@ class BufferedStream(ByteReader):
     def read_available(self) -> bytes:
         """Return what can be had without waiting, possibly nothing; after the end of the input `b""` or its error."""
         engine = self._engine
-        if self.input.permit != FORK.generation:
+        if self._input.permit != FORK.generation:
             engine.refuse_input()
-        while engine.end is None and len(self.input) < AT_ONCE and engine.receive_unasked() > 0:
+        while engine.end is None and len(self._input) < AT_ONCE and engine.receive_unasked() > 0:
             pass
-        if not len(self.input):
+        if not len(self._input):
             engine.raise_end()
-        return self.input.take(len(self.input))
+        return self._input.take(len(self._input))
 
     def read_exactly(self, n: int) -> bytes:
         """Return `n` bytes, waiting for them.
@@ -123,21 +123,21 @@ class BufferedStream(ByteReader):
         Raises:
             IncompleteRead: The input ended before. What came instead is in `partial`, and stays readable.
         """
-        if self.input.permit != FORK.generation:
+        if self._input.permit != FORK.generation:
             self._engine.refuse_input()
         wanted = arguments.natural("n", n)
-        while len(self.input) < wanted:
-            count = self._source.fill(None, 0, wanted - len(self.input))
+        while len(self._input) < wanted:
+            count = self._source.fill(None, 0, wanted - len(self._input))
             if count == WOULD_WAIT:
                 return None  # type: ignore[return-value]  # see ByteReader
             if count == ENDED:
                 raise self._incomplete(in_bytes(wanted), wanted)
-        return self.input.take(wanted)
+        return self._input.take(wanted)
 
     def _incomplete(self, what: str, expected: Any) -> IncompleteRead:
         """Return the error of a call that needs more than there is before the end; raise the one that ended the input, if there is one."""
         self._engine.raise_end()
-        partial = self.input.peek(len(self.input))
+        partial = self._input.peek(len(self._input))
         return IncompleteRead(f"{self._engine.peer} ended its output {in_bytes(len(partial))} into {what}", stream=self,
                               expected=expected, partial=partial)
 
@@ -152,7 +152,7 @@ class BufferedStream(ByteReader):
             LineTooLong: There is no separator within `limit` bytes.
             IncompleteRead: The input ended before the separator.
         """
-        if self.input.permit != FORK.generation:
+        if self._input.permit != FORK.generation:
             self._engine.refuse_input()
         wanted = bytes(arguments.byte_view("separator", separator))
         if not wanted:
@@ -160,10 +160,10 @@ class BufferedStream(ByteReader):
         bound = self._line_limit if limit is None else arguments.count_limit("limit", limit)
         searched = 0
         while True:
-            held = len(self.input)
-            at = self.input.find(wanted, searched, held)
+            held = len(self._input)
+            at = self._input.find(wanted, searched, held)
             if at >= 0 and at + len(wanted) <= bound:
-                return self.input.take(at + len(wanted))
+                return self._input.take(at + len(wanted))
             if at >= 0 or held > bound or (held == bound and self._engine.end is None):
                 raise line_too_long(bound, self._engine.peer, self)
             searched = max(0, held - len(wanted) + 1)
@@ -183,10 +183,10 @@ class BufferedStream(ByteReader):
 
     def _discard_line(self) -> bool:
         """Return True when the newline was there or the input ended, False where the call must not wait for more."""
-        if self.input.permit != FORK.generation:
+        if self._input.permit != FORK.generation:
             self._engine.refuse_input()
-        while not (length := self.input.line_length()):
-            self.input.skip(len(self.input))
+        while not (length := self._input.line_length()):
+            self._input.skip(len(self._input))
             self._source.goal = A_LINE
             count = self._source.fill(None, 0, 0)
             if count == WOULD_WAIT:
@@ -194,7 +194,7 @@ class BufferedStream(ByteReader):
             if count == ENDED:
                 self._engine.raise_end()
                 return True
-        self.input.skip(length)
+        self._input.skip(length)
         return True
 
     # Writing.
@@ -219,7 +219,7 @@ class BufferedStream(ByteReader):
             count = len(data)
             self._engine.put(data, count)
         else:
-            if self.output.permit != FORK.generation:
+            if self._output.permit != FORK.generation:
                 self._engine.refuse_write()
             self._engine.accepted = 0
             view = arguments.byte_view("data", data)
@@ -236,7 +236,7 @@ class BufferedStream(ByteReader):
 
     def writelines(self, lines: Iterable[ReadableBuffer]) -> None:
         """Write one after the other; each is a write of its own, and no newline is added."""
-        if self.output.permit != FORK.generation:
+        if self._output.permit != FORK.generation:
             self._engine.refuse_output()
         direct = self._writes_here and _attributes.override(self, "write") is None
         for line in lines:
@@ -257,7 +257,7 @@ class BufferedStream(ByteReader):
             WriteTimeout: The peer took nothing for `write_timeout` seconds. What is left stays in the stream: flush again.
             StreamReset: The connection was broken.
         """
-        if self.output.permit != FORK.generation:
+        if self._output.permit != FORK.generation:
             self._engine.refuse()
             if not self._is_writable:
                 return
@@ -375,7 +375,7 @@ class BufferedStream(ByteReader):
     @property
     def buffered(self) -> int:
         """The number of bytes that arrived and were not taken."""
-        return 0 if self._engine.closed else len(self.input)
+        return 0 if self._engine.closed else len(self._input)
 
     @property
     def unsent(self) -> int:
@@ -405,7 +405,7 @@ class BufferedStream(ByteReader):
     @property
     def at_eof(self) -> bool:
         """Whether the peer's orderly end was seen and everything before it taken."""
-        return self._engine.end is ORDERLY and not len(self.input)
+        return self._engine.end is ORDERLY and not len(self._input)
 
     @property
     def address(self) -> Address:
@@ -460,7 +460,7 @@ class BufferedStream(ByteReader):
         engine = self._engine
         address = engine.transport.addresses()[0]
         words = [f"address={address_name(address)}" if address else "", self._protocol(), self._state()]
-        words += [f"buffered={len(self.input)}", f"unsent={engine.unsent()}"]
+        words += [f"buffered={len(self._input)}", f"unsent={engine.unsent()}"]
         # Not a greenlet's own repr: that may show this stream, as an argument of its function.
         words += [f"({getattr(greenlet, 'name', hex(id(greenlet)))} {what})" for greenlet, what in engine._waits(engine.hub)]
         return " ".join(filter(None, words))
@@ -488,6 +488,10 @@ class BufferedStream(ByteReader):
             return False
         return self._engine.generation == FORK.generation and not self._engine.is_closed()
 
+    def _waitable(self) -> StreamEngine:
+        """Return what is asked and watched in place of this stream, by those who wait for several, and by servers that drain."""
+        return self._engine
+
     def __del__(self) -> None:
         if not getattr(self, "_alive", False) or self._engine.is_closed() or self._engine.stream() not in (self, None):
             return
@@ -497,48 +501,6 @@ class BufferedStream(ByteReader):
         except (AttributeError, TypeError):
             if sys is not None and not sys.is_finalizing():  # at the end of the program the modules are emptied
                 raise
-
-    # For those who wait for several streams, and for servers that drain.
-
-    def readable_now(self) -> bool:
-        """Return whether a read would not wait, because of bytes, the end, or an error. Takes nothing."""
-        return self._engine.readable_now()
-
-    def at_rest(self) -> bool:
-        """Return whether the stream is open and holds nothing to send."""
-        return self._engine.at_rest()
-
-    def watch_input(self, listener: Any) -> None:
-        """Call `listener()` when `readable_now` may have become true, once the input is armed."""
-        self._engine.watch_input(listener)
-
-    def unwatch_input(self, listener: Any) -> None:
-        """Call `listener` no more. One that is not called is no error."""
-        self._engine.unwatch_input(listener)
-
-    def arm_input(self) -> None:
-        """Make the next bytes, end or error that the system has for this stream known to the listeners."""
-        self._engine.arm_input()
-
-    def send_before_wait(self) -> None:
-        """Send what can be sent without waiting, and the rest as room comes; an error is kept for the writers."""
-        self._engine.send_before_wait()
-
-    def refuse_thread(self) -> None:
-        """Raise StreamError where this stream is another thread's."""
-        self._engine.refuse_thread()
-
-    def refuse_in_child(self) -> None:
-        """Raise StreamError where this stream is another process's."""
-        self._engine.refuse_in_child()
-
-    def is_idle(self) -> bool:
-        """Return whether a greenlet waits for input here (in a read, or for several streams), none is there, and nothing is unsent."""
-        return self._engine.is_idle()
-
-    def end_reads(self) -> None:
-        """Let reads see the end of file once what is buffered is taken, as if the peer had ended its output; wake who waits."""
-        self._engine.end_reads()
 
 
 def engine_of(stream: BufferedStream) -> StreamEngine:

@@ -120,14 +120,14 @@ class LispStream(BufferedStream):
             EndOfFile: See `eof_error`; `timed_out` says which it was.
             UnicodeDecodeError: The bytes are not text. None is consumed.
         """
-        if self.input.permit != FORK.generation:
+        if self._input.permit != FORK.generation:
             self._engine.refuse_input()
-        byte = self.input.byte_at(0)
+        byte = self._input.byte_at(0)
         if byte < 0 or not (self._is_latin or (byte < 128 and self._encoding.transparent)):
             return self._read_wide_char(eof_error, eof_value)
-        self.input.skip(1)
+        self._input.skip(1)
         self._last_char = character = chr(byte)
-        self._last_taken = self.input.taken
+        self._last_taken = self._input.taken
         return character
 
     def _read_wide_char(self, eof_error: bool, eof_value: Any) -> Any:
@@ -138,9 +138,9 @@ class LispStream(BufferedStream):
         return character
 
     def _take_char(self, character: str, length: int) -> None:
-        self._last_bytes = self.input.take(length)
+        self._last_bytes = self._input.take(length)
         self._last_char = character
-        self._last_taken = self.input.taken
+        self._last_taken = self._input.taken
 
     def _next_char(self, at: int) -> tuple[str, int]:
         """Wait for a whole character behind the next `at` bytes. Return it and its length in bytes, or "" and 0 if none comes."""
@@ -151,18 +151,18 @@ class LispStream(BufferedStream):
 
     def _last_chance(self, at: int) -> tuple[str, int]:
         """Return what `_char_at` does; half a character before the end of the input is an error, before a timeout nothing yet."""
-        if self._engine.end is not None and len(self.input) > at:
-            return self._encoding.decode(self.input.peek(at + self._encoding.most)[at:], 1, True)
+        if self._engine.end is not None and len(self._input) > at:
+            return self._encoding.decode(self._input.peek(at + self._encoding.most)[at:], 1, True)
         return "", 0
 
     def _char_at(self, at: int) -> tuple[str, int]:
         """Return the character behind the next `at` bytes of the buffer and its length in bytes; "" and 0 if it is not whole."""
-        byte = self.input.byte_at(at)
+        byte = self._input.byte_at(at)
         if byte < 0:
             return "", 0
         if self._is_latin or (byte < 128 and self._encoding.transparent):
             return chr(byte), 1
-        return self._encoding.decode(self.input.peek(at + self._encoding.most)[at:], 1, False)
+        return self._encoding.decode(self._input.peek(at + self._encoding.most)[at:], 1, False)
 
     def unread_char(self, character: str) -> None:
         """Put back the character that `read_char` returned last, if nothing was read since. Common Lisp: `unread-char`.
@@ -170,14 +170,14 @@ class LispStream(BufferedStream):
         Raises:
             ValueError: It is another character, or was put back already.
         """
-        if self.input.permit != FORK.generation:
+        if self._input.permit != FORK.generation:
             self._engine.refuse_input()
-        if self._last_char is None or character != self._last_char or self._last_taken != self.input.taken:
+        if self._last_char is None or character != self._last_char or self._last_taken != self._input.taken:
             raise ValueError(f"character must be the one that read_char gave last, not {character!r}")
         data = self._last_bytes
         if self._is_latin or (len(character) == 1 and ord(character) < 128 and self._encoding.transparent):
             data = bytes((ord(character),))
-        self.input.put_back(data)
+        self._input.put_back(data)
         self._last_char = None
 
     if TYPE_CHECKING:
@@ -201,20 +201,20 @@ class LispStream(BufferedStream):
             eof_error: Raise `EndOfFile` at the end of the input, and when `read_timeout` passes; else return `eof_value`.
             eof_value: What is returned then.
         """
-        if self.input.permit != FORK.generation:
+        if self._input.permit != FORK.generation:
             self._engine.refuse_input()
         if not (peek_type is None or peek_type is True or (isinstance(peek_type, str) and len(peek_type) == 1)):
             raise TypeError(f"peek_type must be None, True or a character, not {peek_type!r}")
-        self.input.count_call()
+        self._input.count_call()
         while True:
-            if self.input.permit != FORK.generation:
+            if self._input.permit != FORK.generation:
                 self._engine.refuse_input()
             character, length = self._next_char(0)
             if not length:
                 return self._at_end(eof_error, eof_value)
             if peek_type is None or character == peek_type or (peek_type is True and character not in WHITE_SPACE):
                 return character
-            self.input.skip(length)
+            self._input.skip(length)
 
     if TYPE_CHECKING:
 
@@ -230,7 +230,7 @@ class LispStream(BufferedStream):
             eof_error: Raise `EndOfFile` at the end of the input, and when `read_timeout` passes; else return `eof_value`.
             eof_value: What is returned then.
         """
-        if self.input.permit != FORK.generation:
+        if self._input.permit != FORK.generation:
             self._engine.refuse_input()
         while True:
             character, length = self._char_at(0)
@@ -248,33 +248,33 @@ class LispStream(BufferedStream):
 
     def read_string(self, n: int) -> str:
         """Return up to `n` characters, waiting until there are so many, the input ends, or `read_timeout` passes."""
-        if self.input.permit != FORK.generation:
+        if self._input.permit != FORK.generation:
             self._engine.refuse_input()
         wanted = arguments.natural("n", n)
         if not self._is_latin:
             return self._read_wide_string(wanted)
-        while len(self.input) < wanted and self._more():
+        while len(self._input) < wanted and self._more():
             pass
-        if wanted and not len(self.input):
+        if wanted and not len(self._input):
             self._engine.raise_end()
-        return self.input.take_latin1(wanted)
+        return self._input.take_latin1(wanted)
 
     def _read_wide_string(self, wanted: int) -> str:
         text, length = self._text(wanted)
-        self.input.skip(length)
+        self._input.skip(length)
         return text
 
     def _text(self, wanted: int) -> tuple[str, int]:
         """Wait for `wanted` characters. Return those that are there then, and how many bytes these are. Nothing is taken."""
         enough = wanted
         while True:
-            while len(self.input) < enough and self._more():
+            while len(self._input) < enough and self._more():
                 pass
-            held = min(len(self.input), wanted * self._encoding.most)
-            text, used = self._encoding.decode(self.input.peek(held), wanted, self._engine.end is not None)
-            if len(text) == wanted or len(self.input) < enough:
+            held = min(len(self._input), wanted * self._encoding.most)
+            text, used = self._encoding.decode(self._input.peek(held), wanted, self._engine.end is not None)
+            if len(text) == wanted or len(self._input) < enough:
                 break
-            enough = len(self.input) + wanted - len(text)
+            enough = len(self._input) + wanted - len(text)
         if wanted and not used:
             self._engine.raise_end()
         return text, used
@@ -301,26 +301,26 @@ class LispStream(BufferedStream):
             LineTooLong: The line is longer than `line_limit`. No byte of it is consumed: `discard_line` drops it.
             UnicodeDecodeError: The bytes are not text. None is consumed.
         """
-        if self.input.permit != FORK.generation:
+        if self._input.permit != FORK.generation:
             self._engine.refuse_input()
         if self._is_latin:
-            length = self.input.line_length()
+            length = self._input.line_length()
             if 0 < length <= self._line_limit:
-                line = self.input.take_latin1(length - 1)
-                self.input.skip(1)
+                line = self._input.take_latin1(length - 1)
+                self._input.skip(1)
                 return line, False
         return self._read_line_waiting(eof_error, eof_value)
 
     def _read_line_waiting(self, eof_error: bool, eof_value: Any) -> tuple[Any, bool]:
         length, ended = self._text_line()
         if ended:
-            text, _ = self._encoding.decode(self.input.peek(length - self._encoding.unit), length, True)
-            self.input.skip(length)
+            text, _ = self._encoding.decode(self._input.peek(length - self._encoding.unit), length, True)
+            self._input.skip(length)
             return text, False
-        text, used = self._encoding.decode(self.input.peek(length), length, self._engine.end is not None)
+        text, used = self._encoding.decode(self._input.peek(length), length, self._engine.end is not None)
         if not used:
             return self._at_end(eof_error, eof_value), True
-        self.input.skip(used)
+        self._input.skip(used)
         return text, True
 
     def _text_line(self) -> tuple[int, bool]:
@@ -328,7 +328,7 @@ class LispStream(BufferedStream):
         searched = 0
         while True:
             length = self._newline_behind(searched)
-            held = len(self.input)
+            held = len(self._input)
             if (length or held) > self._line_limit:
                 raise line_too_long(self._line_limit, self._engine.peer, self)
             if length:
@@ -342,8 +342,8 @@ class LispStream(BufferedStream):
         """Return the number of bytes up to and with the first newline that begins at or behind byte `at`, or 0."""
         newline, unit = self._encoding.newline, self._encoding.unit
         if unit == 1 and newline[0] == LF:
-            return self.input.line_length()
-        while (found := self.input.find(newline, at, len(self.input))) >= 0:
+            return self._input.line_length()
+        while (found := self._input.find(newline, at, len(self._input))) >= 0:
             if found % unit == 0:
                 return found + unit
             at = found + 1
@@ -370,15 +370,15 @@ class LispStream(BufferedStream):
         Raises:
             TypeError: The element type is "base-char".
         """
-        if self.input.permit != FORK.generation:
+        if self._input.permit != FORK.generation:
             self._engine.refuse_input()
         if not self._is_binary:
             raise TypeError("read_byte needs the element type 'unsigned-byte-8' or 'signed-byte-8', and this stream has 'base-char'")
-        byte = self.input.take_byte()
+        byte = self._input.take_byte()
         if byte < 0:
             if not self._more():
                 return self._at_end(eof_error, eof_value)
-            byte = self.input.take_byte()
+            byte = self._input.take_byte()
         if byte > 127 and self._is_signed:
             byte -= 256
         return byte
@@ -400,14 +400,14 @@ class LispStream(BufferedStream):
         Raises:
             IndexError: `start` or `end` is out of range. No input was taken.
         """
-        if self.input.permit != FORK.generation:
+        if self._input.permit != FORK.generation:
             self._engine.refuse_input()
-        if type(seq) is bytearray and start is START and end is None and len(seq) <= self.input.end - self.input.start:
-            return self.input.take_into(seq, 0, len(seq))
+        if type(seq) is bytearray and start is START and end is None and len(seq) <= self._input.end - self._input.start:
+            return self._input.take_into(seq, 0, len(seq))
         if type(seq) is bytearray and type(start) is int and (end is None or type(end) is int):
             last = len(seq) if end is None else end
-            if 0 <= start <= last <= len(seq) and last - start <= self.input.end - self.input.start:
-                return start + self.input.take_into(seq, start, last)
+            if 0 <= start <= last <= len(seq) and last - start <= self._input.end - self._input.start:
+                return start + self._input.take_into(seq, start, last)
         elif type(seq) is not memoryview:  # to ask an abstract class about one costs as much as the rest of the call
             if isinstance(seq, array.array) and seq.typecode in "uw":
                 return self._read_characters(seq, start, end)
@@ -420,7 +420,7 @@ class LispStream(BufferedStream):
         try:
             return first + max(self._read_into(target if last - first == len(target) else target[first:last]), 0)
         except ReadTimeout:
-            return first + self.input.take_into(target, first, last)
+            return first + self._input.take_into(target, first, last)
 
     def _read_characters(self, seq: Any, start: int, end: int | None) -> int:
         first, last = arguments.bounds(start, end, len(seq))
@@ -433,14 +433,14 @@ class LispStream(BufferedStream):
         elements, length = self._numbers(last - first) if self._is_binary else self._text(last - first)
         for index, element in enumerate(elements, first):
             seq[index] = element  # the code of another class, which may raise: so nothing is taken before
-        self.input.skip(length)
+        self._input.skip(length)
         return first + len(elements)
 
     def _numbers(self, wanted: int) -> tuple[list[int], int]:
         """Wait for `wanted` integers of the binary element type. Return those that are there then, and their number. Nothing is taken."""
-        while len(self.input) < wanted and self._more():
+        while len(self._input) < wanted and self._more():
             pass
-        data = self.input.peek(wanted)
+        data = self._input.peek(wanted)
         if wanted and not data:
             self._engine.raise_end()
         return elements_of(data, self._element_type), len(data)
@@ -476,7 +476,7 @@ class LispStream(BufferedStream):
     def write_byte(self, n: int) -> int:
         """Write one integer of the binary element type, and return it. Common Lisp: `write-byte`."""
         self._engine.accepted = 0
-        if self.output.permit != FORK.generation:
+        if self._output.permit != FORK.generation:
             self._engine.refuse_output()
         if not self._is_binary:
             raise TypeError("write_byte needs the element type 'unsigned-byte-8' or 'signed-byte-8', and this stream has 'base-char'")
@@ -494,7 +494,7 @@ class LispStream(BufferedStream):
             end: The index behind the last one; None for the length of `seq`.
         """
         self._engine.accepted = 0
-        if self.output.permit != FORK.generation:
+        if self._output.permit != FORK.generation:
             self._engine.refuse_output()
         whole = end is None and type(start) is int and start == 0
         if whole and (type(seq) is bytes or type(seq) is bytearray or _bytes.is_plain(seq, False)):
@@ -523,7 +523,7 @@ class LispStream(BufferedStream):
 
         Common Lisp: `fresh-line`.
         """
-        if self.output.permit != FORK.generation:
+        if self._output.permit != FORK.generation:
             self._engine.refuse_output()
         unit = self._encoding.unit
         if self._engine.tail == NO_TAIL or self._engine.tail & (1 << 8 * unit) - 1 == int.from_bytes(self._encoding.newline, "big"):
@@ -548,7 +548,7 @@ class LispStream(BufferedStream):
 
         An error is raised by the next write, flush or close. Common Lisp: `force-output`.
         """
-        if self.output.permit != FORK.generation:
+        if self._output.permit != FORK.generation:
             self._engine.refuse_output()
         self._engine.refuse_thread()
         self._engine.raise_failure()
@@ -556,19 +556,19 @@ class LispStream(BufferedStream):
 
     def finish_output(self) -> None:
         """Wait until the system has all that was written. Common Lisp: `finish-output`."""
-        if self.output.permit != FORK.generation:
+        if self._output.permit != FORK.generation:
             self._engine.refuse_output()
         self._flush()
 
     def clear_input(self) -> None:
         """Drop what arrived and was not taken; what the system holds stays there. Common Lisp: `clear-input`."""
-        if self.input.permit != FORK.generation:
+        if self._input.permit != FORK.generation:
             self._engine.refuse_input()
-        self.input.clear()
+        self._input.clear()
 
     def clear_output(self) -> None:
         """Drop what was accepted and not sent, but never the rest of a message whose beginning was. Common Lisp: `clear-output`."""
-        if self.output.permit != FORK.generation:
+        if self._output.permit != FORK.generation:
             self._engine.refuse_output()
         self._engine.drop_output()
 

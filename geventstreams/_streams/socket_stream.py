@@ -109,7 +109,7 @@ class UpgradableStream(LispStream):
         engine.transport.readable()  # a stream whose socket was taken away says so now
         engine.occupy()
         try:
-            if prefetched == "handshake" or not len(self.input):
+            if prefetched == "handshake" or not len(self._input):
                 engine.finish()
             self._secure(options, limit, prefetched)
         finally:
@@ -126,10 +126,10 @@ class UpgradableStream(LispStream):
         """Put TLS under the buffers and shake hands. Any error closes the stream before it leaves."""
         engine = self._engine
         try:
-            if len(self.input) and prefetched == "refuse":
-                raise TLSError(f"{in_bytes(len(self.input))} from {engine.peer} arrived in plain text before TLS", stream=self)
+            if len(self._input) and prefetched == "refuse":
+                raise TLSError(f"{in_bytes(len(self._input))} from {engine.peer} arrived in plain text before TLS", stream=self)
             tls = TLSTransport(engine.transport, options.allow_truncation)
-            tls.feed(self.input.take(len(self.input)))
+            tls.feed(self._input.take(len(self._input)))
             engine.plug(tls)
             engine.tls, engine.tls_options = tls, options
             if options.side != "both":
@@ -248,7 +248,7 @@ class UpgradableStream(LispStream):
             self._wait_for_close_notify(tls.wait_output, deadline)
         while engine.end is None:
             if engine.receive(None, 0, 0) == WOULD_WAIT:
-                self.input.settle()
+                self._input.settle()
                 self._wait_for_close_notify(tls.wait_input, deadline)
         if not tls.received_close_notify:
             self._abort_shutdown("ended the connection without")
@@ -270,7 +270,7 @@ class UpgradableStream(LispStream):
         """Put the plain transport under the buffers again, with what it received behind close_notify."""
         engine = self._engine
         inner, behind = tls.unwrap()
-        self.input.feed(behind)
+        self._input.feed(behind)
         engine.plug(inner)
         engine.tls = engine.tls_options = None
         engine.end = None

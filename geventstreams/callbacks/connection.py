@@ -91,7 +91,7 @@ class AsyncSocket:
                  on_closed: Callable[[AsyncSocket], object] | None = None) -> None:
         self._hub = get_hub()
         self._hold = hold_of(self._hub)
-        self._hold.tell_end_to(self)
+        self._hold.tell_end_to(self, AsyncSocket._thread_has_ended)
         self._loop = self._hub.loop
         self._transport = Unconnected(peer) if transport is None else transport
         self._engine = PushedEngine(self, self._transport, options.read_limit, options.write_limit, options.linger_limit)
@@ -271,7 +271,7 @@ class AsyncSocket:
             self._close_in_child()
             return
         if self._hold.ended:
-            self.thread_has_ended()
+            self._thread_has_ended()
             return
         self._refuse_thread()
         self._engine.disconnect(False)
@@ -767,7 +767,7 @@ class AsyncSocket:
             self._sender = None
             self._drop(False)
 
-    def thread_has_ended(self) -> None:
+    def _thread_has_ended(self) -> None:
         """Close at once: nothing runs this connection any more. Called by the hub's hold when its thread ends."""
         if self._phase < FAILED:
             self._engine.disconnect(False)

@@ -53,7 +53,7 @@ class AsyncServer:
         self._reported = 0.0
         self._hub = get_hub()
         self._listener: Listener | None = Listener(self._hub, socket, self._accept)
-        self._listener.hold.tell_end_to(self)
+        self._listener.hold.tell_end_to(self, AsyncServer._thread_has_ended)
         self._listener.start()
 
     @property
@@ -87,7 +87,7 @@ class AsyncServer:
                 self._path.remove()
             self._socket.close()
 
-    def thread_has_ended(self) -> None:
+    def _thread_has_ended(self) -> None:
         """Close the listener, since nothing accepts here any more. Called by the hub's hold when its thread ends."""
         self.close()
 

@@ -111,13 +111,13 @@ class AsyncStream(UpgradableStream):
 
     def read_available(self) -> bytes:
         """Return what is there, possibly `b""`. EndOfFile when the input has ended and everything was taken."""
-        if self.input.permit != FORK.generation:
+        if self._input.permit != FORK.generation:
             self._engine.refuse_input()
-        held = self.input.end - self.input.start
+        held = self._input.end - self._input.start
         if not held and self._engine.end is not None:
             self._engine.raise_end()
             raise EndOfFile(f"end of file from {self._engine.peer}", stream=self)
-        return self.input.take(held)
+        return self._input.take(held)
 
     # The Lisp vocabulary.
 
@@ -129,19 +129,19 @@ class AsyncStream(UpgradableStream):
 
         That is `start` where nothing is there, before the end of the input and at it.
         """
-        if self.input.permit != FORK.generation:
+        if self._input.permit != FORK.generation:
             self._engine.refuse_input()
         if type(seq) is bytearray and start is START and end is None:
-            return self.input.take_into(seq, 0, len(seq))
+            return self._input.take_into(seq, 0, len(seq))
         if type(seq) is bytearray and type(start) is int and (end is None or type(end) is int):
             last = len(seq) if end is None else end
             if 0 <= start <= last <= len(seq):
-                return start + self.input.take_into(seq, start, last)
+                return start + self._input.take_into(seq, start, last)
         return UpgradableStream.read_sequence(self, seq, start, end)
 
     def read_string(self, n: int) -> str:
         """Return up to `n` characters of what is there, `""` where nothing is."""
-        if len(self.input) or self.input.permit != FORK.generation:
+        if len(self._input) or self._input.permit != FORK.generation:
             return UpgradableStream.read_string(self, n)
         arguments.natural("n", n)
         return ""
@@ -157,10 +157,10 @@ class AsyncStream(UpgradableStream):
 
     def read_line(self, eof_error: bool = True, eof_value: Any = "") -> Any:
         """Return the next line without its newline, and False; None where it is not whole yet; at the end the rest, and True."""
-        if self.input.permit != FORK.generation:
+        if self._input.permit != FORK.generation:
             self._engine.refuse_input()
         if self._engine.end is None and not self._newline_behind(0):
-            if len(self.input) > self._line_limit:
+            if len(self._input) > self._line_limit:
                 raise line_too_long(self._line_limit, self._engine.peer, self)
             return None
         return UpgradableStream.read_line(self, eof_error, eof_value)
@@ -169,7 +169,7 @@ class AsyncStream(UpgradableStream):
 
     def finish_output(self) -> None:
         """Wait until the system has everything that was written."""
-        if self.output.permit != FORK.generation:
+        if self._output.permit != FORK.generation:
             self._engine.refuse_output()
         self._engine.finish()
 

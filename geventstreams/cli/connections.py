@@ -104,8 +104,9 @@ class Service:
 
 def end(stream: SocketStream, connection: Connection) -> None:
     """End an idle connection: in order if its handler waits for input, else by force."""
-    if stream.is_idle():
-        stream.end_reads()
+    engine = stream._waitable()
+    if engine.is_idle():
+        engine.end_reads()
     else:
         gevent.kill(connection.greenlet)
 

@@ -129,6 +129,7 @@ class SocketStreamServer(StreamServer):
         self._nodelay = nodelay
         self._keepalive = keepalive
         self._listener: Listener | None = None
+        self._watched: Any = None
         self._room_watch: Any = None
         self._gone = 0
         self._at_once = 1
@@ -186,17 +187,17 @@ class SocketStreamServer(StreamServer):
             if self.closed:
                 raise StreamClosed("this server does not listen")
             self._listener = Listener(get_hub(), self.socket, self._accept_clients)
-            self._listener.hold.tell_end_to(self)
+            self._listener.hold.tell_end_to(self, SocketStreamServer._thread_has_ended)
         return self._listener
 
     def start_accepting(self) -> None:
         """Accept clients from now on."""
-        self.refuse_thread()
+        self._refuse_thread()
         self._listening().start()
 
     def stop_accepting(self) -> None:
         """Accept no client until `start_accepting()`; clients wait in the queue."""
-        self.refuse_thread()
+        self._refuse_thread()
         if self._listener is not None:
             self._listener.stop()
 
@@ -363,7 +364,7 @@ class SocketStreamServer(StreamServer):
         try:
             self._room.acquire()
             try:
-                stream.refuse_in_child()
+                stream._waitable().refuse_in_child()
                 if self.pool is not None:
                     self.pool.add(getcurrent())
             except BaseException:
@@ -379,7 +380,7 @@ class SocketStreamServer(StreamServer):
 
     def close(self) -> None:
         """Close the listener. Connections continue."""
-        self.refuse_thread()
+        self._refuse_thread()
         listener, self._listener = self._listener, None
         if listener is not None:
             listener.close()
@@ -388,7 +389,7 @@ class SocketStreamServer(StreamServer):
             self._room_watch = None
         StreamServer.close(self)
 
-    def thread_has_ended(self) -> None:
+    def _thread_has_ended(self) -> None:
         """Close the listener and reset the connections: no loop serves them any more."""
         self.close()
         for connections in (self._connections.served, self._connections.queued):
@@ -412,7 +413,7 @@ class SocketStreamServer(StreamServer):
             timeout: Seconds that connections have; None means `stop_timeout`, 0 kills all handlers at once.
         """
         seconds = self.stop_timeout if timeout is None else arguments.seconds_or_zero("timeout", timeout)
-        self.refuse_thread()
+        self._refuse_thread()
         if seconds:
             self._accept_queued()
         self.close()
@@ -444,7 +445,7 @@ class SocketStreamServer(StreamServer):
             drain.hurry(seconds)
         return drain.wait()
 
-    def refuse_thread(self) -> None:
+    def _refuse_thread(self) -> None:
         """Raise StreamError if the server belongs to another thread that still runs, before its loop is touched."""
         if self._listener is not None:
             self._listener.refuse_thread()
@@ -455,26 +456,11 @@ class SocketStreamServer(StreamServer):
         """Return the listener's descriptor, or -1."""
         return -1 if self.closed else int(self.socket.fileno())
 
-    def readable_now(self) -> bool:
-        """Return whether a client can be accepted, or the server was closed."""
-        return self.closed or self._listening().readable_now()
-
-    def watch_input(self, listener: Callable[[], object]) -> None:
-        """Call `listener()` when `readable_now` may have become true, once the input is armed."""
-        self._listening().watch(listener)
-
-    def unwatch_input(self, listener: Callable[[], object]) -> None:
-        """Remove a callback that `watch_input` added."""
-        if self._listener is not None:
-            self._listener.unwatch(listener)
-
-    def arm_input(self) -> None:
-        """Report the next client to the callbacks that `watch_input` added."""
-        if self._listener is not None:
-            self._listener.arm()
-
-    def send_before_wait(self) -> None:
-        """Do nothing: a server has no output."""
+    def _waitable(self) -> Listener:
+        """Return what is asked and watched in place of this server: its listener, also once that is closed."""
+        if not self.closed:
+            self._watched = self._listening()
+        return self._watched
 
 
 def _check(listener: Any, handle: Any, backlog: int | None, spawn: Any) -> None:

@@ -16,7 +16,7 @@ from geventstreams._core.deadline import deadline_after, seconds_until
 from geventstreams._core.fork import FORK
 from geventstreams._core.wait_reason import run_in_named_frame
 from geventstreams._core.wakeup import Wakeup
-from geventstreams.waiting.input_streams import S, check_streams
+from geventstreams.waiting.input_streams import S, check_streams, waitable_of
 
 if TYPE_CHECKING:
     from typing_extensions import TypeVarTuple, Unpack
@@ -36,8 +36,9 @@ class Notice:
         """Send what the streams hold, and arm their inputs."""
         for stream in self.streams:
             if not stream.closed:
-                stream.send_before_wait()
-                stream.arm_input()
+                waitable = waitable_of(stream)
+                waitable.send_before_wait()
+                waitable.arm_input()
 
 
 class Noticing:
@@ -83,12 +84,12 @@ def noticed_socket_stream(stream: S) -> Iterator[S]:
     notice = _notice_of(get_hub())
     notice.streams.append(stream)
     noticing = Noticing(notice)
-    stream.watch_input(noticing)
+    waitable_of(stream).watch_input(noticing)
     try:
         yield stream
     finally:
         notice.streams.remove(stream)
-        stream.unwatch_input(noticing)
+        waitable_of(stream).unwatch_input(noticing)
 
 
 def process_wait(wait_reason: str, function: Callable[[Unpack[Ts]], object], *args: Unpack[Ts], timeout: float | None = None) -> bool:

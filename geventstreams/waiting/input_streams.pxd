@@ -2,7 +2,7 @@ import cython
 
 cimport geventstreams._core.arguments as arguments
 cimport geventstreams._native.syscalls as _system
-from geventstreams._streams.buffered cimport BufferedStream
+from geventstreams._streams.buffered cimport BufferedStream, engine_of
 from geventstreams._core.deadline cimport deadline_after, seconds_until
 from geventstreams._core.fork cimport ForkGeneration
 from geventstreams._core.wakeup cimport HubHold
@@ -56,5 +56,5 @@ cdef class MemberSet(ReadySet):
     cdef readonly dict members
 
 
-@cython.locals(ours=BufferedStream, is_ours=bint)
+cpdef object waitable_of(stream)
 cdef void _begin(list streams) except *

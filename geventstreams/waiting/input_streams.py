@@ -31,7 +31,7 @@ from geventstreams._core.fairness import let_ready_run
 from geventstreams._core.fork import FORK, inherited
 from geventstreams._core.wait_reason import run_in_named_frame
 from geventstreams._core.wakeup import HubHold, Wakeup, hold_of
-from geventstreams._streams.buffered import BufferedStream
+from geventstreams._streams.buffered import BufferedStream, engine_of
 from geventstreams.errors import StreamClosed, StreamError
 
 if TYPE_CHECKING:
@@ -87,7 +87,7 @@ class ReadySet:
         """Return a new callback of a stream; it counts as signalled until the stream was asked."""
         callback = ReadinessCallback(self, stream)
         if self._stays_armed or self._active:
-            stream.watch_input(callback)
+            waitable_of(stream).watch_input(callback)
         self.signal(callback)
         return callback
 
@@ -98,7 +98,7 @@ class ReadySet:
             for callback in self.readiness_callbacks():
                 stream = callback.stream()
                 if stream is not None:
-                    stream.watch_input(callback)
+                    waitable_of(stream).watch_input(callback)
 
     def end(self) -> None:
         """End a wait. A callback that is no longer on its stream counts as signalled."""
@@ -115,7 +115,7 @@ class ReadySet:
         for callback in self.readiness_callbacks():
             stream = callback.stream()
             if stream is not None:
-                stream.unwatch_input(callback)
+                waitable_of(stream).unwatch_input(callback)
 
     def quiet(self) -> list[Any]:
         """Return the streams whose callbacks were not signalled."""
@@ -136,13 +136,15 @@ class ReadySet:
         try:
             for callback in signals:
                 stream = callback.stream()
-                if stream is not None and stream.readable_now():
-                    ready.append(stream)
-                    remaining.append(callback)
-                elif stream is not None:
-                    stream.arm_input()
-                    callback.signalled = False
-                    # If it became readable between the question and the arming, the event comes now.
+                if stream is not None:
+                    waitable = waitable_of(stream)
+                    if waitable.readable_now():
+                        ready.append(stream)
+                        remaining.append(callback)
+                    else:
+                        waitable.arm_input()
+                        callback.signalled = False
+                        # If it became readable between the question and the arming, the event comes now.
                 asked += 1
         finally:
             if asked < len(signals):
@@ -267,14 +269,19 @@ def wait_for_input_streams_returning_first(streams: Iterable[S], wait_function: 
     return ready[0] if ready else None
 
 
+def waitable_of(stream: Any) -> Any:
+    """Return what is asked and watched in place of a stream or a server: its engine, or its listener."""
+    return engine_of(stream) if isinstance(stream, BufferedStream) else stream._waitable()
+
+
 def check_streams(streams: Iterable[Any]) -> None:
-    """Refuse objects that are not streams or servers, and those that belong to another thread or are closed, before one is touched."""
+    """Refuse objects that are not streams or servers, and those that are closed or belong to another thread, before one is touched."""
     for stream in streams:
-        if not hasattr(stream, "watch_input"):
+        if not (isinstance(stream, BufferedStream) or hasattr(stream, "_waitable")):
             raise TypeError(f"streams must hold streams or servers, not {type(stream).__name__} {stream!r}")
-    for stream in streams:
-        stream.refuse_thread()
     _refuse_closed(streams)
+    for stream in streams:
+        waitable_of(stream).refuse_thread()
 
 
 def _refuse_closed(streams: Iterable[Any]) -> None:
@@ -285,21 +292,10 @@ def _refuse_closed(streams: Iterable[Any]) -> None:
 
 def _begin(streams: list[Any]) -> None:
     """Refuse closed streams, then send what the streams hold."""
-    restless = []
-    kind = None
-    is_ours = False
-    for stream in streams:
-        if type(stream) is not kind:  # usually all are of one class, which is looked at once
-            kind = type(stream)
-            is_ours = issubclass(kind, BufferedStream)
-        if is_ours:
-            ours: BufferedStream = stream
-            if ours.at_rest():
-                continue
-        restless.append(stream)
+    restless = [stream for stream in streams if not (isinstance(stream, BufferedStream) and engine_of(stream).at_rest())]
     _refuse_closed(restless)
     for stream in restless:
-        stream.send_before_wait()
+        waitable_of(stream).send_before_wait()
 
 
 def _wait_for(streams: list[Any], wait_function: Callable[[], object] | None, limit: float) -> list[Any]:
@@ -348,7 +344,7 @@ def _ready_in_the_system(streams: list[Any]) -> list[Any]:
     by_descriptor = {stream.fileno(): stream for stream in streams if stream.fileno() >= 0}
     candidates = [by_descriptor[descriptor] for descriptor in _system.readable_of(list(by_descriptor))]
     candidates += [stream for stream in streams if stream.fileno() < 0]
-    return [stream for stream in candidates if stream.readable_now()]
+    return [stream for stream in candidates if waitable_of(stream).readable_now()]
 
 
 def _in_order(ready: list[Any], streams: list[Any]) -> list[Any]:
@@ -410,7 +406,7 @@ class WaitSet(Generic[S]):
             raise self._of_another_thread()
         callback = ready_set.members.pop(stream, None)
         if callback is not None:
-            stream.unwatch_input(callback)
+            waitable_of(stream).unwatch_input(callback)
             ready_set.signals[:] = [other for other in ready_set.signals if other is not callback]
 
     def wait(self, timeout: float | None = None) -> list[S]:

@@ -33,6 +33,8 @@ from campaigns.tls_records import change_records
 from campaigns.writing import write
 from geventstreams._constants import ENDED, WOULD_WAIT
 from geventstreams._files.makefile import makefile
+from geventstreams._streams.buffered import engine_of
+from geventstreams._streams.engine import StreamEngine
 from geventstreams._streams.lisp import LispStream
 from geventstreams._streams.socket_stream import SocketStream
 from geventstreams.errors import StreamError
@@ -434,9 +436,26 @@ def test_threads_that_read_one_file_out_of_turn_are_found(kit: Kit) -> None:
     finds(share_files, kit.ends, 10, make=WithoutATurn)
 
 
-class IsAnybodys(SocketStream):
+class AnybodysEngine:
+    def __init__(self, engine: StreamEngine) -> None:
+        self._engine = engine
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._engine, name)
+
     def refuse_thread(self) -> None:
         """Do nothing."""
+
+
+class IsAnybodys:
+    def __init__(self, socket: Any) -> None:
+        self._stream = SocketStream(socket)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+    def _waitable(self) -> AnybodysEngine:
+        return AnybodysEngine(engine_of(self._stream))
 
 
 def test_a_stream_that_other_threads_may_wait_for_is_found(kit: Kit) -> None:

@@ -2,6 +2,7 @@
 
 import ast
 import importlib
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -9,6 +10,34 @@ from pathlib import Path
 import pytest
 
 import geventstreams
+
+
+def names(text: str) -> set[str]:
+    """The names in a text, in which white space stands between them."""
+    return set(text.split())
+
+
+BINARY_FILE = names("""close closed detach fileno flush isatty peek read read1 readable readinto readinto1 readline readlines seek seekable
+    tell truncate writable write writelines""")
+STREAM = names("""abort accepted address at_eof buffered discard_line line_limit linger_timeout makefile octets_in octets_out peer_address
+    read_available read_exactly read_timeout read_until send_eof sendall shutdown timed_out unsent write_timeout""")
+LISP = names("""clear_input clear_output direction element_type encoding finish_output force_output fresh_line listen peek_char read_byte
+    read_char read_char_no_hang read_line read_sequence read_string terpri unread_char write_byte write_char write_line write_sequence
+    write_string""")
+TLS = names("attach_ssl detach_ssl handshake ssl ssl_ctx")
+ANY_STREAM = BINARY_FILE | STREAM | LISP | TLS
+OF_GEVENT = names("backlog do_handle do_read fileno get_listener init_socket start_accepting stop_accepting")
+
+MEMBERS: dict[str, set[str]] = {
+    "BufferedStream": BINARY_FILE | STREAM,
+    "SocketStream": ANY_STREAM | names("proxy replace_socket socket"),
+    **dict.fromkeys(("AsyncStream", "AsyncInputStream", "AsyncOutputStream", "AsyncIOStream"), ANY_STREAM | {"socket"}),
+    "AsyncSocket": names("address close closed drain fileno pause peer_address resume set_callbacks set_timeouts stream unsent write"),
+    "AsyncServer": names("address close closed connections port"),
+    "SocketStreamServer": OF_GEVENT | names("accept_pause close connections port stats stop stop_timeout"),
+    "WaitSet": names("add close discard wait"),
+}
+"""What users may call of each class, without what `object` and gevent's own classes have."""
 
 
 def names_after(statement: str, mapping: str) -> set[str]:
@@ -76,3 +105,22 @@ def test_checkers_see_what_programs_see() -> None:
             seen |= set(importlib.import_module(str(node.module)).__all__) if alias.name == "*" else {alias.name}
     modules = {"callbacks", "server", "waiting"}
     assert seen == modules | set(geventstreams.__all__) - names_after("import geventstreams", "vars(geventstreams)")
+
+
+def own_members(kind: type) -> set[str]:
+    """The names without an underscore that the package's own classes give to a class."""
+    bases = [base for base in kind.__mro__ if base.__module__.startswith("geventstreams")]
+    return {name for base in bases for name in vars(base) if not name.startswith("_")}
+
+
+@pytest.mark.parametrize("name", MEMBERS)
+def test_members_of_a_class_are_for_users(name: str) -> None:
+    """A public class shows what its users call, and nothing that only other modules of the package do."""
+    assert own_members(getattr(geventstreams, name)) - {"data"} == MEMBERS[name]  # an attribute of AsyncSocket that its user may set
+
+
+def test_a_stream_shows_nothing_more_than_its_class() -> None:
+    """No buffer or engine is an attribute of a stream without an underscore, in either build."""
+    near, far = socket.socketpair()
+    with far, geventstreams.SocketStream(near) as stream:
+        assert {name for name in dir(stream) if not name.startswith("_")} == MEMBERS["SocketStream"]
