@@ -384,6 +384,7 @@ def configuration(front: int, backs: list[int], send: str, bind: str = "", serve
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("send", ["send-proxy", "send-proxy-v2", "send-proxy-v2 proxy-v2-options ssl,crc32c,unique-id"])
 @pytest.mark.parametrize("way", ["plain", "TLS passed through", "TLS ended"])
 def test_haproxy_in_front_of_two_servers(certificates, contexts, send: str, way: str) -> None:

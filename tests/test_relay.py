@@ -16,7 +16,7 @@ import time
 
 import gevent
 import pytest
-from kit.command_line import LIMIT, geventstreams, relaying, run, serving
+from kit.command_line import LIMIT, refused, relaying, run, serving
 from kit.conditions import until
 from kit.leftovers import descriptors, nothing_left
 from kit.network import HOST, reset, unused_port
@@ -499,6 +499,7 @@ def test_curl_through_a_relay_to_a_real_server(nginx) -> None:
         assert through.output == 10 * direct.output != b""
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_drains(number: signal.Signals) -> None:
     """A client that waits for nothing is ended in order; one whose server still speaks is served to the end."""
@@ -594,4 +595,4 @@ def test_five_thousand_pairs() -> None:
 )
 def test_bad_options_are_one_line(words: list[str], line: str) -> None:
     """What is wrong with an option is one line, and status 2."""
-    assert line in geventstreams("relay", *words).refused(Status.USAGE)
+    assert line in refused("relay", *words)

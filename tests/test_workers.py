@@ -15,7 +15,7 @@ from pathlib import Path
 
 import gevent
 import pytest
-from kit.command_line import GEVENTSTREAMS, LIMIT, geventstreams, relaying, run, serving, started
+from kit.command_line import GEVENTSTREAMS, LIMIT, geventstreams, refused, relaying, run, serving, started
 from kit.conditions import until
 from kit.network import HOST, listener, unused_port
 from servers import find_program, free_port
@@ -70,6 +70,7 @@ def test_workers_share_a_port() -> None:
         assert not any(is_running(pid) for pid in found)
 
 
+@pytest.mark.slow
 def test_a_dead_worker_is_replaced() -> None:
     """A worker that dies is reported and replaced by one that takes over its listener: clients in the queue are served."""
     with serving(WHO, "--workers", COUNT) as server:
@@ -125,6 +126,7 @@ def replaced(supervisor: int, before: set[int]) -> bool:
     return len(now) == len(before) and not before & set(now)
 
 
+@pytest.mark.slow
 def test_all_drain_and_serve_who_is_queued() -> None:
     """On SIGTERM each worker first serves the clients in its listener's queue; then no client can connect."""
     with serving("exec:read line && echo $line", "--workers", 2) as server:
@@ -177,6 +179,7 @@ def test_workers_do_not_outlive_their_supervisor() -> None:
         until(lambda: not any(is_running(pid) for pid in found), 20)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_second_signal_ends_at_once(number: signal.Signals) -> None:
     """A second signal ends all workers, and the programs that they run, without their drain."""
@@ -184,7 +187,7 @@ def test_a_second_signal_ends_at_once(number: signal.Signals) -> None:
         clients = [open_tcp_stream(HOST, server.port, timeout=20, read_timeout=20) for _ in range(4)]
         programs = [int(client.read_line()[0]) for client in clients]
         server.process.send_signal(number)
-        until(lambda: refused(server.port), 20)
+        until(lambda: is_closed(server.port), 20)
         outcome = server.end(number)
         assert outcome.status == Status.INTERRUPTED
         until(lambda: not any(is_running(pid) for pid in programs), 20)
@@ -192,12 +195,13 @@ def test_a_second_signal_ends_at_once(number: signal.Signals) -> None:
             client.abort()
 
 
-def refused(port: int) -> bool:
+def is_closed(port: int) -> bool:
     """Return whether there is no listener; it connects, and sends nothing."""
     with socket.socket() as probe:
         return probe.connect_ex((HOST, port)) != 0
 
 
+@pytest.mark.slow
 def test_the_port_can_be_had_again_at_once() -> None:
     """After the end of all workers, with connections, the same port is bound again at once."""
     port = 0
@@ -453,6 +457,7 @@ def launched(*words: object, listeners: list[socket.socket], count: object = Non
     return [sys.executable, "-c", LAUNCHER, numbers, str(len(listeners) if count is None else count), *map(str, words)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("options", [[], ["--workers", "2"]], ids=["one process", "workers"])
 def test_listeners_of_a_service_manager(options: list[str]) -> None:
     """All listeners that LISTEN_FDS tells of are served; the variables are not passed on to programs."""
@@ -527,7 +532,7 @@ def test_a_listener_in_place_of_a_standard_stream(names: list[str], options: lis
                     assert client.read_line() == ("hello", False)
             process.send_signal(signal.SIGTERM)
             assert process.wait(LIMIT) == Status.DONE
-            assert refused(port)
+            assert is_closed(port)
 
 
 @pytest.mark.parametrize("options", [[], ["--workers", "2"]], ids=["one process", "workers"])
@@ -536,7 +541,7 @@ def test_closed_standard_streams_are_no_place_for_listeners(options: list[str]) 
     port = unused_port()
     words = [*GEVENTSTREAMS, "serve", "exec:readlink /proc/self/fd/2", "--listen", f"{HOST}:{port}", *options]
     with started("sh", "-c", 'exec "$@" <&- >&- 2>&-', "sh", *words) as process:
-        until(lambda: not refused(port), 20)
+        until(lambda: not is_closed(port), 20)
         assert ask(port) == b"/dev/null\n"
         process.send_signal(signal.SIGTERM)
         assert process.wait(LIMIT) == Status.DONE
@@ -608,7 +613,7 @@ def test_what_is_no_listener_is_one_line() -> None:
 @pytest.mark.parametrize("count", ["0", "-1", "1.5", "two", ""])
 def test_a_wrong_number_of_workers_is_one_line(count: str) -> None:
     """`--workers` takes whole numbers above zero."""
-    assert "is not a whole number above zero" in geventstreams("serve", "echo", f"--workers={count}").refused(Status.USAGE)
+    assert "is not a whole number above zero" in refused("serve", "echo", f"--workers={count}")
 
 
 @pytest.mark.parametrize("workers", [[], ["--workers", "2"]], ids=["one process", "workers"])
@@ -662,6 +667,7 @@ def has_ended_input(pid: int) -> bool:
         os.close(descriptor)
 
 
+@pytest.mark.slow
 def test_two_signals_that_the_system_reports_as_one_to_a_worker() -> None:
     """A second signal ends a worker at once that could not yet take the first one: the system keeps one of two equal signals."""
     with serving("exec:echo $$; sleep 1000", "--workers", 1, "--drain", 1000) as server:
@@ -681,6 +687,7 @@ def test_two_signals_that_the_system_reports_as_one_to_a_worker() -> None:
         client.abort()
 
 
+@pytest.mark.slow
 def test_a_draining_worker_does_not_outlive_its_supervisor() -> None:
     """A worker that drains ends at once when its supervisor is killed, and its programs with it."""
     with serving("exec:echo $$; sleep 1000", "--workers", 1, "--drain", 1000) as server:
@@ -688,7 +695,7 @@ def test_a_draining_worker_does_not_outlive_its_supervisor() -> None:
         program = int(client.read_line()[0])
         [worker] = children(server.process.pid)
         server.process.send_signal(signal.SIGTERM)
-        until(lambda: refused(server.port), 20)
+        until(lambda: is_closed(server.port), 20)
         server.process.kill()
         until(lambda: not is_running(worker) and not is_running(program), 20)
         client.abort()
@@ -724,6 +731,7 @@ def test_signals_are_counted_while_the_hub_is_busy(program: str) -> None:
     assert run(sys.executable, "-c", program).status == 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGHUP])
 def test_a_signal_to_all_processes_while_workers_start(number: signal.Signals) -> None:
     """Ctrl-C or SIGHUP that reaches supervisor and workers while they start kills none: the supervisor hears it, and does as always."""
@@ -779,7 +787,7 @@ def test_every_worker_drains_after_one_signal(before: str) -> None:
             server.process.send_signal(signal.SIGHUP)
             until(lambda: len(children(server.process.pid)) == 2, 20)
         os.killpg(server.process.pid, signal.SIGTERM)
-        until(lambda: refused(server.port), 20)
+        until(lambda: is_closed(server.port), 20)
         for _ in range(5):
             until(lambda: not has_pending(worker, signal.SIGTERM), 20)
             os.kill(worker, signal.SIGTERM)

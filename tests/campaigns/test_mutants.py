@@ -212,6 +212,7 @@ def test_writing_with_faults_finds_a_wrong_account(kit: Kit) -> None:
     finds(write, kit.narrow, "memory", 100_000, rate=RATE, make=SaysNothingWasAccepted)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["memory", "tcp"])
 def test_writing_with_faults_finds_a_part_that_passes_for_the_whole(kit: Kit, kind: str) -> None:
     """A close that gives up and ends the connection in order is found."""

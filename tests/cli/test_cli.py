@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 from cryptography.hazmat.primitives.serialization import BestAvailableEncryption, Encoding, PrivateFormat, load_pem_private_key
-from kit.command_line import GEVENTSTREAMS, LIMIT, geventstreams, run, started
+from kit.command_line import GEVENTSTREAMS, LIMIT, geventstreams, refused, run, started
 from servers import free_port
 
 from geventstreams import __version__, _build
@@ -119,7 +119,7 @@ sys.exit(__main__.main(["bench"]))
 )
 def test_wrong_words_are_refused_in_one_line(words: list[str], text: str) -> None:
     """A wrong command, option, address or file is reported in one line with its value, and ends with status 2."""
-    assert text in geventstreams(*words).refused(Status.USAGE)
+    assert text in refused(*words)
 
 
 def test_a_refused_connection_is_reported_in_one_line() -> None:

@@ -54,6 +54,7 @@ def test_fetches_100_megabytes_from_nginx(nginx: Nginx, certificates: Certificat
         assert hashlib.sha256(content.read()).hexdigest() == expected
 
 
+@pytest.mark.slow
 def test_sends_64_megabytes_from_a_pipe_to_a_pipe() -> None:
     """What comes through a pipe goes through an echo server and out of a pipe, while both directions are busy."""
     content = os.urandom(MIB) * 64
@@ -371,6 +372,7 @@ def test_progress_is_shown_on_a_terminal_for_long_transfers_only(nginx: Nginx) -
     assert shown_while_fetching(nginx, "/slow/slowly", "--no-half-close", "--quiet") == b""
 
 
+@pytest.mark.slow
 def test_refused_connection_on_a_port_that_was_free() -> None:
     """One port can be tried repeatedly: a failed try leaves nothing in the system."""
     port = free_port()

@@ -152,6 +152,7 @@ def test_a_trace_has_each_direction_with_time_and_bytes() -> None:
     assert [line for line in done.errors.splitlines() if line.startswith("  ")] == 2 * [r"  one\n", r"  two \x1b\xff\n"]
 
 
+@pytest.mark.slow
 def test_a_hex_dump_is_the_one_of_xxd_and_goes_to_a_file(tmp_path: Path) -> None:
     """--hex dumps bytes with offsets that count each direction; --trace-file writes them to a file, whole, at any size."""
     content = os.urandom(1_000_003)

@@ -38,6 +38,7 @@ def lost(output: str) -> int:
     return int(count.replace(",", ""))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("words", [[], ["--plain"]], ids=["with TLS", "plain"])
 def test_demo_loses_nothing_and_says_so_once(words: list[str]) -> None:
     """The demo ends with status 0, says what it does, compares streams with gevent's makefile, and says `lost: 0` once."""

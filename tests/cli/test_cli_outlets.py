@@ -53,6 +53,7 @@ def test_standard_error_has_no_reader_any_more(workers: list[str]) -> None:
         process.stderr = None
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("workers", [[], ["--workers", "1"]], ids=["one process", "workers"])
 def test_standard_error_is_full(workers: list[str]) -> None:
     """While standard error is not read, `serve -v` serves and obeys; when it is read again, the number of dropped lines is reported."""
@@ -77,6 +78,7 @@ def test_a_full_disk_drops_lines_and_nothing_else() -> None:
         assert process.wait(LIMIT) == Status.DONE
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["closed", "full", "refusing"])
 def test_standard_output_decides_nothing_either(kind: str) -> None:
     """The line that says where a server listens may stay unsaid."""
@@ -107,6 +109,7 @@ def test_standard_output_decides_nothing_either(kind: str) -> None:
         os.close(reading)
 
 
+@pytest.mark.slow
 def test_an_error_of_a_handler_is_no_matter_of_who_reads_it(tmp_path: Path) -> None:
     """Errors that the server reports for connections do not wait for a reader either."""
     path = tmp_path / "file"

@@ -326,6 +326,7 @@ def test_exec_of_a_program_that_stops_reading_is_no_error() -> None:
     assert len(done.errors.splitlines()) == 1, done.errors
 
 
+@pytest.mark.slow
 def test_exec_with_slow_output_is_not_timed_out() -> None:
     """A read timeout passes only where the client neither sends nor gets anything."""
     program = "exec:for i in 1 2 3 4 5 6; do sleep 0.3; echo $i; done"
@@ -410,6 +411,7 @@ def test_busy_connections_are_killed_in_the_end(drain: str) -> None:
             client.recv(1)
 
 
+@pytest.mark.slow
 def test_second_signal_ends_at_once() -> None:
     """A second SIGINT during the drain ends `serve` with status 130, and no program stays behind."""
     with serving("exec:sleep 1000", "--drain", 100) as server, connected(server.port):
@@ -512,6 +514,7 @@ def test_read_timeout_ends_silent_clients() -> None:
     assert f"event=timed_out server=127.0.0.1:{server.port} peer={peer}" in why
 
 
+@pytest.mark.slow
 def test_quiet_server_says_nothing() -> None:
     """With --quiet neither the address nor the drain is told."""
     with socket.create_server(("127.0.0.1", 0)) as probe:
@@ -554,6 +557,7 @@ def test_tls_answers_curl_and_connect(certificates: Certificates, tmp_path: Path
         assert done.output.endswith(content)
 
 
+@pytest.mark.slow
 def test_tls_asks_clients_for_certificates(certificates: Certificates) -> None:
     """With --client-ca a client with a good certificate is served, one without or with another is refused."""
     words = ["time", *tls_words(certificates.server), "--client-ca", certificates.ca]

@@ -89,6 +89,7 @@ def test_workers_log_json_too() -> None:
 # Unix sockets.
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("workers", [[], ["--workers", 2]], ids=["one process", "workers"])
 @pytest.mark.parametrize("kind", ["path", "name"])
 def test_unix_sockets_are_served(tmp_path: Path, kind: str, workers: list[object]) -> None:
@@ -143,6 +144,7 @@ def test_an_idle_connection_is_ended_in_order() -> None:
     assert sorted(line["end"] for line in lines if line["event"] == "ended") == ["closed", "idle"]
 
 
+@pytest.mark.slow
 def test_an_idle_program_is_ended() -> None:
     """A program whose connection is idle is ended, and its client sees a reset."""
     with (

@@ -31,6 +31,7 @@ def test_tls_to_a_server_whose_authority_is_trusted(nginx: Nginx, certificates: 
     assert len(output.partition(b"\r\n\r\n")[2]) == 1000
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("version", ["1.2", "1.3"])
 def test_tls_in_one_version_only(certificates: Certificates, version: str) -> None:
     """--tls-version speaks that version with OpenSSL's own server, and refuses one that speaks the other only."""

@@ -214,7 +214,7 @@ def test_no_call_of_a_file_keeps_others_from_running(busy: Any, name: str) -> No
     file.close()
 
 
-@pytest.mark.parametrize("name", RAW_FILE_CALLS)
+@pytest.mark.parametrize("name", [pytest.param(name, marks=pytest.mark.slow) if name == "readlines" else name for name in RAW_FILE_CALLS])
 def test_no_call_of_a_raw_file_keeps_others_from_running(busy: Any, name: str) -> None:
     """Unbuffered files, which make a system call for every byte of a line, let other greenlets run."""
     file = makefile(busy, "rwb", 0)
@@ -319,6 +319,7 @@ def time_of_reading(in_hub: bool) -> float:
     return took[0]
 
 
+@pytest.mark.slow
 def test_letting_others_run_costs_little(monkeypatch: pytest.MonkeyPatch) -> None:
     """Letting others run takes at most a twentieth of the time that passes from one time to the next: 0.95 of the throughput stays.
 

@@ -1,5 +1,7 @@
 """Running the command line, and other programs, as processes: with a time limit, and far from the checkout."""
 
+import contextlib
+import io
 import os
 import signal
 import subprocess
@@ -8,6 +10,9 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+
+from geventstreams.__main__ import main
+from geventstreams.cli.statuses import Status
 
 LIMIT = 60.0
 GEVENTSTREAMS = [sys.executable, "-m", "geventstreams"]
@@ -47,6 +52,13 @@ def run(*words: object, given: bytes = b"", folder: Path | str = "/", **environm
 def geventstreams(*words: object, given: bytes = b"", folder: Path | str = "/", **environment: str) -> Outcome:
     """Run `python -m geventstreams` to its end."""
     return run(*GEVENTSTREAMS, *words, given=given, folder=folder, **environment)
+
+
+def refused(*words: object) -> str:
+    """The line with which the command line refuses these words, in this process: such a refusal comes before any command begins."""
+    with contextlib.redirect_stdout(io.StringIO()) as output, contextlib.redirect_stderr(io.StringIO()) as errors:
+        status = main([str(word) for word in words])
+    return Outcome(status, output.getvalue().encode(), errors.getvalue()).refused(Status.USAGE)
 
 
 @contextmanager

@@ -7,6 +7,7 @@ reads (`if TYPE_CHECKING`) count as well.
 import ast
 import re
 from collections.abc import Iterator
+from functools import cached_property
 from pathlib import Path
 
 import pytest
@@ -68,8 +69,12 @@ class Sources:
         self.name = name
         self.arrows = arrows
         self.modules = dict(self._find(CHECKOUT / name))
-        self.imports = {module: self._imports_of(path) - {module} for module, path in self.modules.items()}
-        self.imports.update((module, set()) for module in FOR_CHECKERS & set(self.modules))
+
+    @cached_property
+    def imports(self) -> dict[str, set[str]]:
+        """What each module imports of these: read when the first test asks, as every process of a test run collects this file."""
+        imports = {module: self._imports_of(path) - {module} for module, path in self.modules.items()}
+        return imports | {module: set() for module in FOR_CHECKERS & set(self.modules)}
 
     @staticmethod
     def _find(folder: Path) -> Iterator[tuple[str, Path]]:

@@ -310,6 +310,7 @@ def test_every_command_line_is_understood(tmp_path: Path, monkeypatch: pytest.Mo
         parsed(words)
 
 
+@pytest.mark.slow
 def test_command_line_page_names_every_option_and_status() -> None:
     """docs/command-line.md has every option that the help texts have, and all exit statuses, in the same words."""
     text = (CHECKOUT / "docs" / "command-line.md").read_text(encoding="utf-8")

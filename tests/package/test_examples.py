@@ -361,6 +361,7 @@ def test_connection_pool(redis_server: Redis) -> None:
     assert done.output == b"2000 increments by 100 greenlets over 4 connections\n"
 
 
+@pytest.mark.slow
 def test_redis_client(redis_server: Redis) -> None:
     """Answers of each kind from a real Redis: text, a number, a list, nothing, an error."""
     ask = ["redis_client.py", "127.0.0.1", redis_server.ports["redis"]]
@@ -374,6 +375,7 @@ def test_redis_client(redis_server: Redis) -> None:
     assert (refused.status, refused.errors) == (1, "RedisError: ERR value is not an integer or out of range\n")
 
 
+@pytest.mark.slow
 def test_mutual_tls(certificates: Certificates) -> None:
     """The server greets a client by the name in its certificate, and refuses one of another authority, and one without."""
     own = ["--cert", certificates.server.chain, "--key", certificates.server.key, "--ca", certificates.ca]
@@ -477,6 +479,7 @@ def test_broadcast() -> None:
     assert (done.status, done.errors) == (0, "")
 
 
+@pytest.mark.slow
 def test_behind_balancer(haproxy: Callable[..., HAProxy]) -> None:
     """Behind a real HAProxy the server knows its clients' addresses, and its page of metrics counts them."""
     with started(sys.executable, EXAMPLES / "behind_balancer.py") as process:
@@ -528,6 +531,7 @@ def test_wsgi_app() -> None:
     assert (done.status, done.output, done.errors) == (0, b"x" * 1000 + b"y" * 1000, "")
 
 
+@pytest.mark.slow
 def test_gunicorn() -> None:
     """gunicorn with its gevent worker and "gunicorn_config.py" passes on an answer that stalls, too."""
     pytest.importorskip("gunicorn")
@@ -575,6 +579,7 @@ def test_systemd_units(tmp_path: Path) -> None:
     assert (done.status, [line for line in done.errors.splitlines() if "echo." in line]) == (0, [])
 
 
+@pytest.mark.slow
 def test_line_protocol() -> None:
     """The protocol's server answers nc, and its own tests pass under pytest."""
     with example("line_protocol.py") as server:

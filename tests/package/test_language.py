@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -49,25 +50,26 @@ def files() -> Iterator[Path]:
         yield from (one for one in paths if one.is_file() and one.suffix in TEXTS and one != Path(__file__).resolve())
 
 
-def lines() -> Iterator[tuple[str, str]]:
+@cache
+def lines() -> list[tuple[str, str]]:
     """The lines of all these files, without what is quoted, each with its place."""
+    numbered = []
     for path in files():
-        for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
-            yield f"{path.relative_to(CHECKOUT)}:{number}", QUOTED.sub("", line)
-
-
-LINES = list(lines())
+        name = path.relative_to(CHECKOUT)
+        text = QUOTED.sub("", path.read_text(encoding="utf-8"))
+        numbered += [(f"{name}:{number}", line) for number, line in enumerate(text.splitlines(), 1)]
+    return numbered
 
 
 @pytest.mark.parametrize("word", WORDS)
 def test_the_word_of_the_field_is_used(word: str) -> None:
     """No file has this word, alone or within a name."""
     pattern = re.compile(rf"(?<![A-Za-z])(?:{word})(?![a-z])", re.IGNORECASE)
-    places = [f"{place}: {line.strip()}" for place, line in LINES if pattern.search(line)]
+    places = [f"{place}: {line.strip()}" for place, line in lines() if pattern.search(line)]
     assert not places, f"use: {WORDS[word]}\n" + "\n".join(places)
 
 
 def test_docstrings_can_be_read_alone() -> None:
     """No docstring begins with a reference to the one above it."""
-    places = [f"{place}: {line.strip()}" for place, line in LINES if re.match(r'\s*"""(The same|The reverse)\b', line)]
+    places = [f"{place}: {line.strip()}" for place, line in lines() if re.match(r'\s*"""(The same|The reverse)\b', line)]
     assert not places, "\n".join(places)

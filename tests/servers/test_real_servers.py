@@ -69,6 +69,7 @@ def test_nginx_makes_the_file_it_gives_the_checksum_of(nginx: Nginx) -> None:
     assert hashlib.sha256(content).hexdigest() == expected
 
 
+@pytest.mark.slow
 def test_nginx_takes_snippets_and_serves_slowly() -> None:
     """A snippet makes nginx a proxy for another one, whose `/slow/` answers trickle."""
     with Nginx() as behind:

@@ -88,6 +88,7 @@ def server(request: pytest.FixtureRequest) -> Server:
     return shared
 
 
+@pytest.mark.slow
 def test_paused_server_answers_later(server: Server) -> None:
     """A server that is held says nothing, not even a greeting, and says everything when it is let go on."""
     name, question, beginning = FIRST_WORDS[type(server)]
@@ -115,6 +116,7 @@ def test_paused_server_holds_open_sessions(postgres: PostgreSQL) -> None:
     connection.close()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS.values())
 @pytest.mark.parametrize("how", ["stop", "stop paused", "kill"])
 def test_nothing_is_left(kind: Callable[[Certificate], Server], certificates: Certificates, how: str) -> None:

@@ -292,6 +292,7 @@ def test_accepted_is_of_the_last_write(accepted: str, refused: str) -> None:
     stream.close()
 
 
+@pytest.mark.slow
 def test_a_handler_that_raises_behind_a_write_doubles_nothing(pairs: Pairs, socket_kind: str) -> None:
     """After a handler that raised right behind a small write `accepted` says whether to write again: each message arrives once."""
     stream, peer = pairs.streams(socket_kind)

@@ -161,6 +161,7 @@ HANDSHAKE_ENDS: dict[str, Callable[[TLSKit, Any, Any], None]] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("end", HANDSHAKE_ENDS)
 def test_ended_handshakes_leave_no_descriptor(tls: TLSKit, side: str, end: str) -> None:
     """Two hundred handshakes ended in the middle, with every exception kept: no descriptor is left, without the collector."""
@@ -700,6 +701,7 @@ def test_a_forked_child_says_nothing(tls: TLSKit, side: str) -> None:
 # Leaks.
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("end", ["cut", "reset", "flip", "timeout", "alert"])
 def test_error_paths_leave_nothing(tls: TLSKit, side: str, end: str) -> None:
     """Every way a stream can fail, a thousand times over with the exceptions kept: no descriptor is left."""
