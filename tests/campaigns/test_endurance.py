@@ -10,7 +10,7 @@ from campaigns.endurance import endure
 
 @pytest.mark.long
 @pytest.mark.timeout(400)
-def test_two_minutes(certificates: Certificates) -> None:
-    """200 connections with all kinds of faults for two minutes: every byte is right, descriptors and memory stay the same."""
-    counts = endure(certificates, 120, random.SystemRandom().randrange(10**6), pace=4.0)
-    assert sum(counts.values()) > 200
+def test_forty_seconds(certificates: Certificates) -> None:
+    """200 connections with all kinds of faults for forty seconds: every byte is right, descriptors and memory stay the same."""
+    counts = endure(certificates, 40, random.SystemRandom().randrange(10**6), pace=4.0)
+    assert sum(counts.values()) > 500
