@@ -16,7 +16,7 @@ from typing import Any
 from gevent import get_hub
 
 from geventstreams._constants import NEVER
-from geventstreams._core.clock import CLOCK
+from geventstreams._core.clock import CLOCK, HANDSHAKES
 from geventstreams._core.fairness import let_ready_run
 from geventstreams._core.owned_fd import OwnedFd
 from geventstreams._core.transport import address_name
@@ -71,6 +71,7 @@ class Attempt:
         if self._wakeup is None:
             self._wakeup = Wakeup(get_hub(), self.socket.fileno(), _WRITABLE)
             self._wakeup.listen(outcome.fire)
+            HANDSHAKES[self.socket.fileno()] = (f"the connect to {address_name(self.address)}", self.address)
         self._wakeup.arm()
 
     def take(self) -> OwnedFd:
@@ -85,6 +86,7 @@ class Attempt:
 
     def _stop(self) -> None:
         if self._wakeup is not None:
+            HANDSHAKES.pop(self.socket.fileno(), None)
             self._wakeup.close()
             self._wakeup = None
 

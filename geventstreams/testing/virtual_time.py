@@ -20,7 +20,6 @@ import itertools
 import select
 import sys
 import threading
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -30,6 +29,7 @@ from gevent import monkey
 
 from geventstreams._core.clock import CLOCK
 from geventstreams._core.wakeup import hold_of
+from geventstreams.testing.handshakes import handshake_with_another_process, handshakes_of_gevent
 
 _running: VirtualClock | None = None
 """The clock that runs: the process has one clock of the streams, so there is one virtual time in it."""
@@ -182,6 +182,10 @@ class _VirtualLoop:
     def timer(self, after: float, repeat: float = 0.0, ref: bool = True, priority: int | None = None) -> _VirtualTimer:
         return _VirtualTimer(self._clock, after, repeat, ref, priority)
 
+    def async_(self, ref: bool = True, priority: int | None = None) -> Any:
+        self._clock._begun += 1
+        return self._loop.async_(ref, priority)
+
     def now(self) -> float:
         return self._clock.now
 
@@ -202,11 +206,16 @@ class VirtualClock:
         self._heap: list[_Entry] = []
         self._numbers = itertools.count()
         self._thread = threading.get_ident()
+        self._owner: Any = None
         self._hub: Any = None
         self._loop: Any = None
         self._idle: Any = None
         self._base = 0.0
         self._references = 0
+        self._begun = 0
+        """How many receivers of threads' results were made."""
+        self._begun_before = -1
+        """How many there were when the hub was idle before; -1 where that does not matter, since a thread was at work."""
 
     def __repr__(self) -> str:
         return f"<VirtualClock {self._now:g} s, {len(self.jumps)} jumps{'' if self.is_running else ', ended'}>"
@@ -235,6 +244,7 @@ class VirtualClock:
     # Beginning and end.
 
     def _begin(self) -> None:
+        self._owner = gevent.getcurrent()
         self._hub = gevent.get_hub()
         self._loop = self._hub.loop
         self._idle = self._loop.idle()
@@ -291,9 +301,24 @@ class VirtualClock:
         if entry.due > self._now:
             if not self.autojump or self._waits_for_others():
                 return
+            words = handshake_with_another_process()
+            if words is not None:
+                self._refuse_jump(entry.due - self._now, words)
+                return
             self.jumps.append(entry.due - self._now)
             self._set(entry.due)
         self._fire(entry)
+
+    def _refuse_jump(self, seconds: float, words: str) -> None:
+        """Raise an error in the greenlet that began virtual time, which waits; in the main greenlet if that has ended."""
+        error = RuntimeError(
+            f"virtual time would jump by {seconds:g} s while {words}, which is in another process, is under way: "
+            "complete it before, or give it real time by virtual_time(threshold=…)"
+        )
+        if self._owner.dead:
+            self._hub.handle_system_error(RuntimeError, error)
+        else:
+            self._owner.throw(error)
 
     def _fire_due(self) -> None:
         """Fire all timers whose time `advance` has brought."""
@@ -323,9 +348,14 @@ class VirtualClock:
     def _waits_for_others(self) -> bool:
         """Whether something of another thread or process arrives in the time that it is given."""
         pool = getattr(self._hub, "_threadpool", None)
-        if pool is not None and len(pool):
-            self._ready(0.01)
-            return True
+        if pool is not None:
+            if len(pool):
+                self._ready(0.001)  # libev's threads may not wake this
+                self._begun_before = -1
+                return True
+            if self._begun != self._begun_before:  # a thread may have sent a result since the loop looked: it looks once more
+                self._begun_before = self._begun
+                return True
         return self.threshold > 0 and self._ready(self.threshold)
 
     def _ready(self, seconds: float) -> bool:
@@ -356,7 +386,8 @@ def virtual_time(*, threshold: float = 0.0, autojump: bool = True) -> Iterator[V
         The `VirtualClock`: `now` (seconds since the start), `jumps` (the seconds of each jump), `advance(seconds)`.
 
     Raises:
-        RuntimeError: Virtual time already runs in this process.
+        RuntimeError: Virtual time already runs in this process. In the block: the clock would have to jump while a connect or a TLS
+            handshake with another process is under way, which would end by a timeout that has no meaning.
     """
     global _running  # noqa: PLW0603 - one for the process, as the clock is
     if not threshold >= 0:
@@ -367,7 +398,7 @@ def virtual_time(*, threshold: float = 0.0, autojump: bool = True) -> Iterator[V
     clock._begin()
     _running = clock
     try:
-        with _guarded_sleep(clock):
+        with _guarded_sleep(clock), handshakes_of_gevent():
             yield clock
     finally:
         _running = None
@@ -376,19 +407,23 @@ def virtual_time(*, threshold: float = 0.0, autojump: bool = True) -> Iterator[V
 
 @contextmanager
 def _guarded_sleep(clock: VirtualClock) -> Iterator[None]:
-    """Within it the real `time.sleep` is an error in the clock's thread: it would stop the hub, and virtual time would not pass."""
-    real = time.sleep
+    """Within it the real `time.sleep` is an error in the clock's thread: it would stop the hub, and virtual time would not pass.
+
+    It is replaced in each module that has it as `sleep`: in `time` unless gevent has patched that, and in those that imported it.
+    """
+    real = monkey.get_original("time", "sleep")
 
     def sleep(seconds: Any, /) -> None:
         if threading.get_ident() == clock._thread:
             raise RuntimeError("time.sleep would block the hub in virtual time: use gevent.sleep, or gevent.monkey.patch_time()")
         real(seconds)
 
-    if monkey.is_object_patched("time", "sleep"):
-        yield
-        return
-    time.sleep = sleep
+    names = (getattr(module, "__dict__", {}) for module in list(sys.modules.values()))
+    holders = [there for there in names if there.get("sleep") is real]
+    for there in holders:
+        there["sleep"] = sleep
     try:
         yield
     finally:
-        time.sleep = real
+        for there in holders:
+            there["sleep"] = real
