@@ -94,10 +94,10 @@ def cores():
 
 
 def optimisation(module):
-    """The compiler's options for a hot module."""
-    if os.name != "posix":
-        return []
-    return [OPTIMISED.get(module, LEVEL), "-g0"]
+    """The compiler's options for a hot module. What CFLAGS says of optimising or debugging, as in `CFLAGS="-O1 -g"`, counts instead."""
+    own = os.environ.get("CFLAGS", "").split()
+    ours = [OPTIMISED.get(module, LEVEL), "-g0"] if os.name == "posix" else []
+    return [option for option in ours if not any(word.startswith(option[:2]) for word in own)]
 
 
 def why_plain():

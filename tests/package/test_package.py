@@ -11,6 +11,7 @@ import zipfile
 from dataclasses import dataclass
 from importlib.machinery import EXTENSION_SUFFIXES
 from pathlib import Path
+from typing import Any
 
 import pytest
 from servers.base import Server
@@ -132,6 +133,20 @@ def test_modules_that_need_optimisation_are_hot() -> None:
     listed = ast.literal_eval(value)
     assert listed
     assert {name.replace(".", "/") for name in listed} <= set(HOT)
+
+
+@pytest.mark.parametrize(
+    ("flags", "options"),
+    [("", ["-O2", "-g0"]), ("-O1", ["-g0"]), ("-Wall -O0 -g3", []), ("-g", ["-O2"]), ("-Wall", ["-O2", "-g0"])],
+)
+def test_cflags_count_instead_of_ours(flags: str, options: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where CFLAGS names a level of optimising or debugging, the build has none of its own."""
+    tree = ast.parse((CHECKOUT / "setup.py").read_text(encoding="utf-8"))
+    (function,) = (node for node in tree.body if isinstance(node, ast.FunctionDef) and node.name == "optimisation")
+    names: dict[str, Any] = {"os": os, "OPTIMISED": {}, "LEVEL": "-O2"}
+    exec(ast.unparse(function), names)  # what setup.py imports is not there where nothing is built
+    monkeypatch.setenv("CFLAGS", flags)
+    assert names["optimisation"]("_streams.engine") == options
 
 
 def test_the_version_is_written_once() -> None:
