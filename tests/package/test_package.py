@@ -108,7 +108,7 @@ class Distributions:
 @pytest.fixture(scope="module")
 def distributions(tmp_path_factory: pytest.TempPathFactory) -> Distributions:
     folder = tmp_path_factory.mktemp("distributions")
-    run(sys.executable, "-m", "build", "--outdir", folder / "dist", sources_in(folder), cwd=folder)
+    run(sys.executable, "-m", "build", "--outdir", folder / "dist", sources_in(folder), cwd=folder, CFLAGS="-O1")
     (sdist,) = (folder / "dist").glob("*.tar.gz")
     (wheel,) = (folder / "dist").glob("*.whl")
     install(wheel, folder / "installed")
