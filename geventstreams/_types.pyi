@@ -4,12 +4,13 @@ import os
 import ssl
 from collections.abc import Callable, Iterable
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
-from typing import Any, Literal, Protocol, TypeAlias
+from typing import Any, Literal, Protocol, TypeAlias, TypedDict
 
 from typing_extensions import Buffer, Self
 
 from geventstreams._core.wakeup import Wakeup as Wakeup
 from geventstreams._streams.buffered import BufferedStream
+from geventstreams._streams.elements import ElementType
 from geventstreams._streams.socket_stream import SocketStream as SocketStream
 from geventstreams._streams.socket_stream import StreamFactory as StreamFactory
 from geventstreams._streams.socket_stream import UpgradableStream as UpgradableStream
@@ -150,3 +151,19 @@ class GeventServer:
     def is_fatal_error(self, error: BaseException, /) -> bool: ...
     def __enter__(self) -> Self: ...
     def __exit__(self, *ended_by: object) -> None: ...
+
+class StreamArguments(TypedDict, total=False):
+    """The arguments of `StreamOptions` that openers and servers hand on."""
+
+    direction: Direction
+    element_type: ElementType | ElementTypeName
+    encoding: str
+    read_timeout: float | None
+    write_timeout: float | None
+    line_limit: float | None
+    linger_timeout: float | None
+    ssl_ctx: TLSContext | None
+    ctx_configure_callback: ConfigureContext | None
+    ssl_configure_callback: ConfigureSSL | None
+    handshake_timeout: float | None
+    allow_truncation: bool

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import errno as codes
 import os
-import ssl
+from _ssl import SSLCertVerificationError, SSLError
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
@@ -153,7 +153,7 @@ class ConnectError(StreamError):
         self.errors: list[tuple[Address, Exception]] = list(errors)
 
 
-class TLSError(StreamError, ssl.SSLError):
+class TLSError(StreamError, SSLError):
     """TLS failed.
 
     Attributes:
@@ -170,7 +170,7 @@ class TLSError(StreamError, ssl.SSLError):
         self.library: str | None = library  # type: ignore[assignment]  # as above
 
 
-class TLSVerificationError(TLSError, ssl.SSLCertVerificationError):
+class TLSVerificationError(TLSError, SSLCertVerificationError):
     """The peer's certificate was not accepted.
 
     Attributes:

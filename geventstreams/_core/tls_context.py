@@ -5,16 +5,20 @@
 
 from __future__ import annotations
 
-import ssl
+import importlib
+from _ssl import MemoryBIO, SSLCertVerificationError, SSLError
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from geventstreams._core import arguments
 from geventstreams._core.host_names import server_name
 from geventstreams.errors import TLSError, TLSVerificationError
 
+if TYPE_CHECKING:
+    from ssl import SSLContext
+
 SIDES = ("client", "server", "both")
-VERSIONS = {"tls-v1.2": ssl.TLSVersion.TLSv1_2, "tls-v1.3": ssl.TLSVersion.TLSv1_3}
+VERSIONS = {"tls-v1.2": "TLSv1_2", "tls-v1.3": "TLSv1_3"}
 
 
 class Session:
@@ -25,11 +29,11 @@ class Session:
             # The SSL object would check no name at all.
             raise ValueError(f"tlsext_host_name must be given, since {context!r} checks the name in the certificate")
         self.side = side
-        self.incoming = ssl.MemoryBIO()
-        self.outgoing = ssl.MemoryBIO()
+        self.incoming = MemoryBIO()
+        self.outgoing = MemoryBIO()
         try:
             self.object = context.wrap_bio(self.incoming, self.outgoing, side == "server", host if side == "client" else None)
-        except ssl.SSLError as error:
+        except SSLError as error:
             raise TLSError(f"ssl_ctx {context!r} cannot be the {side}'s: {error.strerror or error}", reason=error.reason,
                            library=error.library) from None
         except (ValueError, TypeError) as error:
@@ -102,12 +106,13 @@ def _context_in(value: Any) -> Any:
     return value
 
 
-def _new_context(kind: Any, side: str) -> ssl.SSLContext:
+def _new_context(kind: Any, side: str) -> SSLContext:
     """Return a secure context: TLS 1.2 at least, or exactly the version named; a client's checks certificate and name."""
-    context = ssl.create_default_context(ssl.Purpose.SERVER_AUTH if side == "client" else ssl.Purpose.CLIENT_AUTH)
-    context.minimum_version = VERSIONS.get(kind, ssl.TLSVersion.TLSv1_2)
+    ssl = importlib.import_module("ssl")  # here, because its import takes a tenth of the whole package's
+    context: SSLContext = ssl.create_default_context(ssl.Purpose.SERVER_AUTH if side == "client" else ssl.Purpose.CLIENT_AUTH)
+    context.minimum_version = getattr(ssl.TLSVersion, VERSIONS.get(kind, "TLSv1_2"))
     if kind in VERSIONS:
-        context.maximum_version = VERSIONS[kind]
+        context.maximum_version = context.minimum_version
     context.options |= ssl.OP_NO_RENEGOTIATION
     return context
 
@@ -118,10 +123,10 @@ def _callback(name: str, value: Any) -> Any:
     return value
 
 
-def refusal_of(error: ssl.SSLError, peer: str) -> TLSError:
+def refusal_of(error: SSLError, peer: str) -> TLSError:
     """Return our error for one of OpenSSL."""
     cause = (error.reason or error.strerror or str(error)).replace("_", " ").lower()
-    if isinstance(error, ssl.SSLCertVerificationError):
+    if isinstance(error, SSLCertVerificationError):
         return TLSVerificationError(f"the certificate of {peer} was not accepted: {error.verify_message}", reason=error.reason,
                                     library=error.library, verify_code=error.verify_code, verify_message=error.verify_message)
     if error.reason in _WITHOUT_CERTIFICATE:

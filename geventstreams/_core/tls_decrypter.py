@@ -14,7 +14,7 @@
 
 from __future__ import annotations
 
-import ssl
+from _ssl import SSLError, SSLWantReadError, SSLZeroReturnError
 from typing import Any
 
 import geventstreams._native.memory as _bytes
@@ -37,7 +37,7 @@ class Decrypter:
         self.asks_again = False
         self.tells_types = False
         """Whether records tell their true types, as they do before TLS 1.3."""
-        self.failure: ssl.SSLError | None = None
+        self.failure: SSLError | None = None
         self._object: Any = None
         self._incoming: Any = None
         self._first = bytearray(1)
@@ -98,11 +98,11 @@ class Decrypter:
                 count = tls.read(self.pending, place)
                 self.pending -= count
                 self.taken += count
-        except ssl.SSLWantReadError:
+        except SSLWantReadError:
             pass
-        except ssl.SSLZeroReturnError:
+        except SSLZeroReturnError:
             return False
-        except ssl.SSLError as error:
+        except SSLError as error:
             self.failure = error
             return False
         except BaseException:

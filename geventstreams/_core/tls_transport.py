@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import errno
 import os
-import ssl
+from _ssl import SSLError, SSLWantReadError
 from typing import Any
 
 from geventstreams._constants import ENDED, WOULD_WAIT
@@ -112,9 +112,9 @@ class TLSTransport(Transport):
     def _step(self) -> None:
         try:
             self.object.do_handshake()
-        except ssl.SSLWantReadError:
+        except SSLWantReadError:
             return
-        except ssl.SSLError as error:
+        except SSLError as error:
             self._answer()
             raise refusal_of(error, self.peer) from None
         self._shaken = True
@@ -224,7 +224,7 @@ class TLSTransport(Transport):
         else:
             self._on_failure(error)
 
-    def _on_failure(self, error: ssl.SSLError) -> None:
+    def _on_failure(self, error: SSLError) -> None:
         """Note the error that ended TLS, and send the alert that OpenSSL has written about it."""
         if self._end is None:
             self._end = noted(refusal_of(error, self.peer))
@@ -299,11 +299,11 @@ class TLSTransport(Transport):
             try:
                 at += self.object.write(piece)
                 records.append(outgoing.read())
-            except ssl.SSLWantReadError:
+            except SSLWantReadError:
                 if self._look_ahead() == WOULD_WAIT:
                     self._needs_input = True
                     break
-            except ssl.SSLError as error:
+            except SSLError as error:
                 self._on_failure(error)
                 raise refusal_of(error, self.peer) from None
             except BaseException:
@@ -385,7 +385,7 @@ class TLSTransport(Transport):
             self._sent_close_notify = True
             try:
                 self.object.unwrap()
-            except ssl.SSLError:
+            except SSLError:
                 pass  # the peer's has not arrived, or TLS has failed and none is sent
         return self.flush()
 

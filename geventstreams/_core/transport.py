@@ -7,15 +7,13 @@ from __future__ import annotations
 import _socket
 import contextlib
 import errno
+import importlib
 import os
-import socket as sockets
-import ssl
 import stat
 import sys
 from functools import partial
 from typing import Any
 
-import gevent.socket
 from gevent import get_hub
 
 import geventstreams._native.syscalls as _system
@@ -122,7 +120,7 @@ class SocketTransport(Transport):
     def end_input(self) -> None:
         self._refuse()
         with _system.as_socket(self._descriptor) as unowned:
-            unowned.shutdown(sockets.SHUT_RD)
+            unowned.shutdown(_socket.SHUT_RD)
 
     def discard(self) -> int:
         self._refuse()
@@ -130,7 +128,7 @@ class SocketTransport(Transport):
         return _system.receive(self._descriptor, self._handle, memoryview(bytearray(BLOCK)), 0, counts)
 
     def not_yet_sent(self) -> int:
-        return 0 if self._family == sockets.AF_UNIX else _system.not_yet_sent(self._descriptor)
+        return 0 if self._family == _socket.AF_UNIX else _system.not_yet_sent(self._descriptor)
 
     def unread(self) -> int:
         return _system.unread(self._descriptor)
@@ -141,7 +139,7 @@ class SocketTransport(Transport):
     def addresses(self) -> tuple[Any, Any]:
         if self._address is None and self._descriptor >= 0:
             with contextlib.suppress(OSError):
-                if self._family == sockets.AF_INET:
+                if self._family == _socket.AF_INET:
                     self._address = _system.ipv4_name(self._descriptor)
                 else:
                     self._address = _system.own_name(self._descriptor, self._family)
@@ -157,7 +155,7 @@ class SocketTransport(Transport):
         """Return the object that was given, or a gevent socket made for a descriptor."""
         if self._socket is None and self._descriptor >= 0:
             self._blocking = os.get_blocking(self._descriptor)
-            self._socket = gevent.socket.socket(fileno=self._descriptor)
+            self._socket = importlib.import_module("gevent.socket").socket(fileno=self._descriptor)
         return self._socket
 
     def hand_back(self) -> Any:
@@ -192,7 +190,7 @@ class SocketTransport(Transport):
 
     def reset_at_end(self) -> None:
         # The option is the connection's, which in a forked child is the parent's.
-        if self._descriptor >= 0 and self._family != sockets.AF_UNIX and self._process == FORK.generation:
+        if self._descriptor >= 0 and self._family != _socket.AF_UNIX and self._process == FORK.generation:
             with contextlib.suppress(OSError):  # other code closed it: there is no connection to reset
                 _system.reset_on_close(self._descriptor)
 
@@ -282,7 +280,7 @@ def address_name(address: Any) -> str:
 
 def _examined(socket: Any) -> tuple[int, int, Any]:
     """Return descriptor, family and peer address of a connected stream socket. Anything else is refused, and left as it is."""
-    if isinstance(socket, ssl.SSLSocket) or (hasattr(socket, "fileno") and hasattr(socket, "do_handshake")):
+    if hasattr(socket, "fileno") and hasattr(socket, "do_handshake"):
         raise TypeError(f"socket must not be an ssl.SSLSocket, not {socket!r}: give the plain socket and ssl_ctx=, or call attach_ssl()")
     if isinstance(socket, bool) or not (isinstance(socket, int) or (hasattr(socket, "fileno") and hasattr(socket, "getsockname"))):
         raise TypeError(f"socket must be a socket or an integer handle, not {type(socket).__name__} {socket!r}")

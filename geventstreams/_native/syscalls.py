@@ -15,7 +15,6 @@ import errno
 import fcntl
 import os
 import select
-import socket
 import struct
 import sys
 import termios
@@ -31,10 +30,10 @@ OWN_FAMILY = -1
 
 _PIECES = 16
 
-_DONTWAIT = (socket.MSG_DONTWAIT,)
+_DONTWAIT = (_socket.MSG_DONTWAIT,)
 _ZERO = (0,)
-_SEND_FLAGS = socket.MSG_DONTWAIT | getattr(socket, "MSG_NOSIGNAL", 0)
-_NONBLOCK = getattr(socket, "SOCK_NONBLOCK", 0)
+_SEND_FLAGS = _socket.MSG_DONTWAIT | getattr(_socket, "MSG_NOSIGNAL", 0)
+_NONBLOCK = getattr(_socket, "SOCK_NONBLOCK", 0)
 _SIOCOUTQNSD = 0x894B if sys.platform.startswith("linux") else 0
 _POLLRDHUP = getattr(select, "POLLRDHUP", 0)
 
@@ -66,16 +65,16 @@ class _NonOwningSocket(_socket.socket):
 
 def handle_of(descriptor: int) -> Any:
     """Return what `receive` and `send` of this build make their calls with. `release` it before the descriptor is closed."""
-    return _handle(descriptor, socket.AF_UNSPEC)
+    return _handle(descriptor, _socket.AF_UNSPEC)
 
 
 def _handle(descriptor: int, family: int) -> _NonOwningSocket:
     """Return a socket object that never waits."""
     if _NONBLOCK:
-        return _NonOwningSocket(family, socket.SOCK_STREAM | _NONBLOCK, 0, descriptor)
+        return _NonOwningSocket(family, _socket.SOCK_STREAM | _NONBLOCK, 0, descriptor)
     # Without that flag (macOS) the object takes the default timeout, and the descriptor its blocking mode: both are corrected.
     blocking = os.get_blocking(descriptor)
-    handle = _NonOwningSocket(family, socket.SOCK_STREAM, 0, descriptor)
+    handle = _NonOwningSocket(family, _socket.SOCK_STREAM, 0, descriptor)
     handle.setblocking(False)
     os.set_blocking(descriptor, blocking)
     return handle
@@ -88,7 +87,7 @@ def release(handle: Any) -> None:
 
 
 @contextlib.contextmanager
-def as_socket(descriptor: int, family: int = socket.AF_UNSPEC) -> Iterator[_socket.socket]:
+def as_socket(descriptor: int, family: int = _socket.AF_UNSPEC) -> Iterator[_socket.socket]:
     """Return a context manager with a socket object, for calls that are rare. With OWN_FAMILY it knows its family."""
     handle = _handle(descriptor, family)
     try:
@@ -160,7 +159,7 @@ def not_yet_sent(descriptor: int) -> int:
 
 def end_output(descriptor: int, handle: Any) -> int:
     """Tell the peer that nothing more will come. Return 0."""
-    handle.shutdown(socket.SHUT_WR)
+    handle.shutdown(_socket.SHUT_WR)
     return 0
 
 
@@ -171,12 +170,12 @@ def own_name(descriptor: int, family: int) -> Any:
 
 def ipv4_name(descriptor: int) -> Any:
     """Return the address of our end of an IPv4 connection."""
-    return _handle(descriptor, socket.AF_INET).getsockname()
+    return _handle(descriptor, _socket.AF_INET).getsockname()
 
 
 def is_stream_socket(handle: _socket.socket) -> bool:
     """Return whether a socket is a stream socket."""
-    return handle.getsockopt(socket.SOL_SOCKET, socket.SO_TYPE) == socket.SOCK_STREAM
+    return handle.getsockopt(_socket.SOL_SOCKET, _socket.SO_TYPE) == _socket.SOCK_STREAM
 
 
 def is_listening(handle: _socket.socket) -> bool:
@@ -186,7 +185,7 @@ def is_listening(handle: _socket.socket) -> bool:
     listens. It may also be a socket that is bound and nothing more; the first `accept` finds that.
     """
     try:
-        return bool(handle.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN))
+        return bool(handle.getsockopt(_socket.SOL_SOCKET, _socket.SO_ACCEPTCONN))
     except OSError as error:
         if error.errno not in (errno.ENOPROTOOPT, errno.EINVAL):
             raise
@@ -209,7 +208,7 @@ def was_connected(descriptor: int) -> bool:
 def reset_on_close(descriptor: int) -> None:
     """Make the coming close a reset instead of an orderly end."""
     with as_socket(descriptor) as handle:
-        handle.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        handle.setsockopt(_socket.SOL_SOCKET, _socket.SO_LINGER, struct.pack("ii", 1, 0))
 
 
 def refers(reference: weakref.ref[Any], thing: object) -> bool:

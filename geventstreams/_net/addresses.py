@@ -6,10 +6,10 @@ from __future__ import annotations
 
 import _socket
 import errno
+import importlib
 from typing import Any
 
 import gevent
-import gevent.socket
 from gevent import get_hub
 
 from geventstreams._constants import NEVER
@@ -94,7 +94,7 @@ def look_up(query: Query, deadline: float = NEVER) -> list[Address]:
     limit = gevent.Timeout(None if deadline == NEVER else max(seconds_until(deadline), 0))
     limit.start()
     try:
-        results = gevent.socket.getaddrinfo(host, service, family, _socket.SOCK_STREAM, 0, _socket.AI_PASSIVE)
+        results = importlib.import_module("gevent.socket").getaddrinfo(host, service, family, _socket.SOCK_STREAM, 0, _socket.AI_PASSIVE)
         wakeup.refuse()  # in a forked child the copy of a greenlet that was looking up must not connect a second time
         return _distinct(results)
     except gevent.Timeout as expired:

@@ -17,7 +17,7 @@ from geventstreams._core.transport import address_name
 from geventstreams._net.addresses import Address, Query, family_of, host_name, look_up, port_or_name, wait_until
 from geventstreams._net.happy_eyeballs import HappyEyeballs, Preparation
 from geventstreams._net.unix_paths import unix_path
-from geventstreams._streams.options import StreamArguments, StreamOptions, keywords_for, takes_keywords_of
+from geventstreams._streams.options import StreamOptions, keywords_for, takes_keywords_of
 from geventstreams._streams.socket_stream import SocketStream, StreamFactory
 from geventstreams.errors import ConnectError, StreamError
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from typing_extensions import Unpack
 
-    from geventstreams._types import Host, IPv6, Service, UnixPath
+    from geventstreams._types import Host, IPv6, Service, StreamArguments, UnixPath
 
     S = TypeVar("S", bound=SocketStream)
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
 from types import FunctionType
-from typing import TYPE_CHECKING, Any, TypedDict, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from geventstreams._constants import NEVER
 from geventstreams._core import arguments
@@ -24,23 +24,6 @@ DIRECTIONS = ("io", "input", "output")
 NO_TLS = ("server", None, None, None, None)
 
 Function = TypeVar("Function", bound=Callable[..., Any])
-
-
-class StreamArguments(TypedDict, total=False):
-    """The arguments of `StreamOptions` that openers and servers hand on, for type checkers."""
-
-    direction: Direction
-    element_type: ElementType | ElementTypeName
-    encoding: str
-    read_timeout: float | None
-    write_timeout: float | None
-    line_limit: float | None
-    linger_timeout: float | None
-    ssl_ctx: TLSContext | None
-    ctx_configure_callback: ConfigureContext | None
-    ssl_configure_callback: ConfigureSSL | None
-    handshake_timeout: float | None
-    allow_truncation: bool
 
 
 class StreamOptions:

@@ -11,7 +11,7 @@
 
 from __future__ import annotations
 
-import ssl
+from _ssl import SSLError
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -170,8 +170,8 @@ class UpgradableStream(LispStream):
         if engine.closed:
             return  # another greenlet closes it just now
         engine.broken = True
-        engine.tls_failed = engine.tls is not None and isinstance(error, ssl.SSLError)
-        engine.close_failed(not isinstance(error, ssl.SSLError))
+        engine.tls_failed = engine.tls is not None and isinstance(error, SSLError)
+        engine.close_failed(not isinstance(error, SSLError))
 
     def handshake(self, timeout: float | None = None, side: Side | None = None) -> bool:
         """Shake hands on a stream that was made for the side "both". Return True when the handshake is complete, now or before.

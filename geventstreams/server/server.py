@@ -22,7 +22,7 @@ from geventstreams._core.transport import address_name
 from geventstreams._net.addresses import Query, look_up_own, port_or_name
 from geventstreams._net.listener import TRANSIENT, Client, Listener
 from geventstreams._net.listening import BACKLOG, is_listening, listening_socket
-from geventstreams._streams.options import StreamArguments, StreamOptions, keywords_for, takes_keywords_of
+from geventstreams._streams.options import StreamOptions, keywords_for, takes_keywords_of
 from geventstreams._streams.socket_stream import SocketStream, StreamFactory
 from geventstreams.errors import StreamClosed
 from geventstreams.proxy_protocol import Balancers, read_proxy
@@ -32,7 +32,7 @@ from geventstreams.server.stats import ServerStats, StatsRecorder, StreamsView, 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
 
-    from geventstreams._types import Address, AnySide, Listen, MaybeNone, Spawn
+    from geventstreams._types import Address, AnySide, Listen, MaybeNone, Spawn, StreamArguments
     from geventstreams._types import Balancers as BalancersArgument
     from geventstreams._types import GeventServer as StreamServer
 

@@ -4,6 +4,7 @@ It is what GEVENTSTREAMS_BARE=1 in the environment asks `conftest` for; for a co
 CFLAGS=-DGEVENTSTREAMS_BARE as well. It simulates what is missing, not how another kernel behaves.
 """
 
+import _socket
 import select
 import socket
 
@@ -11,7 +12,7 @@ REFUSED = 0x7FFF
 """An option that no system has: asking for it is what asking for SO_ACCEPTCONN is on macOS."""
 
 ONLY_LINUX = {
-    socket: ("SO_DOMAIN", "SO_PROTOCOL", "MSG_NOSIGNAL", "SOCK_NONBLOCK", "SOCK_CLOEXEC"),
+    **dict.fromkeys((_socket, socket), ("SO_DOMAIN", "SO_PROTOCOL", "MSG_NOSIGNAL", "SOCK_NONBLOCK", "SOCK_CLOEXEC")),
     select: ("POLLRDHUP", "EPOLLRDHUP"),
 }
 
@@ -23,4 +24,4 @@ def take_away() -> None:
             module.__dict__.pop(name, None)
         if hasattr(module, "__all__"):
             module.__all__[:] = [name for name in module.__all__ if name not in names]
-    socket.SO_ACCEPTCONN = REFUSED  # type: ignore[misc]
+    socket.SO_ACCEPTCONN = _socket.SO_ACCEPTCONN = REFUSED  # type: ignore[misc]

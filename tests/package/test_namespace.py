@@ -79,9 +79,12 @@ def test_modules_are_attributes(module: str) -> None:
 
 
 def test_a_program_loads_what_it_uses() -> None:
-    """A client does not wait for servers, callbacks, logging and JSON to be loaded; each comes with its first name."""
+    """A client does not wait for servers, callbacks, logging and JSON to be loaded; each comes with its first name.
+
+    Neither does it for the standard library's `ssl` and `socket`, which take as long to load as all of this package.
+    """
     ours = {"geventstreams.server", "geventstreams.callbacks", "geventstreams._files.makefile"}
-    costly = ours | {"gevent.pool", "logging", "json", "ipaddress"}
+    costly = ours | {"gevent.pool", "gevent.socket", "logging", "json", "ipaddress", "socket", "ssl"}
     assert not costly & loaded_by("from geventstreams import SocketStream, open_tcp_stream")
     assert "geventstreams.server" in loaded_by("from geventstreams import SocketStreamServer")
 
