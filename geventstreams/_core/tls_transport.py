@@ -439,6 +439,9 @@ class TLSTransport(Transport):
     def fileno(self) -> int:
         return self._inner.fileno()
 
+    def is_open(self) -> bool:
+        return self._inner.is_open()
+
     def addresses(self) -> tuple[Any, Any]:
         return self._inner.addresses()
 

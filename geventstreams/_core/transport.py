@@ -19,7 +19,7 @@ from gevent import get_hub
 import geventstreams._native.syscalls as _system
 from geventstreams._constants import BLOCK
 from geventstreams._core.fork import FORK, inherited
-from geventstreams._core.owned_fd import OwnedFd
+from geventstreams._core.owned_fd import OwnedFd, SocketDouble
 from geventstreams._core.transport_base import Transport
 from geventstreams._core.wakeup import READ, WRITE, Wakeup, hold_of
 from geventstreams.errors import StreamError, UnsuitableSocket
@@ -268,6 +268,16 @@ def _close_both(input_wakeup: Wakeup | None, output_wakeup: Wakeup | None, descr
         if wakeup is not None:
             wakeup.close()
     _system.close(descriptor)
+
+
+def transport_of(socket: Any) -> Transport:
+    """Return the transport of a connected socket, which it owns from now on."""
+    double = socket.descriptor if isinstance(socket, OwnedFd) else socket
+    if not isinstance(double, SocketDouble):
+        return SocketTransport(socket)
+    if double is not socket:
+        socket.take()
+    return double.transport()  # type: ignore[no-any-return]  # what it is, is not known there
 
 
 def address_name(address: Any) -> str:

@@ -102,6 +102,10 @@ class Transport:
         """Return the descriptor, or -1 where there is none."""
         return -1
 
+    def is_open(self) -> bool:
+        """Return whether it was not closed."""
+        return self.fileno() >= 0
+
     def addresses(self) -> tuple[Any, Any]:
         """Return the addresses of our end and of the peer, None where one is not known."""
         return None, None

@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import _socket
 import errno
-import importlib
 from typing import Any
 
 import gevent
@@ -17,6 +16,7 @@ from geventstreams._core import arguments
 from geventstreams._core.deadline import seconds_until
 from geventstreams._core.host_names import is_literal
 from geventstreams._core.wakeup import Wakeup
+from geventstreams._net.network import network
 from geventstreams.errors import ConnectTimeout, StreamError
 
 FAMILIES = {"any": _socket.AF_UNSPEC, True: _socket.AF_INET6, False: _socket.AF_INET}
@@ -94,7 +94,7 @@ def look_up(query: Query, deadline: float = NEVER) -> list[Address]:
     limit = gevent.Timeout(None if deadline == NEVER else max(seconds_until(deadline), 0))
     limit.start()
     try:
-        results = importlib.import_module("gevent.socket").getaddrinfo(host, service, family, _socket.SOCK_STREAM, 0, _socket.AI_PASSIVE)
+        results = network().getaddrinfo(host, service, family, _socket.SOCK_STREAM, 0, _socket.AI_PASSIVE)
         wakeup.refuse()  # in a forked child the copy of a greenlet that was looking up must not connect a second time
         return _distinct(results)
     except gevent.Timeout as expired:

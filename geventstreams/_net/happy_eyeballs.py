@@ -18,10 +18,11 @@ from gevent import get_hub
 from geventstreams._constants import NEVER
 from geventstreams._core.clock import CLOCK, HANDSHAKES
 from geventstreams._core.fairness import let_ready_run
-from geventstreams._core.owned_fd import OwnedFd
+from geventstreams._core.owned_fd import OwnedFd, SocketDouble
 from geventstreams._core.transport import address_name
 from geventstreams._core.wakeup import Wakeup
 from geventstreams._net.addresses import Address
+from geventstreams._net.network import network
 from geventstreams.errors import ConnectError, ConnectTimeout
 
 ATTEMPT_DELAY = 0.25
@@ -39,7 +40,7 @@ class Attempt:
 
     def __init__(self, address: Address, prepare: Preparation) -> None:
         self.family, self.address = address
-        self.socket = _socket.socket(self.family, _socket.SOCK_STREAM)
+        self.socket = network().connecting_socket(self.family)
         self._peer_address: Any = None
         self._wakeup: Wakeup | None = None
         try:
@@ -69,7 +70,8 @@ class Attempt:
     def watch(self, outcome: Wakeup) -> None:
         """Fire `outcome` when the attempt may have succeeded or failed."""
         if self._wakeup is None:
-            self._wakeup = Wakeup(get_hub(), self.socket.fileno(), _WRITABLE)
+            is_double = isinstance(self.socket, SocketDouble)
+            self._wakeup = self.socket.connect_wakeup() if is_double else Wakeup(get_hub(), self.socket.fileno(), _WRITABLE)
             self._wakeup.listen(outcome.fire)
             HANDSHAKES[self.socket.fileno()] = (f"the connect to {address_name(self.address)}", self.address)
         self._wakeup.arm()

@@ -14,7 +14,7 @@ from gevent.hub import Hub
 
 import geventstreams._native.syscalls as _system
 from geventstreams._core.fork import FORK, inherited
-from geventstreams._core.owned_fd import OwnedFd
+from geventstreams._core.owned_fd import OwnedFd, SocketDouble
 from geventstreams._core.wakeup import READ, Wakeup
 from geventstreams.errors import StreamError
 
@@ -181,3 +181,10 @@ class Listener:
                 self._watcher.close()
             self._accepting_socket.detach()
             self._arrivals.close()
+
+
+def listener_of(hub: Hub, socket: Any, arrived: Callable[[], object]) -> Listener:
+    """Return the listener of a listening socket."""
+    if isinstance(socket, SocketDouble):
+        return socket.listener(hub, arrived)  # type: ignore[no-any-return]  # what it is, is not known there
+    return Listener(hub, socket, arrived)

@@ -13,6 +13,7 @@ import gevent.socket
 import geventstreams._native.syscalls as _system
 from geventstreams._core.transport import address_name
 from geventstreams._net.addresses import Address, Query, look_up_own
+from geventstreams._net.network import network
 from geventstreams.errors import StreamError
 
 BACKLOG = 1024
@@ -46,7 +47,7 @@ def listening_socket(
     Raises:
         StreamError: The system refuses, for example because the port is in use.
     """
-    listener = gevent.socket.socket(family, _socket.SOCK_STREAM)
+    listener = network().listening_socket(family)
     try:
         listener.setsockopt(_socket.SOL_SOCKET, _socket.SO_REUSEADDR, 1)
         if reuse_port:

@@ -22,7 +22,7 @@ from geventstreams._core.deadline import deadline_after, seconds_until
 from geventstreams._core.owned_fd import OwnedFd
 from geventstreams._core.tls_context import TLSOptions
 from geventstreams._core.tls_transport import DONE, NEEDS_INPUT, TLSTransport
-from geventstreams._core.transport import NoTransport, SocketTransport
+from geventstreams._core.transport import NoTransport, transport_of
 from geventstreams._streams.blocking import BlockingEngine
 from geventstreams._streams.lisp import LispStream
 from geventstreams._streams.options import StreamOptions
@@ -332,7 +332,7 @@ class SocketStream(UpgradableStream):
     def _init_connected(self, socket: Any, options: StreamOptions, tls: TLSOptions | None) -> None:
         """Initialize a stream that takes a connected socket, and shake hands if there are `tls` options."""
         self._proxy: Any = None
-        self._init_stream(BlockingEngine(SocketTransport(socket), options), options.readable, options.writable, options)
+        self._init_stream(BlockingEngine(transport_of(socket), options), options.readable, options.writable, options)
         if tls is not None:
             self._secure_at_birth(tls)
 
@@ -386,7 +386,7 @@ class SocketStream(UpgradableStream):
                               stream=self)
         engine.refuse_while_waiting()
         addresses = engine.transport.addresses()
-        old = engine.plug(NoTransport(addresses) if new is None else SocketTransport(new))
+        old = engine.plug(NoTransport(addresses) if new is None else transport_of(new))
         engine.forget_ends()
         return old
 

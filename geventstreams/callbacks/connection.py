@@ -726,7 +726,7 @@ class AsyncSocket:
         self._write_deadline = 0.0  # a closing connection has another timeout
         if self._phase != CONNECTING:
             self._move(phase)
-            if self._failure is not None or self._transport.fileno() < 0:
+            if self._failure is not None or not self._transport.is_open():
                 self._drop(False)
             else:
                 self._finish_output()

@@ -12,8 +12,8 @@ from gevent import get_hub
 
 from geventstreams._core.clock import CLOCK
 from geventstreams._core.owned_fd import OwnedFd
-from geventstreams._core.transport import SocketTransport, address_name
-from geventstreams._net.listener import TRANSIENT, Listener
+from geventstreams._core.transport import address_name, transport_of
+from geventstreams._net.listener import TRANSIENT, Listener, listener_of
 from geventstreams._net.unix_paths import BoundPath
 from geventstreams.callbacks.connection import AsyncSocket
 from geventstreams.callbacks.options import ConnectionOptions
@@ -52,7 +52,7 @@ class AsyncServer:
         self._connections: dict[AsyncSocket, None] = {}
         self._reported = 0.0
         self._hub = get_hub()
-        self._listener: Listener | None = Listener(self._hub, socket, self._accept)
+        self._listener: Listener | None = listener_of(self._hub, socket, self._accept)
         self._listener.hold.tell_end_to(self, AsyncServer._thread_has_ended)
         self._listener.start()
 
@@ -124,7 +124,7 @@ class AsyncServer:
             connection = AsyncSocket(self._options, opener=lambda: self._factory.make(client), peer=peer, on_closed=self._forget)
         else:
             try:
-                connection = AsyncSocket(self._options, SocketTransport(client), on_closed=self._forget)
+                connection = AsyncSocket(self._options, transport_of(client), on_closed=self._forget)
             except OSError:
                 return  # the client is gone already
         self._stream_class(connection, **self._options.stream_options)

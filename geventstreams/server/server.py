@@ -20,7 +20,7 @@ from geventstreams._core.deadline import deadline_after, seconds_until
 from geventstreams._core.host_names import is_literal
 from geventstreams._core.transport import address_name
 from geventstreams._net.addresses import Query, look_up_own, port_or_name
-from geventstreams._net.listener import TRANSIENT, Client, Listener
+from geventstreams._net.listener import TRANSIENT, Client, Listener, listener_of
 from geventstreams._net.listening import BACKLOG, is_listening, listening_socket
 from geventstreams._streams.options import StreamOptions, keywords_for, takes_keywords_of
 from geventstreams._streams.socket_stream import SocketStream, StreamFactory
@@ -186,7 +186,7 @@ class SocketStreamServer(StreamServer):
         if self._listener is None:
             if self.closed:
                 raise StreamClosed("this server does not listen")
-            self._listener = Listener(get_hub(), self.socket, self._accept_clients)
+            self._listener = listener_of(get_hub(), self.socket, self._accept_clients)
             self._listener.hold.tell_end_to(self, SocketStreamServer._thread_has_ended)
         return self._listener
 

@@ -1,16 +1,16 @@
-"""For tests of code on streams: checks that every stream passes, transports with faults, and virtual time."""
+"""For tests of code on streams: checks that every stream passes, a network in memory, transports with faults, and virtual time."""
 
 from __future__ import annotations
 
 from geventstreams.testing.checks import CLAIMS, CheckResult, check_input_stream, check_io_stream, check_output_stream
+from geventstreams.testing.memory_lines import MemoryTransport, memory_pair
+from geventstreams.testing.memory_network import Link, MemoryNetwork
 from geventstreams.testing.transports import (
     FailingTransport,
     HostileTransport,
-    MemoryTransport,
     PiecemealTransport,
     StallingTransport,
     TransportOver,
-    memory_pair,
 )
 from geventstreams.testing.virtual_time import VirtualClock, virtual_time
 
@@ -19,6 +19,8 @@ __all__ = [
     "CheckResult",
     "FailingTransport",
     "HostileTransport",
+    "Link",
+    "MemoryNetwork",
     "MemoryTransport",
     "PiecemealTransport",
     "StallingTransport",

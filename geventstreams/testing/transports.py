@@ -1,4 +1,4 @@
-"""Transports for tests: connections in memory, and transports that add faults to another one.
+"""Transports that add faults to another one.
 
 A stream over one of them is `BufferedStream(transport)` or, with the Lisp vocabulary, `LispStream(transport)`.
 """
@@ -8,150 +8,16 @@ A stream over one of them is `BufferedStream(transport)` or, with the Lisp vocab
 
 from __future__ import annotations
 
-import errno
-import os
 from random import Random
 from typing import Any
 
 import gevent
 from gevent import get_hub
 
-from geventstreams._constants import BLOCK, ENDED, WOULD_WAIT
+from geventstreams._constants import WOULD_WAIT
 from geventstreams._core.transport_base import Transport
 from geventstreams._core.wakeup import Wakeup
 from geventstreams.errors import StreamError
-
-
-class _Pipe:
-    """One direction of a memory pair: its bytes, and the wakeups of the sides that wait for bytes or for room."""
-
-    def __init__(self, capacity: int) -> None:
-        self.capacity = capacity
-        self.data: bytearray = bytearray()
-        self.ended = False
-        """The writer has ended its output."""
-        self.reset = False
-        """The writer has reset the connection."""
-        self.deserted = False
-        """The reader has closed."""
-        hub = get_hub()
-        self.filled: Wakeup = Wakeup(hub)
-        self.drained: Wakeup = Wakeup(hub)
-
-    def tell(self) -> None:
-        """Wake both sides."""
-        self.filled.fire()
-        self.drained.fire()
-
-
-class MemoryTransport(Transport):
-    """One end of a connection in memory, made by `memory_pair`."""
-
-    def __init__(self, incoming: _Pipe, outgoing: _Pipe, names: tuple[str, str]) -> None:
-        Transport.__init__(self)
-        self._incoming = incoming
-        self._outgoing = outgoing
-        self._names = names
-        self._open = True
-        self._resets = False
-        self.peer: str = names[1]
-
-    def recv_into(self, space: memoryview, start: int, counts: list[int]) -> int:
-        data = self._there().data
-        if data:
-            count = min(len(space) - start, len(data))
-            with memoryview(data) as view:
-                space[start : start + count] = view[:count]
-            counts.append(count)
-            del data[:count]
-            self.received += count
-            self.emptied: bool = not data
-            self._incoming.drained.fire()
-            return count
-        if self._incoming.reset:
-            raise ConnectionResetError(errno.ECONNRESET, os.strerror(errno.ECONNRESET))
-        return ENDED if self._incoming.ended else WOULD_WAIT
-
-    def send(self, data: memoryview, start: int, stop: int) -> int:
-        self._there()
-        if self._incoming.reset:
-            raise ConnectionResetError(errno.ECONNRESET, os.strerror(errno.ECONNRESET))
-        if self._outgoing.deserted or self._outgoing.ended:
-            raise BrokenPipeError(errno.EPIPE, os.strerror(errno.EPIPE))
-        count = min(stop - start, self._outgoing.capacity - len(self._outgoing.data))
-        if count <= 0:
-            return WOULD_WAIT
-        self._outgoing.data += data[start : start + count]
-        self._outgoing.filled.fire()
-        return count
-
-    def _there(self) -> _Pipe:
-        if not self._open:
-            raise OSError(errno.EBADF, os.strerror(errno.EBADF))
-        return self._incoming
-
-    def readable(self) -> int:
-        incoming = self._there()
-        return len(incoming.data) or (ENDED if incoming.ended or incoming.reset else WOULD_WAIT)
-
-    def wait_input(self, limit: float) -> bool:
-        return self.readable() != WOULD_WAIT or self._incoming.filled.wait(limit)
-
-    def wait_output(self, limit: float) -> bool:
-        pipe = self._outgoing
-        full = len(pipe.data) >= pipe.capacity and not (pipe.deserted or self._incoming.reset)
-        return not full or pipe.drained.wait(limit)
-
-    def input_wakeup(self) -> Wakeup:
-        return self._incoming.filled
-
-    def output_wakeup(self) -> Wakeup:
-        return self._outgoing.drained
-
-    def end_output(self) -> int:
-        self._outgoing.ended = True
-        self._outgoing.filled.fire()
-        return 0
-
-    def end_input(self) -> None:
-        self._incoming.ended = True
-        self._incoming.filled.fire()
-
-    def addresses(self) -> tuple[Any, Any]:
-        return self._names
-
-    def close(self, abort: bool = False) -> None:
-        if not self._open:
-            return
-        self._open = False
-        self._incoming.deserted = True
-        self._outgoing.ended = True
-        self._outgoing.reset = abort or self._resets
-        self._incoming.tell()
-        self._outgoing.tell()
-
-    def reset_at_end(self) -> None:
-        self._resets = True
-
-    def __del__(self) -> None:
-        self.close()
-
-
-def memory_pair(capacity: int = BLOCK) -> tuple[Transport, Transport]:
-    """Return two connected transports in memory.
-
-    Args:
-        capacity: How many sent bytes each direction holds until they are received.
-
-    Raises:
-        ValueError: `capacity` is not positive.
-    """
-    if capacity < 1:
-        raise ValueError(f"capacity must be positive, not {capacity!r}")
-    there, back = _Pipe(capacity), _Pipe(capacity)
-    return MemoryTransport(back, there, ("memory one", "memory two")), MemoryTransport(
-        there, back, ("memory two", "memory one")
-    )
 
 
 class TransportOver(Transport):
@@ -238,6 +104,9 @@ class TransportOver(Transport):
 
     def fileno(self) -> int:
         return self.below.fileno()
+
+    def is_open(self) -> bool:
+        return self.below.is_open()
 
     def addresses(self) -> tuple[Any, Any]:
         return self.below.addresses()

@@ -1,4 +1,4 @@
-"""OwnedFd streams for the tests of the core, over TCP, Unix sockets and memory, and what those tests share."""
+"""Connected streams for the tests of the core, over TCP, Unix sockets and memory, and what those tests share."""
 
 # Invariants: everything that is made here is closed after the test, so a test may leave it in any state.
 
@@ -14,9 +14,9 @@ from geventstreams._core.transport import SocketTransport
 from geventstreams._streams.buffered import BufferedStream
 from geventstreams._streams.lisp import LispStream
 from geventstreams._streams.socket_stream import SocketStream
-from geventstreams.testing import memory_pair
+from geventstreams.testing import MemoryNetwork, memory_pair
 
-KINDS = ("tcp", "unix", "memory")
+KINDS = ("tcp", "unix", "memory", "network")
 SOCKET_KINDS = ("tcp", "unix")
 
 
@@ -52,7 +52,10 @@ class Pairs:
         if kind == "memory":
             near, far = memory_pair(buffers or 65536)
             return self.keep(LispStream(near, **options)), self.keep(LispStream(far))
-        first, second = self.sockets(kind, buffers)
+        if kind == "network":
+            first, second = MemoryNetwork(seed=0, window=buffers or 65536).socketpair()
+        else:
+            first, second = self.sockets(kind, buffers)
         return self.keep(SocketStream(first, **options)), self.keep(SocketStream(second))
 
     def stream(self, kind: str = "tcp", *, buffers: int | None = None, **options: Any) -> tuple[Any, Any]:
