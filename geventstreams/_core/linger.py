@@ -26,7 +26,7 @@ def linger(transport: Transport, timeout: float) -> None:
     deadline = deadline_after(timeout)
     pause = FIRST_LOOK
     before = transport.not_yet_sent()
-    while transport.fileno() >= 0:
+    while transport.is_open():
         count = _discard_some(transport)
         left = transport.not_yet_sent()
         if count == ENDED or (count == WOULD_WAIT and not left):
@@ -36,7 +36,7 @@ def linger(transport: Transport, timeout: float) -> None:
         before = left
         if seconds_until(min(deadline, last)) < 0:
             return
-        transport.wait_input(min(pause, timeout))
+        transport.input_wakeup().wait(min(pause, timeout))  # below TLS: a close_notify is no end of the connection
         pause = FIRST_LOOK if count > 0 else min(2 * pause, LONGEST_LOOK)
 
 

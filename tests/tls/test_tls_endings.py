@@ -547,3 +547,19 @@ def test_a_closed_descriptor_is_no_surprise(tls13: TLSKit) -> None:
     with pytest.raises(OSError, match=r"127\.0\.0\.1") as caught:
         stream.sendall(b"x")
     assert caught.value.errno in (errno.ENOTCONN, errno.EPIPE)
+
+
+def test_others_run_while_a_close_lingers_behind_close_notify(tls: TLSKit) -> None:
+    """The peer has sent close_notify, keeps the connection and reads nothing: the close that waits for it keeps no other greenlet."""
+    stream, peer = tls.stream("server", buffers=4096, linger_timeout=0.2)
+    stream.socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 2**20)
+    stream.sendall(bytes(200_000))
+    peer.send(peer.close_notify())
+    assert stream.read() == b""
+    closing = gevent.spawn(stream.close)
+    rounds = 0
+    while not closing.ready():
+        gevent.sleep(0.001)
+        rounds += 1
+    closing.get()
+    assert rounds > 10
