@@ -281,10 +281,14 @@ def transport_of(socket: Any) -> Transport:
 
 
 def address_name(address: Any) -> str:
-    """Return the name of a connection's end in errors and logs: `host:port`, `[host]:port`, or the path of a Unix socket."""
+    """Return the name of a connection's end in errors and logs: `host:port`, `[host]:port`, the path of a Unix socket, or `@name`."""
     if isinstance(address, tuple):
-        host, port = address[0], address[1]
-        return f"[{host}]:{port}" if ":" in str(host) else f"{host}:{port}"
+        host, port = str(address[0]), address[1]
+        if "." in host:
+            host = host.removeprefix("::ffff:")  # an IPv4 client of a listener for both families
+        return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+    if isinstance(address, bytes):
+        return f"@{address[1:].decode(errors='backslashreplace')}"
     return str(address) if address else "peer"
 
 

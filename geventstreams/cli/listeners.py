@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from socket import AF_UNIX
 from typing import Any
 
+from geventstreams._core.transport import address_name
 from geventstreams._net.addresses import Query, family_of, host_name
 from geventstreams._net.listening import BACKLOG, adopt, descriptors_given, listen, listening_socket, shared_listeners
 from geventstreams._net.unix_paths import BoundPath
@@ -66,6 +67,11 @@ def adopted(numbers: Sequence[int], moved: Mapping[int, int]) -> list[Any]:
 def listening(where: Destination) -> Any:
     """Return a listening socket; without a host, on all addresses of the machine."""
     return _made(where, lambda query: listen(query, BACKLOG))
+
+
+def names(addresses: Sequence[Any]) -> str:
+    """Return the addresses of listening sockets as text that `connect` takes."""
+    return ", ".join(f"unix:{address}" if isinstance(address, str) else address_name(address) for address in addresses)
 
 
 def at_path(where: Destination) -> Any:

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 
 import gevent
 
-from geventstreams._core.transport import address_name
 from geventstreams._streams.socket_stream import SocketStream
 from geventstreams.cli import listeners, log, notices, options, signals, supervision, systemd, watching
 from geventstreams.cli.connections import Service
@@ -94,7 +93,7 @@ def run(
     servers = [make_server(args, listener, service, context, balancers) for listener in groups[0]]
     for server in servers:
         server.start()
-    notices.announce(args, f"{what} on {', '.join(address_name(server.address) for server in servers)}")
+    notices.announce(args, f"{what} on {listeners.names([server.address for server in servers])}")
     metrics.start(servers)
     with systemd.notified(stops.first, notices.is_worker(args)), counts(servers, rows, args):
         drained = stops.drained(stop_all, servers, args.drain)

@@ -13,8 +13,7 @@ from typing import Any
 
 import gevent
 
-from geventstreams._core.transport import address_name
-from geventstreams.cli import notices, signals, systemd, watching
+from geventstreams.cli import listeners, notices, signals, systemd, watching
 from geventstreams.cli.statuses import CommandError, Status
 from geventstreams.workers import Supervisor, Worker
 
@@ -52,7 +51,7 @@ def supervise(
     stops.signals.handle(signal.SIGUSR1, partial(pass_on, signal.SIGUSR1, supervisor))
     if not started(supervisor, stops):
         raise CommandError(Status.INTERRUPTED) if stops.second.is_set() else CommandError(Status.FAILED, "the workers do not start")
-    notices.announce(args, f"{what} with {len(groups)} workers on {', '.join(address_name(each.getsockname()) for each in groups[0])}")
+    notices.announce(args, f"{what} with {len(groups)} workers on {listeners.names([each.getsockname() for each in groups[0]])}")
     metrics.start()
     with systemd.notified(stops.first):
         drained = stops.drained(supervisor.stop)

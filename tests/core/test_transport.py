@@ -18,7 +18,7 @@ from kit.network import reset
 from kit.pairs import Pairs
 
 from geventstreams._constants import ENDED, NEVER, WOULD_WAIT
-from geventstreams._core.transport import NoTransport, SocketTransport
+from geventstreams._core.transport import NoTransport, SocketTransport, address_name
 from geventstreams._core.wakeup import Wakeup
 from geventstreams.errors import StreamError
 from geventstreams.testing.claims import ATTEMPTS, outcome, started
@@ -387,3 +387,20 @@ def test_signals_do_not_end_system_calls(pairs: Pairs, signals: int) -> None:
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, previous)
     transport.close()
+
+
+@pytest.mark.parametrize(
+    ("address", "name"),
+    [
+        (("127.0.0.1", 80), "127.0.0.1:80"),
+        (("2001:db8::1", 80, 0, 0), "[2001:db8::1]:80"),
+        (("::ffff:192.0.2.1", 80, 0, 0), "192.0.2.1:80"),
+        ("/run/app.sock", "/run/app.sock"),
+        (b"\0app\xff", "@app\\xff"),
+        ("", "peer"),
+        (None, "peer"),
+    ],
+)
+def test_the_name_of_an_address(address: object, name: str) -> None:
+    """An IPv4 client of a listener for both families is named by its IPv4 address, an abstract Unix socket by `@` and its name."""
+    assert address_name(address) == name

@@ -1,32 +1,20 @@
-"""Every program and every session in README.md and docs/ runs and prints what the page shows; links lead somewhere.
+"""Every program in README.md and docs/ runs and prints what the page shows; links lead somewhere.
 
 A ```python block is a program of its own. One behind the line `<!-- continues -->` goes on where the block before it on
 the page ended. Behind `print(…)` a comment says what is printed; a program that has such comments prints these lines
-and nothing else.
-
-A ```console block is a session of a shell, in a folder that the page's blocks share: each line that begins with `$ ` is
-run, and the lines below it are its output, where `…` stands for any text. Ports 7100 to 7199 stand for free ones, 6379
-for Redis', 8080 for nginx's.
+and nothing else. What the shell runs is in test_sessions.py.
 """
 
 import json
-import os
 import re
 import runpy
-import select
-import shlex
-import subprocess
 import sys
-import time
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 from kit.command_line import run
-from servers import curl, free_port, nc
 
-from geventstreams.__main__ import parsed
 from geventstreams.cli.statuses import EXPLANATION, Status
 
 CHECKOUT = Path(__file__).resolve().parents[2]
@@ -78,130 +66,9 @@ def test_program_runs_and_prints_what_it_says(program: Program, tmp_path: Path) 
         assert done.output.decode().splitlines() == promised
 
 
-@dataclass
-class Session:
-    """One ```console block of a page."""
-
-    page: Path
-    line: int
-    text: str
-
-    def __str__(self) -> str:
-        return f"{self.page.relative_to(CHECKOUT)}:{self.line}"
-
-    def commands(self) -> Iterator[tuple[str, list[str]]]:
-        """Yield each command with the lines that the page shows below it."""
-        for piece in re.split(r"^\$ ", self.text, flags=re.MULTILINE)[1:]:
-            command, *shown = piece.splitlines()
-            yield command, shown
-
-
-def sessions_of(page: Path) -> list[Session]:
-    """Return the sessions of a page."""
-    text = page.read_text(encoding="utf-8")
-    blocks = re.finditer(r"^```console\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
-    return [Session(page, text.count("\n", 0, block.start(1)) + 1, block[1]) for block in blocks]
-
-
-SESSIONS = [session for page in PAGES for session in sessions_of(page)]
-DONE = "-- done --"
-ENOUGH = 30.0
-"""Seconds that a command of a session may take."""
-
-
-class Shell:
-    """A shell that gets its commands by a pipe of their own; its jobs end with it."""
-
-    LOOP = "trap 'kill $(jobs -p) 2>/dev/null; wait' EXIT; set -m; while IFS= read -r -u {0} it; do eval \"$it\" {0}<&-; echo '{1}'; done"
-
-    def __init__(self, folder: Path, **environment: str) -> None:
-        inherited = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST")}
-        theirs, self._commands = os.pipe()
-        self._process = subprocess.Popen(
-            ["bash", "-c", self.LOOP.format(theirs, DONE)], cwd=folder, env=inherited | environment, pass_fds=[theirs],
-            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, bufsize=0,
-        )
-        os.close(theirs)
-        self._unread = ""
-
-    def run(self, command: str, lines: int) -> list[str]:
-        """Run a command, and return its output when it has ended and so many lines have come, or none come any more."""
-        assert self._process.stdout is not None
-        os.write(self._commands, f"{command}\n".encode())
-        ends_at = time.monotonic() + ENOUGH
-        while True:
-            output = self._unread.replace(f"{DONE}\n", "")
-            if DONE in self._unread and output.count("\n") >= lines:
-                self._unread = ""
-                return [line for line in output.splitlines() if not re.match(r"\[\d\]", line)]
-            if not select.select([self._process.stdout], [], [], max(0, ends_at - time.monotonic()))[0]:
-                return self._unread.splitlines()
-            self._unread += os.read(self._process.stdout.fileno(), 65536).decode()
-
-    def close(self) -> None:
-        """End the shell and its jobs."""
-        os.close(self._commands)
-        assert self._process.stdout is not None
-        self._process.stdout.close()
-        self._process.wait(ENOUGH)
-
-
-@pytest.fixture(scope="module")
-def page_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder for the files of sessions, with the examples, and the programs that sessions call by name."""
-    folder = tmp_path_factory.mktemp("sessions")
-    (folder / "examples").symlink_to(CHECKOUT / "examples")
-    programs = folder / "bin"
-    programs.mkdir()
-    for name, words in {
-        "python": [sys.executable],
-        "pytest": [sys.executable, "-m", "pytest"],
-        "geventstreams": [sys.executable, "-m", "geventstreams"],
-    }.items():
-        (programs / name).write_text(f'#!/bin/sh\nexec {shlex.join(words)} "$@"\n')
-        (programs / name).chmod(0o755)
-    return folder
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("session", SESSIONS, ids=str)
-def test_session_prints_what_it_shows(session: Session, page_folder: Path, request: pytest.FixtureRequest) -> None:
-    """Each command of a session was run, and its output is as the page shows it."""
-    if "nc " in session.text:
-        (page_folder / "bin" / "nc").unlink(missing_ok=True)
-        (page_folder / "bin" / "nc").symlink_to(nc())
-    if "curl " in session.text:
-        curl()
-    ports = {port: str(free_port()) for port in re.findall(r"\b71\d\d\b", session.text)}
-    if "6379" in session.text:
-        ports["6379"] = str(request.getfixturevalue("redis_server").ports["redis"])
-    if "8080" in session.text:
-        nginx = request.getfixturevalue("nginx")
-        nginx.add_file("file.bin", 100_000)
-        ports["8080"] = str(nginx.ports["http"])
-    folder = page_folder / str(session.page.relative_to(CHECKOUT)).replace("/", "-")
-    folder.mkdir(exist_ok=True)
-    if not (folder / "examples").exists():
-        (folder / "examples").symlink_to(CHECKOUT / "examples")
-    shell = Shell(folder, PATH=f"{page_folder / 'bin'}:{os.environ['PATH']}", COLUMNS="80")
-    try:
-        for command, shown in session.commands():
-            for port, free in ports.items():
-                command = re.sub(rf"\b{port}\b", free, command)  # noqa: PLW2901
-            output = shell.run(command, len(shown))
-            for port, free in ports.items():
-                output = [re.sub(rf"\b{free}\b", port, line) for line in output]
-            patterns = [".*".join(map(re.escape, line.split("…"))) for line in shown]
-            matches = len(output) == len(shown) and all(map(re.fullmatch, patterns, output))
-            assert matches, f"{command}\n" + "\n".join(output) + "\ninstead of\n" + "\n".join(shown)
-    finally:
-        shell.close()
-
-
 def test_all_blocks_are_known() -> None:
     """Each page has its blocks in a language that is tested here or by the build of the site; there are programs."""
     assert len(PROGRAMS) >= 40
-    assert len(SESSIONS) >= 5
     for page in PAGES:
         fences = re.findall(r"^```(\S*)", page.read_text(encoding="utf-8"), re.MULTILINE)
         assert set(fences[1::2]) <= {""}, page.name
@@ -254,20 +121,6 @@ def test_figures_of_the_readme_are_measured() -> None:
         assert any(f"| {claim} |" in line for line in table), claim
 
 
-def command_lines() -> list[tuple[str, list[str]]]:
-    """Return the arguments of all `geventstreams …` commands in the shell blocks of the documents."""
-    found = []
-    for page in PAGES:
-        for block in re.findall(r"^```sh\n(.*?)^```$", page.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL):
-            for line in block.splitlines():
-                words = shlex.split(line, comments=True)
-                if "geventstreams" in words and "install" not in words:
-                    rest = words[words.index("geventstreams") + 1 :]
-                    ends = [index for index, word in enumerate(rest) if word in {"|", "<", ">", "&&"}]
-                    found.append((page.name, [word.rstrip(")") for word in rest[: min(ends, default=len(rest))]]))
-    return found
-
-
 def drawn() -> dict[str, str]:
     """Return the pictures as docs/pictures/draw.py draws them from the figures beside it."""
     drawing = runpy.run_path(str(DOCS / "pictures" / "draw.py"))
@@ -296,18 +149,6 @@ def test_labels_of_pictures_do_not_overlap() -> None:
             for left2, top2, right2, bottom2, content2 in boxes[:number]:
                 apart = right <= left2 or right2 <= left or bottom <= top2 + 1 or bottom2 <= top + 1
                 assert apart, f"{name}: {content} and {content2}"
-
-
-def test_every_command_line_is_understood(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The parser takes every command of the documents; the files that they name are there."""
-    for name in ("own-ca.pem", "answer.txt", "chain.pem", "key.pem", "client.pem", "client.key"):
-        (tmp_path / name).touch()
-    (tmp_path / "public").mkdir()
-    monkeypatch.chdir(tmp_path)
-    lines = command_lines()
-    assert len(lines) >= 12
-    for _, words in lines:
-        parsed(words)
 
 
 @pytest.mark.slow

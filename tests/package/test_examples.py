@@ -20,6 +20,7 @@ from pathlib import Path
 import pytest
 from kit.command_line import LIMIT, Outcome, Serving, run, serving, started
 from kit.conditions import until
+from kit.proxies import proxy
 from servers import Certificates, Exim, HAProxy, Nginx, Redis, curl, find_program, free_port, nc, openssl
 from servers.base import listens
 
@@ -404,21 +405,6 @@ def test_starttls_mail(smtp_server: Exim, certificates: Certificates) -> None:
     refused = client("starttls_mail.py", "localhost", smtp_server.ports["smtp"])
     assert refused.status == 1
     assert "certificate" in refused.errors
-
-
-@contextmanager
-def proxy(kind: str, folder: Path) -> Iterator[str]:
-    """A real HTTP or SOCKS proxy: its address."""
-    port = free_port()
-    if kind == "http":
-        file = folder / "tinyproxy.conf"
-        file.write_text(f"Port {port}\nListen 127.0.0.1\nAllow 127.0.0.1\nTimeout 60\n")
-        command: list[object] = [find_program("tinyproxy"), "-d", "-c", file]
-    else:
-        command = [find_program("microsocks"), "-i", "127.0.0.1", "-p", port]
-    with started(*command):
-        until(lambda: listens(port))
-        yield f"{kind}://127.0.0.1:{port}"
 
 
 @pytest.mark.parametrize("kind", ["http", "socks5"])
