@@ -1,9 +1,11 @@
-"""Connections for campaigns: both transports of one over memory, TCP, a Unix socket, or TLS of either version over TCP."""
+"""Connections for campaigns: both transports of one over memory, TCP, a Unix socket, or TLS of either version over TCP.
+
+A network in memory stands beside TCP, with links whose pieces are of random size.
+"""
 
 from __future__ import annotations
 
 import contextlib
-import socket
 import ssl
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -15,12 +17,12 @@ from servers import Certificates
 
 from geventstreams._core.tls_context import Session
 from geventstreams._core.tls_transport import DONE, NEEDS_INPUT, TLSTransport
-from geventstreams._core.transport import SocketTransport
+from geventstreams._core.transport import transport_of
 from geventstreams._core.transport_base import Transport
 from geventstreams._streams.lisp import LispStream
-from geventstreams.testing import memory_pair
+from geventstreams.testing import MemoryNetwork, memory_pair
 
-KINDS = ("memory", "tcp", "unix", *VERSIONS)
+KINDS = ("memory", "tcp", "unix", *VERSIONS, "network", "network TLSv1.3")
 
 Over = Callable[[Transport], Transport]
 """Puts something over a transport: a hindrance, or a planted fault."""
@@ -32,10 +34,12 @@ def itself(transport: Transport) -> Transport:
 
 
 class Ends:
-    """Makes connections of any kind. `buffers` is how many bytes the system (or memory) holds, each way."""
+    """Makes connections of any kind. `buffers` is how many bytes the system (or memory) holds, each way; `link` is how a network is."""
 
-    def __init__(self, certificates: Certificates, buffers: int = 65536) -> None:
+    def __init__(self, certificates: Certificates, buffers: int = 65536, **link: Any) -> None:
         self.buffers = buffers
+        self._link = {"chunks": (1, 9000), "window": buffers, **link}
+        self._networks = 0
         self._contexts: dict[str, tuple[ssl.SSLContext, ssl.SSLContext]] = {}
         for version in VERSIONS:
             kit = TLSKit(certificates, Pairs(), version)
@@ -47,14 +51,18 @@ class Ends:
             near, far = memory_pair(self.buffers)
             return below(near), far
         plain = self.sockets(kind)
-        near, far = below(SocketTransport(plain[0])), SocketTransport(plain[1])
-        if kind in VERSIONS:
-            client, server = self._contexts[kind]
+        near, far = below(transport_of(plain[0])), transport_of(plain[1])
+        version = kind.removeprefix("network ")
+        if version in VERSIONS:
+            client, server = self._contexts[version]
             return shaken(Session(client, "client", NAME), near, Session(server, "server", None), far)
         return near, far
 
-    def sockets(self, kind: str) -> tuple[socket.socket, socket.socket]:
-        """Two connected sockets, of Unix or of TCP."""
+    def sockets(self, kind: str) -> tuple[Any, Any]:
+        """Two connected sockets: of Unix, of a network in memory, or of TCP."""
+        if kind.startswith("network"):
+            self._networks += 1
+            return MemoryNetwork(seed=self._networks, **self._link).socketpair()
         return Pairs().sockets("unix" if kind == "unix" else "tcp", self.buffers)
 
     def contexts(self, version: str) -> tuple[ssl.SSLContext, ssl.SSLContext]:

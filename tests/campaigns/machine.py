@@ -27,7 +27,7 @@ from geventstreams._streams.socket_stream import SocketStream
 from geventstreams.errors import ReadTimeout, StreamClosed, StreamError
 from geventstreams.testing.claims import outcome, raises, started
 
-KINDS = ("tcp", "unix", "TLSv1.2", "TLSv1.3")
+KINDS = ("tcp", "unix", "network", "TLSv1.2", "TLSv1.3")
 MOST = 20_000
 """Bytes on the way at most: less than any system holds."""
 
@@ -77,9 +77,9 @@ class Machine(RuleBasedStateMachine):
         """A connection of some kind."""
         self.secure = False
         options = {"element_type": bytes, "linger_timeout": 0.05, "write_timeout": 20}
-        near, far = self.made.sockets("unix" if kind == "unix" else "tcp")
+        near, far = self.made.sockets(kind)
         self.ends = [End(self.plant(near, **options)), End(SocketStream(far, **options))]
-        if kind not in ("tcp", "unix"):
+        if kind.startswith("TLS"):
             self._attach(kind)
 
     def _both(self, first: Callable[[SocketStream], Any], second: Callable[[SocketStream], Any]) -> None:

@@ -23,6 +23,7 @@ from campaigns.tally import Tally, tallied
 from campaigns.threads import outlive_threads, share_files, wait_elsewhere
 from campaigns.tls_records import change_records
 from campaigns.writing import write
+from geventstreams.testing import virtual_time
 
 SEED = int(os.environ.get("GEVENTSTREAMS_CAMPAIGN_SEED", "1"))
 """The seed of the short runs, and the first of the long ones: a seed that was printed repeats what it found."""
@@ -30,8 +31,16 @@ SEED = int(os.environ.get("GEVENTSTREAMS_CAMPAIGN_SEED", "1"))
 RATE = 0.3
 """The probability of a disturbance in each wait and receive call, in campaigns with faults."""
 
-READS = {"memory": 400_000, "tcp": 250_000, "unix": 150_000, "TLSv1.2": 100_000, "TLSv1.3": 100_000}
-WRITES = {"memory": 50_000, "tcp": 35_000, "unix": 25_000, "TLSv1.2": 10_000, "TLSv1.3": 10_000}
+READS = {
+    "memory": 300_000, "tcp": 250_000, "unix": 150_000, "TLSv1.2": 100_000, "TLSv1.3": 100_000,
+    "network": 80_000, "network TLSv1.3": 20_000,
+}  # fmt: skip
+WRITES = {
+    "memory": 40_000, "tcp": 35_000, "unix": 25_000, "TLSv1.2": 10_000, "TLSv1.3": 10_000, "network": 7_000, "network TLSv1.3": 3_000,
+}  # fmt: skip
+SLOW = {"network": 20_000, "network TLSv1.3": 10_000}
+"""Operations on links of a network in memory that have latency and bandwidth, in virtual time."""
+
 STEP = 9
 """Of the system calls of a session each of so many is failed in a short run: another one for each error."""
 
@@ -46,6 +55,7 @@ class Kit:
     def __post_init__(self) -> None:
         self.ends = Ends(self.certificates)
         self.narrow = Ends(self.certificates, 4096)
+        self.slow = Ends(self.certificates, latency=(0.0, 0.005), bandwidth=10_000_000)
 
 
 def _reading(kit: Kit, tally: Tally) -> None:
@@ -66,6 +76,13 @@ def _writing(kit: Kit, tally: Tally) -> None:
 def _disturbed_writing(kit: Kit, tally: Tally) -> None:
     for kind, operations in WRITES.items():
         write(tally, kit.narrow, kind, operations // 3, rate=RATE)
+
+
+def _slow_links(kit: Kit, tally: Tally) -> None:
+    with virtual_time():
+        for kind, operations in SLOW.items():
+            read(tally, kit.slow, kind, operations, rate=RATE)
+            write(tally, kit.slow, kind, operations // 10, rate=RATE)
 
 
 def _characters(kit: Kit, tally: Tally) -> None:
@@ -132,6 +149,7 @@ SHORT: dict[str, Campaign] = {
     "reading with faults": _disturbed_reading,
     "writing": _writing,
     "writing with faults": _disturbed_writing,
+    "slow links": _slow_links,
     "characters": _characters,
     "sequences": _sequences,
     "system calls": _system_calls,

@@ -14,7 +14,8 @@ LEAST = {"reading": 1_000_000, "writing": 130_000, "characters": 100_000, "PROXY
 """Operations without which a campaign has not taken place."""
 
 LEAST_FAULTS = {"reading with faults": 50_000, "writing with faults": 5_000, "TLS records": 500, "system calls": 200, "forks": 200,
-                "hubs that die": 200, "hooks": 100, "threads": 400}
+                "hubs that die": 200, "hooks": 100, "threads": 400,
+                "slow links": 4_000}
 """Disturbances without which a campaign has not taken place: at most half of the usual number, since how often a stream waits varies."""
 
 
