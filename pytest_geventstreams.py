@@ -6,6 +6,7 @@ option turns a check on. It works with pytest-xdist, with and without gevent's m
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import sys
 from collections.abc import Callable, Generator, Iterator
@@ -16,7 +17,7 @@ import pytest
 if TYPE_CHECKING:
     from geventstreams import SocketStream, SocketStreamServer, Transport
     from geventstreams._streams.lisp import LispStream
-    from geventstreams.testing import VirtualClock
+    from geventstreams.testing import MemoryNetwork, VirtualClock
 
 CHECK_MARK = "leaves_nothing"
 ALLOW_MARK = "may_leave"
@@ -107,6 +108,25 @@ def faulty_link() -> Iterator[Callable[..., tuple[LispStream, LispStream]]]:
     yield make
     for stream in made:
         stream.abort()
+
+
+@pytest.fixture
+def memory_network() -> Iterator[Callable[..., MemoryNetwork]]:
+    """A function that puts a `MemoryNetwork` in the place of the system's network until the test ends, and returns it.
+
+    `memory_network(latency=0.05, to_client={"reset_after": 1000})`: the arguments are the network's. Code under test, and the fixture
+    `stream_server` behind the call, connect and listen in it. Its seed is printed: pytest shows it when the test fails.
+    """
+    from geventstreams.testing import MemoryNetwork
+
+    with contextlib.ExitStack() as stack:
+
+        def use(**options: Any) -> MemoryNetwork:
+            network = stack.enter_context(MemoryNetwork(**options))
+            print(f"memory_network: seed={network.seed} repeats what was random")
+            return network
+
+        yield use
 
 
 class Served:

@@ -246,14 +246,14 @@ class Line:
 
     def _arrive(self, arrival: _Arrival) -> None:
         self._in_flight -= len(arrival.data)
-        if arrival.event == STALL:
+        if self.failed:  # nothing arrives behind a reset
+            self.drained.fire()
+        elif arrival.event == STALL:
             self.stall(self._options.stall_seconds)
         elif arrival.event in (END, CUT):
             self._end(arrival.event)
         elif arrival.event == RESET:
             self._fail()
-        elif self.failed:
-            self.drained.fire()
         elif self.deserted:
             self.drained.fire()
             self.opposite.send_event(RESET)
@@ -270,12 +270,11 @@ class Line:
 
     def _fail(self) -> None:
         """A reset arrives, and travels on to the other end."""
-        if not self.failed:
-            self.failed = True
-            self._failure = errno.EPIPE if self.ended else errno.ECONNRESET
-            self.opposite.send_event(RESET)
-            self.filled.fire()
-            self.opposite.drained.fire()
+        self.failed = True
+        self._failure = errno.EPIPE if self.ended else errno.ECONNRESET
+        self.opposite.send_event(RESET)
+        self.filled.fire()
+        self.opposite.drained.fire()
 
     # The receiver's side.
 

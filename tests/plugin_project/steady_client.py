@@ -17,7 +17,7 @@ def ask(port, question, *, attempts=6, pause=10.0, read_timeout=5.0):
                 stream.write(question + b"\n")
                 stream.flush()
                 answer = stream.readline()
-                if answer:
+                if answer.endswith(b"\n"):  # else the connection ended, or was reset, within the answer
                     return answer.rstrip(b"\n")
         except StreamError:
             pass

@@ -33,6 +33,15 @@ def test_back_off_over_ten_minutes(stream_server, virtual_clock):
 
 
 @pytest.mark.leaves_nothing
+def test_a_reset_in_mid_answer(memory_network, stream_server, virtual_clock):
+    network = memory_network(latency=0.1)
+    network.next_link(to_client={"reset_after": 3})
+    assert ask(stream_server(echo).port, b"hello") == b"hello"
+    assert len(network.links) == 2
+    assert virtual_clock.now == pytest.approx(10.8, abs=0.1)
+
+
+@pytest.mark.leaves_nothing
 def test_silence_is_given_up(stream_server, virtual_clock):
     silent = stream_server(lambda stream, _: gevent.sleep(10**6))
     with pytest.raises(GaveUp):

@@ -248,6 +248,18 @@ def test_a_reset_in_mid_answer(served: Callable[..., Served], clock: VirtualCloc
     assert isinstance(server.ended[0], StreamReset)
 
 
+def test_an_end_behind_a_reset_is_not_seen(clock: VirtualClock) -> None:
+    """A server that closes behind its answer, of which a reset took the rest: the client sees the reset and no end in order."""
+    with MemoryNetwork(latency=0.1, to_client={"reset_after": 5}):
+        server = SocketStreamServer(("server", PORT), lambda stream, _: stream.write(b"answer"))
+        server.start()
+        client = connected()
+        assert [type(outcome(client.read_until, b"r")) for _ in range(2)] == [StreamReset, StreamReset]
+        assert client.buffered == 5
+        client.abort()
+        server.stop(0)
+
+
 def test_a_cut_in_mid_answer(served: Callable[..., Served]) -> None:
     """After exactly so many bytes both ends see an end in order; who goes on writing gets a reset."""
     server = served(b"a" * 100 + b"\n", to_client={"cut_after": 60})

@@ -43,7 +43,7 @@ def run(project: Path, *arguments: str, patched: bool = False) -> tuple[dict[str
 def test_fixtures_serve_a_project(project: Path, processes: tuple[str, ...], patched: bool) -> None:
     """Tests of a client with pairs, servers, faults and virtual time pass and leave nothing, in one process and several, patched or not."""
     counts, output = run(project, "test_steady_client.py", *processes, patched=patched)
-    assert counts == {"passed": 6}, output
+    assert counts == {"passed": 7}, output
 
 
 def test_what_is_left_behind_fails_a_test(project: Path) -> None:
