@@ -8,7 +8,11 @@ import importlib.util
 import ssl
 from collections.abc import Iterator
 from datetime import datetime, timezone
+from ipaddress import ip_address
 from typing import Any
+
+NAMES = 3
+"""How many names of a certificate are in the line about it."""
 
 
 def agreement(tls: Any, is_checked: bool) -> str:
@@ -19,10 +23,16 @@ def agreement(tls: Any, is_checked: bool) -> str:
     if not is_checked:
         return ", ".join([*parts, "certificate not checked"])
     certificate = tls.getpeercert()
-    names = [name for _, name in certificate.get("subjectAltName", ())] or [of(certificate, "subject")]
-    parts += [f"certificate for {', '.join(names)} accepted", f"issued by {of(certificate, 'issuer')}"]
+    parts += [f"certificate for {names(certificate)} accepted", f"issued by {of(certificate, 'issuer')}"]
     until = datetime.fromtimestamp(ssl.cert_time_to_seconds(certificate["notAfter"]), timezone.utc)
     return ", ".join([*parts, f"valid until {until:%Y-%m-%d}"])
+
+
+def names(certificate: dict[str, Any]) -> str:
+    """Return what a certificate is for: its first names, and how many more there are."""
+    found = [str(ip_address(name)) if kind == "IP Address" else name for kind, name in certificate.get("subjectAltName", ())]
+    more = [f"{len(found) - NAMES} more"] if len(found) > NAMES else []
+    return ", ".join([*found[:NAMES], *more]) or of(certificate, "subject")
 
 
 def of(certificate: dict[str, Any], field: str) -> str:
@@ -64,4 +74,4 @@ def facts(certificate: Any, x509: Any) -> Iterator[str]:
         yield f"  name     {name.value}"
     since, until = certificate.not_valid_before_utc, certificate.not_valid_after_utc
     days = (until - datetime.now(timezone.utc)).days
-    yield f"  valid    {since:%Y-%m-%d} to {until:%Y-%m-%d} ({f'{days} days left' if days >= 0 else 'expired'})"
+    yield f"  valid    {since:%Y-%m-%d} to {until:%Y-%m-%d} ({f'days left: {days}' if days >= 0 else 'expired'})"

@@ -26,7 +26,7 @@ def add_client_options(parser: argparse.ArgumentParser) -> None:
     _add_version(group)
     _add_client_side(group, "HOST")
     group.add_argument("--alpn", action="append", metavar="PROTOCOL", help="offer this application protocol, such as h2; may be repeated")
-    group.add_argument("--allow-truncation", action="store_true", help="take a connection that is cut off for one that has ended")
+    group.add_argument("--allow-truncation", action="store_true", help="accept a connection that is cut off as one that has ended in order")
     group.add_argument("--show-certs", action="store_true", help="write the server's certificates to standard error")
 
 

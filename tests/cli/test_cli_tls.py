@@ -10,6 +10,7 @@ from kit.command_line import geventstreams
 from kit.scripted_peers import everything, peer
 from servers import Certificates, Dovecot, Exim, Nginx, ProFTPD, SServer
 
+from geventstreams.cli import peer_certificates
 from geventstreams.cli.statuses import Status
 
 GET = "GET {} HTTP/1.0\r\n\r\n"
@@ -239,3 +240,12 @@ def test_starttls_takes_no_words_from_before_tls() -> None:
     with peer(serve) as port:
         line = geventstreams("connect", "127.0.0.1", port, "--starttls", "smtp", "--insecure").refused(Status.TLS)
     assert "INJECTED" not in line
+
+
+def test_a_certificate_of_many_names_is_one_short_line() -> None:
+    """`-v` names three of the names that a certificate is for, addresses as people write them, and says how many more there are."""
+    subject = ((("commonName", "first.test"),),)
+    alternatives = (("DNS", "first.test"), ("IP Address", "0:0:0:0:0:0:0:1"), ("DNS", "third.test"), ("DNS", "fourth.test"))
+    assert peer_certificates.names({"subject": subject}) == "first.test"
+    assert peer_certificates.names({"subject": subject, "subjectAltName": alternatives[:3]}) == "first.test, ::1, third.test"
+    assert peer_certificates.names({"subject": subject, "subjectAltName": alternatives}) == "first.test, ::1, third.test, 1 more"

@@ -362,7 +362,7 @@ def test_no_connection_is_established(served: Callable[..., Served], clock: Virt
 
 
 def test_a_full_queue_lets_clients_wait(clock: VirtualClock) -> None:
-    """Behind `backlog` connections that nobody accepts, the next is established when one is accepted, or refused at the end."""
+    """Behind `backlog` connections that were not accepted, the next is established when one is accepted, or refused at the end."""
     with MemoryNetwork(latency=0.5):
         server = SocketStreamServer(("server", PORT), lambda stream, _: stream.sendall(b"hello"), backlog=1)
         server.init_socket()

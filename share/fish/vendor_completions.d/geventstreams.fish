@@ -89,7 +89,7 @@ complete -c geventstreams -n '_shtab_geventstreams_using connect' -l server-name
 complete -c geventstreams -n '_shtab_geventstreams_using connect' -l cert -xka "(__fish_complete_path (commandline -ct))" -d 'the client'"'"'s certificate, for servers that want one'
 complete -c geventstreams -n '_shtab_geventstreams_using connect' -l key -xka "(__fish_complete_path (commandline -ct))" -d 'its key (default: in the same file)'
 complete -c geventstreams -n '_shtab_geventstreams_using connect' -l alpn -x -d 'offer this application protocol, such as h2; may be repeated'
-complete -c geventstreams -n '_shtab_geventstreams_using connect' -l allow-truncation -d 'take a connection that is cut off for one that has ended'
+complete -c geventstreams -n '_shtab_geventstreams_using connect' -l allow-truncation -d 'accept a connection that is cut off as one that has ended in order'
 complete -c geventstreams -n '_shtab_geventstreams_using connect' -l show-certs -d 'write the server'"'"'s certificates to standard error'
 complete -c geventstreams -n '_shtab_geventstreams_using; and test $_shtab_geventstreams_npos -eq 0' -a serve -d 'Accept connections and serve them all in the same way, until SIGINT or SIGTERM.'
 complete -c geventstreams -n '_shtab_geventstreams_using serve' -s h -l help -d 'show this help message and exit'
