@@ -5,9 +5,6 @@ Only `geventstreams.testing.virtual_time` stops and sets it.
 
 from __future__ import annotations
 
-import os
-from typing import Any
-
 import geventstreams._native.clock as _clock
 
 
@@ -40,7 +37,3 @@ class Clock:
 
 
 CLOCK = Clock()
-
-HANDSHAKES: dict[int, tuple[str, Any]] = {}
-"""The connects and TLS handshakes that wait for a peer: for each descriptor the words for it, and the address that it connects to."""
-os.register_at_fork(after_in_child=HANDSHAKES.clear)

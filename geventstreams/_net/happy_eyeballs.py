@@ -16,7 +16,8 @@ from typing import Any
 from gevent import get_hub
 
 from geventstreams._constants import NEVER
-from geventstreams._core.clock import CLOCK, HANDSHAKES
+from geventstreams._core import handshakes
+from geventstreams._core.clock import CLOCK
 from geventstreams._core.fairness import let_ready_run
 from geventstreams._core.owned_fd import OwnedFd, SocketDouble
 from geventstreams._core.transport import address_name
@@ -73,7 +74,7 @@ class Attempt:
             is_double = isinstance(self.socket, SocketDouble)
             self._wakeup = self.socket.connect_wakeup() if is_double else Wakeup(get_hub(), self.socket.fileno(), _WRITABLE)
             self._wakeup.listen(outcome.fire)
-            HANDSHAKES[self.socket.fileno()] = (f"the connect to {address_name(self.address)}", self.address)
+            handshakes.began(self, self.socket.fileno(), f"the connect to {address_name(self.address)}", self.address)
         self._wakeup.arm()
 
     def take(self) -> OwnedFd:
@@ -88,7 +89,7 @@ class Attempt:
 
     def _stop(self) -> None:
         if self._wakeup is not None:
-            HANDSHAKES.pop(self.socket.fileno(), None)
+            handshakes.ended(self)
             self._wakeup.close()
             self._wakeup = None
 

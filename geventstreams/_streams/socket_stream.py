@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import geventstreams._core.arguments as arguments
 from geventstreams._constants import TOLD, WOULD_WAIT
-from geventstreams._core.clock import HANDSHAKES
+from geventstreams._core import handshakes
 from geventstreams._core.deadline import deadline_after, seconds_until
 from geventstreams._core.owned_fd import OwnedFd
 from geventstreams._core.tls_context import TLSOptions
@@ -145,8 +145,7 @@ class UpgradableStream(LispStream):
         tls: TLSTransport = engine.tls
         deadline = deadline_after(limit)
         tls.begin(engine.tls_options.begin(side))
-        descriptor = tls.fileno()
-        HANDSHAKES[descriptor] = (f"the TLS handshake with {tls.peer}", None)
+        handshakes.began(self, tls.fileno(), f"the TLS handshake with {tls.peer}")
         try:
             while (need := tls.shake_hands()) != DONE:
                 left = seconds_until(deadline)
@@ -162,7 +161,7 @@ class UpgradableStream(LispStream):
             error.stream = self
             raise
         finally:
-            HANDSHAKES.pop(descriptor, None)
+            handshakes.ended(self)
 
     def _close_because_of(self, error: BaseException) -> None:
         """Close at once, or, where TLS has refused and an alert says why, so that the alert arrives."""

@@ -12,7 +12,7 @@ from typing import Any
 import gevent.socket
 import gevent.ssl
 
-from geventstreams._core.clock import HANDSHAKES
+from geventstreams._core import handshakes
 from geventstreams._core.host_names import is_literal
 from geventstreams._core.transport import address_name
 
@@ -21,10 +21,10 @@ EVERYWHERE = ("0.0.0.0", "::")
 
 
 def handshake_with_another_process() -> str | None:
-    """Return the words for a connect or a TLS handshake whose other end is not in this process, or None if there is none."""
-    for descriptor, (words, address) in HANDSHAKES.items():
-        if descriptor >= 0 and not _other_end_is_here(descriptor, address):
-            return words
+    """Return the words for a connect or a TLS handshake of this thread whose other end is not in this process, or None."""
+    for handshake in handshakes.of_this_thread():
+        if handshake.descriptor >= 0 and not _other_end_is_here(handshake.descriptor, handshake.address):
+            return handshake.words
     return None
 
 
@@ -99,14 +99,13 @@ def _counted(kind: Any, name: str, words: str) -> Iterator[None]:
     own = vars(kind).get(name)
 
     def counted(self: Any, *args: Any) -> Any:
-        descriptor = self.fileno()
         address = args[0] if args else None
         with contextlib.suppress(OSError):
-            HANDSHAKES[descriptor] = (f"{words} {address_name(address or self.getpeername())}", address)
+            handshakes.began(self, self.fileno(), f"{words} {address_name(address or self.getpeername())}", address)
         try:
             return call(self, *args)
         finally:
-            HANDSHAKES.pop(descriptor, None)
+            handshakes.ended(self)
 
     setattr(kind, name, counted)
     try:

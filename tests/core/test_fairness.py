@@ -6,16 +6,17 @@ import gevent
 import pytest
 
 from geventstreams._constants import NEVER, SLICE
+from geventstreams._core.clock import CLOCK
 from geventstreams._core.deadline import deadline_after, seconds_until
 from geventstreams._core.fairness import Fairness
 
 
 def test_a_deadline_is_a_moment_of_the_clock() -> None:
     """A timeout becomes a deadline, and the deadline the seconds left until it, negative afterwards."""
-    before = time.monotonic()
+    before = CLOCK.now()
     deadline = deadline_after(5)
-    assert before + 5 <= deadline <= time.monotonic() + 5
-    assert 5 - (time.monotonic() - before) <= seconds_until(deadline) <= 5
+    assert before + 5 <= deadline <= CLOCK.now() + 5
+    assert 5 - (CLOCK.now() - before) <= seconds_until(deadline) <= 5
     assert seconds_until(deadline_after(-1)) < 0
 
 

@@ -2,5 +2,6 @@
 
 from kit.makefile import ends
 from kit.pairs import pairs
+from kit.virtual_time import virtual_clock
 
-__all__ = ["ends", "pairs"]
+__all__ = ["ends", "pairs", "virtual_clock"]

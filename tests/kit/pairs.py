@@ -41,6 +41,8 @@ class Pairs:
                     near.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, buffers)
                 near.connect(listener.getsockname())
                 pair = near, listener.accept()[0]
+            for one in pair:
+                one.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # as `open_tcp_stream` does
         for one in pair:
             if buffers:
                 one.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, buffers)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import socket
 import ssl
-import time
 
 import gevent
 import pytest
@@ -103,8 +102,8 @@ def office():
 
 
 @pytest.fixture
-def serve(serve, office):
-    """Start servers whose handler is the office, unless another one is given."""
+def serve(virtual_clock, serve, office):
+    """Start servers in virtual time; their handler is the office, unless another one is given."""
     return lambda **options: serve(options.pop("handle", office), **options)
 
 
@@ -302,23 +301,25 @@ def test_what_is_buffered_is_busy(serve, office):
         client.read()
 
 
-def test_timeout_is_the_end_of_patience(serve):
+def test_timeout_is_the_end_of_patience(serve, virtual_clock):
     """Stuck handlers are killed after the timeout, not before it and not much later."""
     server = serve()
     client = dial(server, "stuck")
-    began = time.monotonic()
+    began = virtual_clock.now
     assert server.stop(0.2) == (0, 0, 1)
-    assert 0.2 <= time.monotonic() - began < 1
+    assert 0.2 <= virtual_clock.now - began < 0.22
     client.close()
 
 
-def test_stop_timeout_is_the_default(serve):
+def test_stop_timeout_is_the_default(serve, virtual_clock):
     """Without an argument the class attribute `stop_timeout` counts, which is ten seconds."""
     assert SocketStreamServer.stop_timeout == 10.0
     server = serve()
     server.stop_timeout = 0.05
     with dial(server, "stuck"):
+        began = virtual_clock.now
         assert server.stop() == (0, 0, 1)
+        assert 0.05 <= virtual_clock.now - began < 0.07
 
 
 def test_zero_kills_at_once(serve):
@@ -458,10 +459,10 @@ def test_tls_connections_are_told_apart_too(spawn, version, serve, office, conte
     clients["stuck"].close(abort=True)
 
 
-def test_a_handshake_in_progress_is_completed(serve, contexts):
+def test_a_handshake_in_progress_is_completed(serve_in_real_time, office, contexts):
     """A client that is in its handshake when the draining begins is served; a silent one is dropped a second later."""
     ours, theirs = contexts
-    server = serve(ssl_ctx=ours)
+    server = serve_in_real_time(office, ssl_ctx=ours)
     with socket.create_connection((HOST, server.port)) as slow, socket.create_connection((HOST, server.port)) as silent:
         until(lambda: server.stats.accepted == 2)
         stopping = gevent.spawn(server.stop, 10)

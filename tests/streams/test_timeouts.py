@@ -40,6 +40,7 @@ def resumed(ends: tuple[Any, Any], halves: tuple[bytes, bytes], call: Callable[[
     return said
 
 
+@pytest.mark.usefixtures("virtual_clock")
 @pytest.mark.parametrize("size", [11, 9000, 40_000])
 def test_what_came_is_kept(pairs: Pairs, kind: str, size: int) -> None:
     """Half of what read, readinto, read_exactly or read() waits for, then silence: kept, and the same call completes."""
@@ -54,6 +55,7 @@ def test_what_came_is_kept(pairs: Pairs, kind: str, size: int) -> None:
     assert resumed(ends, halves, stream.read, end=True) == data
 
 
+@pytest.mark.usefixtures("virtual_clock")
 def test_half_a_line_is_kept(pairs: Pairs, kind: str) -> None:
     """Half of a line, in readline, read_until, readlines and discard_line: what is kept is the whole line in the end."""
     ends = stream, _ = pairs.streams(kind)
@@ -65,6 +67,7 @@ def test_half_a_line_is_kept(pairs: Pairs, kind: str) -> None:
     assert resumed(ends, (b"one\nt", b"wo\n"), stream.readlines, end=True) == [b"one\n", b"two\n"]
 
 
+@pytest.mark.usefixtures("virtual_clock")
 def test_half_a_character_is_kept(pairs: Pairs, kind: str) -> None:
     """A character arrives in halves: the Lisp vocabulary takes the silence for an end, and then gives it whole."""
     stream, peer = pairs.streams(kind, encoding="utf-8", read_timeout=0.01)
@@ -84,6 +87,7 @@ def test_half_a_character_is_kept(pairs: Pairs, kind: str) -> None:
     assert not stream.timed_out
 
 
+@pytest.mark.usefixtures("virtual_clock")
 def test_a_timeout_is_as_an_end_to_lisp(pairs: Pairs, kind: str) -> None:
     """A read timeout gives a short index, a part of a line with True, EndOfFile or eof_value; it is not sticky."""
     stream, peer = pairs.streams(kind, read_timeout=0.01, element_type=bytes)
@@ -114,6 +118,7 @@ def test_a_timeout_is_as_an_end_to_lisp(pairs: Pairs, kind: str) -> None:
     assert not caught.value.timed_out
 
 
+@pytest.mark.usefixtures("virtual_clock")
 def test_a_large_sequence_gives_what_came_in_time(pairs: Pairs, kind: str) -> None:
     """read_sequence straight into memory gives a short index at a timeout; what is behind it was never written."""
     stream, peer = pairs.streams(kind, read_timeout=0.02)
@@ -162,6 +167,7 @@ def test_every_limit_fires_in_time(pairs: Pairs, kind: str) -> None:
     gevent.joinall(firing, raise_error=True)
 
 
+@pytest.mark.usefixtures("virtual_clock")
 def test_a_write_timeout_is_exact(pairs: Pairs, kind: str) -> None:
     """4 MiB to a peer that does not read: accepted whole, later flushed exactly; then half a mebibyte more comes whole behind it."""
     stream, peer = pairs.streams(kind, buffers=65536, write_timeout=0.05)
@@ -195,6 +201,7 @@ def test_a_limit_may_be_lowered_while_an_older_timer_runs(pairs: Pairs, kind: st
             fires_in_time(limit, ReadTimeout, stream.readline)
 
 
+@pytest.mark.usefixtures("virtual_clock")
 def test_dripping_is_no_timeout(pairs: Pairs, kind: str) -> None:
     """A byte every quarter of the timeout keeps any read going, however long the whole call takes."""
     stream, peer = pairs.streams(kind, read_timeout=4 * T)
@@ -208,6 +215,7 @@ def test_dripping_is_no_timeout(pairs: Pairs, kind: str) -> None:
         assert stream.readline() == b"dripping\n"
 
 
+@pytest.mark.usefixtures("virtual_clock")
 def test_a_peer_that_takes_a_little_is_no_timeout(pairs: Pairs) -> None:
     """The write limit counts from the last progress: a slow peer is no timeout, however long the write takes."""
     stream, peer = pairs.streams("memory", buffers=1000, write_timeout=4 * T)
@@ -219,6 +227,7 @@ def test_a_peer_that_takes_a_little_is_no_timeout(pairs: Pairs) -> None:
     assert flushing.get() is None
 
 
+@pytest.mark.usefixtures("virtual_clock")
 def test_those_in_the_queue_see_the_progress_of_others(pairs: Pairs) -> None:
     """A writer that waits for the lock times out only if the one before it makes no progress either."""
     stream, peer = pairs.streams("memory", buffers=1000, write_timeout=4 * T)
@@ -235,6 +244,7 @@ def test_those_in_the_queue_see_the_progress_of_others(pairs: Pairs) -> None:
     assert first.get().accepted == 200_000
 
 
+@pytest.mark.usefixtures("virtual_clock")
 def test_progress_of_the_background_is_progress(pairs: Pairs) -> None:
     """Bytes that the hub sends while a flush waits count as its progress, and so those that a waiting reader sends."""
     stream, peer = pairs.streams("memory", buffers=1000, write_timeout=4 * T)
@@ -276,6 +286,7 @@ def test_wake_ups_for_nothing_do_not_stretch_a_limit(pause: float) -> None:
     far.close()
 
 
+@pytest.mark.usefixtures("virtual_clock")
 def test_limits_hold_over_a_hostile_transport() -> None:
     """Excuses and vain wake-ups in between: a silent peer is a ReadTimeout in time."""
     near, far = memory_pair()
@@ -287,6 +298,7 @@ def test_limits_hold_over_a_hostile_transport() -> None:
     stream.abort()
 
 
+@pytest.mark.usefixtures("virtual_clock")
 def test_a_stalled_transport_times_out_and_goes_on() -> None:
     """A transport that is stuck times reads and writes out, and loses no data."""
     near, far = memory_pair()
@@ -304,6 +316,7 @@ def test_a_stalled_transport_times_out_and_goes_on() -> None:
     peer.abort()
 
 
+@pytest.mark.usefixtures("virtual_clock")
 def test_nested_timeouts_come_out_as_themselves(pairs: Pairs, kind: str) -> None:
     """Of nested gevent.Timeouts the one whose time came is the object that comes out, and the stream stays usable."""
     stream, peer = pairs.streams(kind, read_timeout=30)
@@ -321,6 +334,7 @@ def test_nested_timeouts_come_out_as_themselves(pairs: Pairs, kind: str) -> None
     assert stream.read(8) == b"halfhalf"
 
 
+@pytest.mark.usefixtures("virtual_clock")
 def test_a_timeout_that_is_ours_is_no_gevent_timeout(pairs: Pairs) -> None:
     """read_timeout inside a longer gevent.Timeout is ReadTimeout; its time does not touch the outer one."""
     stream, _ = pairs.streams("unix", read_timeout=0.01)

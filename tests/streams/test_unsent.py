@@ -96,6 +96,7 @@ def test_a_close_that_gives_up_resets(pairs: Pairs, kind: str, how: str) -> None
     assert accepted.startswith(bytes(got))
 
 
+@pytest.mark.usefixtures("virtual_clock")
 @pytest.mark.parametrize("how", GIVE_UP)
 def test_a_close_that_gives_up_resets_under_tls(tls: TLSKit, side: str, how: str) -> None:
     """Under TLS no close_notify is sent behind a part of the output, even to a peer that allows truncation."""

@@ -5,6 +5,7 @@ import socket
 import ssl
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -17,7 +18,7 @@ from kit.pairs import Pairs
 from servers.certificates import Certificates
 
 from geventstreams import ConnectTimeout, HandshakeTimeout, SocketStream, open_tcp_stream, tcp_connect
-from geventstreams._core.clock import HANDSHAKES
+from geventstreams._core import handshakes
 from geventstreams.testing import virtual_time
 
 SERVER = """
@@ -123,7 +124,7 @@ def test_no_jump_while_a_handshake_with_another_process_is_under_way(
             call(port, certificates)
         assert (clock.now, clock.jumps) == (0, [])
     gevent.sleep(0.01)
-    assert not HANDSHAKES
+    assert not handshakes.of_this_thread()
 
 
 def test_the_error_comes_in_the_greenlet_that_began_virtual_time(server_elsewhere: Callable[..., int]) -> None:
@@ -171,6 +172,22 @@ def test_handshakes_within_the_process_are_jumped_over(pairs: Pairs, certificate
     with black_hole() as address, virtual_time() as clock, pytest.raises(ConnectTimeout):
         open_tcp_stream(*address, timeout=30)
     assert clock.now == pytest.approx(30, abs=0.1)
+
+
+def test_handshakes_of_other_threads_do_not_count(server_elsewhere: Callable[..., int]) -> None:
+    """What another thread waits for, even one whose hub has ended in the middle of it, does not hinder this one's clock."""
+    port = server_elsewhere("full")
+
+    def connect() -> None:
+        gevent.spawn(open_tcp_stream, "127.0.0.1", port, timeout=60)
+        gevent.sleep(0.05)
+
+    thread = threading.Thread(target=connect)
+    thread.start()
+    thread.join()
+    with virtual_time() as clock:
+        gevent.sleep(3600)
+        assert clock.now == 3600
 
 
 def test_sockets_of_gevent_are_as_before() -> None:

@@ -2,5 +2,6 @@
 
 from kit.pairs import pairs
 from kit.tls import side, tls, tls12, tls13
+from kit.virtual_time import virtual_clock
 
-__all__ = ["pairs", "side", "tls", "tls12", "tls13"]
+__all__ = ["pairs", "side", "tls", "tls12", "tls13", "virtual_clock"]

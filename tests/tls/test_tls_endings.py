@@ -520,6 +520,7 @@ def test_waiting_takes_nothing_from_a_reader(tls: TLSKit, side: str) -> None:
 # What TLS says in between.
 
 
+@pytest.mark.usefixtures("virtual_clock")
 def test_read_timeouts_count_from_ciphertext(tls: TLSKit, side: str) -> None:
     """A peer that sends a record byte by byte, each within read_timeout, is no timeout; one that stops is."""
     stream, peer = tls.stream(side, read_timeout=0.15)

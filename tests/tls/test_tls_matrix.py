@@ -45,4 +45,4 @@ for module in MODULES:
 @pytest.mark.parametrize("role", SIDES)
 def test_every_claim_holds(pairs: Pairs, certificates: Certificates, kind: str, role: str) -> None:
     """All claims of the public test kit hold for either side of each version."""
-    check_io_stream(TLSKit(certificates, pairs, kind).maker(role))
+    check_io_stream(TLSKit(certificates, pairs, kind).maker(role), seed=0)

@@ -1,0 +1,39 @@
+"""The connects and TLS handshakes that wait for a peer. `geventstreams.testing.virtual_time` asks for them before its clock jumps."""
+
+from __future__ import annotations
+
+import os
+import weakref
+from typing import Any, NamedTuple
+
+from geventstreams._native.syscalls import thread_id
+
+
+class Handshake(NamedTuple):
+    """A wait for a peer: the thread that waits, the descriptor or -1, words for it, and the address that it connects to, if it does."""
+
+    thread: int
+    descriptor: int
+    words: str
+    address: Any
+
+
+_waiting: weakref.WeakKeyDictionary[Any, Handshake] = weakref.WeakKeyDictionary()
+
+
+def began(owner: Any, descriptor: int, words: str, address: Any = None) -> None:
+    """Note that an object waits for a peer; the note goes with the object, if `ended` is not called."""
+    _waiting[owner] = Handshake(thread_id(), descriptor, words, address)
+
+
+def ended(owner: Any) -> None:
+    """Note that an object does not wait any more."""
+    _waiting.pop(owner, None)
+
+
+def of_this_thread() -> list[Handshake]:
+    """Return the handshakes that wait in this thread."""
+    return [handshake for handshake in _waiting.values() if handshake.thread == thread_id()] if _waiting else []
+
+
+os.register_at_fork(after_in_child=_waiting.clear)
