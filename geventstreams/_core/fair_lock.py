@@ -4,7 +4,7 @@
 # * Greenlets of several threads may queue for one lock, that of a file of `makefile`. So code that looks at `holder` and the queue and then
 #   changes them is one step: `_seize`, `_withdraw`, `release`, `cancel_waiters`. Compiled, no other thread runs within a step, because
 #   nothing in it runs Python code; in the plain build a `SharedFairLock` takes care of that.
-# * A waiter is fired in its own hub's thread, and so never before its greenlet waits there.
+# * A waiter is closed in its own hub's thread, and so never before its greenlet waits there.
 # * `release` hands the lock to the first waiter even before that runs. A waiter that an exception ends has to release it then.
 
 from __future__ import annotations
@@ -89,7 +89,7 @@ class FairLock:
         if self._queue:
             waiter = self._queue.popleft()
             self.holder = waiter
-            waiter.fire()
+            waiter.close()
         else:
             self.holder = None
 
@@ -97,7 +97,7 @@ class FairLock:
         """Empty the queue. The waiters find that the lock is not theirs."""
         queue, self._queue = self._queue, None
         for waiter in queue or ():
-            waiter.fire()
+            waiter.close()
 
 
 def fair_lock_between(threads: bool) -> FairLock:

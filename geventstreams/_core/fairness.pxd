@@ -1,3 +1,5 @@
+cimport cython
+
 cimport geventstreams._native.clock as _clock
 cimport geventstreams._native.greenlets as _greenlets
 cimport geventstreams._native.syscalls as _system
@@ -20,3 +22,7 @@ cdef class Fairness:
     cpdef bint is_overdue(self, hub) except? False
     cpdef bint is_due(self, hub) except? False
     cpdef bint let_others_run(self, hub) except? False
+
+
+@cython.locals(wakeup=object)  # whose method is passed on as an object, too
+cpdef void yield_to_hub(hub) except *

@@ -290,14 +290,16 @@ class TLSTransport(Transport):
         """Make records, as many as one send is worth. Return the bytes of plain text, or WOULD_WAIT where TLS has to receive first."""
         at = start
         last = start + BATCH if stop - start > BATCH else stop
-        records, outgoing = self._records, self._outgoing
+        records, outgoing, tls = self._records, self._outgoing, self.object
+        if self._closed:  # by a signal handler, whose `forget` may have let go of them
+            return self._not_ready()
         if outgoing.pending:
             records.append(outgoing.read())
         while at < last and not self._closed:
             size = RECORD if last - at > RECORD else last - at
             piece = data[at : at + size]
             try:
-                at += self.object.write(piece)
+                at += tls.write(piece)
                 records.append(outgoing.read())
             except SSLWantReadError:
                 if self._look_ahead() == WOULD_WAIT:
@@ -407,11 +409,13 @@ class TLSTransport(Transport):
     def close(self, abort: bool = False) -> None:
         self._closed = True
         self.ready = False
+        self._inner.close(abort)
+
+    def forget(self) -> None:
         self._decrypter.end()
         self._records.clear()
         self._ahead.clear()
         self.object = self._outgoing = None
-        self._inner.close(abort)
 
     # What the transport below answers.
 

@@ -96,16 +96,22 @@ class SocketTransport(Transport):
         return self._output.wait(timeout)
 
     def input_wakeup(self) -> Wakeup:
-        if self._input is None:
+        wakeup = self._input
+        if wakeup is None:
             self._refuse()
-            self._input = Wakeup(self._hub, self._descriptor, READ, self._hold)
-        return self._input
+            self._input = wakeup = Wakeup(self._hub, self._descriptor, READ, self._hold)
+            if self._descriptor < 0:
+                wakeup.close()
+        return wakeup
 
     def output_wakeup(self) -> Wakeup:
-        if self._output is None:
+        wakeup = self._output
+        if wakeup is None:
             self._refuse()
-            self._output = Wakeup(self._hub, self._descriptor, WRITE, self._hold)
-        return self._output
+            self._output = wakeup = Wakeup(self._hub, self._descriptor, WRITE, self._hold)
+            if self._descriptor < 0:
+                wakeup.close()
+        return wakeup
 
     def wake(self) -> None:
         for wakeup in (self._input, self._output):
@@ -119,8 +125,7 @@ class SocketTransport(Transport):
 
     def end_input(self) -> None:
         self._refuse()
-        with _system.as_socket(self._descriptor) as unowned:
-            unowned.shutdown(_socket.SHUT_RD)
+        _system.end_input(self._descriptor, self._handle)
 
     def discard(self) -> int:
         self._refuse()
@@ -137,12 +142,13 @@ class SocketTransport(Transport):
         return self._descriptor
 
     def addresses(self) -> tuple[Any, Any]:
-        if self._address is None and self._descriptor >= 0:
+        descriptor = self._descriptor
+        if self._address is None and descriptor >= 0:
             with contextlib.suppress(OSError):
-                if self._family == _socket.AF_INET:
-                    self._address = _system.ipv4_name(self._descriptor)
-                else:
-                    self._address = _system.own_name(self._descriptor, self._family)
+                is_ipv4 = self._family == _socket.AF_INET
+                address = _system.ipv4_name(descriptor) if is_ipv4 else _system.own_name(descriptor, self._family)
+                if self._descriptor == descriptor:  # it was not closed meanwhile, by a signal handler
+                    self._address = address
         return self._address, self._peer_address
 
     def rename_peer(self, address: Any) -> None:
@@ -175,7 +181,6 @@ class SocketTransport(Transport):
             if wakeup is not None:
                 wakeup.close()
         _system.release(self._handle)
-        self._handle = None
         socket, self._socket = self._socket, None
         if socket is not None:
             socket.detach()
@@ -192,7 +197,7 @@ class SocketTransport(Transport):
         # The option is the connection's, which in a forked child is the parent's.
         if self._descriptor >= 0 and self._family != _socket.AF_UNIX and self._process == FORK.generation:
             with contextlib.suppress(OSError):  # other code closed it: there is no connection to reset
-                _system.reset_on_close(self._descriptor)
+                _system.reset_on_close(self._descriptor, self._handle)
 
     def __del__(self) -> None:
         if self._descriptor < 0:

@@ -114,6 +114,9 @@ class Transport:
         """Release everything, without waiting. With `abort` the peer sees a reset, where the protocol has one."""
         raise NotImplementedError
 
+    def forget(self) -> None:
+        """Drop what is held in memory, after `close`. Not called by a signal handler, so no call on this is in progress."""
+
     def reset_at_end(self) -> None:
         """Make any later close a reset, where the protocol has one. May be called in any thread."""
 

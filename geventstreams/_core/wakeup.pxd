@@ -40,6 +40,8 @@ cdef class Wakeup:
     cdef int events
     cdef object watcher
     cdef readonly bint armed
+    cdef bint arming
+    cdef readonly bint closed
     cdef readonly object waiter
     cdef readonly list listeners
     cdef bint fired
@@ -62,3 +64,4 @@ cdef class Wakeup:
     cdef void _start_timer(self, double seconds) except *
     cdef void _stop_timer(self) except *
     cpdef void close(self) except *
+    cdef void _release(self) except *

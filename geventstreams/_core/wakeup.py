@@ -11,6 +11,8 @@ and stopping them costs more than the rest of a wait.
 # * `hold.waiting` counts the greenlets that wait: while it is not 0, the hold keeps the loop running, which the watchers do not.
 # * Only the hub's thread starts and stops watchers. Other threads hand their calls to it by `HubHold.run_there`.
 # * In a forked child every wait that began in the parent ends in StreamError.
+# * `close` may be called by a signal handler, which interrupts any other method in the same greenlet. Then the method itself releases what
+#   it uses, before the loop runs again: a watcher that is started late never sees a descriptor that belongs to other code by then.
 
 from __future__ import annotations
 
@@ -209,6 +211,8 @@ class Wakeup:
         self.events = events
         self.watcher: Any = None
         self.armed: bool = False
+        self.arming: bool = False
+        self.closed: bool = False
         self.waiter: Any = None
         self.listeners: list[Callable[[], object]] | None = None
         # How the wait of `waiter` ends.
@@ -232,33 +236,33 @@ class Wakeup:
         current = _greenlets.current()
         if current is self.hub:
             raise BlockingSwitchOutError("a stream cannot wait in the hub's own greenlet")
-        if not self.armed:
-            self.arm()
-        elif self.process != FORK.generation or self.hub.loop is not self.hold.loop or self.hold.ended:
-            self.refuse()
-        self.fired = self.expired = False
-        if timeout != NEVER:
-            self._set_deadline(timeout)
         self.waiter = current
         self.hold.waiting += 1
-        if self.hold.waiting == 1:
-            self.hold.begin()
         try:
-            while not (self.fired or self.expired):
+            if not self.armed or self.process != FORK.generation or self.hub.loop is not self.hold.loop or self.hold.ended:
+                self.arm()
+            if self.hold.waiting == 1:
+                self.hold.begin()
+            self.fired = self.expired = False
+            if timeout != NEVER:
+                self._set_deadline(timeout)
+            while not (self.fired or self.expired or self.closed):
                 if _greenlets.has_died(self.hub):
                     self.refuse()
                 _greenlets.leave(current, self.hub)
                 if self.process != FORK.generation:
                     self.refuse()
         finally:
-            self.waiter = None
             self.deadline = NEVER
             self.hold.waiting -= 1
             if self.hold.waiting == 0:
                 self.hold.end()
             if self.armed and not self.hold.stays_armed and self.listeners is None:
                 self.disarm()
-        return self.fired
+            self.waiter = None
+            if self.closed:
+                self._release()
+        return self.fired or self.closed
 
     def refuse(self) -> None:
         """Raise StreamError where no wait is possible.
@@ -278,7 +282,7 @@ class Wakeup:
     def _wait_beside(self, timeout: float) -> bool:
         """Wait although another greenlet waits here already."""
         beside = Wakeup(self.hub)
-        listener = beside.fire
+        listener = beside.close
         self.listen(listener)
         try:
             self.arm()
@@ -321,12 +325,20 @@ class Wakeup:
     def arm(self) -> None:
         """Watch for the next event of the descriptor."""
         self.refuse()
-        if self.armed or self.descriptor < 0:
+        if self.armed:
             return
-        if self.watcher is None:
-            self.watcher = self.hold.loop.io(self.descriptor, self.events, ref=False)
-        self.watcher.start(self._on_event)
-        self.armed = True
+        self.arming = True
+        try:
+            if self.descriptor >= 0 and not self.closed:
+                if self.watcher is None:
+                    self.watcher = self.hold.loop.io(self.descriptor, self.events, ref=False)
+                self.watcher.start(self._on_event)
+                self.armed = True
+        finally:
+            self.arming = False
+            if self.closed:
+                self._release()
+                self.fire()
 
     def disarm(self) -> None:
         """Watch the descriptor no longer. In another thread the hub's thread does it."""
@@ -335,8 +347,9 @@ class Wakeup:
                 self.hold.run_there(self.disarm)
                 return
             self.armed = False
-            if self.hold.has_loop():  # a loop that was destroyed took its watchers with it
-                self.watcher.stop()
+            watcher = self.watcher
+            if watcher is not None and self.hold.has_loop():  # a loop that was destroyed took its watchers with it
+                watcher.stop()
 
     def listen(self, listener: Callable[[], object]) -> None:
         """Call `listener` at every event from now on. Events of the descriptor come only after `arm`, one for each call of it."""
@@ -369,12 +382,11 @@ class Wakeup:
         self.timer.start(self._on_timer, update=True)
 
     def _stop_timer(self) -> None:
-        if self.timer is not None:
-            if self.hold.has_loop():
-                self.timer.stop()
-                self.timer.close()
-            self.timer = None
-            self.timer_due = NEVER
+        timer, self.timer = self.timer, None
+        self.timer_due = NEVER
+        if timer is not None and self.hold.has_loop():
+            timer.stop()
+            timer.close()
 
     def _on_timer(self) -> None:
         self._stop_timer()
@@ -388,15 +400,20 @@ class Wakeup:
             self._resume()
 
     def close(self) -> None:
-        """Let go of the descriptor and the loop, and wake the greenlet that waits. In another thread the hub's thread does it."""
+        """Let go of the descriptor and the loop, and end the wait, or the next one at once. In another thread the hub's thread does it."""
         if not self.hold.may_use_loop():
             self.hold.run_there(self.close)
             return
+        self.closed = True
+        if not (self.arming or self.waiter is _greenlets.current()):
+            self._release()
+        self.fired = False  # a wait that was interrupted between its last look and its switch to the hub is resumed now, if not before
+        self.fire()
+
+    def _release(self) -> None:
         self.disarm()
         self.descriptor = -1
         self._stop_timer()
-        if self.watcher is not None:
-            if self.hold.has_loop():
-                self.watcher.close()
-            self.watcher = None
-        self.fire()
+        watcher, self.watcher = self.watcher, None
+        if watcher is not None and self.hold.has_loop():
+            watcher.close()

@@ -122,7 +122,7 @@ class RawSocketFile(sockets.SocketIO):
         socket = self._transport.socket
         if not self.closed and getattr(socket, "_closed", False):
             with contextlib.suppress(OSError):  # the owner took the descriptor away
-                _system.reset_on_close(socket.fileno())
+                _system.reset_on_close(socket.fileno(), socket)
         self.close()
 
     def close(self) -> None:

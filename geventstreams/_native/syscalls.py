@@ -127,6 +127,8 @@ def send_pieces(descriptor: int, handle: Any, pieces: list[bytes], start: int) -
 
 def readable(descriptor: int) -> int:
     """Return the number of bytes that can be received, ENDED at an end or an error, or WOULD_WAIT. Nothing is taken."""
+    if descriptor < 0:
+        return ENDED
     poll = _poll()
     poll.register(descriptor, select.POLLIN | _POLLRDHUP)
     if not poll.poll(0):
@@ -160,6 +162,12 @@ def not_yet_sent(descriptor: int) -> int:
 def end_output(descriptor: int, handle: Any) -> int:
     """Tell the peer that nothing more will come. Return 0."""
     handle.shutdown(_socket.SHUT_WR)
+    return 0
+
+
+def end_input(descriptor: int, handle: Any) -> int:
+    """Tell the system that no more input is wanted. Return 0."""
+    handle.shutdown(_socket.SHUT_RD)
     return 0
 
 
@@ -205,10 +213,10 @@ def was_connected(descriptor: int) -> bool:
     return any(events & (select.POLLIN | _POLLRDHUP) for _, events in poll.poll(0))
 
 
-def reset_on_close(descriptor: int) -> None:
-    """Make the coming close a reset instead of an orderly end."""
-    with as_socket(descriptor) as handle:
-        handle.setsockopt(_socket.SOL_SOCKET, _socket.SO_LINGER, struct.pack("ii", 1, 0))
+def reset_on_close(descriptor: int, handle: Any) -> int:
+    """Make the coming close a reset instead of an orderly end. Return 0."""
+    handle.setsockopt(_socket.SOL_SOCKET, _socket.SO_LINGER, struct.pack("ii", 1, 0))
+    return 0
 
 
 def refers(reference: weakref.ref[Any], thing: object) -> bool:

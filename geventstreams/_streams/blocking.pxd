@@ -36,6 +36,7 @@ cdef class BlockingEngine(StreamEngine):
     @cython.locals(wakeup=Wakeup)
     cpdef void arm_input(self) except *
     cdef void _let_others_run(self) except *
+    cdef Py_ssize_t _look_below(self) except? -2
     cdef void _refuse_interrupted(self) except *
     cdef void _put_waiting(self, data, Py_ssize_t count) except *
     cdef void _send_message(self, data, Py_ssize_t count) except *
@@ -48,6 +49,7 @@ cdef class BlockingEngine(StreamEngine):
     cdef void _stop_background(self) except *
     cdef void _tell_end(self, double limit) except *
     cdef void _close(self, bint abort) except *
+    cpdef void forget(self) except *
     cdef void _close_orderly(self, bint crowded) except *
     cdef void _close_at_once(self) except *
     cpdef void send_last(self) except *

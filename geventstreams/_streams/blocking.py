@@ -21,7 +21,7 @@ from geventstreams._core.fairness import Fairness, let_ready_run, yield_to_hub
 from geventstreams._core.fork import FORK
 from geventstreams._core.linger import linger
 from geventstreams._core.transport_base import Transport
-from geventstreams._core.wakeup import Wakeup
+from geventstreams._core.wakeup import Wakeup, hold_of
 from geventstreams._streams.engine import StreamEngine
 from geventstreams._streams.options import StreamOptions
 from geventstreams.errors import (
@@ -165,11 +165,18 @@ class BlockingEngine(StreamEngine):
         if self.input.end > self.input.start:
             return True
         if self.reader is not None:
-            return self.transport.readable() > 0
+            return self._look_below() > 0
         return self.receive(None, 0, 0) > 0
 
     def readable_now(self) -> bool:
-        return StreamEngine.readable_now(self) or self.transport.readable() != WOULD_WAIT
+        return StreamEngine.readable_now(self) or self._look_below() != WOULD_WAIT
+
+    def _look_below(self) -> int:
+        self.sending = self.tls is not None  # which answers the peer
+        try:
+            return self.transport.readable()
+        finally:
+            self.sending = False
 
     def arm_input(self) -> None:
         wakeup = self.transport.input_wakeup()
@@ -377,6 +384,7 @@ class BlockingEngine(StreamEngine):
             self.refuse_thread()
         self.closed = True
         self.renew_permits()
+        abort = abort or self.sending  # a signal handler interrupts a send call: how much was sent is not known
         try:
             self._close(abort)
         except StreamError as error:
@@ -385,10 +393,14 @@ class BlockingEngine(StreamEngine):
         finally:
             self.closer = None
             self.transport.close(abort or self.leaves_a_part())
-            if self.input.store is not None:
-                self.input.clear()
-            if self.output.store is not None:
-                self.output.clear()
+            if self.input.store is not None or self.output.store is not None or self.tls is not None:
+                hold_of(self.hub).run_there(self.forget)
+
+    def forget(self) -> None:
+        """Drop what a closed stream holds. The hub calls it, when no call that a signal handler interrupted to `close` is in progress."""
+        self.input.clear()
+        self.output.clear()
+        self.transport.forget()
 
     def _close(self, abort: bool) -> None:
         """Send the greenlets that wait here away, and do what comes before the descriptor is closed."""
@@ -397,7 +409,8 @@ class BlockingEngine(StreamEngine):
             self.rest = None  # it will not be sent: a copy of many megabytes would only keep those who wait from waking
         elif self.rest is not None:
             self._adopt_rest()
-        crowded = self.reader is not None or self.output_lock.holder is not None
+        waits_itself = _greenlets.current() in (self.reader, self.writer)  # a signal handler interrupts its wait
+        crowded = not waits_itself and (self.reader is not None or self.output_lock.holder is not None)
         self.output_lock.cancel_waiters()
         self.transport.wake()
         if self.listeners is not None:

@@ -46,6 +46,7 @@ cdef class StreamEngine(ByteSource):
     cdef public tuple reset
     cdef public object rest
     cdef public Py_ssize_t rest_at
+    cdef bint sending
     cdef public long long tail
     cdef public bint broken
     cdef public bint tls_failed
@@ -74,6 +75,7 @@ cdef class StreamEngine(ByteSource):
     cpdef void vacate(self) except *
     cdef void received(self, bint buffered, Py_ssize_t count) except *
     cdef void input_failed(self, error) except *
+    cdef object _failure(self, error, str doing)
     cpdef Py_ssize_t receive_unasked(self) except? -2
     cpdef bint look(self) except? False
     cpdef bint readable_now(self) except? False

@@ -83,6 +83,7 @@ class StreamEngine(ByteSource):
         self.reset: tuple[Any, ...] | None = None
         self.rest: Any = None
         self.rest_at: int = 0
+        self.sending: bool = False
         self.tail: int = NO_TAIL
         self.broken: bool = False
         self.tls_failed: bool = False
@@ -224,6 +225,7 @@ class StreamEngine(ByteSource):
     def receive(self, target: memoryview | None, at: int, lacking: int) -> int:
         if self.end is not None:
             return ENDED
+        self.sending = self.tls is not None  # which answers the peer
         try:
             if target is None:
                 space = self.input.space()
@@ -233,6 +235,8 @@ class StreamEngine(ByteSource):
         except OSError as error:
             self.input_failed(error)
             count = ENDED
+        finally:
+            self.sending = False
         if count != WOULD_WAIT:
             self.received(target is None, count)
         return count
@@ -253,10 +257,16 @@ class StreamEngine(ByteSource):
 
     def input_failed(self, error: OSError) -> None:
         """Note an error that ends the input, to be raised when what arrived is taken; raise any other."""
-        failure = from_system(error, "reading from", self.peer, self.stream())
+        failure = self._failure(error, "reading from")
         if not (isinstance(error, (StreamReset, StreamTruncated, TLSError)) or error.errno in BROKEN):
             raise failure
         self.end = noted(failure)
+
+    def _failure(self, error: OSError, doing: str) -> StreamError:
+        """Return the stream error for one of the transport. Once a signal handler has closed the stream, system calls fail by EBADF."""
+        if self.closed and error.errno == errno.EBADF:
+            return StreamClosed(f"the stream to {self.peer} was closed", stream=self.stream())
+        return from_system(error, doing, self.peer, self.stream())
 
     def receive_unasked(self) -> int:
         """Receive what is there for a call that must not wait. Return how many bytes, ENDED, or WOULD_WAIT."""
@@ -346,8 +356,9 @@ class StreamEngine(ByteSource):
 
     def unsent(self) -> int:
         """Return the number of bytes that were accepted and are not yet with the system."""
-        rest = len(self.rest) - self.rest_at if self.rest is not None else 0
-        return self.output.end - self.output.start + rest + self.transport.unsent
+        rest = self.rest
+        held = self.output.end - self.output.start + self.transport.unsent
+        return held if rest is None else held + len(rest) - self.rest_at
 
     def remember(self, data: Any, count: int) -> None:
         """Keep the last bytes of the output in mind, for `fresh_line`."""
@@ -360,28 +371,31 @@ class StreamEngine(ByteSource):
         """Send what the system takes now. Return whether it took anything, or nothing is left."""
         transport = self.transport
         before = transport.unsent
+        self.sending = True
         try:
             if before and transport.flush() == WOULD_WAIT:
-                return transport.unsent < before
-            if self.output.end:
+                count = 0
+            elif self.output.end:
                 count = transport.send(self.output.view, self.output.start, self.output.end)  # type: ignore[arg-type]  # not empty
                 if count > 0:
                     self.output.strike(count)
                     self.octets_out += count
-            elif self.rest is not None:
-                count = transport.send(self.rest, self.rest_at, len(self.rest))
+            elif (rest := self.rest) is not None:
+                count = transport.send(rest, self.rest_at, len(rest))
                 if count > 0:
                     self.rest_at += count
                     self.octets_out += count
             else:
-                return True
+                count = 1
         except OSError as error:
             raise self.output_failed(error) from None
+        finally:
+            self.sending = False
         return count > 0 or transport.unsent < before
 
     def output_failed(self, error: OSError) -> StreamError:
         """Note an error of the output, and return it as an error of the stream."""
-        failure = from_system(error, "writing to", self.peer, self.stream())
+        failure = self._failure(error, "writing to")
         failure.unsent = self.unsent()
         if isinstance(failure, (StreamReset, TLSError)):
             self.broken = True
@@ -429,13 +443,15 @@ class StreamEngine(ByteSource):
     def tell_end_now(self) -> bool:
         """Tell the peer that nothing more comes, as far as that needs no waiting. Return whether it was told, now or before."""
         if self.output_end != TOLD:
+            self.sending = True
             try:
-                if self.transport.end_output() == WOULD_WAIT:
-                    return False
+                told = self.transport.end_output() != WOULD_WAIT
             except OSError as error:
                 raise self.output_failed(error) from None
-            self.output_end = TOLD
-        return True
+            finally:
+                self.sending = False
+            self.output_end = TOLD if told else self.output_end
+        return self.output_end == TOLD
 
     def end_input(self, drop: bool) -> None:
         """Take no more from the system. What is buffered can be read, unless it is dropped."""
@@ -454,7 +470,7 @@ class StreamEngine(ByteSource):
             self.transport.end_input()
         except OSError as error:
             if error.errno not in BROKEN:
-                raise from_system(error, "shutting down the input from", self.peer, self.stream()) from None
+                raise self._failure(error, "shutting down the input from") from None
         self.transport.wake()
 
     def drop_output(self) -> None:

@@ -132,6 +132,7 @@ class PushedEngine(StreamEngine):
                 linger(self.transport, self.linger_limit)  # in a callback's own greenlet: the alert is on its way
         finally:
             self.transport.close(abort or self.leaves_a_part())
+            self.transport.forget()
             self.input.clear()
             self.output.clear()
 
@@ -266,3 +267,5 @@ class PushedEngine(StreamEngine):
         self.rest = self._later = None
         self._later_count = 0
         self.output.clear()
+        if self.tls is not None:
+            self.transport.forget()

@@ -129,7 +129,7 @@ class SocketStreamServer(StreamServer):
         self._nodelay = nodelay
         self._keepalive = keepalive
         self._listener: Listener | None = None
-        self._watched: Any = None
+        self._watched: Listener | None = None
         self._room_watch: Any = None
         self._gone = 0
         self._at_once = 1
@@ -456,7 +456,7 @@ class SocketStreamServer(StreamServer):
         """Return the listener's descriptor, or -1."""
         return -1 if self.closed else int(self.socket.fileno())
 
-    def _waitable(self) -> Listener:
+    def _waitable(self) -> Listener | None:
         """Return what is asked and watched in place of this server: its listener, also once that is closed."""
         if not self.closed:
             self._watched = self._listening()

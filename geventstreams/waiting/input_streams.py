@@ -124,8 +124,7 @@ class ReadySet:
     def signal(self, callback: ReadinessCallback) -> None:
         """Record that a callback was called, and wake the greenlets that wait here."""
         self.signals.append(callback)
-        for waiter in self._waiters:
-            waiter.fire()
+        self.wake()
 
     def ask(self) -> list[Any]:
         """Ask the streams whose callbacks were signalled: return those whose read would not wait, and arm the inputs of the others."""
@@ -142,15 +141,14 @@ class ReadySet:
                         ready.append(stream)
                         remaining.append(callback)
                     else:
-                        waitable.arm_input()
                         callback.signalled = False
+                        waitable.arm_input()
                         # If it became readable between the question and the arming, the event comes now.
                 asked += 1
         finally:
             if asked < len(signals):
                 remaining.extend(signals[asked:])  # a stream that refused to be asked is asked again the next time
-            remaining.extend(self.signals)
-            self.signals = remaining
+            self.signals[:0] = remaining
         return ready
 
     def wait_for_signal(self, limit: float) -> bool:
@@ -158,7 +156,7 @@ class ReadySet:
         waiter = Wakeup(self.hub)
         self._waiters.append(waiter)
         try:
-            return waiter.wait(limit)
+            return bool(self.signals) or waiter.wait(limit)
         finally:
             self._waiters.remove(waiter)
 
@@ -169,7 +167,7 @@ class ReadySet:
     def wake(self) -> None:
         """Wake the greenlets that wait here."""
         for waiter in self._waiters:
-            waiter.fire()
+            waiter.close()
 
 
 class RememberedList(ReadySet):
