@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import concurrent.futures
 import gc
 import itertools
 import os
@@ -21,13 +22,16 @@ from kit.leftovers import descriptors
 
 from geventstreams import (
     SocketStream,
+    SocketStreamServer,
     StreamClosed,
     WaitSet,
     noticed_socket_stream,
+    open_tcp_stream,
     process_wait,
     wait_for_input_streams,
     wait_for_input_streams_returning_first,
 )
+from geventstreams._core.wakeup import stays_armed
 from geventstreams._streams.buffered import engine_of
 
 
@@ -345,6 +349,80 @@ class TestManyAtOnce:
         ours = {stream for stream, _ in pairs}
         readiness_callbacks = [bell for bell in gc.get_objects() if type(bell).__name__ == "ReadinessCallback" and bell.stream() in ours]
         assert 0 < len(readiness_callbacks) <= 8 * 3
+
+
+class TestNewLists:
+    """Lists of streams that were not waited for before: what is ready is found without leaving anything on the streams."""
+
+    def test_all_that_are_ready_in_their_order(self, make_pair):
+        """Bytes in the buffer and in the system, an end, and a server with a client: all are returned, each once, in the list's order."""
+        (buffered, first), (arrived, second), (ended, third), (silent, _) = (make_pair() for _ in range(4))
+        server = SocketStreamServer(("127.0.0.1", 0), lambda stream, address: None)
+        server.init_socket()
+        send(first, b"two\nlines\n")
+        buffered.readline()
+        send(second, b"x")
+        third.close()
+        with open_tcp_stream("127.0.0.1", server.port):
+            mixed = [server, silent, ended, arrived, buffered, arrived, server]
+            assert wait_for_input_streams(mixed, timeout=5) == [server, ended, arrived, buffered]
+        server.stop()
+
+    @staticmethod
+    def in_its_own_hub(check):
+        """Call `check` with five streams and their peers in a thread, whose hub has seen no list before."""
+
+        def run():
+            made = [unix_pair() for _ in range(5)]
+            try:
+                check([ours for ours, _ in made], [theirs for _, theirs in made])
+            finally:
+                for stream in itertools.chain(*made):
+                    stream.abort()
+                gevent.get_hub().destroy(destroy_loop=True)
+
+        with concurrent.futures.ThreadPoolExecutor(1) as threads:
+            threads.submit(run).result(20)
+
+    def test_nothing_is_left_on_the_streams(self):
+        """While each list is new and a stream of it ready, no readiness callback is made; a list that comes again has its callbacks."""
+
+        def check(inputs, peers):
+            send(peers[2], b"x")
+            for length in range(3, 6):
+                assert wait_for_input_streams(inputs[:length], timeout=5) == [inputs[2]]
+            assert all(engine_of(stream).listeners is None for stream in inputs)
+            assert wait_for_input_streams(inputs[:4], timeout=5) == [inputs[2]]
+            kept = stays_armed(get_hub().loop)  # on libuv callbacks are there only during a wait
+            assert [engine_of(stream).listeners is not None for stream in inputs] == [kept] * 4 + [False]
+
+        self.in_its_own_hub(check)
+
+    def test_a_look_leaves_nothing(self):
+        """A timeout of 0 on a new list finds nothing ready, and leaves no callback."""
+
+        def check(inputs, _peers):
+            assert wait_for_input_streams(inputs, timeout=0) == []
+            assert all(engine_of(stream).listeners is None for stream in inputs)
+
+        self.in_its_own_hub(check)
+
+    def test_a_wait_begins_where_nothing_is_ready(self, inputs, peers):
+        """A new list of which no stream is ready is waited for."""
+        for number in range(5):
+            gevent.spawn_later(0.001, send, peers[number], b"x")
+            assert wait_for_input_streams(inputs[number:] + inputs[:number], timeout=5) == [inputs[number]]
+            inputs[number].read(1)
+
+    @pytest.mark.parametrize("error", [StreamClosed, TypeError])
+    def test_what_cannot_be_waited_for_is_refused_before_a_byte_is_sent(self, inputs, peers, error):
+        """A stream that is closed, or an object that is none, refuses the whole list, whatever else is ready."""
+        send(peers[0], b"x")
+        inputs[1].write(b"unsent")
+        inputs[4].close()
+        with pytest.raises(error):
+            wait_for_input_streams([*inputs[:3], inputs[4] if error is StreamClosed else object()], timeout=5)
+        assert inputs[1].unsent == 6
 
 
 class TestNothingIsLeft:

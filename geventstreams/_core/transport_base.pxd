@@ -17,3 +17,4 @@ cdef class Transport:
     cpdef void end_input(self) except *
     cpdef Py_ssize_t discard(self) except? -2
     cpdef void wake(self) except *
+    cpdef int fileno(self) noexcept

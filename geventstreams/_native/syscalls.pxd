@@ -61,6 +61,36 @@ cdef extern from *:
         } while (count < 0 && errno == EINTR);
         return count;
     }
+    static PyObject *geventstreams_readable_of(PyObject *descriptors) {
+        Py_ssize_t size = PyList_GET_SIZE(descriptors), index;
+        struct pollfd *asked = PyMem_New(struct pollfd, size);
+        PyObject *found = asked == NULL ? PyErr_NoMemory() : PyList_New(0);
+        int count = 0;
+        for (index = 0; found != NULL && index < size; index++) {
+            long descriptor = PyLong_AsLong(PyList_GET_ITEM(descriptors, index));
+            if (descriptor == -1 && PyErr_Occurred())
+                Py_CLEAR(found);
+            asked[index].fd = (int)descriptor;
+            asked[index].events = POLLIN | POLLRDHUP;
+        }
+        if (found != NULL) {
+            do {
+                count = poll(asked, size, 0);
+            } while (count < 0 && errno == EINTR);
+            if (count < 0) {
+                PyErr_SetFromErrno(PyExc_OSError);
+                Py_CLEAR(found);
+            }
+        }
+        for (index = 0; found != NULL && count > 0; index++)
+            if (asked[index].revents) {
+                count--;
+                if (PyList_Append(found, PyList_GET_ITEM(descriptors, index)))
+                    Py_CLEAR(found);
+            }
+        PyMem_Free(asked);
+        return found;
+    }
     static inline int geventstreams_unread(int descriptor) {
         int count = 0;
         return ioctl(descriptor, FIONREAD, &count) ? -1 : count;
@@ -98,6 +128,7 @@ cdef extern from *:
     int geventstreams_unread(int descriptor) noexcept nogil
     int geventstreams_not_yet_sent(int descriptor) noexcept nogil
     object geventstreams_ipv4_name(int descriptor)
+    list geventstreams_readable_of(list descriptors)
 
 
 cdef inline bint compiled() noexcept:
@@ -178,6 +209,10 @@ cdef inline Py_ssize_t readable(int descriptor) except? -2:
     if count < 0:
         return _failed(errno)
     return unread(descriptor) if count else -1
+
+
+cdef inline list readable_of(list descriptors):
+    return geventstreams_readable_of(descriptors)
 
 
 cdef inline Py_ssize_t not_yet_sent(int descriptor) noexcept:

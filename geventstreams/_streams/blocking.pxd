@@ -7,6 +7,7 @@ from geventstreams._core.deadline cimport deadline_after, seconds_until
 from geventstreams._core.fair_lock cimport FairLock
 from geventstreams._core.fairness cimport Fairness
 from geventstreams._core.fork cimport ForkGeneration
+from geventstreams._core.transport cimport SocketTransport
 from geventstreams._core.transport_base cimport Transport
 from geventstreams._core.wakeup cimport Wakeup
 from geventstreams._streams.engine cimport StreamEngine

@@ -20,6 +20,7 @@ from geventstreams._core.fair_lock import FairLock
 from geventstreams._core.fairness import Fairness, let_ready_run, yield_to_hub
 from geventstreams._core.fork import FORK
 from geventstreams._core.linger import linger
+from geventstreams._core.transport import SocketTransport
 from geventstreams._core.transport_base import Transport
 from geventstreams._core.wakeup import Wakeup, hold_of
 from geventstreams._streams.engine import StreamEngine
@@ -177,6 +178,9 @@ class BlockingEngine(StreamEngine):
             return self.transport.readable()
         finally:
             self.sending = False
+
+    def polled_descriptor(self) -> int:
+        return -1 if type(self.transport) is not SocketTransport or StreamEngine.readable_now(self) else self.transport.fileno()
 
     def arm_input(self) -> None:
         wakeup = self.transport.input_wakeup()

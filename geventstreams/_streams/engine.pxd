@@ -79,6 +79,7 @@ cdef class StreamEngine(ByteSource):
     cpdef Py_ssize_t receive_unasked(self) except? -2
     cpdef bint look(self) except? False
     cpdef bint readable_now(self) except? False
+    cpdef int polled_descriptor(self) except? -2
     cpdef bint at_rest(self) noexcept
     cpdef void watch_input(self, listener) except *
     cpdef void unwatch_input(self, listener) except *

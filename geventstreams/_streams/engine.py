@@ -284,6 +284,10 @@ class StreamEngine(ByteSource):
             self.refuse()
         return self.input.end > self.input.start or self.end is not None or self.is_closed()
 
+    def polled_descriptor(self) -> int:
+        """Return the descriptor if it alone tells whether a read would wait, because nothing is here and no layer lies between; else -1."""
+        return -1
+
     def at_rest(self) -> bool:
         """Return whether the stream is open and holds nothing to send."""
         return not (self.closed or self.output.end or self.transport.unsent)

@@ -3,6 +3,7 @@ import cython
 cimport geventstreams._core.arguments as arguments
 cimport geventstreams._native.syscalls as _system
 from geventstreams._streams.buffered cimport BufferedStream, engine_of
+from geventstreams._streams.engine cimport StreamEngine
 from geventstreams._core.deadline cimport deadline_after, seconds_until
 from geventstreams._core.fork cimport ForkGeneration
 from geventstreams._core.wakeup cimport HubHold
@@ -57,4 +58,7 @@ cdef class MemberSet(ReadySet):
 
 
 cpdef object waitable_of(stream)
-cdef void _begin(list streams) except *
+@cython.locals(engine=StreamEngine)
+cdef bint _is_at_rest(stream, bint is_checked) except? False
+cdef void _begin(list streams, bint are_checked) except *
+cdef list _ready_at_once(list streams)

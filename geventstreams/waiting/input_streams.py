@@ -6,7 +6,8 @@
 # `wait_for_input_streams` gets a list that is usually the one of the call before, so the callbacks stay on its streams in between: a
 # RememberedList, found again by comparing the streams by identity. Without it each call would add and remove a callback for each stream.
 # Several greenlets of a hub may wait for lists of their own, so a hub remembers REMEMBERED lists and drops the oldest that no greenlet
-# waits for. A WaitSet needs nothing of this.
+# waits for. A list that was not seen lately may not come again: its streams are asked by one poll(2), and it is remembered only if none is
+# ready, or when it comes again. A WaitSet needs nothing of this.
 #
 # libev may report only a part of the ready descriptors in one round of the loop (ONE_POLL). All that are ready must be returned, so after a
 # full round the remaining streams are asked by one poll(2); so they are where no wait takes place.
@@ -17,6 +18,7 @@
 from __future__ import annotations
 
 import weakref
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
@@ -201,31 +203,44 @@ class RememberedList(ReadySet):
         return True
 
 
-_remembered: weakref.WeakKeyDictionary[Hub, list[RememberedList]] = weakref.WeakKeyDictionary()
+class ListsOfHub:
+    """The lists of streams that the greenlets of a hub have waited for lately."""
+
+    def __init__(self) -> None:
+        self._remembered: list[RememberedList] = []
+        self._seen: deque[int] = deque(maxlen=REMEMBERED)
+
+    def find(self, streams: list[Any]) -> RememberedList | None:
+        """Return the remembered list of these streams, if there is one."""
+        for remembered in self._remembered:
+            if remembered.lists(streams):
+                return remembered
+        return None
+
+    def is_new(self, streams: list[Any]) -> bool:
+        """Return whether these streams were not asked about lately. An error here costs time and nothing else."""
+        identity = hash(tuple(map(id, streams)))
+        if identity in self._seen:
+            return False
+        self._seen.append(identity)
+        return True
+
+    def remember(self, hub: Hub, streams: list[Any]) -> RememberedList:
+        """Return a new list of these streams. It replaces the oldest one that is not in use."""
+        new = RememberedList(hub, list({id(stream): stream for stream in streams}.values()))
+        lists = self._remembered
+        unused = [other for other in lists if not other.is_in_use()] if len(lists) >= REMEMBERED else []
+        if unused:
+            lists.remove(unused[0])
+            unused[0].remove_callbacks()
+        if len(lists) < REMEMBERED:
+            lists.append(new)
+        else:
+            new.remembered = False
+        return new
 
 
-def remembered_list(streams: list[Any]) -> RememberedList:
-    """Return the remembered list of these streams, or a new one that replaces the oldest one that is not in use.
-
-    A stream that cannot be waited for is refused before a callback is added or a byte is sent.
-    """
-    hub = get_hub()
-    lists = _remembered.setdefault(hub, [])
-    for remembered in lists:
-        if remembered.lists(streams):
-            return remembered
-    distinct = list({id(stream): stream for stream in streams}.values())
-    check_streams(distinct)
-    new = RememberedList(hub, distinct)
-    unused = [other for other in lists if not other.is_in_use()] if len(lists) >= REMEMBERED else []
-    if unused:
-        lists.remove(unused[0])
-        unused[0].remove_callbacks()
-    if len(lists) < REMEMBERED:
-        lists.append(new)
-    else:
-        new.remembered = False
-    return new
+_lists: weakref.WeakKeyDictionary[Hub, ListsOfHub] = weakref.WeakKeyDictionary()
 
 
 def wait_for_input_streams(streams: Iterable[S], wait_function: Callable[[], object] | None = None, wait_reason: str | None = None,
@@ -277,21 +292,24 @@ def check_streams(streams: Iterable[Any]) -> None:
     for stream in streams:
         if not (isinstance(stream, BufferedStream) or hasattr(stream, "_waitable")):
             raise TypeError(f"streams must hold streams or servers, not {type(stream).__name__} {stream!r}")
-    _refuse_closed(streams)
+    for stream in streams:
+        if stream.closed:
+            raise StreamClosed(f"{stream!r} was closed before the wait", stream=stream)
     for stream in streams:
         waitable_of(stream).refuse_thread()
 
 
-def _refuse_closed(streams: Iterable[Any]) -> None:
-    for stream in streams:
-        if stream.closed:
-            raise StreamClosed(f"{stream!r} was closed before the wait", stream=stream)
+def _is_at_rest(stream: Any, is_checked: bool) -> bool:
+    if not isinstance(stream, BufferedStream):
+        return False
+    engine = engine_of(stream)
+    return engine.at_rest() and (is_checked or engine.is_here())
 
 
-def _begin(streams: list[Any]) -> None:
-    """Refuse closed streams, then send what the streams hold."""
-    restless = [stream for stream in streams if not (isinstance(stream, BufferedStream) and engine_of(stream).at_rest())]
-    _refuse_closed(restless)
+def _begin(streams: list[Any], are_checked: bool) -> None:
+    """Refuse what cannot be waited for, unless that was checked, and what is closed; then send what the streams hold."""
+    restless = [stream for stream in streams if not _is_at_rest(stream, are_checked)]
+    check_streams(restless)
     for stream in restless:
         waitable_of(stream).send_before_wait()
 
@@ -300,8 +318,16 @@ def _wait_for(streams: list[Any], wait_function: Callable[[], object] | None, li
     deadline = deadline_after(limit) if limit else 0.0
     if not streams:
         return _wait_for_nothing(wait_function, deadline)
-    ready_set = remembered_list(streams)
-    _begin(streams)
+    hub = get_hub()
+    lists = _lists.get(hub) or _lists.setdefault(hub, ListsOfHub())
+    ready_set = lists.find(streams)
+    _begin(streams, ready_set is not None)
+    if ready_set is None:
+        if lists.is_new(streams):
+            ready = _ready_at_once(streams)
+            if ready or (not limit and wait_function is None):
+                return _in_order(ready, streams)
+        ready_set = lists.remember(hub, streams)
     ready_set.begin()
     try:
         ready = ready_set.ask()
@@ -335,6 +361,20 @@ def _wait_for_nothing(wait_function: Callable[[], object] | None, deadline: floa
     while not (wait_function is not None and wait_function()) and _wait_a_round(ready_set, wait_function is not None, deadline):
         pass
     return []
+
+
+def _ready_at_once(streams: list[Any]) -> list[Any]:
+    """Return the streams of a list, of which nothing is known, whose read would not wait."""
+    by_descriptor = {}
+    candidates = []
+    for stream in streams:
+        descriptor = engine_of(stream).polled_descriptor() if isinstance(stream, BufferedStream) else -1
+        if descriptor >= 0:
+            by_descriptor[descriptor] = stream
+        else:
+            candidates.append(stream)
+    candidates += [by_descriptor[descriptor] for descriptor in _system.readable_of(list(by_descriptor))]
+    return [stream for stream in candidates if waitable_of(stream).readable_now()]
 
 
 def _ready_in_the_system(streams: list[Any]) -> list[Any]:
