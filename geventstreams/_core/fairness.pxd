@@ -24,5 +24,6 @@ cdef class Fairness:
     cpdef bint let_others_run(self, hub) except? False
 
 
-@cython.locals(wakeup=object)  # whose method is passed on as an object, too
+# An object, since a method of a declared class would be handed over as a C function, and Cython 3.2 gets the type of it wrong.
+@cython.locals(wakeup=object)
 cpdef void yield_to_hub(hub) except *
