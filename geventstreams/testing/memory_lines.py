@@ -74,18 +74,32 @@ def _range(name: str, value: Any, least: float = 0.0) -> tuple[Any, Any]:
     return low, high
 
 
-def call_after(hub: Any, seconds: float, call: Callable[[], None]) -> Any:
-    """Make a call from the hub after so many seconds. Return an object whose `stop()` prevents it."""
-    if seconds <= EARLY:
-        return hub.loop.run_callback(call)
-    timer = hub.loop.timer(round(seconds, 9), ref=False)
+class Later:
+    """A call that the hub makes after so many seconds, unless it is stopped."""
 
-    def fire() -> None:
-        timer.close()
-        call()
+    def __init__(self, hub: Any, seconds: float, call: Callable[[], None]) -> None:
+        self._call = call
+        self._timer: Any = None
+        self._callback: Any = None
+        if seconds <= EARLY:
+            self._callback = hub.loop.run_callback(self._make)
+        else:
+            self._timer = hub.loop.timer(max(round(seconds, 9), hub.loop.approx_timer_resolution), ref=False)
+            self._timer.start(self._make, update=True)
 
-    timer.start(fire, update=True)
-    return timer
+    def _make(self) -> None:
+        self.stop()
+        self._call()
+
+    def stop(self) -> None:
+        """Make no call."""
+        timer, self._timer = self._timer, None
+        if timer is not None:
+            timer.stop()
+            timer.close()
+        callback, self._callback = self._callback, None
+        if callback is not None:
+            callback.stop()
 
 
 class Line:
@@ -123,7 +137,7 @@ class Line:
         self._sent = 0
         self._free_at = 0.0
         self._last_due = 0.0
-        self._pending: Any = None
+        self._pending: Later | None = None
 
     def begin(self) -> None:
         """Have the faults arrive that come before any byte."""
@@ -237,7 +251,7 @@ class Line:
 
     def _call_after(self, seconds: float, call: Callable[[], None]) -> None:
         if self._hub.loop is not None:  # the hub was not destroyed
-            self._pending = call_after(self._hub, seconds, call)
+            self._pending = Later(self._hub, seconds, call)
 
     def _stop_pending(self) -> None:
         pending, self._pending = self._pending, None

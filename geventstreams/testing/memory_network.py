@@ -37,7 +37,7 @@ from geventstreams._core.wakeup import Wakeup, hold_of
 from geventstreams._net.listener import Listener
 from geventstreams._net.network import Network, leave, network, use
 from geventstreams.errors import UnsuitableSocket
-from geventstreams.testing.memory_lines import CUT, RESET, Line, LineOptions, MemoryEnd, MemoryTransport, call_after, join
+from geventstreams.testing.memory_lines import CUT, RESET, Later, Line, LineOptions, MemoryEnd, MemoryTransport, join
 
 if TYPE_CHECKING:
     from typing_extensions import TypedDict, Unpack
@@ -63,8 +63,8 @@ if TYPE_CHECKING:
 ANY = {_socket.AF_INET: "0.0.0.0", _socket.AF_INET6: "::"}
 """The addresses that stand for all of a family."""
 
-FIRST_PORT = 49152
-"""The first port that is given to a socket without one."""
+FIRST_PORT, LAST_PORT = 49152, 65535
+"""The ports that are given to sockets without one."""
 
 LOOPBACK = {_socket.AF_INET: "127.0.0.1", _socket.AF_INET6: "::1"}
 OWN = {_socket.AF_INET: "198.18.0.1", _socket.AF_INET6: "2001:2::1"}
@@ -142,7 +142,7 @@ class MemoryNetwork(Network):
     Attributes:
         seed: The seed.
         hosts: The addresses of each name, like `/etc/hosts`: a dictionary of lists. A name that is not in it gets an IPv4 address when it
-            is looked up; one with an empty list is not found.
+            is looked up; one with an empty list is not found. Names are in lower case.
         links: The `Link` of each connection, in the order in which they began.
 
     Raises:
@@ -157,7 +157,7 @@ class MemoryNetwork(Network):
         self._next_options: deque[dict[str, Any]] = deque()
         self._thread = hold_of(get_hub()).thread
         self._process = FORK.generation
-        self._ports = FIRST_PORT
+        self._ports = LAST_PORT
         self._addresses = 1
         self._attempts = 0
         self._listening: WeakValueDictionary[tuple[int, str, int], MemorySocket] = WeakValueDictionary()
@@ -182,7 +182,7 @@ class MemoryNetwork(Network):
                 print(note, file=sys.stderr)
 
     def next_link(self, **link: Unpack[BothWays]) -> None:
-        """Give the next connection other options than the network has. Several calls are for as many connections, in their order."""
+        """Give the next attempt to connect other options than the network has. Several calls are for as many attempts, in their order."""
         self._lines(link)
         self._next_options.append(dict(link))
 
@@ -213,6 +213,7 @@ class MemoryNetwork(Network):
         host, service, family, kind, protocol, _flags = query
         if host is None or is_literal(host) or not self._is_seen():
             return Network.getaddrinfo(self, *query)
+        host = host.lower()
         if host not in self.hosts:
             self._addresses += 1
             self.hosts[host] = [f"198.{18 + (self._addresses >> 16)}.{self._addresses >> 8 & 255}.{self._addresses & 255}"]
@@ -227,9 +228,11 @@ class MemoryNetwork(Network):
     # For its sockets.
 
     def free_port(self) -> int:
-        """Return a port that no socket had before."""
-        self._ports += 1
-        return self._ports - 1
+        """Return a port on which nothing listens, the next one of those that are given in turn."""
+        while True:
+            self._ports = FIRST_PORT if self._ports == LAST_PORT else self._ports + 1
+            if all(port != self._ports for _, _, port in self._listening):
+                return self._ports
 
     def lines(self) -> dict[str, Line]:
         """Return new lines for the next connection, by their direction."""
@@ -480,7 +483,7 @@ class _Attempt:
         """Make a step when a packet has arrived."""
         seconds = self._lines[direction].draw_latency()
         if seconds:
-            call_after(self._hub, seconds, step)
+            Later(self._hub, seconds, step)
         else:
             step()
 

@@ -154,12 +154,14 @@ class _VirtualTimer:
         assert args is not None
         if self._real is not None:
             self._real.close()
-        self._real = self._clock._loop.timer(seconds, self._repeat, self._ref)
+        self._real = self._clock._loop.timer(max(seconds, self._clock._loop.approx_timer_resolution), self._repeat, self._ref)
         self._real.start(callback, *args)
 
 
 class _VirtualLoop:
     """The loop that a hub has in virtual time: the real one with other timers."""
+
+    approx_timer_resolution = 0.0
 
     def __init__(self, clock: VirtualClock, loop: Any) -> None:
         self._clock = clock

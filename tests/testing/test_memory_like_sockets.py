@@ -36,6 +36,7 @@ from geventstreams import (
     tcp_server,
     wait_for_input_streams,
 )
+from geventstreams.relay import RelayHandler, Upstream
 from geventstreams.testing import MemoryNetwork
 from geventstreams.testing.claims import outcome, sample, settle, started
 
@@ -149,6 +150,41 @@ def test_a_server_on_all_addresses(where: str) -> None:
                 assert client.read_line() == ("WHO", False)
     finally:
         assert server_terminate(server)
+
+
+def test_a_server_without_streams(where: str) -> None:
+    """A function of a server that makes no streams is given what `SocketStream` takes, and owns it."""
+    server, _ = start_up_server(shout_on, create_stream=False, address=HOST)
+    assert server is not None
+    with open_tcp_stream(HOST, server.port) as client:
+        client.write_line("who")
+        assert client.read_line() == ("WHO", False)
+        client.send_eof()
+        assert client.read() == b""
+    server_terminate(server)
+
+
+def shout_on(handle: Any) -> None:
+    """Answer each line on a descriptor, or what stands for it."""
+    with SocketStream(handle) as stream:
+        shout(stream, None)
+
+
+def test_a_relay_tells_the_client_s_address(served: Callable[..., SocketStreamServer]) -> None:
+    """A relay that sends PROXY headers, in front of a server that reads them: the server sees the client's address."""
+    pytest.importorskip("proxyprotocol")
+    seen: list[Any] = []
+
+    def handle(stream: SocketStream, address: Any) -> None:
+        seen.append((address, stream.peer_address))
+        shout(stream, address)
+
+    behind = served(handle, proxy_protocol=True)
+    relay = served(RelayHandler(Upstream(HOST, behind.port, proxy_version=2)))
+    with open_tcp_stream(HOST, relay.port) as client:
+        client.write_line("who")
+        assert client.read_line() == ("WHO", False)
+        assert seen == [(client.address, client.address)]
 
 
 def test_half_close(ends: Any) -> None:

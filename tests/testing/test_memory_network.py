@@ -13,6 +13,7 @@ import gevent
 import gevent.util
 import pytest
 from kit.conditions import until
+from kit.forking import child
 from kit.pairs import Pairs
 from kit.tls import NAME, TLSKit
 from servers import Certificates
@@ -36,6 +37,7 @@ from geventstreams import (
 )
 from geventstreams.testing import MemoryNetwork, check_io_stream, memory_pair, virtual_time
 from geventstreams.testing.claims import outcome, sample, started
+from geventstreams.testing.memory_network import MemorySocket
 from geventstreams.testing.virtual_time import VirtualClock
 
 PORT = 80
@@ -143,6 +145,17 @@ def test_an_ipv6_server_takes_clients_of_both_kinds(clock: VirtualClock) -> None
                 assert client.read() == b""
         server.stop()
     assert seen == [("::ffff:127.0.0.1", "::ffff:127.0.0.1"), ("::1", "::1"), ("2001:2::1", "fd00::1")]
+
+
+def test_ports_are_given_in_turn() -> None:
+    """After the last port comes the first again; one on which something listens is passed over."""
+    with MemoryNetwork() as network:
+        listener = network.listening_socket(socket.AF_INET)
+        listener.bind(("127.0.0.1", 0))
+        listener.listen()
+        first = listener.getsockname()[1]
+        others = [network.free_port() for _ in range(65535 - first)]
+        assert (first, others[0], others[-1], network.free_port()) == (49152, 49153, 65535, 49153)
 
 
 def test_a_client_with_a_local_address(served: Callable[..., Served]) -> None:
@@ -392,6 +405,18 @@ def test_a_client_that_gives_up_while_connecting(served: Callable[..., Served], 
     assert not server.server.connections
 
 
+def test_what_is_on_its_way_when_virtual_time_ends() -> None:
+    """Bytes that virtual time has not brought by its end arrive in real time, those of real time arrive in virtual time."""
+    near, far = (SocketStream(one) for one in MemoryNetwork(latency=0.01).socketpair())
+    with near, far:
+        with virtual_time():
+            near.sendall(b"one\n")
+        assert far.readline() == b"one\n"
+        near.sendall(b"two\n")
+        with virtual_time():
+            assert far.readline() == b"two\n"
+
+
 # The seed.
 
 
@@ -428,10 +453,29 @@ def test_an_exception_names_the_seed(capsys: pytest.CaptureFixture[str]) -> None
 # The rest.
 
 
-def test_the_checks_of_the_kit_pass() -> None:
-    """A stream over a link of any kind passes all that a stream has to."""
-    network = MemoryNetwork(seed=3, chunks=(1, 5000))
-    check_io_stream(lambda: tuple(map(SocketStream, network.socketpair())))  # type: ignore[arg-type, return-value]
+LINKS = [{"chunks": (1, 20_000)}, {"latency": (0, 0.02)}, {"latency": (0, 0.004), "chunks": (1, 30_000), "bandwidth": 5e7}]
+
+
+@pytest.mark.parametrize("link", LINKS, ids=["chunks", "latency", "all"])
+def test_the_checks_of_the_kit_pass(link: dict[str, Any], clock: VirtualClock) -> None:
+    """A stream over links with delays and in pieces passes all that a stream has to, in virtual time."""
+    network = MemoryNetwork(seed=3, **link)
+    result = check_io_stream(lambda: tuple(map(SocketStream, network.socketpair())))  # type: ignore[arg-type, return-value]
+    assert not result.skipped
+
+
+@pytest.mark.parametrize("version", ["TLSv1.2", "TLSv1.3"])
+def test_the_checks_of_the_kit_pass_under_tls(certificates: Certificates, clock: VirtualClock, version: str) -> None:
+    """A stream of TLS over a slow link in pieces passes them as well."""
+    kit = TLSKit(certificates, Pairs(), version)
+    network = MemoryNetwork(seed=3, **LINKS[2])
+
+    def make_pair() -> tuple[Any, Any]:
+        near, far = network.socketpair()
+        shaking = gevent.spawn(kit.secure, far, "server")
+        return kit.secure(near, "client"), shaking.get()
+
+    assert not check_io_stream(make_pair).skipped
 
 
 def test_both_halves_of_the_package_meet(clock: VirtualClock) -> None:
@@ -473,13 +517,15 @@ def test_a_forked_child_leaves_the_connection_alone() -> None:
     """A child can neither use nor end a connection of its parent, and has the system's network."""
     network = MemoryNetwork()
     near, far = (SocketStream(one) for one in network.socketpair())
+
+    def refused() -> None:
+        for call in (lambda: near.write(b"x"), near.readline, lambda: near.socket):
+            assert isinstance(outcome(call), StreamError)
+        near.close()
+        assert not isinstance(network.connecting_socket(socket.AF_INET), MemorySocket)
+
     with network:
-        child = os.fork()
-        if not child:
-            said = [outcome(near.write, b"x"), outcome(lambda: near.socket), outcome(open_tcp_stream, "127.0.0.1", 1)]
-            near.close()
-            os._exit(0 if isinstance(said[0], StreamError) and isinstance(said[2], ConnectError) else 1)
-        assert os.waitpid(child, 0)[1] == 0
+        child(refused)
     near.sendall(b"line\n")
     assert far.readline() == b"line\n"
     near.close()
