@@ -31,6 +31,7 @@ from geventstreams.cli.statuses import Status, error_of
 from geventstreams.errors import ReadTimeout, StreamError, StreamReset, StreamTruncated
 from geventstreams.relay import RelayHandler, Upstream, relay
 from geventstreams.server.server import SocketStreamServer
+from geventstreams.testing import virtual_time
 
 __all__ = ["pairs", "tls"]  # fixtures
 
@@ -169,14 +170,14 @@ def test_a_truncated_connection_is_no_end(pairs, tls) -> None:
 
 def test_a_read_timeout_counts_both_ways(pairs) -> None:
     """A side that only listens is not timed out while the other speaks; when both are silent the connection is."""
-    chain = Chain(pairs, read_timeout=0.3)
-    began = time.monotonic()
-    while time.monotonic() - began < 1:
-        chain.server.sendall(b"tick")
-        assert chain.client.recv(4) == b"tick"
-        gevent.sleep(0.05)
-    assert not chain.relaying.ready()
-    fails_with(chain.relaying, ReadTimeout)
+    with virtual_time(threshold=0.001) as clock:
+        chain = Chain(pairs, read_timeout=30)
+        while clock.now < 100:
+            chain.server.sendall(b"tick")
+            assert chain.client.recv(4) == b"tick"
+            gevent.sleep(0.5)
+        assert not chain.relaying.ready()
+        fails_with(chain.relaying, ReadTimeout)
 
 
 def test_a_relay_that_is_killed_ends_both(chain) -> None:

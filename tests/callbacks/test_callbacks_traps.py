@@ -86,6 +86,7 @@ def test_the_read_timeout_of_a_connection_can_be_changed(endpoints, calls):
     assert time.monotonic() - started < 5
 
 
+@pytest.mark.usefixtures("virtual_clock")
 def test_the_write_timeout_is_no_lifetime(endpoints, calls):
     """A connection that writes now and then lives many times its write timeout."""
     client, peer = endpoints.joined(calls.read, calls.event, write_timeout=T)
@@ -180,6 +181,7 @@ def end_by_reset(peer):
     peer.close()
 
 
+@pytest.mark.usefixtures("virtual_clock")
 @pytest.mark.parametrize(("end", "kind"), [(lambda peer: peer.close(), TCPEOF), (end_by_reset, TCPReset), (lambda peer: None, TCPTimeout)])
 @pytest.mark.parametrize("writing", [False, True])
 @pytest.mark.parametrize("reading", [False, True])

@@ -41,6 +41,7 @@ def by_kill(file: Any, call: Callable[[Any], Any], near: Any) -> None:
     reader.kill()
 
 
+@pytest.mark.usefixtures("virtual_clock")
 @pytest.mark.parametrize("interrupt", [by_timeout, by_gevent_timeout, by_kill])
 @pytest.mark.parametrize("follow", NEXT)
 @pytest.mark.parametrize("call", GATHERING)

@@ -23,6 +23,7 @@ from kit.network import reset
 
 from geventstreams import makefile
 from geventstreams._constants import BLOCK
+from geventstreams.testing import VirtualClock
 
 Read = Callable[[Any], Any]
 
@@ -88,6 +89,7 @@ def given_up_by_kill(read: Read, file: Any, _near: Any) -> None:
 GIVEN_UP = [given_up_by_timeout, given_up_by_gevent, given_up_by_kill]
 
 
+@pytest.mark.usefixtures("virtual_clock")
 @pytest.mark.parametrize("give_up", GIVEN_UP)
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("name", [*BINARY, *(f"text {name}" for name in TEXT)])
@@ -122,16 +124,16 @@ def test_with_gevents_own_makefile_the_same_is_lost(ends: Ends) -> None:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_the_timeout_of_the_moment_counts(ends: Ends, kind: str) -> None:
+def test_the_timeout_of_the_moment_counts(virtual_clock: VirtualClock, ends: Ends, kind: str) -> None:
     """`settimeout` after `makefile`, and between calls, governs every wait: it fires in time, neither at an earlier one
     nor at a later one, and None takes it away."""
     file, near, far = ends.file(kind, timeout=60)
     for limit in (0.05, 0.2):
         near.settimeout(limit)
-        began = time.monotonic()
+        began = virtual_clock.now
         with pytest.raises(TimeoutError):
             file.read(1)
-        assert limit <= time.monotonic() - began < 20
+        assert limit <= virtual_clock.now - began < limit + 0.001
     near.settimeout(None)
     late = gevent.spawn_later(0.3, far.sendall, b"!")
     assert file.read(1) == b"!"

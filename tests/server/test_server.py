@@ -578,7 +578,7 @@ def test_mistakes_of_a_handler_are_no_broken_connections(serve, errors):
     assert errors == [StreamClosed]
 
 
-def test_lines_are_rationed(serve, lines):
+def test_lines_are_rationed(virtual_clock, serve, lines):
     """Many failures at once give few lines; a later line says how many were left out."""
     server = serve(lambda stream, _address: stream.read_exactly(1))
     for _ in range(100):
@@ -587,11 +587,15 @@ def test_lines_are_rationed(serve, lines):
     assert 0 < len(lines) < 20
     told = len(lines)
 
+    began = virtual_clock.now
+
     def one_more():
         dial(server).close()
+        gevent.sleep(0.1)
         return len(lines) > told
 
     until(one_more)
+    assert virtual_clock.now - began < 2
     assert lines[told].suppressed >= 100 - told
 
 

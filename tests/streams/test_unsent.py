@@ -351,6 +351,7 @@ def secured(tls: TLSKit, side: str) -> Callable[[Any, Any], None]:
     return attach
 
 
+@pytest.mark.usefixtures("virtual_clock")
 @pytest.mark.parametrize("again", FINISH)
 @pytest.mark.parametrize("first", END_EOF)
 def test_an_end_that_was_interrupted_is_finished_by_the_next_call(secured: Any, first: str, again: str) -> None:

@@ -23,6 +23,7 @@ from geventstreams import (
     wait_for_input_streams,
 )
 from geventstreams.errors import in_bytes
+from geventstreams.testing import VirtualClock
 from geventstreams.testing.claims import outcome
 
 
@@ -195,14 +196,14 @@ SHAKING: dict[str, Callable[[TLSKit, Any, str], Any]] = {
 
 
 @pytest.mark.parametrize("role", SHAKING)
-def test_a_silent_peer_is_a_handshake_timeout(tls: TLSKit, side: str, role: str) -> None:
+def test_a_silent_peer_is_a_handshake_timeout(virtual_clock: VirtualClock, tls: TLSKit, side: str, role: str) -> None:
     """A peer that says nothing ends the handshake after the limit, never before it and not much after; the stream is closed."""
     near, _ = tls.pairs.sockets()
     number = near.fileno()
-    began = time.monotonic()
+    began = virtual_clock.now
     with pytest.raises(HandshakeTimeout):
         SHAKING[role](tls, near, side)
-    assert 0.2 <= time.monotonic() - began <= 0.51
+    assert virtual_clock.now - began == pytest.approx(0.2)
     assert not open_descriptor(number)
 
 
@@ -308,21 +309,20 @@ def test_detaching_waits_for_a_slow_close_notify(tls: TLSKit, side: str) -> None
 
 
 @pytest.mark.parametrize("peer_does", ["nothing", "end", "drip"])
-def test_no_close_notify_is_an_error(tls: TLSKit, side: str, peer_does: str) -> None:
+def test_no_close_notify_is_an_error(virtual_clock: VirtualClock, tls: TLSKit, side: str, peer_does: str) -> None:
     """Without the peer's close_notify detach_ssl is a TLSError after retry_count times retry_timeout, or at the peer's end, and closes."""
     stream, peer = tls.stream(side)
     number = stream.fileno()
     dripping = gevent.spawn(_drip, peer) if peer_does == "drip" else None
     if peer_does == "end":
         peer.socket.shutdown(1)
-    began = time.monotonic()
+    began = virtual_clock.now
     with pytest.raises(TLSError, match="close_notify"):
         stream.detach_ssl(2, 0.1)
-    took = time.monotonic() - began
+    took = virtual_clock.now - began
     assert stream.closed
     assert not open_descriptor(number)
-    assert took <= 0.51
-    assert took >= 0.2 or peer_does == "end"
+    assert took == pytest.approx(0 if peer_does == "end" else 0.2)
     if dripping is not None:
         dripping.kill()
 
