@@ -6,13 +6,13 @@ import os
 import weakref
 from typing import Any, NamedTuple
 
-from geventstreams._native.syscalls import thread_id
+from gevent import get_hub
 
 
 class Handshake(NamedTuple):
-    """A wait for a peer: the thread that waits, the descriptor or -1, words for it, and the address that it connects to, if it does."""
+    """A wait for a peer: the hub where it waits, the descriptor or -1, words for it, and the address that it connects to, if it does."""
 
-    thread: int
+    hub: weakref.ref[Any]
     descriptor: int
     words: str
     address: Any
@@ -23,7 +23,7 @@ _waiting: weakref.WeakKeyDictionary[Any, Handshake] = weakref.WeakKeyDictionary(
 
 def began(owner: Any, descriptor: int, words: str, address: Any = None) -> None:
     """Note that an object waits for a peer; the note goes with the object, if `ended` is not called."""
-    _waiting[owner] = Handshake(thread_id(), descriptor, words, address)
+    _waiting[owner] = Handshake(weakref.ref(get_hub()), descriptor, words, address)
 
 
 def ended(owner: Any) -> None:
@@ -31,9 +31,9 @@ def ended(owner: Any) -> None:
     _waiting.pop(owner, None)
 
 
-def of_this_thread() -> list[Handshake]:
-    """Return the handshakes that wait in this thread."""
-    return [handshake for handshake in _waiting.values() if handshake.thread == thread_id()] if _waiting else []
+def of_this_hub() -> list[Handshake]:
+    """Return the handshakes that wait in the hub of this thread."""
+    return [handshake for handshake in _waiting.values() if handshake.hub() is get_hub()] if _waiting else []
 
 
 os.register_at_fork(after_in_child=_waiting.clear)
