@@ -1,7 +1,7 @@
 cimport geventstreams._native.syscalls as _system
 from geventstreams._core.fork cimport ForkGeneration
 from geventstreams._core.transport_base cimport Transport
-from geventstreams._core.wakeup cimport HubHold, Wakeup
+from geventstreams._core.wakeup cimport HubHold, Wakeup, hold_of
 
 cdef ForkGeneration FORK
 cdef Py_ssize_t BUSY

@@ -144,11 +144,13 @@ class SocketTransport(Transport):
     def addresses(self) -> tuple[Any, Any]:
         descriptor = self._descriptor
         if self._address is None and descriptor >= 0:
-            with contextlib.suppress(OSError):
-                is_ipv4 = self._family == _socket.AF_INET
+            is_ipv4 = self._family == _socket.AF_INET
+            try:
                 address = _system.ipv4_name(descriptor) if is_ipv4 else _system.own_name(descriptor, self._family)
-                if self._descriptor == descriptor:  # it was not closed meanwhile, by a signal handler
-                    self._address = address
+            except OSError:
+                address = None  # other code closed the descriptor
+            if self._descriptor == descriptor:  # it was not closed meanwhile, by a signal handler
+                self._address = address
         return self._address, self._peer_address
 
     def rename_peer(self, address: Any) -> None:

@@ -16,5 +16,10 @@ cdef class Transport:
     cpdef Py_ssize_t end_output(self) except? -2
     cpdef void end_input(self) except *
     cpdef Py_ssize_t discard(self) except? -2
+    cpdef Py_ssize_t not_yet_sent(self) except? -2
+    cpdef Py_ssize_t unread(self) except? -2
+    cpdef bint holds_bytes(self) except? False
+    cpdef object addresses(self)
+    cpdef void close(self, bint abort=*) except *
     cpdef void wake(self) except *
     cpdef int fileno(self) noexcept

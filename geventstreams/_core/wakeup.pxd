@@ -1,3 +1,5 @@
+cimport cython
+
 cimport geventstreams._native.greenlets as _greenlets
 cimport geventstreams._native.syscalls as _system
 from geventstreams._core.clock cimport Clock
@@ -6,10 +8,12 @@ from geventstreams._core.fork cimport ForkGeneration
 cdef Clock CLOCK
 cdef ForkGeneration FORK
 cdef double NEVER
+cdef list _latest
 
 
 cdef class HubHold:
     cdef object __weakref__
+    cdef object hub
     cdef readonly object loop
     cdef bint stays_armed
     cdef Py_ssize_t waiting
@@ -65,3 +69,7 @@ cdef class Wakeup:
     cdef void _stop_timer(self) except *
     cpdef void close(self) except *
     cdef void _release(self) except *
+
+
+@cython.locals(latest=HubHold, hold=HubHold)
+cpdef HubHold hold_of(hub)

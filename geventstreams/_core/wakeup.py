@@ -58,6 +58,7 @@ class HubHold:
     """
 
     def __init__(self, hub: Hub) -> None:
+        self.hub: weakref.ref[Hub] = weakref.ref(hub)
         self.loop: Any = hub.loop
         self.stays_armed: bool = stays_armed(hub.loop)
         self.waiting = 0
@@ -171,14 +172,19 @@ def _nothing() -> None:
 
 
 _holds: weakref.WeakKeyDictionary[Any, HubHold] = weakref.WeakKeyDictionary()
+_latest: list[weakref.ref[HubHold]] = []
 
 
 def hold_of(hub: Hub) -> HubHold:
-    """Return the one hold of a hub."""
+    """Return the one hold of a hub. The one that was asked for last is found sooner: a thread has one hub."""
+    latest = _latest[0]() if _latest else None
+    if latest is not None and _system.refers(latest.hub, hub):
+        return latest
     hold = _holds.get(hub)
     if hold is None:
         hold = _holds[hub] = HubHold(hub)
         show_waits_of(hub)
+    _latest[:] = [weakref.ref(hold)]
     return hold
 
 

@@ -140,6 +140,10 @@ cdef inline object handle_of(int descriptor):
     return None
 
 
+cdef inline void release(object handle) noexcept:
+    pass
+
+
 cdef inline unsigned long thread_id() noexcept:
     return PyThread_get_thread_ident()
 

@@ -58,7 +58,7 @@ class Listener:
         self._arrivals = Wakeup(hub, self._descriptor, READ)  # first, because it refuses a hub that has died
         self.hold = self._arrivals.hold
         self._loop = hub.loop
-        self._process = FORK.generation
+        self._process: int = FORK.generation
         self._arrived: Callable[[], object] | None = arrived
         # The owner's socket object may wait in `accept`; this one never does.
         self._accepting_socket = AcceptingSocket(socket.family, socket.type, socket.proto, self._descriptor)

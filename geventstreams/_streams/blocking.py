@@ -435,9 +435,12 @@ class BlockingEngine(StreamEngine):
         if self.is_writable and not self.broken:
             while self.output.end or self.transport.unsent:
                 self._send_or_wait(limit)
-            with contextlib.suppress(StreamReset):  # all was sent: a peer that is gone takes nothing from us
+            try:
                 self._tell_end(limit)
-        linger(self.transport, self.linger_limit)
+            except StreamReset:
+                self.broken = True  # all was sent: a peer that is gone takes nothing from us
+        if self.transport.holds_bytes():
+            linger(self.transport, self.linger_limit)
 
     def _close_at_once(self) -> None:
         """Send what needs no waiting, and the end behind it: where nothing can wait, as in the hub."""

@@ -58,8 +58,8 @@ class LispStream(BufferedStream):
         self._element_type = options.element_type
         self._encoding = options.encoding
         self._is_latin = self._encoding.latin
-        self._is_binary = self._element_type is not ElementType.BASE_CHAR
-        self._is_signed = self._element_type is ElementType.SIGNED_BYTE_8
+        self._is_binary = options.is_binary
+        self._is_signed = options.is_signed
         self._last_char: str | None = None
         self._last_bytes = b""
         self._last_taken = 0

@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from geventstreams._constants import NEVER
 from geventstreams._core import arguments
 from geventstreams._core.tls_context import TLSOptions
+from geventstreams._streams.elements import ElementType
 from geventstreams._streams.elements import element_type as element_type_of
 from geventstreams._streams.elements import encoding as encoding_of
 
 if TYPE_CHECKING:
-    from geventstreams._streams.elements import ElementType
     from geventstreams._types import AnySide, ConfigureContext, ConfigureSSL, Direction, ElementTypeName, TLSContext
 
 DIRECTIONS = ("io", "input", "output")
@@ -29,8 +29,8 @@ Function = TypeVar("Function", bound=Callable[..., Any])
 class StreamOptions:
     """The checked arguments of one stream, or of all streams of an opener or server."""
 
-    __slots__ = ("element_type", "encoding", "handshake_limit", "line_limit", "linger_limit", "read_limit", "readable", "tls", "writable",
-                 "write_limit")
+    __slots__ = ("element_type", "encoding", "handshake_limit", "is_binary", "is_signed", "line_limit", "linger_limit", "read_limit",
+                 "readable", "tls", "writable", "write_limit")
 
     def __init__(
         self, *, direction: Direction = "io", element_type: ElementType | ElementTypeName = "base-char", encoding: str = "latin-1",
@@ -43,6 +43,8 @@ class StreamOptions:
         self.readable = direction != "output"
         self.writable = direction != "input"
         self.element_type = element_type_of(element_type)
+        self.is_binary = self.element_type is not ElementType.BASE_CHAR
+        self.is_signed = self.element_type is ElementType.SIGNED_BYTE_8
         self.encoding = encoding_of(encoding)
         self.read_limit = arguments.seconds("read_timeout", read_timeout)
         self.write_limit = arguments.seconds("write_timeout", write_timeout)

@@ -62,6 +62,9 @@ HANDSHAKES = 100
 QUEUED = 4096
 """Clients that are accepted from the queue before a listener is closed, at most: as many as the system keeps there."""
 
+PATIENCE = 8
+"""Clients in a row after which one more is accepted at once: a call of `accept` that finds none costs as much as one that does."""
+
 SHORTEST_HANDSHAKE = 0.001
 """Seconds for a TLS handshake after a PROXY header that took all of `handshake_timeout`."""
 
@@ -132,7 +135,7 @@ class SocketStreamServer(StreamServer):
         self._watched: Listener | None = None
         self._room_watch: Any = None
         self._gone = 0
-        self._at_once = 1
+        self._in_a_row = 0
         self._connections = Connections()
         self._drain: Drain | None = None
         self._streams = StreamsView(self._connections.served)
@@ -206,11 +209,8 @@ class SocketStreamServer(StreamServer):
         return (self._listener or self._listening()).accept()
 
     def _accept_clients(self) -> None:
-        """Accept what the hub reports: one client, and twice as many each time that all of these were there.
-
-        So `accept` finds no client only at the end of a burst.
-        """
-        for _ in range(self._at_once):
+        """Accept what the hub reports: one client, and one more for each few that came since the queue was last found empty."""
+        for _ in range(min(1 + self._in_a_row // PATIENCE, self.max_accept)):
             if self.full() or self._room.locked():
                 self._rest_until_room()
                 return
@@ -223,8 +223,9 @@ class SocketStreamServer(StreamServer):
                 self._listening().rest(self.accept_pause)
                 raise
             if client is None:
-                self._at_once = 1
+                self._in_a_row = 0
                 return
+            self._in_a_row += 1
             self._gone = 0
             self._recorder.accepted += 1
             try:
@@ -233,7 +234,6 @@ class SocketStreamServer(StreamServer):
                 self._recorder.refused(client[1], error)
                 self._listening().rest(self.accept_pause)
                 raise
-        self._at_once = min(2 * self._at_once, self.max_accept)
 
     def _accept_failed(self, error: OSError) -> None:
         if error.errno in TRANSIENT and self._gone < self.max_accept:
@@ -299,7 +299,8 @@ class SocketStreamServer(StreamServer):
             del self._connections.served[stream]
             if self._connections.departed is not None:
                 self._connections.departed.append((stream, getcurrent()))
-            self._recorder.ended(stream)
+            self._recorder.octets_in += stream.octets_in
+            self._recorder.octets_out += stream.octets_out
             self._release_place()
 
     def _release_place(self) -> None:

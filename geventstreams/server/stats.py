@@ -72,16 +72,17 @@ class StatsRecorder:
         self._refused = 0
         self._handshake_failures = 0
         self._timeouts = 0
-        self._octets_in = 0
-        self._octets_out = 0
+        self.octets_in = 0
+        self.octets_out = 0
+        """Bytes of connections whose handlers have ended."""
 
     def stats(self) -> ServerStats:
         """Return the counts as they are now."""
         streams = list(self._streams)
         return ServerStats(
             self.accepted, len(streams), self._refused, self._handshake_failures, self._timeouts,
-            self._octets_in + sum(stream.octets_in for stream in streams),
-            self._octets_out + sum(stream.octets_out for stream in streams),
+            self.octets_in + sum(stream.octets_in for stream in streams),
+            self.octets_out + sum(stream.octets_out for stream in streams),
         )
 
     def accepting_paused(self, error: OSError) -> None:
@@ -104,11 +105,6 @@ class StatsRecorder:
             self._timed_out("handshake_timed_out", address, error)
         elif isinstance(error, OSError):
             self._log("handshake_failed", address, error)
-
-    def ended(self, stream: SocketStream) -> None:
-        """Add the bytes of a connection whose handler has ended."""
-        self._octets_in += stream.octets_in
-        self._octets_out += stream.octets_out
 
     def timed_out(self, address: Any) -> None:
         """Count and log a handler that ended because a read had timed out."""

@@ -1,0 +1,26 @@
+from geventstreams._core.fork cimport ForkGeneration
+from geventstreams._core.wakeup cimport HubHold, Wakeup
+
+cdef ForkGeneration FORK
+cdef int READ
+
+
+cdef class Listener:
+    # public, because a listener of another kind has a class of its own, in plain Python
+    cdef public HubHold hold
+    cdef public bint resting
+    cdef public Wakeup _arrivals
+    cdef public long _process
+    cdef public bint _wanted
+    cdef public object _loop
+    cdef public object _arrived
+    cdef public object _accepting_socket
+    cdef public object _watcher
+    cdef public object _timer
+    cdef int _descriptor
+
+    cpdef object accept(self)
+    cpdef void _refuse(self) except *
+    cpdef void stop(self) except *
+    cdef void _stop_watching(self) except *
+    cdef void _stop_timer(self) except *
