@@ -149,8 +149,10 @@ class PushedEngine(StreamEngine):
     def adopt(self, other: StreamEngine) -> None:
         """Take over what another engine stands on: transport, TLS, and bytes that arrived. The other is closed by this."""
         self.input.feed(other.input.take(other.input.end - other.input.start))
-        self.end, self.reset = other.end, other.reset
-        self.tls, self.tls_options = other.tls, other.tls_options
+        self.end = other.end
+        self.reset: tuple[Any, ...] | None = other.reset
+        self.tls: Any = other.tls
+        self.tls_options: Any = other.tls_options
         other.closed = True
         other.renew_permits()
         self.plug(other.transport)

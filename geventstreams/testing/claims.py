@@ -29,11 +29,12 @@ class Claim:
 
     def __init__(self, function: Callable[[MakePair, Random], None], needs: str, peer_needs: str, tries: str) -> None:
         self._function = function
-        self.name = self.__name__ = function.__name__
-        self.promise = (function.__doc__ or "").partition("\n")[0].rstrip(".")
-        self.needs = needs.split()
-        self.peer_needs = peer_needs.split()
-        self.tries = tries.split()
+        self.name: str = function.__name__
+        self.__name__: str = self.name
+        self.promise: str = (function.__doc__ or "").partition("\n")[0].rstrip(".")
+        self.needs: list[str] = needs.split()
+        self.peer_needs: list[str] = peer_needs.split()
+        self.tries: list[str] = tries.split()
 
     def __repr__(self) -> str:
         return f"<claim {self.name}>"

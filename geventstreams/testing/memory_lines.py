@@ -46,15 +46,15 @@ class LineOptions:
 
     def __init__(self, *, latency: Any = 0.0, bandwidth: float | None = None, chunks: Any = None, reset_after: int | None = None,
                  cut_after: int | None = None, stall: Any = None, window: int = BLOCK) -> None:
-        self.latency = _range("latency", latency)
-        self.chunks = None if chunks is None else _range("chunks", chunks, 1)
-        self.bandwidth = NEVER if bandwidth is None else arguments.seconds("bandwidth", bandwidth)
-        self.window = arguments.positive("window", window)
+        self.latency: tuple[Any, Any] = _range("latency", latency)
+        self.chunks: tuple[Any, Any] | None = None if chunks is None else _range("chunks", chunks, 1)
+        self.bandwidth: float = NEVER if bandwidth is None else arguments.seconds("bandwidth", bandwidth)
+        self.window: int = arguments.positive("window", window)
         after, seconds = stall if isinstance(stall, tuple) and len(stall) == 2 else (stall, None)
-        self.stall_seconds = NEVER if seconds is None else arguments.seconds("stall", seconds)
+        self.stall_seconds: float = NEVER if seconds is None else arguments.seconds("stall", seconds)
         faults = [(_count(name, count), event) for name, count, event in (
             ("reset_after", reset_after, RESET), ("cut_after", cut_after, CUT), ("stall", after, STALL)) if count is not None]
-        self.faults = sorted(faults)
+        self.faults: list[tuple[int, str]] = sorted(faults)
 
 
 def _count(name: str, value: Any) -> int:
@@ -112,21 +112,21 @@ class Line:
 
     def __init__(self, options: LineOptions, random: Random, note: str = "") -> None:
         self._hub = get_hub()
-        self.filled = Wakeup(self._hub)
+        self.filled: Wakeup = Wakeup(self._hub)
         """Fires when something has arrived."""
-        self.drained = Wakeup(self._hub)
+        self.drained: Wakeup = Wakeup(self._hub)
         """Fires when there is room, or the sender has to know of an end."""
-        self.data = bytearray()
+        self.data: bytearray = bytearray()
         """What has arrived and was not received."""
-        self.ended = False
+        self.ended: bool = False
         """The end of the sender's output has arrived."""
-        self.failed = False
+        self.failed: bool = False
         """A reset has arrived."""
-        self.finished = False
+        self.finished: bool = False
         """The sender has ended its output."""
-        self.deserted = False
+        self.deserted: bool = False
         """The receiver has closed: what arrives is answered by a reset."""
-        self.is_stalled = False
+        self.is_stalled: bool = False
         self._failure = 0
         self._options = options
         self._random = random
@@ -328,9 +328,9 @@ class MemoryEnd:
         self.outgoing = outgoing
         self.addresses = addresses
         self.is_tcp = is_tcp
-        self.is_open = True
-        self.resets = False
-        self.input_shut = False
+        self.is_open: bool = True
+        self.resets: bool = False
+        self.input_shut: bool = False
         self._process = FORK.generation
 
     def check(self) -> None:

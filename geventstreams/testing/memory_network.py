@@ -33,7 +33,7 @@ from gevent import get_hub
 from geventstreams._core.fork import FORK
 from geventstreams._core.host_names import is_literal
 from geventstreams._core.owned_fd import SocketDouble
-from geventstreams._core.wakeup import Wakeup, hold_of
+from geventstreams._core.wakeup import HubHold, Wakeup, hold_of
 from geventstreams._net.listener import Listener
 from geventstreams._net.network import Network, leave, network, use
 from geventstreams.errors import UnsuitableSocket
@@ -150,7 +150,7 @@ class MemoryNetwork(Network):
     """
 
     def __init__(self, *, seed: int | None = None, **link: Unpack[BothWays]) -> None:
-        self.seed = SystemRandom().randrange(10**6) if seed is None else seed
+        self.seed: int = SystemRandom().randrange(10**6) if seed is None else seed
         self.hosts: dict[str, list[str]] = {"localhost": ["127.0.0.1", "::1"]}
         self.links: list[Link] = []
         self._options: dict[str, Any] = dict(link)
@@ -281,7 +281,7 @@ class MemoryNetwork(Network):
 class MemorySocket(SocketDouble):
     """A socket of a `MemoryNetwork`, with those methods of `socket.socket` that do not wait. It has no descriptor: `fileno()` is -1."""
 
-    type = _socket.SOCK_STREAM
+    type: int = _socket.SOCK_STREAM
     proto = 0
 
     def __init__(self, owner: MemoryNetwork, family: int) -> None:
@@ -289,7 +289,7 @@ class MemorySocket(SocketDouble):
         self.address: Any = None
         self.destination: Any = None
         self.end: MemoryEnd | None = None
-        self.error = 0
+        self.error: int = 0
         """The error of an attempt to connect, until it is asked for."""
         self._network = owner
         self._options: dict[tuple[int, int], Any] = {}
@@ -299,7 +299,7 @@ class MemorySocket(SocketDouble):
         self._backlog = -1
         self._waiting: deque[_Attempt] = deque()
         self._coming = 0
-        self.is_closed = False
+        self.is_closed: bool = False
 
     def __repr__(self) -> str:
         state = "closed" if self.is_closed else "connected" if self.end else "listening" if self.is_listening() else "new"
@@ -400,6 +400,7 @@ class MemorySocket(SocketDouble):
             self._outcome.fire()
 
     def transport(self) -> MemoryTransport:
+        """Return a transport over this connection."""
         if self.end is None:
             raise UnsuitableSocket(f"socket {self!r} is not connected")
         return MemoryTransport(self.end, self)
@@ -450,6 +451,7 @@ class MemorySocket(SocketDouble):
         return accepted
 
     def listener(self, hub: Any, arrived: Callable[[], object]) -> MemoryListener:
+        """Return what calls `arrived` when a client has come."""
         return MemoryListener(hub, self, arrived)
 
     def watch(self, listener: MemoryListener) -> None:
@@ -523,7 +525,7 @@ class MemoryListener(Listener):
 
     def __init__(self, hub: Any, socket: MemorySocket, arrived: Callable[[], object]) -> None:
         self._arrivals = Wakeup(hub)
-        self.hold = self._arrivals.hold
+        self.hold: HubHold = self._arrivals.hold
         self._loop = hub.loop
         self._process = FORK.generation
         self._arrived = arrived
