@@ -1,6 +1,7 @@
 """Every command line that README.md and docs/ show is run, and prints what the page shows.
 
-A ```console block is a session of a shell: each line that begins with `$ ` is run, and the lines below it are its output, where `…`
+A ```console block is a session of a shell: each line that begins with `$ ` is run, with the one behind it where it ends in a
+backslash, and the lines below are its output, where `…`
 stands for any text, and a line `…` for any lines. Times, sizes, counts above 999 and versions differ from run to run and need no `…`.
 A ```sh block has what is not run here; `NOT_RUN` says why.
 """
@@ -86,7 +87,7 @@ class Session:
     def commands(self) -> Iterator[tuple[str, list[str]]]:
         """Yield each command with the lines that the page shows below it."""
         for piece in re.split(r"^\$ ", self.text, flags=re.MULTILINE)[1:]:
-            command, *shown = piece.splitlines()
+            command, *shown = re.sub(r" \\\n +", " ", piece).splitlines()
             yield command, shown
 
 
@@ -243,3 +244,10 @@ def test_each_line_that_is_not_run_has_a_reason() -> None:
     texts = [text for page in PAGES for language in ("", "text") for _, text in blocks_of(page, language)]
     assert not [text for text in texts if re.search(r"^\s*(\$|python|geventstreams|pip|curl) ", text, re.MULTILINE)]
     assert len(SESSIONS) >= 25
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_command_lines_are_seen_whole(page: Path) -> None:
+    """No command of a session is wider than the site's column, 84 letters."""
+    typed = re.compile(r"^(?:\$ | {4}).*")
+    assert not [line for _, text in blocks_of(page, "console") for line in text.splitlines() if typed.match(line) and len(line) > 84]
