@@ -59,6 +59,7 @@ SAME = [
     (r"\d\d:\d\d:\d\d\.\d+", "TIME"),
     (r"\b\d+(?:\.\d+)? s\b", "SECONDS"),
     (r"(seconds\"?[=:] ?)[\d.]+", r"\1SECONDS"),
+    (r"^(lines a second) .*", r"\1 RATES"),
     (r"\b\d{1,3}(?:,\d{3})+\b", "COUNT"),
     (r"\b\d+(?:\.\d+)? [kMG]B\b", "SIZE"),
     (r"(?<![\d.])\d+\.\d+\.\d+(?!\.?\d)", "VERSION"),
