@@ -26,10 +26,6 @@ SLICE = 0.005
 NO_TAIL = -1
 """The last bytes of an output to which nothing was written."""
 
-WANTED = 1
-TOLD = 2
-"""How far the end of an output has come: it was asked for, and the peer may not know of it yet; the peer was told."""
-
 ROUND = 0.05
 """Seconds after which a wait tests a condition again although nothing happened."""
 

@@ -6,13 +6,14 @@ It prints the dictionary `spawn_tree_locals` of a hub. An object there looks for
 from __future__ import annotations
 
 import weakref
+from collections.abc import Callable
 from typing import Any
 
 from gevent.hub import Hub
 
 from geventstreams._core.at_exit import living
 
-_KINDS: list[type] = []
+_WAITS: list[tuple[type, Callable[[Any, Hub | None], list[tuple[Any, str]]]]] = []
 
 
 class Waits:
@@ -23,13 +24,13 @@ class Waits:
 
     def __repr__(self) -> str:
         hub = self._hub()
-        waits: list[tuple[Any, str]] = [wait for kind in _KINDS for thing in living(kind) for wait in thing._waits(hub)]
+        waits: list[tuple[Any, str]] = [wait for kind, waits_in in _WAITS for thing in living(kind) for wait in waits_in(thing, hub)]
         return "\n".join(["what greenlets wait for:", *(f"{greenlet!r} {what}" for greenlet, what in waits)])
 
 
-def show_waits_in(kind: type) -> None:
-    """Show the waits in objects of a class: its `_waits(hub)` returns the greenlets of a hub, each with what it waits for."""
-    _KINDS.append(kind)
+def show_waits_in(kind: type, waits_in: Callable[[Any, Hub | None], list[tuple[Any, str]]]) -> None:
+    """Show the waits in objects of a class: `waits_in(thing, hub)` returns the greenlets of a hub, each with what it waits for."""
+    _WAITS.append((kind, waits_in))
 
 
 def show_waits_of(hub: Hub) -> None:

@@ -19,6 +19,7 @@ cdef Py_ssize_t BLOCK
 cdef Py_ssize_t WOULD_WAIT
 cdef Py_ssize_t FLUSH
 cdef Py_ssize_t WORTH
+cdef int OPEN
 cdef int WANTED
 cdef int TOLD
 cdef long NO_PERMIT

@@ -12,7 +12,7 @@ from typing import Any
 
 import geventstreams._native.greenlets as _greenlets
 import geventstreams._native.syscalls as _system
-from geventstreams._constants import BLOCK, INPUT, NEVER, NO_PERMIT, TOLD, WANTED, WOULD_WAIT
+from geventstreams._constants import BLOCK, INPUT, NEVER, NO_PERMIT, WOULD_WAIT
 from geventstreams._core.at_exit import send_at_exit
 from geventstreams._core.clock import CLOCK
 from geventstreams._core.deadline import deadline_after, seconds_until
@@ -25,6 +25,7 @@ from geventstreams._core.transport_base import Transport
 from geventstreams._core.wakeup import Wakeup, hold_of
 from geventstreams._streams.engine import StreamEngine
 from geventstreams._streams.options import StreamOptions
+from geventstreams._streams.states import OPEN, TOLD, WANTED
 from geventstreams.errors import (
     ReadTimeout,
     StreamBusy,
@@ -328,7 +329,7 @@ class BlockingEngine(StreamEngine):
                 while self.output.end or self.transport.unsent:
                     if not self.send_now():
                         return True
-                if self.output_end == WANTED and not self.tell_end_now():
+                if self.output_state == WANTED and not self.tell_end_now():
                     return True
             except StreamError as error:
                 self.failure = noted(error)
@@ -347,20 +348,19 @@ class BlockingEngine(StreamEngine):
     # Ending and closing.
 
     def begin_end(self) -> bool:
-        if self.output_end == TOLD:
+        if self.output_state == TOLD:
             return False
         self.refuse_thread()
-        if not self.output_ended and self.output.permit != FORK.generation:
+        if self.output_state == OPEN and self.output.permit != FORK.generation:
             self.refuse_output()
-        return not self.output_ended
+        return self.output_state == OPEN
 
     def end_the_output(self) -> None:
         """End the output once it is flushed. A call that is ended by an exception is finished by the next one."""
-        if self.output_end == TOLD:
+        if self.output_state == TOLD:
             return
-        self.output_ended = True
+        self.output_state = WANTED
         self.renew_permits()
-        self.output_end = max(self.output_end, WANTED)  # another greenlet may have come first while this one flushed
         self._acquire_output()
         try:
             self._tell_end(self.write_limit)
@@ -451,7 +451,8 @@ class BlockingEngine(StreamEngine):
 
     def send_last(self) -> None:
         """Send, at the end of the program, what the system takes now."""
-        if self.generation and not self.closed and self.is_here() and self.output_lock.holder is None:
+        is_here = self.generation == FORK.generation and self.thread == _system.thread_id()
+        if is_here and not self.closed and self.output_lock.holder is None:
             self.send_before_wait()
 
     def send_before_closing(self) -> None:

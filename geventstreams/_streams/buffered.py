@@ -21,13 +21,14 @@ from geventstreams._constants import A_LINE, A_SEPARATOR, BLOCK, ENDED, WOULD_WA
 from geventstreams._core.buffers import NO_OUTPUT, OutputBuffer
 from geventstreams._core.fork import FORK
 from geventstreams._core.reader import ByteReader, ByteSource
-from geventstreams._core.transport import address_name
 from geventstreams._core.transport_base import Transport
 from geventstreams._files.shared_file import SharedFile, file_over, halves
 from geventstreams._streams.blocking import BlockingEngine
-from geventstreams._streams.engine import ORDERLY, StreamEngine
+from geventstreams._streams.engine import StreamEngine
 from geventstreams._streams.options import StreamOptions
-from geventstreams.errors import IncompleteRead, StreamClosed, StreamReset, StreamTruncated, in_bytes, line_too_long
+from geventstreams._streams.states import ORDERLY
+from geventstreams._streams.summary import summary_of
+from geventstreams.errors import IncompleteRead, in_bytes, line_too_long
 
 if TYPE_CHECKING:
     from io import TextIOWrapper
@@ -453,34 +454,7 @@ class BufferedStream(ByteReader):
         peer = f"peer={self._engine.peer}"
         if self._engine.closed:
             return f"<{type(self).__name__} closed {peer}>"
-        return f"<{type(self).__name__} fd={self._engine.transport.fileno()} {peer} {self._summary()}>"
-
-    def _summary(self) -> str:
-        """Return this end, TLS, what is held, how each half ended, and who waits, for a `repr`."""
-        engine = self._engine
-        address = engine.transport.addresses()[0]
-        words = [f"address={address_name(address)}" if address else "", self._protocol(), self._state()]
-        words += [f"buffered={len(self._input)}", f"unsent={engine.unsent()}"]
-        # Not a greenlet's own repr: that may show this stream, as an argument of its function.
-        words += [f"({getattr(greenlet, 'name', hex(id(greenlet)))} {what})" for greenlet, what in engine._waits(engine.hub)]
-        return " ".join(filter(None, words))
-
-    def _protocol(self) -> str:
-        """Return the version of TLS, or nothing."""
-        tls = self._engine.tls
-        version = tls.object.version() if tls is not None and tls.object is not None else None
-        return version or ("TLS" if tls is not None else "")
-
-    def _state(self) -> str:
-        """Return how far the connection has ended."""
-        engine = self._engine
-        if engine.end is not None and engine.end is not ORDERLY:
-            return {StreamReset: "reset", StreamTruncated: "cut-off", StreamClosed: "input-ended"}.get(engine.end[0], "failed")
-        if engine.broken:
-            return "reset"
-        halves = (engine.end is ORDERLY, engine.output_ended)
-        state = {(False, False): "open", (True, True): "ended", (True, False): "half-closed-by-peer"}.get(halves, "half-closed")
-        return f"{state} timed-out" if engine.timed_out else state
+        return f"<{type(self).__name__} fd={self._engine.transport.fileno()} {peer} {summary_of(self._engine)}>"
 
     def _is_of(self, hub: Any) -> bool:
         """Return whether this is a stream of a hub in this process, and open."""

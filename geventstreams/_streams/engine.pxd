@@ -10,12 +10,10 @@ from geventstreams._core.transport_base cimport Transport
 cdef Py_ssize_t CALLS
 cdef Py_ssize_t ENDED
 cdef Py_ssize_t WOULD_WAIT
+cdef int OPEN
 cdef int TOLD
 cdef long NO_PERMIT
 cdef long long NO_TAIL
-cdef int INPUT
-cdef int A_LINE
-cdef int A_SEPARATOR
 cdef Clock CLOCK
 cdef ForkGeneration FORK
 
@@ -51,8 +49,7 @@ cdef class StreamEngine(ByteSource):
     cdef public bint broken
     cdef public bint tls_failed
     cdef public tuple failure
-    cdef public bint output_ended
-    cdef public int output_end
+    cdef public int output_state
     cdef public list listeners
     cdef object _stream
 
@@ -65,7 +62,6 @@ cdef class StreamEngine(ByteSource):
     cpdef void refuse_output(self) except *
     cpdef void refuse_write(self) except *
     cpdef void refuse_thread(self) except *
-    cpdef bint is_here(self) noexcept
     cpdef bint is_left(self) except? False
     cpdef void renew_input(self) except *
     cpdef void renew_output(self) except *

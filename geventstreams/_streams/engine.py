@@ -24,14 +24,14 @@ from gevent import get_hub
 import geventstreams._native.greenlets as _greenlets
 import geventstreams._native.memory as _bytes
 import geventstreams._native.syscalls as _system
-from geventstreams._constants import A_LINE, A_SEPARATOR, CALLS, ENDED, INPUT, NO_PERMIT, NO_TAIL, TOLD, WOULD_WAIT
+from geventstreams._constants import CALLS, ENDED, NO_PERMIT, NO_TAIL, WOULD_WAIT
 from geventstreams._core.buffers import NO_OUTPUT, OutputBuffer
 from geventstreams._core.clock import CLOCK
 from geventstreams._core.fork import FORK
 from geventstreams._core.reader import ByteSource
-from geventstreams._core.run_info import show_waits_in
 from geventstreams._core.transport_base import Transport
 from geventstreams._core.wakeup import OTHER_THREAD, hold_of
+from geventstreams._streams.states import OPEN, ORDERLY, TOLD
 from geventstreams.errors import (
     BROKEN,
     StreamBusy,
@@ -41,13 +41,9 @@ from geventstreams.errors import (
     StreamTruncated,
     TLSError,
     from_system,
-    in_bytes,
     noted,
     renewed,
 )
-
-ORDERLY = ("end of file",)
-"""The end state of an input whose peer said that it had sent everything; other ends are errors that were `noted`."""
 
 
 class StreamEngine(ByteSource):
@@ -88,8 +84,7 @@ class StreamEngine(ByteSource):
         self.broken: bool = False
         self.tls_failed: bool = False
         self.failure: tuple[Any, ...] | None = None
-        self.output_ended: bool = False
-        self.output_end: int = 0
+        self.output_state: int = OPEN
         self.listeners: list[Any] | None = None
         self._stream: Any = None
 
@@ -118,7 +113,7 @@ class StreamEngine(ByteSource):
         """Let each half be used at once if it may be."""
         usable = not self.closed and self.generation == FORK.generation and self.transport.ready
         self.input.permit = FORK.generation if usable and self.is_readable and self.reader is None else NO_PERMIT
-        self.output.permit = FORK.generation if usable and self.is_writable and not self.output_ended else NO_PERMIT
+        self.output.permit = FORK.generation if usable and self.is_writable and self.output_state == OPEN else NO_PERMIT
 
     def refuse(self) -> None:
         """Raise the error of any call on a stream that was never made, is closed, or is another process's."""
@@ -151,7 +146,7 @@ class StreamEngine(ByteSource):
         self.refuse()
         if not self.is_writable:
             raise io.UnsupportedOperation("not writable: the direction of this stream is input")
-        if self.output_ended:
+        if self.output_state != OPEN:
             raise StreamClosed(f"the output to {self.peer} was ended", stream=self.stream())
         if not self.transport.ready:
             raise self.transport.refusal(self.stream())
@@ -167,10 +162,6 @@ class StreamEngine(ByteSource):
         """Raise StreamError where this stream is another thread's."""
         if self.thread != _system.thread_id():
             raise StreamError(OTHER_THREAD, stream=self.stream())
-
-    def is_here(self) -> bool:
-        """Return whether this is the process and the thread of the stream."""
-        return self.generation == FORK.generation and self.thread == _system.thread_id()
 
     def is_left(self) -> bool:
         """Return whether the stream's thread has ended: nothing runs its hub, and all that can be done is to close it."""
@@ -309,29 +300,6 @@ class StreamEngine(ByteSource):
     def arm_input(self) -> None:
         """Make the next bytes, end or error known to the listeners. Where another receives, as here, they are told anyway."""
 
-    def _waits(self, hub: Any) -> list[tuple[Any, str]]:
-        """Return the greenlets of a hub that wait in this stream, each with what it waits for."""
-        waits: list[tuple[Any, str]] = []
-        if getattr(self, "generation", 0) == FORK.generation and self.hub is hub and not self.is_closed():
-            now = CLOCK.now()
-            if self.reader is not None:
-                held = f"{in_bytes(len(self.input))} buffered"
-                waits.append((self.reader, f"{self._reading()} {self.peer}, {now - self.reading_since:.1f} s, {held}"))
-            if self.writer is not None and self.writer is not self.reader:
-                held = f"{in_bytes(self.unsent())} unsent"
-                waits.append((self.writer, f"writes to {self.peer}, {now - self.writing_since:.1f} s, {held}"))
-        return waits
-
-    def _reading(self) -> str:
-        """Return what the reader does, as a verb with its object."""
-        if self.tls is not None and not self.tls.ready:
-            return "makes a TLS handshake with"
-        if self.lacking > 0:
-            return f"reads {in_bytes(self.lacking)} more from"
-        if self.lacking < 0:
-            return "reads up to the end from"
-        return {INPUT: "reads input from", A_LINE: "reads a line from", A_SEPARATOR: "reads up to a separator from"}[self.goal]
-
     def is_idle(self) -> bool:
         """Return whether a greenlet waits for input here (in a read, or for several streams), none is there, and nothing is unsent."""
         return self.is_awaited() and not self.unsent() and not self.readable_now()
@@ -438,15 +406,15 @@ class StreamEngine(ByteSource):
     def forget_ends(self) -> None:
         """Begin anew on another socket."""
         self.end = self.reset = self.failure = None
-        self.broken = self.output_ended = self.timed_out = False
-        self.output_end = 0
+        self.broken = self.timed_out = False
+        self.output_state = OPEN
         self.renew_permits()
 
     # Ending.
 
     def tell_end_now(self) -> bool:
         """Tell the peer that nothing more comes, as far as that needs no waiting. Return whether it was told, now or before."""
-        if self.output_end != TOLD:
+        if self.output_state != TOLD:
             self.sending = True
             try:
                 told = self.transport.end_output() != WOULD_WAIT
@@ -454,8 +422,8 @@ class StreamEngine(ByteSource):
                 raise self.output_failed(error) from None
             finally:
                 self.sending = False
-            self.output_end = TOLD if told else self.output_end
-        return self.output_end == TOLD
+            self.output_state = TOLD if told else self.output_state
+        return self.output_state == TOLD
 
     def end_input(self, drop: bool) -> None:
         """Take no more from the system. What is buffered can be read, unless it is dropped."""
@@ -544,6 +512,3 @@ class StreamEngine(ByteSource):
             self.transport.close(self.leaves_a_part())
         elif self.leaves_a_part():
             self.transport.reset_at_end()
-
-
-show_waits_in(StreamEngine)

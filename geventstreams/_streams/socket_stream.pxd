@@ -3,6 +3,8 @@ from geventstreams._core.deadline cimport deadline_after, seconds_until
 from geventstreams._streams.engine cimport StreamEngine
 from geventstreams._streams.lisp cimport LispStream
 
+cdef int OPEN
+cdef int SHUT
 cdef int TOLD
 cdef Py_ssize_t WOULD_WAIT
 

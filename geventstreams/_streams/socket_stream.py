@@ -16,7 +16,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import geventstreams._core.arguments as arguments
-from geventstreams._constants import TOLD, WOULD_WAIT
+from geventstreams._constants import WOULD_WAIT
 from geventstreams._core import handshakes
 from geventstreams._core.deadline import deadline_after, seconds_until
 from geventstreams._core.owned_fd import OwnedFd
@@ -26,6 +26,7 @@ from geventstreams._core.transport import NoTransport, transport_of
 from geventstreams._streams.blocking import BlockingEngine
 from geventstreams._streams.lisp import LispStream
 from geventstreams._streams.options import StreamOptions
+from geventstreams._streams.states import OPEN, SHUT, TOLD
 from geventstreams.errors import HandshakeTimeout, StreamClosed, StreamError, TLSError, in_bytes, in_seconds
 
 if TYPE_CHECKING:
@@ -237,7 +238,7 @@ class UpgradableStream(LispStream):
         engine.refuse_while_waiting()
         engine.occupy()
         try:
-            if not engine.output_ended:
+            if engine.output_state == OPEN:
                 engine.finish()
             if tls.ready:
                 self._exchange_close_notify(tls, deadline_after(limit))
@@ -247,7 +248,7 @@ class UpgradableStream(LispStream):
 
     def _exchange_close_notify(self, tls: TLSTransport, deadline: float) -> None:
         engine = self._engine
-        engine.output_ended = True
+        engine.output_state = max(engine.output_state, SHUT)
         while tls.send_close_notify() == WOULD_WAIT:
             self._wait_for_close_notify(tls.wait_output, deadline)
         while engine.end is None:
@@ -278,8 +279,7 @@ class UpgradableStream(LispStream):
         engine.plug(inner)
         engine.tls = engine.tls_options = None
         engine.end = None
-        engine.output_ended = tls.output_ended
-        engine.output_end = TOLD if tls.output_ended else 0
+        engine.output_state = TOLD if tls.output_ended else OPEN
 
 
 class SocketStream(UpgradableStream):

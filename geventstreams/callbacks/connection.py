@@ -28,6 +28,7 @@ from geventstreams._core.run_info import show_waits_in
 from geventstreams._core.transport_base import Transport
 from geventstreams._core.wakeup import Wakeup, hold_of
 from geventstreams._streams.buffered import engine_of
+from geventstreams._streams.summary import summary_of
 from geventstreams.callbacks.connecting import Attempt, Opener, Unconnected
 from geventstreams.callbacks.events import end_of_file, event_for
 from geventstreams.callbacks.options import ConnectionOptions, bytes_to_send
@@ -282,7 +283,7 @@ class AsyncSocket:
 
     def __repr__(self) -> str:
         state = f"fd={self._transport.fileno()}" if self._phase == OPEN else Phase(self._phase).name.lower().replace("_", " ")
-        more = f" {self._stream._summary()}" if self._phase == OPEN else ""
+        more = f" {summary_of(self._engine)}" if self._phase == OPEN else ""
         return f"<{type(self).__name__} {state} peer={self._transport.peer}{more}>"
 
     def _waits(self, hub: Any) -> list[tuple[Any, str]]:
@@ -805,4 +806,4 @@ class AsyncSocket:
             on_closed(self)
 
 
-show_waits_in(AsyncSocket)
+show_waits_in(AsyncSocket, AsyncSocket._waits)

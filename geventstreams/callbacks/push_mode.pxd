@@ -12,6 +12,7 @@ cdef Py_ssize_t FEW
 cdef Py_ssize_t MANY
 cdef Py_ssize_t SMALLEST
 cdef Py_ssize_t FIRST
+cdef int SHUT
 
 
 cdef class PushedEngine(StreamEngine):

@@ -14,7 +14,8 @@ from geventstreams._constants import BLOCK, NEVER, NO_PERMIT, SMALL
 from geventstreams._core.fork import FORK
 from geventstreams._core.linger import linger
 from geventstreams._core.transport_base import Transport
-from geventstreams._streams.engine import ORDERLY, StreamEngine
+from geventstreams._streams.engine import StreamEngine
+from geventstreams._streams.states import ORDERLY, SHUT
 from geventstreams.errors import StreamClosed, StreamError, noted, renewed
 
 FEW = 2
@@ -250,12 +251,12 @@ class PushedEngine(StreamEngine):
 
     def shut_output(self) -> None:
         """Accept nothing more."""
-        self.output_ended: bool = True
+        self.output_state: int = SHUT
         self.renew_permits()
 
     def disconnect(self, readable: bool) -> None:
         """Close the stream for its user: nothing more is accepted, and what arrived stays `readable` or is dropped."""
-        self.output_ended = True
+        self.output_state = max(self.output_state, SHUT)
         self.over = True
         if not readable:
             self.closed = True
