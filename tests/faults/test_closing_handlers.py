@@ -8,16 +8,19 @@ from __future__ import annotations
 
 import contextlib
 import os
+import signal
 import socket
 import ssl
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from random import Random
 from types import FrameType
 from typing import Any
 
 import gevent
 import pytest
+from kit.conditions import until
 from kit.tls import NAME, TLSKit
 
 import geventstreams
@@ -95,6 +98,7 @@ class Struck:
 
     def check(self) -> None:
         """The foreign connection has lost nothing and got nothing, and no watcher looks at it."""
+        until(lambda: self._foreign is not None)  # the handler may run in another greenlet, and wait there
         assert self._foreign is not None
         with socket.socket(fileno=self._number) as mine, self._foreign as foreign:
             foreign.setblocking(False)
@@ -103,9 +107,8 @@ class Struck:
                 foreign.recv(100)
             mine.sendall(b"x")
             assert foreign.recv(100) == b"x"
-        transport: Any = self._engine.transport
-        transport = getattr(transport, "_inner", transport)
-        assert not any(wakeup.armed for wakeup in (transport._input, transport._output) if wakeup is not None)
+        transport = self._engine.transport
+        assert not (transport.input_wakeup().armed or transport.output_wakeup().armed)
         self.far.close()
 
 
@@ -264,3 +267,45 @@ def test_a_handler_may_close_a_stream_under_tls(call: str, close: Callable[[Sock
     *struck, (_, expected) = outcomes(call, close, 11, (tls13.context("server"), tls13.context("client")))
     wrong = {f"{place}: {result!r}" for place, result in struck if not isinstance(result, StreamClosed) and result != expected}
     assert not wrong, "\n".join(sorted(wrong))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("close", [SocketStream.abort, SocketStream.close], ids=["abort", "close"])
+@pytest.mark.parametrize("secure", [False, True], ids=["plain text", "TLS"])
+@pytest.mark.parametrize("kind", ["tcp"])
+def test_a_timer_may_close_the_stream(close: Callable[[SocketStream], object], secure: bool, tls13: TLSKit) -> None:
+    """In either build, a timer's signal closes the stream within an echo of lines and of large messages."""
+    random = Random(close.__name__)
+    contexts = (tls13.context("server"), tls13.context("client")) if secure else None
+    wrong = []
+    for _ in range(300):
+        struck = Struck(close, contexts)
+        peer: Any = struck.far if secure else SocketStream(struck.far)
+        struck.far = peer
+        echoing = gevent.spawn(_echo, peer)
+
+        def handle(_number: int, _frame: FrameType | None, struck: Struck = struck) -> None:
+            struck.strike()
+
+        previous = signal.signal(signal.SIGALRM, handle)
+        try:
+            signal.setitimer(signal.ITIMER_REAL, random.uniform(0.00001, 0.01))
+            while True:
+                struck.stream.sendall(b"x" * random.choice((1, 60, 60_000)) + b"\n")
+                struck.stream.readline()
+        except BaseException as error:  # noqa: BLE001  # what is wrong is reported
+            if not isinstance(error, StreamClosed):
+                wrong.append(repr(error))
+        finally:
+            signal.setitimer(signal.ITIMER_REAL, 0)
+            signal.signal(signal.SIGALRM, previous)
+        gevent.sleep(0)
+        struck.check()
+        echoing.kill()
+    assert not wrong, "\n".join(sorted(wrong))
+
+
+def _echo(stream: SocketStream) -> None:
+    with contextlib.suppress(OSError):
+        while line := stream.readline():
+            stream.sendall(line)
