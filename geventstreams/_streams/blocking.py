@@ -3,6 +3,8 @@
 # Invariants:
 # * Between two waits each byte is in a buffer, or in the caller's memory and named by `rest`. So any exception may end any wait.
 # * After each wait the engine is asked anew whether the call may go on: the stream may be closed, or the process forked.
+# * `close` may be called by a signal handler, which interrupts any other call: it leaves the buffers to `forget`, and resets the connection
+#   where `sending` says that a call was interrupted which sends.
 
 from __future__ import annotations
 

@@ -5,7 +5,7 @@ again: StreamReset, StreamTruncated, TLSError, or StreamClosed after `shutdown("
 (`replace_socket`, `detach_ssl`) sets it back.
 
 The output ends by `output_state` of the engine, along TRANSITIONS. Beside it, `broken` says that sending failed for good, so that nothing
-more is tried, and `closed` that the user has closed the stream, whatever its halves are.
+more is tried, and `closed` that the user has closed the stream.
 """
 
 from __future__ import annotations

@@ -108,7 +108,8 @@ class Struck:
             mine.sendall(b"x")
             assert foreign.recv(100) == b"x"
         transport = self._engine.transport
-        assert not (transport.input_wakeup().armed or transport.output_wakeup().armed)
+        assert not transport.input_wakeup().armed
+        assert not transport.output_wakeup().armed
         self.far.close()
 
 
