@@ -453,8 +453,7 @@ class BlockingEngine(StreamEngine):
 
     def send_last(self) -> None:
         """Send, at the end of the program, what the system takes now."""
-        is_here = self.generation == FORK.generation and self.thread == _system.thread_id()
-        if is_here and not self.closed and self.output_lock.holder is None:
+        if self.generation and self.is_here() and not self.closed and self.output_lock.holder is None:
             self.send_before_wait()
 
     def send_before_closing(self) -> None:

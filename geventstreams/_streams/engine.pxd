@@ -62,6 +62,7 @@ cdef class StreamEngine(ByteSource):
     cpdef void refuse_output(self) except *
     cpdef void refuse_write(self) except *
     cpdef void refuse_thread(self) except *
+    cpdef bint is_here(self) noexcept
     cpdef bint is_left(self) except? False
     cpdef void renew_input(self) except *
     cpdef void renew_output(self) except *

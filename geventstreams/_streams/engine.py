@@ -163,6 +163,10 @@ class StreamEngine(ByteSource):
         if self.thread != _system.thread_id():
             raise StreamError(OTHER_THREAD, stream=self.stream())
 
+    def is_here(self) -> bool:
+        """Return whether this is the process and the thread of the stream."""
+        return self.generation == FORK.generation and self.thread == _system.thread_id()
+
     def is_left(self) -> bool:
         """Return whether the stream's thread has ended: nothing runs its hub, and all that can be done is to close it."""
         return self.thread != _system.thread_id() and hold_of(self.hub).ended
