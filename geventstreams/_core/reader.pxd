@@ -50,6 +50,7 @@ cdef class ByteReader(BinaryFile):
     cdef bint _has_own_readline
     cdef Py_ssize_t _line_limit
 
+    cdef bint _is_closed(self) except? True
     cdef Py_ssize_t _unfinished_line(self) except? -2
     cdef Py_ssize_t _size(self, str name, value) except? -2
     cdef object _read(self, Py_ssize_t wanted)

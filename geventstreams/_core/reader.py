@@ -130,6 +130,10 @@ class ByteReader(BinaryFile):
         self._has_direct_input = True
         self._has_own_readline = type(self).readline is not _READLINE
 
+    def _is_closed(self) -> bool:
+        """Return whether the file is closed for its user."""
+        return bool(self.closed)
+
     def _unfinished_line(self) -> int:
         """Return the length of what `readline` gives where the newline is not there and must not be waited for; WOULD_WAIT for None."""
         return WOULD_WAIT

@@ -218,6 +218,9 @@ class SocketFile(ByteReader):
     @property
     def closed(self) -> bool:
         """True from the first moment of closing."""
+        return self._is_closed()
+
+    def _is_closed(self) -> bool:
         if self._engine.raw is None:
             raise ValueError("raw stream has been detached")
         return self._engine.closed or self._engine.transport.closed

@@ -1,9 +1,11 @@
 cimport cython
 
 cimport geventstreams._native.clock as _clock
+cimport geventstreams._native.memory as _bytes
 cimport geventstreams._native.syscalls as _system
 from geventstreams._core.fair_lock cimport FairLock
 from geventstreams._core.fairness cimport Fairness
+from geventstreams._core.reader cimport ByteReader
 
 cdef double NEVER
 cdef double SLICE
@@ -13,12 +15,15 @@ cdef object ALL
 
 
 cdef class TextInput:
+    cdef readonly bint begun
     cdef object _file
+    cdef ByteReader _reader
     cdef FairLock _lock
     cdef bint _needs_lock
     cdef str _text
     cdef Py_ssize_t _at
     cdef bint _any_newline
+    cdef bint _ends_in_lf
     cdef str _newline
     cdef object _decoder
     cdef bytes _undecoded
@@ -28,6 +33,7 @@ cdef class TextInput:
     cdef object _error
 
     cdef void _enter(self) except *
+    cdef bint _is_closed(self) except? True
     cdef str _take(self, Py_ssize_t wanted, bint line)
     cdef void _put_back(self, list pieces) except *
     cdef Py_ssize_t _line_end(self) except -1

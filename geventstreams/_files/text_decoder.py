@@ -14,10 +14,12 @@ from typing import Any
 from gevent import get_hub
 
 import geventstreams._native.clock as _clock
+import geventstreams._native.memory as _bytes
 import geventstreams._native.syscalls as _system
 from geventstreams._constants import ALL, NEVER, SLICE
 from geventstreams._core.fair_lock import fair_lock_between
 from geventstreams._core.fairness import Fairness
+from geventstreams._core.reader import ByteReader
 
 LEAST = 1024
 MOST = 65536
@@ -34,21 +36,29 @@ class TextInput:
 
     def __init__(self, file: Any, encoding: str, errors: str, newline: str | None) -> None:
         self._file = file
+        self._reader = file if isinstance(file, ByteReader) else None
         between_threads = getattr(file, "between_threads", False)
         self._needs_lock = between_threads and not _system.compiled()
         self._lock = fair_lock_between(between_threads)
         self._text = ""
         self._at = 0
-        self._any_newline = newline == ""
-        self._newline = newline or "\n"
-        self._decoder: Any = codecs.getincrementaldecoder(encoding)(errors)
-        if not newline:
-            self._decoder = io.IncrementalNewlineDecoder(self._decoder, translate=newline is None)
+        self.begun = False
+        """Whether anything was read: what was decoded stays as it is."""
+        self.decode_as(encoding, errors, newline)
         self._undecoded = b""
         self._size = 2 * LEAST
         self._since = NEVER
         self._fairness = Fairness()
         self._error: UnicodeDecodeError | None = None
+
+    def decode_as(self, encoding: str, errors: str, newline: str | None) -> None:
+        """Decode all that is read in this way."""
+        self._newline = newline or "\n"
+        self._any_newline = newline == ""
+        self._ends_in_lf = not self._any_newline and self._newline == "\n"
+        self._decoder: Any = codecs.getincrementaldecoder(encoding)(errors)
+        if not newline:
+            self._decoder = io.IncrementalNewlineDecoder(self._decoder, translate=newline is None)
 
     @property
     def newlines(self) -> Any:
@@ -66,12 +76,12 @@ class TextInput:
 
     def readline(self, size: int = -1) -> str:
         """Return the next line with its newline; without one after `size` characters, or at the end of the input."""
-        if size is ALL and self._lock.holder is None and not self._needs_lock and not self._file.closed:
+        if size is ALL and self._lock.holder is None and not self._needs_lock and not self._is_closed():
             end = self._line_end()
             if end:
                 start = self._at
                 self._at = end
-                return self._text[start:end]
+                return _bytes.cut_text(self._text, start, end)
         wanted = operator.index(size)
         self._enter()
         try:
@@ -100,9 +110,12 @@ class TextInput:
 
     def _enter(self) -> None:
         """Wait until no other call reads."""
-        if self._file.closed:
+        if self._is_closed():
             raise ValueError("I/O operation on closed file.")
         self._lock.acquire(get_hub(), NEVER)
+
+    def _is_closed(self) -> bool:
+        return self._file.closed if self._reader is None else self._reader._is_closed()
 
     def _take(self, wanted: int, line: bool) -> str:
         """Return up to `wanted` characters (negative: no limit), not beyond the end of a line if one is asked for. Waits for them."""
@@ -136,6 +149,8 @@ class TextInput:
 
     def _line_end(self) -> int:
         """Return where in `_text` the next line ends, behind its newline; 0 where that is not there."""
+        if self._ends_in_lf:
+            return _bytes.find_lf(self._text, self._at) + 1
         if self._any_newline:
             hit = _ANY_NEWLINE.search(self._text, self._at)
             return hit.end() if hit else 0
@@ -146,6 +161,7 @@ class TextInput:
 
     def _more(self) -> bool:
         """Wait for one more piece of text. Return False at the end of the input."""
+        self.begun = True
         if self._error is not None:
             error, self._error = self._error, None
             raise error

@@ -19,7 +19,7 @@ class TextFile(io.TextIOWrapper):
     """
 
     _input: TextInput | None = None
-    """The reading half, from the first read on."""
+    """The reading half, where there is one."""
 
     def __init__(
         self, buffer: Any, mode: str, encoding: str | None = None, errors: str | None = None, newline: str | None = None
@@ -27,6 +27,9 @@ class TextFile(io.TextIOWrapper):
         super().__init__(buffer, encoding, errors, newline, write_through=True)
         self.mode = mode  # type: ignore[misc]  # typeshed: read only; `socket.makefile` sets it
         self._newline = newline
+        if self.readable():
+            self._input = TextInput(buffer, self.encoding, self.errors or "strict", newline)
+            vars(self)["readline"] = self._input.readline  # found first: spares a call for each line
 
     def __del__(self) -> None:
         # The binary file below knows how to end without waiting. As in io, a `close` that was set on this object counts.
@@ -36,29 +39,28 @@ class TextFile(io.TextIOWrapper):
 
     def read(self, size: int | None = -1, /) -> str:
         """Return `size` characters, fewer only at the end of the input; all up to there for -1 or None."""
-        return (self._input or self._begin()).read(size)
+        return self._reading_half().read(size)
 
     def readline(self, size: int = -1, /) -> str:  # type: ignore[override]  # typeshed: a name that C does not have
         """Return the next line with its newline; without one after `size` characters, or at the end of the input."""
-        return (self._input or self._begin()).readline(size)
+        return self._reading_half().readline(size)
 
     def __next__(self) -> str:  # type: ignore[override]  # typeshed: bytes
-        line = (self._input or self._begin()).readline()
+        # As in the standard library's file, a `readline` that was set on the object itself does not count.
+        line = (self._input or self._reading_half()).readline()
         if not line:
             raise StopIteration
         return line
 
     def readlines(self, hint: int | None = -1, /) -> list[str]:  # type: ignore[override]  # as above
         """Return all lines up to the end, or up to the one with which they are longer than `hint` together, where that is positive."""
-        return (self._input or self._begin()).readlines(hint)
+        return self._reading_half().readlines(hint)
 
-    def _begin(self) -> TextInput:
-        if not self.readable():
+    def _reading_half(self) -> TextInput:
+        if self._input is None:
+            self.readable()  # says so if the file was detached
             raise io.UnsupportedOperation("not readable")
-        fresh = TextInput(self.buffer, self.encoding, self.errors or "strict", self._newline)
-        reading: TextInput = vars(self).setdefault("_input", fresh)  # in one step: another thread may begin as well
-        vars(self).setdefault("readline", reading.readline)  # found first: spares a call for each line
-        return reading
+        return self._input
 
     def detach(self) -> Any:
         """Flush, and return the binary file. This file cannot be used afterwards, and what it has decoded ahead is lost."""
@@ -76,7 +78,9 @@ class TextFile(io.TextIOWrapper):
     def reconfigure(self, **options: Any) -> None:
         """Change options, as `io.TextIOWrapper` has it; those of decoding not after the first read."""
         decoding = ("encoding", "errors", "newline")
-        if self._input and any(options.get(name) is not None for name in decoding):
+        if self._input and self._input.begun and any(options.get(name) is not None for name in decoding):
             raise io.UnsupportedOperation("the encoding and the newline cannot be set after the first read")
         super().reconfigure(**options)
         self._newline = options.get("newline", self._newline)
+        if self._input and not self._input.begun:
+            self._input.decode_as(self.encoding, self.errors or "strict", self._newline)

@@ -60,6 +60,15 @@ cdef extern from *:
         if (buffer->obj != NULL)
             PyBuffer_Release(buffer);
     }
+    static inline Py_ssize_t geventstreams_find_lf(PyObject *text, Py_ssize_t start) {
+        Py_ssize_t length = PyUnicode_GET_LENGTH(text);
+        const char *base, *hit;
+        if (PyUnicode_KIND(text) != PyUnicode_1BYTE_KIND || start >= length)
+            return PyUnicode_FindChar(text, 10, start, length, 1);
+        base = PyUnicode_DATA(text);
+        hit = memchr(base + start, 10, length - start);
+        return hit != NULL ? hit - base : -1;
+    }
     static inline int geventstreams_is_plain(PyObject *view, int writable) {
         if (!PyMemoryView_Check(view) || ((PyMemoryViewObject *)view)->flags & _Py_MEMORYVIEW_RELEASED)
             return 0;
@@ -74,6 +83,7 @@ cdef extern from *:
     char *geventstreams_contents(object data, Py_buffer *buffer, int flags) except NULL
     void geventstreams_release(Py_buffer *buffer) noexcept
     Py_ssize_t geventstreams_take_last(object counts) except? -1
+    Py_ssize_t geventstreams_find_lf(object text, Py_ssize_t start) except -2
     PyObject *PyMemoryView_GET_BASE(object view)  # borrowed
 
 
@@ -144,6 +154,18 @@ cdef inline long long tail(object data, Py_ssize_t count) except -1:
         number = number << 8 | source[at]
     geventstreams_release(&buffer)
     return number
+
+
+cdef extern from "Python.h":
+    str PyUnicode_Substring(object text, Py_ssize_t start, Py_ssize_t stop)
+
+
+cdef inline Py_ssize_t find_lf(str text, Py_ssize_t start) except -2:
+    return geventstreams_find_lf(text, start)
+
+
+cdef inline str cut_text(str text, Py_ssize_t start, Py_ssize_t stop):
+    return PyUnicode_Substring(text, start, stop)
 
 
 cdef inline bytes blank(Py_ssize_t size):

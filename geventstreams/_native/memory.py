@@ -1,4 +1,4 @@
-"""The few operations on bytes in memory that C does without an object in between: find one, cut some out, copy some in."""
+"""The few operations on bytes and text in memory that C does without an object in between: find one, cut some out, copy some in."""
 
 # Invariants:
 # * No function looks at anything but its arguments.
@@ -77,6 +77,16 @@ def grow(store: bytearray, size: int) -> None:
 def tail(data: bytes | memoryview, count: int) -> int:
     """Return the last four bytes of `data`, which has `count`, as one number whose lowest byte is the last."""
     return int.from_bytes(data[-4:], "big")
+
+
+def find_lf(text: str, start: int) -> int:
+    """Return the index of the first LF in `text[start:]`, or -1."""
+    return text.find("\n", start)
+
+
+def cut_text(text: str, start: int, stop: int) -> str:
+    """Return `text[start:stop]`."""
+    return text[start:stop]
 
 
 def blank(size: int) -> bytes | bytearray:

@@ -97,6 +97,19 @@ def test_random_text_reads_give_what_the_standard_library_gives(
         theirs.close()
 
 
+@pytest.mark.parametrize("options", [{"encoding": "latin-1"}, {"errors": "replace"}, {"newline": "\r"}, {"newline": ""}])
+def test_a_text_file_is_reconfigured_before_its_first_read(pairs: Pairs, options: dict[str, str]) -> None:
+    """Encoding, errors and newline can be set up to the first read, and count for a `readline` that was fetched before, too."""
+    for fetched in (False, True):
+        ours, theirs = fed_alike(pairs, "ä1\r\nä2\n".encode(), "r", None, encoding="utf-8")
+        readline = ours.readline
+        for file in (ours, theirs):
+            file.reconfigure(**options)
+        for _ in range(3):
+            assert said(readline if fetched else ours.readline) == said(theirs.readline)
+        assert said(ours.reconfigure, encoding="ascii") is io.UnsupportedOperation
+
+
 @pytest.mark.parametrize("newline", [None, "", "\n", "\r", "\r\n"])
 @pytest.mark.parametrize("mode", ["w", "rw", "wb", "rwb"])
 @pytest.mark.parametrize("buffering", [None, 0, 1, 100])
