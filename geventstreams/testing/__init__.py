@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from geventstreams.testing.checks import CLAIMS, CheckResult, check_input_stream, check_io_stream, check_output_stream
-from geventstreams.testing.memory_lines import MemoryTransport, memory_pair
+from geventstreams.testing.memory_ends import MemoryTransport, memory_pair
 from geventstreams.testing.memory_network import Link, MemoryNetwork
 from geventstreams.testing.transports import (
     FailingTransport,

@@ -37,7 +37,7 @@ from geventstreams import (
 )
 from geventstreams.testing import MemoryNetwork, check_io_stream, memory_pair, virtual_time
 from geventstreams.testing.claims import outcome, sample, started
-from geventstreams.testing.memory_network import MemorySocket
+from geventstreams.testing.memory_sockets import MemorySocket
 from geventstreams.testing.virtual_time import VirtualClock
 
 PORT = 80
