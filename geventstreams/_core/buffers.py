@@ -323,7 +323,7 @@ class OutputBuffer(ByteQueue):
         self.sent: int = 0
         self.boundary: int = 0
         self.first_end: int = 0
-        self.ends: list[int] = []
+        self.ends: list[int] | None = None  # most streams never hold a second message
 
     def room(self) -> int:
         """Return the number of bytes that fit without growing beyond the size of a buffer."""
@@ -340,6 +340,8 @@ class OutputBuffer(ByteQueue):
             self.first_end = self.sent + count
         elif count:
             self.append(data, start, count)
+            if self.ends is None:
+                self.ends = []
             self.ends.append(self.sent + self.end - self.start)
 
     def put_rest(self, data: bytes | bytearray | memoryview, start: int, count: int) -> None:
@@ -352,26 +354,26 @@ class OutputBuffer(ByteQueue):
         self.start += count
         self.sent += count
         if self.start == self.end:
-            if self.ends:
-                self.ends.clear()
+            self.ends = None
             self._release()
-        elif len(self.ends) > _MANY:
+        elif self.ends is not None and len(self.ends) > _MANY:
             self.ends = [end for end in self.ends if end >= self.sent]
 
     def clear(self) -> None:
         """Drop everything, a message that was sent in part as well."""
-        self.ends.clear()
+        self.ends = None
         self._release()
 
     def drop_unbegun(self) -> None:
         """Drop the messages of which nothing was sent; the rest of a begun one stays."""
-        if self.start == self.end or self.sent in (self.boundary, self.first_end) or self.sent in self.ends:
+        ends = (self.first_end, *(self.ends or ()))
+        if self.start == self.end or self.sent == self.boundary or self.sent in ends:
             self.clear()
             return
-        for end in (self.first_end, *self.ends):
+        for end in ends:
             if end > self.sent:
                 self.end = self.start + end - self.sent
-                self.ends.clear()
+                self.ends = None
                 self.first_end = end
                 return
 

@@ -32,7 +32,11 @@ class Client(OwnedFd):
     itself.
     """
 
-    room: Any = None
+    __slots__ = ("room",)
+
+    def __init__(self, descriptor: int, family: int, peer_address: Any) -> None:
+        OwnedFd.__init__(self, descriptor, family, peer_address)
+        self.room: Any = None
 
     def close(self) -> None:
         """Close the descriptor unless a stream owns it, and release the place."""
