@@ -202,7 +202,10 @@ def hot_modules():
             [str(source)],
             depends=[str(path) for path in declarations],
             include_dirs=[str(Path(greenlet.__file__).parent.parent)],
-            define_macros=[("CYTHON_CLINE_IN_TRACEBACK", "0")],  # the lines of the .py are in tracebacks all the same
+            define_macros=[
+                ("CYTHON_CLINE_IN_TRACEBACK", "0"),  # the lines of the .py are in tracebacks all the same
+                ("NDEBUG", None),  # as Python's own options have it, whose place CFLAGS of the environment takes
+            ],
             extra_compile_args=optimisation(".".join(source.with_suffix("").parts[1:])),
         )
         for source in sources
