@@ -40,6 +40,7 @@ cdef class TLSTransport(Transport):
     cdef void _on_end_of_tls(self) except *
     cdef Py_ssize_t _fetch(self) except? -2
     cdef Py_ssize_t _look_ahead(self) except? -2
+    cdef bint _holds_input(self) except -1
     cdef Py_ssize_t _encrypt(self, data, Py_ssize_t start, Py_ssize_t stop) except? -2
     cdef void _push(self) except *
     cdef void _answer(self) except *

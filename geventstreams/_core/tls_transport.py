@@ -20,7 +20,7 @@ from geventstreams._core.tls_context import Session, refusal_of
 from geventstreams._core.tls_decrypter import Decrypter
 from geventstreams._core.tls_records import RECORD, RecordBuffer, Records
 from geventstreams._core.transport_base import Transport
-from geventstreams._core.wakeup import Wakeup
+from geventstreams._core.wakeup import EventHandler, Wakeup
 from geventstreams.errors import BROKEN, HandshakeEnded, StreamClosed, StreamError, StreamTruncated, TLSError, from_system, noted, renewed
 
 BATCH = 16 * RECORD
@@ -257,11 +257,18 @@ class TLSTransport(Transport):
         return count
 
     def wait_input(self, timeout: float) -> bool:
+        return self._holds_input() or self._inner.wait_input(timeout)
+
+    def watch_input(self, handler: EventHandler, timeout: float) -> bool:
+        return not self._holds_input() and self._inner.watch_input(handler, timeout)
+
+    def _holds_input(self) -> bool:
+        """Return whether `recv_into` need not wait for the transport below; get ready for that wait otherwise."""
         self.emptied = False
         if self._ahead.end or self._decrypter.pending or self._decrypter.asks_again or self._end is not None:
             return True
         self._cipher.settle()
-        return self._inner.wait_input(timeout)
+        return False
 
     # Output.
 

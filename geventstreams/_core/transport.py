@@ -21,7 +21,7 @@ from geventstreams._constants import BLOCK
 from geventstreams._core.fork import FORK, inherited
 from geventstreams._core.owned_fd import OwnedFd, SocketDouble
 from geventstreams._core.transport_base import Transport
-from geventstreams._core.wakeup import READ, WRITE, Wakeup, hold_of
+from geventstreams._core.wakeup import READ, WRITE, EventHandler, Wakeup, hold_of
 from geventstreams.errors import StreamError, UnsuitableSocket
 
 BUSY = 16384
@@ -89,6 +89,12 @@ class SocketTransport(Transport):
         if self._input is None:
             self._input = self.input_wakeup()
         return self._input.wait(timeout)
+
+    def watch_input(self, handler: EventHandler, timeout: float) -> bool:
+        self.emptied = False
+        if self._input is None:
+            self._input = self.input_wakeup()
+        return self._input.watch(handler, timeout)
 
     def wait_output(self, timeout: float) -> bool:
         if self._output is None:

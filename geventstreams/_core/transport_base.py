@@ -12,7 +12,7 @@ from geventstreams._constants import ENDED
 from geventstreams.errors import StreamError
 
 if TYPE_CHECKING:
-    from geventstreams._types import Wakeup
+    from geventstreams._types import EventHandler, Wakeup
 
 
 class Transport:
@@ -57,6 +57,11 @@ class Transport:
     def wait_input(self, timeout: float) -> bool:
         """Wait until `recv_into` may return something else than WOULD_WAIT. Return False after `timeout` seconds."""
         raise NotImplementedError
+
+    def watch_input(self, handler: EventHandler, timeout: float) -> bool:
+        """Call `handler.on_event()` where `wait_input` would return. Return False where it would return at once: nothing is called then."""
+        self.emptied = False
+        return bool(self.input_wakeup().watch(handler, timeout))
 
     def wait_output(self, timeout: float) -> bool:
         """Wait until `send` or `flush` may make progress. Return False after `timeout` seconds."""

@@ -36,6 +36,10 @@ cdef class HubHold:
     cpdef void thread_has_ended(self) except *
 
 
+cdef class EventHandler:
+    cpdef void on_event(self) except *
+
+
 cdef class Wakeup:
     cdef readonly object hub
     cdef readonly HubHold hold
@@ -48,6 +52,7 @@ cdef class Wakeup:
     cdef readonly bint closed
     cdef readonly object waiter
     cdef readonly list listeners
+    cdef EventHandler handler
     cdef bint fired
     cdef bint expired
     cdef double deadline
@@ -56,6 +61,7 @@ cdef class Wakeup:
     cdef double timer_due
 
     cpdef bint wait(self, double timeout) except? False
+    cpdef bint watch(self, EventHandler handler, double timeout) except? False
     cpdef void refuse(self) except *
     cdef bint _wait_beside(self, double timeout) except? False
     cpdef void fire(self) except *

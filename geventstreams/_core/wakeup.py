@@ -197,11 +197,19 @@ def _separate_loops() -> None:
 os.register_at_fork(after_in_child=_separate_loops)
 
 
+class EventHandler:
+    """What a `Wakeup` calls in place of waking a greenlet."""
+
+    def on_event(self) -> None:
+        """Called at each event, often in the hub's own greenlet: it must not wait."""
+        raise NotImplementedError
+
+
 class Wakeup:
     """An event to wait for: a descriptor becomes ready, or (without a descriptor) a call of `fire()`.
 
     At most one greenlet waits in it directly; a second one waits beside it, as a listener. Any number of listeners, callables without
-    arguments that must not wait, are called at each event.
+    arguments that must not wait, are called at each event. An `EventHandler` is called while no greenlet waits.
     """
 
     def __init__(self, hub: Hub, descriptor: int = -1, events: int = 0, hold: HubHold | None = None) -> None:
@@ -221,6 +229,7 @@ class Wakeup:
         self.closed: bool = False
         self.waiter: Any = None
         self.listeners: list[Callable[[], object]] | None = None
+        self.handler: EventHandler | None = None
         # How the wait of `waiter` ends.
         self.fired: bool = False
         self.expired: bool = False
@@ -270,6 +279,25 @@ class Wakeup:
                 self._release()
         return self.fired or self.closed
 
+    def watch(self, handler: EventHandler, timeout: float) -> bool:
+        """Call `handler.on_event()` at each event from now on, and once after `timeout` seconds without another `watch`. Never waits.
+
+        Returns:
+            False if this is closed: nothing will be called.
+
+        Raises:
+            StreamError: As `wait`.
+        """
+        if not self.armed:
+            self.arm()
+        elif self.process != FORK.generation or self.hub.loop is not self.hold.loop or self.hold.ended:
+            self.refuse()
+        self.handler = handler
+        self.deadline = NEVER
+        if timeout != NEVER:
+            self._set_deadline(timeout)
+        return not self.closed
+
     def refuse(self) -> None:
         """Raise StreamError where no wait is possible.
 
@@ -307,15 +335,19 @@ class Wakeup:
             self.fired = True
             if self.hold.loop.ptr and not self.hold.ended:
                 self.hold.loop.run_callback(self._resume)
+        elif self.handler is not None:
+            self.handler.on_event()
 
     def _on_event(self) -> None:
         # One event is enough for listeners; a greenlet that waits will nearly always wait again, and finds the watcher armed.
-        if self.waiter is None or self.listeners is not None:
+        if self.listeners is not None or (self.waiter is None and self.handler is None):
             self.disarm()
             self._call_listeners()
         if self.waiter is not None:
             self.fired = True
             _greenlets.resume(self.waiter)
+        elif self.handler is not None:
+            self.handler.on_event()
 
     def _call_listeners(self) -> None:
         if self.listeners is not None:
@@ -396,14 +428,17 @@ class Wakeup:
 
     def _on_timer(self) -> None:
         self._stop_timer()
-        if self.waiter is None or self.deadline == NEVER:
+        if self.deadline == NEVER or (self.waiter is None and self.handler is None):
             return
         left = self.deadline - CLOCK.now()
         if left > 0:
             self._start_timer(left)
         else:
             self.expired = True
-            self._resume()
+            if self.waiter is not None:
+                _greenlets.resume(self.waiter)
+            else:
+                self.handler.on_event()  # type: ignore[union-attr]  # see above
 
     def close(self) -> None:
         """Let go of the descriptor and the loop, and end the wait, or the next one at once. In another thread the hub's thread does it."""
@@ -415,6 +450,7 @@ class Wakeup:
             self._release()
         self.fired = False  # a wait that was interrupted between its last look and its switch to the hub is resumed now, if not before
         self.fire()
+        self.handler = None
 
     def _release(self) -> None:
         self.disarm()

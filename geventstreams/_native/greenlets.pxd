@@ -55,7 +55,7 @@ cdef extern from *:
         return Py_TYPE(hub) == geventstreams_hub && geventstreams_has_no_hook(greenlet, geventstreams_switch_out_name);
     }
     static inline int geventstreams_resumes_plainly(PyObject *greenlet) {
-        return geventstreams_has_no_hook(greenlet, geventstreams_switch_name);
+        return geventstreams_has_greenlet() && geventstreams_has_no_hook(greenlet, geventstreams_switch_name);
     }
     """
     bint geventstreams_has_died(object hub) noexcept

@@ -99,8 +99,8 @@ def tcp_connect(
 ) -> Any:
     """Connect to a TCP server, and call back. Never waits. cl-async: `tcp-connect`.
 
-    Each connection has one greenlet, in which its callbacks run one after another; they may wait. After the event that ends a connection,
-    and after a `close` that could deliver what was written, nothing is called back.
+    The callbacks of a connection run one after another, and may wait, which holds up no other connection. After the event that ends a
+    connection, and after a `close` that could deliver what was written, nothing is called back.
 
     Args:
         host: A name, an IPv4 or IPv6 literal, an integer (IPv4), or an `ipaddress` object; without a port, the path of a Unix socket.

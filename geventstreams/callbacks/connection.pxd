@@ -4,6 +4,7 @@ from geventstreams._core.fairness cimport Fairness
 from geventstreams._core.transport_base cimport Transport
 from geventstreams._core.wakeup cimport HubHold, Wakeup
 from geventstreams._streams.buffered cimport engine_of
+from geventstreams.callbacks.pump cimport Task
 from geventstreams.callbacks.push_mode cimport PushedEngine
 
 cdef double NEVER
@@ -12,8 +13,7 @@ cdef int CONNECTING, OPEN, BROKEN, CLOSING_EARLY, CLOSING, CLOSING_QUIETLY, FAIL
 cdef int ACCEPTING, FINISHING, FINISHED
 
 
-cdef class AsyncSocket:
-    cdef object __weakref__
+cdef class AsyncSocket(Task):
     cdef public object data
     cdef object _hub
     cdef HubHold _hold
@@ -25,8 +25,7 @@ cdef class AsyncSocket:
     cdef int _phase
     cdef tuple _failure
     cdef object _options, _read_cb, _event_cb, _write_cb, _on_closed
-    cdef object _greenlet, _attempt
-    cdef Wakeup _resting
+    cdef object _attempt
     cdef bint _draining, _paused, _full, _checking, _input_ended
     cdef Py_ssize_t _high_water, _low_water
     cdef double _read_limit, _read_deadline
@@ -41,11 +40,17 @@ cdef class AsyncSocket:
 
     cdef bint _is_established(self) noexcept
     cdef int _wake(self) except -1
-    cdef void _pump(self) except *
+    cdef void serve(self) except *
+    cdef void disarm(self) except *
+    cdef void flush(self) except *
+    cdef bint _go_on(self) except -1
+    cdef bint _take_turns(self) except -1
+    cdef bint _end(self) except -1
+    cdef void _end_rest(self) except *
     cdef bint _wants_input(self) except -1
-    cdef void _receive_or_wait(self) except *
-    cdef int _deliver(self) except -1
-    cdef void _await_input(self) except *
+    cdef bint _receive(self) except -1
+    cdef bint _deliver(self) except -1
+    cdef bint _await_input(self) except -1
     cdef void _rest(self) except *
     cdef void _call(self, callback, argument) except *
     cdef void _wait_until_sent(self) except *

@@ -2,8 +2,9 @@
 
 # Theory: phases.py. Invariants:
 #
-# * Everything that calls back is in `_run` and what that calls; `_phase` changes only in `_move`, and `_output` only upwards.
-# * Only three functions wait in a greenlet that is not the user's: `_run`, `_send_in_background` and `_shut_down_in_background`.
+# * Everything that calls back is in `serve` and what that calls; `_phase` changes only in `_move`, and `_output` only upwards.
+# * Of what this file does in a greenlet that is not the user's only three functions wait: `_connect`, which has a greenlet of its own,
+#   `_send_in_background` and `_shut_down_in_background`. `serve` returns instead.
 # * `_sender` is the greenlet of one of the latter two; while there is one, nothing else sends.
 # * From FAILED on nothing is received or sent.
 
@@ -47,6 +48,7 @@ from geventstreams.callbacks.phases import (
     TRANSITIONS,
     Phase,
 )
+from geventstreams.callbacks.pump import Task
 from geventstreams.callbacks.push_mode import PushedEngine
 from geventstreams.errors import (
     ConnectTimeout,
@@ -76,7 +78,7 @@ if TYPE_CHECKING:
     )
 
 
-class AsyncSocket:
+class AsyncSocket(Task):
     """A connection that calls back. `tcp_connect`, `pipe_connect` and the servers of this half make them.
 
     Received bytes are passed to the read callback, or kept in `stream`. All methods may be called from callbacks and from other greenlets
@@ -91,6 +93,7 @@ class AsyncSocket:
     def __init__(self, options: ConnectionOptions, transport: Transport | None = None, opener: Opener | None = None, peer: str = "peer",
                  on_closed: Callable[[AsyncSocket], object] | None = None) -> None:
         self._hub = get_hub()
+        Task.__init__(self, self._hub)
         self._hold = hold_of(self._hub)
         self._hold.tell_end_to(self, AsyncSocket._thread_has_ended)
         self._loop = self._hub.loop
@@ -104,8 +107,6 @@ class AsyncSocket:
         self._write_cb = options.write_cb
         self._attempt = None if opener is None else Attempt(opener)
         self._on_closed = on_closed
-        self._greenlet: Any = None
-        self._resting: Wakeup | None = None
         self._failure: tuple[Any, ...] | None = None
         self.data: Any = None
         # Input.
@@ -133,7 +134,10 @@ class AsyncSocket:
 
     def _start(self) -> None:
         """Begin to connect, or to receive. Called once, by the maker, behind `AsyncIOStream(socket, ...)`."""
-        self._greenlet = gevent.spawn(self._run)
+        if self._attempt is None:
+            self.begin()
+        else:
+            self.begin_waiting()
 
     # For its user.
 
@@ -287,12 +291,10 @@ class AsyncSocket:
         return f"<{type(self).__name__} {state} peer={self._transport.peer}{more}>"
 
     def _waits(self, hub: Any) -> list[tuple[Any, str]]:
-        """Return the greenlets of a hub that wait here, as `BufferedStream` does."""
-        if self._hub is not hub or self._greenlet is None or self._hold.ended:
+        """Return what waits for input here, as `BufferedStream` does: the connection itself, which has no greenlet meanwhile."""
+        if self._hub is not hub or not self.counted or self.resting or self._hold.ended:
             return []
-        if self._transport.input_wakeup().waiter is not self._greenlet:
-            return []
-        return [(self._greenlet, f"receives from {self._transport.peer}, {in_bytes(len(self._engine.input))} buffered")]
+        return [(self, f"receives from {self._transport.peer}, {in_bytes(len(self._engine.input))} buffered")]
 
     # For its stream.
 
@@ -316,8 +318,8 @@ class AsyncSocket:
         self._transport = transport
 
     def _refuse_outside_callbacks(self) -> None:
-        if getcurrent() is not self._greenlet:
-            raise StreamBusy(f"{self._greenlet!r} reads from {self._transport.peer}: this is for its callbacks", stream=self._stream)
+        if getcurrent() is not self.greenlet:
+            raise StreamBusy(f"{self!r} receives: this is for its callbacks", stream=self._stream)
 
     def _taken(self) -> None:
         if not self._checking:
@@ -343,13 +345,6 @@ class AsyncSocket:
     def _is_established(self) -> bool:
         return self._phase not in (CONNECTING, CLOSING_EARLY)
 
-    def _wake(self) -> None:
-        """Have the greenlet look at the state again."""
-        if self._resting is not None:
-            self._resting.fire()
-        else:
-            self._transport.wake()
-
     def _set_paused(self, paused: bool) -> None:
         self._refuse_thread()
         self._paused = paused
@@ -362,46 +357,90 @@ class AsyncSocket:
         if self._hold.thread != _system.thread_id():
             raise StreamError("this connection belongs to the hub of another thread")
 
-    # The greenlet.
+    def _wake(self) -> None:
+        """Have those look at the state again that serve it, and that send in the background."""
+        if self._sender is not None:
+            self._transport.wake()
+        self.wake()
 
-    def _run(self) -> None:
+    # Serving.
+
+    def serve(self) -> None:
         try:
-            if self._engine.is_of_this_process() and self._establish():
-                self._pump()
-            while CLOSING_EARLY <= self._phase < FAILED:
-                self._rest()
-            if self._phase == FAILED and self._engine.is_of_this_process():
-                self._move(CLOSED)
-                self._report_event(event_for(self._error(), self))
-        except StreamError:
+            if self._engine.is_of_this_process() and self._go_on():
+                return
+        except BaseException:  # noqa: BLE001  # a signal handler raised, or this greenlet was killed
             if self._engine.is_of_this_process():
-                raise
-        finally:
-            self._leave()
+                self._report()
+        self._leave()
+
+    def _go_on(self) -> bool:
+        """Do all that can be done now. Return whether the connection goes on: an event, or `wake`, comes next."""
+        if self.resting:
+            self._end_rest()
+        if not self._is_established():
+            self._establish()
+        return self._take_turns() or self._end()
+
+    def _take_turns(self) -> bool:
+        """Receive and call back while the connection is open. Return whether it is still open, and has to wait."""
+        while OPEN <= self._phase <= BROKEN and self._engine.is_of_this_process():
+            if self._sent:
+                self._sent = False
+                if self._write_cb is not None and not self._engine.unsent():
+                    self._call(self._write_cb, self)
+            elif self._engine.lost() or (self._input_ended and self._output == FINISHED):
+                self._close_quietly()
+            elif self._wants_input():
+                if not self._receive():
+                    return True
+            elif self._phase == BROKEN:
+                self._end_with_failure()
+            else:
+                self._rest()
+                return True
+        return False
+
+    def _end(self) -> bool:
+        """Report what ended the connection. Return whether it still has to be closed, in the background."""
+        if not self._engine.is_of_this_process():
+            return False
+        if CLOSING_EARLY <= self._phase < FAILED:
+            self._rest()
+            return True
+        if self._phase == FAILED:
+            self._move(CLOSED)
+            self._report_event(event_for(self._error(), self))
+        return False
+
+    def disarm(self) -> None:
+        self._transport.input_wakeup().disarm()
+
+    def flush(self) -> None:
+        if self._engine.queued:
+            self._send()
 
     def _leave(self) -> None:
         if not self._engine.is_of_this_process():
             self._close_in_child()
         else:
             self._close_quietly()
+        self.finished = True
         self._read_cb = self._event_cb = self._write_cb = self._attempt = self._options = None
-        self._greenlet = None
 
-    def _establish(self) -> bool:
-        """Wait until the connection is established, and call back. Return False if it is not wanted any more, or was not established."""
+    def _establish(self) -> None:
+        """Wait until the connection is established, and call back, unless it is not wanted any more."""
         if self._attempt is not None and not self._connect(self._attempt):
-            return False
+            return
         if self._phase == CLOSING_EARLY:
             self._move(CLOSING)
             self._finish_output()
-        if self._phase != CONNECTING:
-            return False
-        self._move(OPEN)
-        if self._engine.queued:
-            self._loop.run_callback(self._send)
-        if self._options.connect_cb is not None:
-            self._call(self._options.connect_cb, self._stream if self._options.stream else self)
-        return True
+        if self._phase == CONNECTING:
+            self._move(OPEN)
+            if self._engine.queued:
+                self._loop.run_callback(self._send)
+            if self._options.connect_cb is not None:
+                self._call(self._options.connect_cb, self._stream if self._options.stream else self)
 
     def _connect(self, attempt: Attempt) -> bool:
         try:
@@ -427,29 +466,13 @@ class AsyncSocket:
         """Called when a connection that was closed early is not established in time."""
         self._fail_to_connect(ConnectTimeout(f"connecting to {self._transport.peer}: no answer in time", stream=self._stream))
 
-    def _pump(self) -> None:
-        """Receive and call back until the connection is closed for its user."""
-        while OPEN <= self._phase <= BROKEN and self._engine.is_of_this_process():
-            if self._sent:
-                self._sent = False
-                if self._write_cb is not None and not self._engine.unsent():
-                    self._call(self._write_cb, self)
-            elif self._engine.lost() or (self._input_ended and self._output == FINISHED):
-                self._close_quietly()
-            elif self._wants_input():
-                self._receive_or_wait()
-            elif self._phase == BROKEN:
-                self._end_with_failure()
-            else:
-                self._rest()
-
     def _wants_input(self) -> bool:
         held = self._engine.input.end - self._engine.input.start
         self._full = held > self._high_water or (self._full and held >= self._low_water)
         return not (self._paused or self._full or self._input_ended)
 
-    def _receive_or_wait(self) -> None:
-        """Deliver what the system has; where it has nothing, send what is left to send, or wait."""
+    def _receive(self) -> bool:
+        """Deliver what the system has; where it has nothing, send what is left to send. Return False to wait for the next event."""
         count = WOULD_WAIT
         if not self._transport.emptied or self._phase == BROKEN:
             try:
@@ -457,20 +480,21 @@ class AsyncSocket:
             except OSError as error:
                 self._fail(from_system(error, "reading from", self._transport.peer, self._stream))
                 self._end_with_failure()
-                return
+                return True
         if count > 0:
-            self._deliver()
-        elif count == ENDED:
+            return self._deliver()
+        if count == ENDED:
             self._receive_end()
         elif self._phase == BROKEN:
             self._end_with_failure()
         elif self._engine.queued or (self._transport.unsent and self._sender is None):
             self._send()
         else:
-            self._await_input()
+            return self._await_input()
+        return True
 
-    def _deliver(self) -> None:
-        """Call back with what has arrived."""
+    def _deliver(self) -> bool:
+        """Call back with what has arrived. Return False if others come first."""
         data: Any = self._stream
         if self._draining:
             data = self._engine.input.take(self._engine.input.end - self._engine.input.start)
@@ -485,11 +509,13 @@ class AsyncSocket:
             self._send()
         if self._transport.emptied:
             self._fairness.waited()
-        else:
-            self._fairness.let_others_run(self._hub)
+        elif self._fairness.is_due(self._hub):
+            self.pump.add_later(self)
+            return False
+        return True
 
-    def _await_input(self) -> None:
-        """Wait for input or for `_wake`. Without input until the read timeout, close."""
+    def _await_input(self) -> bool:
+        """Have the next input reported. Return False if that is so; close if there was none until the read timeout."""
         self._engine.input.settle()
         self._fairness.waited()
         if not self._read_deadline or self._received != self._transport.received:
@@ -497,23 +523,22 @@ class AsyncSocket:
             self._received = self._transport.received
         left = seconds_until(self._read_deadline)
         if left > 0:
-            self._transport.wait_input(left)
-        else:
-            error = ReadTimeout(f"nothing arrived from {self._transport.peer} for {in_seconds(self._read_limit)}", stream=self._stream)
-            self._engine.end_with(error)
-            self._close_quietly()
-            self._report_event(event_for(error, self))
+            return not self._transport.watch_input(self, left)
+        error = ReadTimeout(f"nothing arrived from {self._transport.peer} for {in_seconds(self._read_limit)}", stream=self._stream)
+        self._engine.end_with(error)
+        self._close_quietly()
+        self._report_event(event_for(error, self))
+        return True
 
     def _rest(self) -> None:
-        """Wait for `_wake`, without receiving."""
+        """Receive nothing until `wake`."""
         self._engine.keep_back(self._full)
         self._engine.input.settle()
-        self._resting = Wakeup(self._hub)
-        try:
-            self._resting.wait(NEVER)
-        finally:
-            self._resting = None
-            self._engine.keep_back(False)
+        self.resting = True
+
+    def _end_rest(self) -> None:
+        self.resting = False
+        self._engine.keep_back(False)
         self._read_deadline = 0.0
         self._fairness.waited()
 
@@ -534,7 +559,9 @@ class AsyncSocket:
 
     def _report(self) -> None:
         kind, error, traceback = sys.exc_info()
-        if not isinstance(error, GreenletExit):
+        if isinstance(error, GreenletExit):
+            self.killed = True
+        else:
             self._hub.handle_error(self, kind, error, traceback)
 
     def _report_event(self, event: Any) -> None:
@@ -546,7 +573,7 @@ class AsyncSocket:
     # Sending.
 
     def _wrote(self) -> None:
-        if self._phase != CONNECTING:
+        if self._phase != CONNECTING and not self.is_called_back():  # else it is sent when the callback returns or waits
             self._loop.run_callback(self._send)
 
     def _send(self) -> None:
@@ -773,6 +800,8 @@ class AsyncSocket:
         if self._phase < FAILED:
             self._engine.disconnect(False)
             self._drop(False)
+        self._leave()
+        self.pump.settle(self)
 
     def _close_in_child(self) -> None:
         """Close the descriptor of a forked child, and leave the connection to the parent."""
@@ -799,8 +828,7 @@ class AsyncSocket:
         self._refuse_output()
         if self._attempt is not None:
             self._attempt.cancel()
-        if self._resting is not None:
-            self._resting.fire()
+        self._wake()
         on_closed, self._on_closed = self._on_closed, None
         if on_closed is not None:
             on_closed(self)

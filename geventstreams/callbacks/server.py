@@ -1,4 +1,4 @@
-"""A server whose connections call back, each in a greenlet of its own."""
+"""A server whose connections call back."""
 
 # Invariants: clients are accepted in the hub, which never waits; a TLS handshake is made in the greenlet of its connection.
 

@@ -373,25 +373,6 @@ def test_callbacks_of_a_connection_never_overlap(endpoints, calls, reports):
     assert most == [1]
 
 
-def test_a_connection_has_one_greenlet(endpoints, reports):
-    """All callbacks of a connection run in one greenlet, and those of another in another."""
-    greenlets = {}
-
-    def note(socket, *_data):
-        greenlets.setdefault(socket, set()).add(gevent.getcurrent())
-
-    server = endpoints.server(note, lambda event: note(event.socket), connect_cb=note)
-    peers = [endpoints.peer(server.port) for _ in range(3)]
-    for peer in peers:
-        peer.sendall(b"x")
-    until(lambda: len(greenlets) == 3)
-    for peer in peers:
-        peer.close()
-    until(lambda: not server.connections)
-    assert all(len(those) == 1 for those in greenlets.values())
-    assert len(set.union(*greenlets.values())) == 3
-
-
 def test_a_callback_may_connect_elsewhere_and_wait(endpoints, reports):
     """A read callback may make another connection, write there, and wait for its answer by blocking-looking calls."""
     behind = endpoints.server(lambda socket, data: socket.write(data.upper()))

@@ -1,0 +1,247 @@
+"""The greenlets in which connections are served: one for all connections of a hub, and one more for each whose callback waits."""
+
+# Theory:
+#
+# The hub reports events; it must not run callbacks, which may wait. A pump collects the connections that have something to do, and one
+# greenlet, the pump's, serves them one after another: two switches for all of them. Where a callback waits, that greenlet switches to the
+# hub in the middle of `Task.serve`, and `Pump._run`, from which the hub had switched to it, goes on there. So it is known at once that a
+# callback waits, and which: from then on the greenlet is that connection's only, and another one serves the rest.
+#
+# Invariants:
+# * `Task.greenlet` is the one that serves it now; while there is one, no other does, so callbacks of one connection never overlap.
+# * `Pump._serving` is the task of the pump's greenlet, as long as its callback has not waited.
+# * `tasks` are those that have begun and not finished: they stay alive, and while there are any, the greenlets do.
+# * A task that waits for an event is counted in `hold.waiting`, which keeps the loop running; one whose callback waits is not.
+
+from __future__ import annotations
+
+import contextvars
+from typing import Any
+from weakref import WeakKeyDictionary
+
+import gevent
+from gevent import GreenletExit
+from gevent.hub import Hub
+
+import geventstreams._native.greenlets as _greenlets
+from geventstreams._core.fairness import yield_to_hub
+from geventstreams._core.wakeup import EventHandler, HubHold, hold_of
+
+SPARE = 64
+"""How many greenlets are kept for callbacks that wait, while there are connections."""
+
+
+class Task(EventHandler):
+    """What a pump serves: `serve` is called when there is something to do. It runs in one greenlet at a time, and may wait."""
+
+    def __init__(self, hub: Hub) -> None:
+        self.pump: Pump = pump_of(hub)
+        self.greenlet: Any = None
+        self.context: contextvars.Context = contextvars.Context()
+        self.queued: bool = False
+        self.resting: bool = False
+        self.finished: bool = False
+        self.killed: bool = False
+        self.counted: bool = False
+
+    def on_event(self) -> None:
+        if self.greenlet is not None or self.resting or self.finished:
+            self.disarm()
+        elif not self.queued:
+            self.pump.add(self)
+
+    def serve(self) -> None:
+        """Do what there is to do; return when an event has to come first. Set `finished` if none will, `killed` if GreenletExit came."""
+        raise NotImplementedError
+
+    def disarm(self) -> None:
+        """Report no more events until `serve` waits for one."""
+        raise NotImplementedError
+
+    def flush(self) -> None:
+        """Called in the hub when a callback waits for the first time: do what else is done at its end."""
+        raise NotImplementedError
+
+    def wake(self) -> None:
+        """Have it served, unless it is being served: then it sees by itself what has changed."""
+        if self.greenlet is None and not (self.queued or self.finished or self.pump._hold.ended):
+            self.pump.add(self)
+
+    def is_called_back(self) -> bool:
+        """Return whether it is being served and has not waited."""
+        return self.pump._serving is self
+
+    def begin(self) -> None:
+        """Have it served for the first time."""
+        self.pump.tasks.add(self)
+        self.pump.add(self)
+
+    def begin_waiting(self) -> None:
+        """Have it served in a greenlet of its own, since it begins with a wait, until an event has to come first."""
+        self.pump.tasks.add(self)
+        self.greenlet = gevent.spawn(self._begin)
+        self.greenlet.gr_context = self.context
+
+    def _begin(self) -> None:
+        try:
+            self.serve()
+        finally:
+            self.greenlet = None
+            self.pump.settle(self)
+
+
+class Pump:
+    """Serves the tasks of a hub."""
+
+    def __init__(self, hub: Hub) -> None:
+        self.tasks: set[Task] = set()
+        self._hold: HubHold = hold_of(hub)
+        self._ready: list[Any] = []
+        self._batch: list[Any] = []
+        self._next = 0
+        self._scheduled = False
+        self._serving: Task | None = None
+        self._greenlet: Any = None
+        self._spare: list[Any] = []
+
+    def add(self, task: Task) -> None:
+        """Serve a task in this turn of the hub."""
+        task.queued = True
+        self._ready.append(task)
+        if not self._scheduled:
+            self._schedule()
+
+    def add_later(self, task: Task) -> None:
+        """Serve a task after the loop has gone round once: others come first."""
+        task.queued = True
+        gevent.spawn(self._add_after_round, task)
+
+    def _add_after_round(self, task: Task) -> None:
+        try:
+            yield_to_hub(gevent.get_hub())
+        finally:
+            self.add(task)
+
+    def settle(self, task: Task) -> None:
+        """Keep the loop running for a task that waits for an event; let go of one that is finished."""
+        if task.finished:
+            self._discount(task)
+            self.tasks.discard(task)
+            if not self.tasks:
+                self._schedule()
+        elif not task.counted:
+            task.counted = True
+            self._hold.waiting += 1
+            if self._hold.waiting == 1:
+                self._hold.begin()
+
+    def _discount(self, task: Task) -> None:
+        if task.counted:
+            task.counted = False
+            self._hold.waiting -= 1
+            if self._hold.waiting == 0:
+                self._hold.end()
+
+    # In the hub.
+
+    def _schedule(self) -> None:
+        if not self._scheduled and self._hold.loop.ptr and not self._hold.ended:
+            self._scheduled = True
+            self._hold.loop.run_callback(self._run)
+
+    def _run(self) -> None:
+        """Have the tasks served that are ready now. Called by the loop."""
+        self._scheduled = False
+        self._batch, self._ready = self._ready, self._batch
+        self._next = 0
+        try:
+            while self._next < len(self._batch):
+                if self._greenlet is None or _greenlets.has_died(self._greenlet):
+                    self._greenlet = self._another()
+                _greenlets.resume(self._greenlet)
+                if self._serving is not None:
+                    self._leave_to(self._serving)
+        finally:
+            self._ready.extend(self._batch[self._next :])
+            self._batch.clear()
+            if self._ready:
+                self._schedule()
+        if not self.tasks:
+            self._end()
+
+    def _another(self) -> Any:
+        while self._spare:
+            greenlet = self._spare.pop()
+            if not _greenlets.has_died(greenlet):
+                return greenlet
+        return gevent.Greenlet(self._serve)
+
+    def _leave_to(self, task: Task) -> None:
+        """Leave the pump's greenlet to a task whose callback waits in it."""
+        self._serving = self._greenlet = None
+        self._discount(task)
+        if not self._hold.stays_armed:
+            task.disarm()
+        task.flush()
+
+    def _end(self) -> None:
+        """End the greenlets that have nothing to serve."""
+        pump, self._greenlet = self._greenlet, None
+        if pump is not None:
+            self._spare.append(pump)
+        while self._spare:
+            greenlet = self._spare.pop()
+            if not _greenlets.has_died(greenlet):
+                _greenlets.resume(greenlet)
+
+    # In a greenlet.
+
+    def _serve(self) -> None:
+        """Serve what is ready, wait for more, and so on. In a greenlet that a callback has waited in, end or become a spare one."""
+        current = _greenlets.current()
+        hub = gevent.get_hub()
+        try:
+            while self._greenlet is current:
+                self._serve_batch(current)
+                if self._greenlet is not current:
+                    if not self.tasks or len(self._spare) >= SPARE:
+                        return
+                    self._spare.append(current)
+                    current.gr_context = None
+                _greenlets.leave(current, hub)
+        finally:
+            if self._greenlet is current:
+                self._greenlet = None
+
+    def _serve_batch(self, current: Any) -> None:
+        while self._next < len(self._batch) and self._greenlet is current:
+            task, self._batch[self._next] = self._batch[self._next], None
+            self._next += 1
+            self._serve_task(task, current)
+
+    def _serve_task(self, task: Task, current: Any) -> None:
+        task.queued = False
+        task.greenlet = current
+        current.gr_context = task.context
+        self._serving = task
+        try:
+            task.serve()
+        finally:
+            task.greenlet = None
+            if self._serving is task:
+                self._serving = None
+            self.settle(task)
+        if task.killed:
+            raise GreenletExit  # who killed this greenlet may wait for its end
+
+
+
+_pumps: WeakKeyDictionary[Any, Pump] = WeakKeyDictionary()
+
+
+def pump_of(hub: Hub) -> Pump:
+    """Return the one pump of a hub."""
+    pump = _pumps.get(hub)
+    if pump is None:
+        pump = _pumps[hub] = Pump(hub)
+    return pump
