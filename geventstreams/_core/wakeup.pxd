@@ -37,7 +37,7 @@ cdef class HubHold:
 
 
 cdef class EventHandler:
-    cpdef void on_event(self) except *
+    cpdef void _on_event(self) except *
 
 
 cdef class Wakeup:

@@ -200,7 +200,7 @@ os.register_at_fork(after_in_child=_separate_loops)
 class EventHandler:
     """What a `Wakeup` calls in place of waking a greenlet."""
 
-    def on_event(self) -> None:
+    def _on_event(self) -> None:
         """Called at each event, often in the hub's own greenlet: it must not wait."""
         raise NotImplementedError
 
@@ -280,7 +280,7 @@ class Wakeup:
         return self.fired or self.closed
 
     def watch(self, handler: EventHandler, timeout: float) -> bool:
-        """Call `handler.on_event()` at each event from now on, and once after `timeout` seconds without another `watch`. Never waits.
+        """Call `handler._on_event()` at each event from now on, and once after `timeout` seconds without another `watch`. Never waits.
 
         Returns:
             False if this is closed: nothing will be called.
@@ -336,7 +336,7 @@ class Wakeup:
             if self.hold.loop.ptr and not self.hold.ended:
                 self.hold.loop.run_callback(self._resume)
         elif self.handler is not None:
-            self.handler.on_event()
+            self.handler._on_event()
 
     def _on_event(self) -> None:
         # One event is enough for listeners; a greenlet that waits will nearly always wait again, and finds the watcher armed.
@@ -347,7 +347,7 @@ class Wakeup:
             self.fired = True
             _greenlets.resume(self.waiter)
         elif self.handler is not None:
-            self.handler.on_event()
+            self.handler._on_event()
 
     def _call_listeners(self) -> None:
         if self.listeners is not None:
@@ -438,7 +438,7 @@ class Wakeup:
             if self.waiter is not None:
                 _greenlets.resume(self.waiter)
             else:
-                self.handler.on_event()  # type: ignore[union-attr]  # see above
+                self.handler._on_event()  # type: ignore[union-attr]  # see above
 
     def close(self) -> None:
         """Let go of the descriptor and the loop, and end the wait, or the next one at once. In another thread the hub's thread does it."""

@@ -40,9 +40,9 @@ cdef class AsyncSocket(Task):
 
     cdef bint _is_established(self) noexcept
     cdef int _wake(self) except -1
-    cdef void serve(self) except *
-    cdef void disarm(self) except *
-    cdef void flush(self) except *
+    cdef void _serve(self) except *
+    cdef void _disarm(self) except *
+    cdef void _flush(self) except *
     cdef bint _go_on(self) except -1
     cdef bint _take_turns(self) except -1
     cdef bint _end(self) except -1

@@ -2,9 +2,9 @@
 
 # Theory: phases.py. Invariants:
 #
-# * Everything that calls back is in `serve` and what that calls; `_phase` changes only in `_move`, and `_output` only upwards.
+# * Everything that calls back is in `_serve` and what that calls; `_phase` changes only in `_move`, and `_output` only upwards.
 # * Of what this file does in a greenlet that is not the user's only three functions wait: `_connect`, which has a greenlet of its own,
-#   `_send_in_background` and `_shut_down_in_background`. `serve` returns instead.
+#   `_send_in_background` and `_shut_down_in_background`. `_serve` returns instead.
 # * `_sender` is the greenlet of one of the latter two; while there is one, nothing else sends.
 # * From FAILED on nothing is received or sent.
 
@@ -135,9 +135,9 @@ class AsyncSocket(Task):
     def _start(self) -> None:
         """Begin to connect, or to receive. Called once, by the maker, behind `AsyncIOStream(socket, ...)`."""
         if self._attempt is None:
-            self.begin()
+            self._begin()
         else:
-            self.begin_waiting()
+            self._begin_waiting()
 
     # For its user.
 
@@ -292,7 +292,7 @@ class AsyncSocket(Task):
 
     def _waits(self, hub: Any) -> list[tuple[Any, str]]:
         """Return what waits for input here, as `BufferedStream` does: the connection itself, which has no greenlet meanwhile."""
-        if self._hub is not hub or not self.counted or self.resting or self._hold.ended:
+        if self._hub is not hub or not self._counted or self._resting or self._hold.ended:
             return []
         return [(self, f"receives from {self._transport.peer}, {in_bytes(len(self._engine.input))} buffered")]
 
@@ -318,7 +318,7 @@ class AsyncSocket(Task):
         self._transport = transport
 
     def _refuse_outside_callbacks(self) -> None:
-        if getcurrent() is not self.greenlet:
+        if getcurrent() is not self._greenlet:
             raise StreamBusy(f"{self!r} receives: this is for its callbacks", stream=self._stream)
 
     def _taken(self) -> None:
@@ -361,11 +361,11 @@ class AsyncSocket(Task):
         """Have those look at the state again that serve it, and that send in the background."""
         if self._sender is not None:
             self._transport.wake()
-        self.wake()
+        self._wake_up()
 
     # Serving.
 
-    def serve(self) -> None:
+    def _serve(self) -> None:
         try:
             if self._engine.is_of_this_process() and self._go_on():
                 return
@@ -375,8 +375,8 @@ class AsyncSocket(Task):
         self._leave()
 
     def _go_on(self) -> bool:
-        """Do all that can be done now. Return whether the connection goes on: an event, or `wake`, comes next."""
-        if self.resting:
+        """Do all that can be done now. Return whether the connection goes on: an event, or `_wake`, comes next."""
+        if self._resting:
             self._end_rest()
         if not self._is_established():
             self._establish()
@@ -413,10 +413,10 @@ class AsyncSocket(Task):
             self._report_event(event_for(self._error(), self))
         return False
 
-    def disarm(self) -> None:
+    def _disarm(self) -> None:
         self._transport.input_wakeup().disarm()
 
-    def flush(self) -> None:
+    def _flush(self) -> None:
         if self._engine.queued:
             self._send()
 
@@ -425,7 +425,7 @@ class AsyncSocket(Task):
             self._close_in_child()
         else:
             self._close_quietly()
-        self.finished = True
+        self._finished = True
         self._read_cb = self._event_cb = self._write_cb = self._attempt = self._options = None
 
     def _establish(self) -> None:
@@ -510,7 +510,7 @@ class AsyncSocket(Task):
         if self._transport.emptied:
             self._fairness.waited()
         elif self._fairness.is_due(self._hub):
-            self.pump.add_later(self)
+            self._pump.add_later(self)
             return False
         return True
 
@@ -531,13 +531,13 @@ class AsyncSocket(Task):
         return True
 
     def _rest(self) -> None:
-        """Receive nothing until `wake`."""
+        """Receive nothing until `_wake`."""
         self._engine.keep_back(self._full)
         self._engine.input.settle()
-        self.resting = True
+        self._resting = True
 
     def _end_rest(self) -> None:
-        self.resting = False
+        self._resting = False
         self._engine.keep_back(False)
         self._read_deadline = 0.0
         self._fairness.waited()
@@ -560,7 +560,7 @@ class AsyncSocket(Task):
     def _report(self) -> None:
         kind, error, traceback = sys.exc_info()
         if isinstance(error, GreenletExit):
-            self.killed = True
+            self._killed = True
         else:
             self._hub.handle_error(self, kind, error, traceback)
 
@@ -573,7 +573,7 @@ class AsyncSocket(Task):
     # Sending.
 
     def _wrote(self) -> None:
-        if self._phase != CONNECTING and not self.is_called_back():  # else it is sent when the callback returns or waits
+        if self._phase != CONNECTING and not self._is_called_back():  # else it is sent when the callback returns or waits
             self._loop.run_callback(self._send)
 
     def _send(self) -> None:
@@ -801,7 +801,7 @@ class AsyncSocket(Task):
             self._engine.disconnect(False)
             self._drop(False)
         self._leave()
-        self.pump.settle(self)
+        self._pump.settle(self)
 
     def _close_in_child(self) -> None:
         """Close the descriptor of a forked child, and leave the connection to the parent."""

@@ -2,7 +2,7 @@
 
 # Theory:
 #
-# `serve` receives and calls back, in one greenlet at a time (pump.py), so callbacks never overlap and may wait. Everything else that
+# `_serve` receives and calls back, in one greenlet at a time (pump.py), so callbacks never overlap and may wait. Everything else that
 # happens to a connection (a write, a close, a failed send) may happen in any greenlet: it changes the state and calls `_wake`.
 # Sending never waits in the caller: `_send` sends what the system takes, and a second greenlet, which exists only then, sends the rest.
 #
@@ -23,7 +23,7 @@
 #   no connection                    CONNECTING -> FAILED                event_cb
 #   close(force=True)                -> CLOSED                           none; after an error while sending its event_cb
 #   the end of the hub's thread      -> CLOSED                           none
-#   a fork, in the child             -> CLOSED                           none: `serve` looks which process it is in
+#   a fork, in the child             -> CLOSED                           none: `_serve` looks which process it is in
 #
 # FAILED becomes CLOSED when event_cb is called, which therefore finds the socket closed. Without an event_cb errors go to hub.handle_error.
 

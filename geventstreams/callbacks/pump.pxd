@@ -6,23 +6,23 @@ cdef Py_ssize_t SPARE
 
 cdef class Task(EventHandler):
     cdef object __weakref__
-    cdef Pump pump
-    cdef object greenlet
-    cdef object context
-    cdef bint queued
-    cdef bint resting
-    cdef bint finished
-    cdef bint killed
-    cdef bint counted
+    cdef Pump _pump
+    cdef object _greenlet
+    cdef object _context
+    cdef bint _queued
+    cdef bint _resting
+    cdef bint _finished
+    cdef bint _killed
+    cdef bint _counted
 
-    cpdef void on_event(self) except *
-    cdef void serve(self) except *
-    cdef void disarm(self) except *
-    cdef void flush(self) except *
-    cdef void wake(self) except *
-    cdef bint is_called_back(self) noexcept
-    cdef void begin(self) except *
-    cdef void begin_waiting(self) except *
+    cpdef void _on_event(self) except *
+    cdef void _serve(self) except *
+    cdef void _disarm(self) except *
+    cdef void _flush(self) except *
+    cdef void _wake_up(self) except *
+    cdef bint _is_called_back(self) noexcept
+    cdef void _begin(self) except *
+    cdef void _begin_waiting(self) except *
 
 
 cdef class Pump:

@@ -4,11 +4,11 @@
 #
 # The hub reports events; it must not run callbacks, which may wait. A pump collects the connections that have something to do, and one
 # greenlet, the pump's, serves them one after another: two switches for all of them. Where a callback waits, that greenlet switches to the
-# hub in the middle of `Task.serve`, and `Pump._run`, from which the hub had switched to it, goes on there. So it is known at once that a
+# hub in the middle of `Task._serve`, and `Pump._run`, from which the hub had switched to it, goes on there. So it is known at once that a
 # callback waits, and which: from then on the greenlet is that connection's only, and another one serves the rest.
 #
 # Invariants:
-# * `Task.greenlet` is the one that serves it now; while there is one, no other does, so callbacks of one connection never overlap.
+# * `Task._greenlet` is the one that serves it now; while there is one, no other does, so callbacks of one connection never overlap.
 # * `Pump._serving` is the task of the pump's greenlet, as long as its callback has not waited.
 # * `tasks` are those that have begun and not finished: they stay alive, and while there are any, the greenlets do.
 # * A task that waits for an event is counted in `hold.waiting`, which keeps the loop running; one whose callback waits is not.
@@ -32,62 +32,62 @@ SPARE = 64
 
 
 class Task(EventHandler):
-    """What a pump serves: `serve` is called when there is something to do. It runs in one greenlet at a time, and may wait."""
+    """What a pump serves: `_serve` is called when there is something to do. It runs in one greenlet at a time, and may wait."""
 
     def __init__(self, hub: Hub) -> None:
-        self.pump: Pump = pump_of(hub)
-        self.greenlet: Any = None
-        self.context: contextvars.Context = contextvars.Context()
-        self.queued: bool = False
-        self.resting: bool = False
-        self.finished: bool = False
-        self.killed: bool = False
-        self.counted: bool = False
+        self._pump: Pump = pump_of(hub)
+        self._greenlet: Any = None
+        self._context: contextvars.Context = contextvars.Context()
+        self._queued: bool = False
+        self._resting: bool = False
+        self._finished: bool = False
+        self._killed: bool = False
+        self._counted: bool = False
 
-    def on_event(self) -> None:
-        if self.greenlet is not None or self.resting or self.finished:
-            self.disarm()
-        elif not self.queued:
-            self.pump.add(self)
+    def _on_event(self) -> None:
+        if self._greenlet is not None or self._resting or self._finished:
+            self._disarm()
+        elif not self._queued:
+            self._pump.add(self)
 
-    def serve(self) -> None:
-        """Do what there is to do; return when an event has to come first. Set `finished` if none will, `killed` if GreenletExit came."""
+    def _serve(self) -> None:
+        """Do what there is to do; return when an event has to come first. Set `_finished` if none will, `_killed` if GreenletExit came."""
         raise NotImplementedError
 
-    def disarm(self) -> None:
-        """Report no more events until `serve` waits for one."""
+    def _disarm(self) -> None:
+        """Report no more events until `_serve` waits for one."""
         raise NotImplementedError
 
-    def flush(self) -> None:
+    def _flush(self) -> None:
         """Called in the hub when a callback waits for the first time: do what else is done at its end."""
         raise NotImplementedError
 
-    def wake(self) -> None:
+    def _wake_up(self) -> None:
         """Have it served, unless it is being served: then it sees by itself what has changed."""
-        if self.greenlet is None and not (self.queued or self.finished or self.pump._hold.ended):
-            self.pump.add(self)
+        if self._greenlet is None and not (self._queued or self._finished or self._pump._hold.ended):
+            self._pump.add(self)
 
-    def is_called_back(self) -> bool:
+    def _is_called_back(self) -> bool:
         """Return whether it is being served and has not waited."""
-        return self.pump._serving is self
-
-    def begin(self) -> None:
-        """Have it served for the first time."""
-        self.pump.tasks.add(self)
-        self.pump.add(self)
-
-    def begin_waiting(self) -> None:
-        """Have it served in a greenlet of its own, since it begins with a wait, until an event has to come first."""
-        self.pump.tasks.add(self)
-        self.greenlet = gevent.spawn(self._begin)
-        self.greenlet.gr_context = self.context
+        return self._pump._serving is self
 
     def _begin(self) -> None:
+        """Have it served for the first time."""
+        self._pump.tasks.add(self)
+        self._pump.add(self)
+
+    def _begin_waiting(self) -> None:
+        """Have it served in a greenlet of its own, since it begins with a wait, until an event has to come first."""
+        self._pump.tasks.add(self)
+        self._greenlet = gevent.spawn(self._run_first)
+        self._greenlet.gr_context = self._context
+
+    def _run_first(self) -> None:
         try:
-            self.serve()
+            self._serve()
         finally:
-            self.greenlet = None
-            self.pump.settle(self)
+            self._greenlet = None
+            self._pump.settle(self)
 
 
 class Pump:
@@ -106,14 +106,14 @@ class Pump:
 
     def add(self, task: Task) -> None:
         """Serve a task in this turn of the hub."""
-        task.queued = True
+        task._queued = True
         self._ready.append(task)
         if not self._scheduled:
             self._schedule()
 
     def add_later(self, task: Task) -> None:
         """Serve a task after the loop has gone round once: others come first."""
-        task.queued = True
+        task._queued = True
         gevent.spawn(self._add_after_round, task)
 
     def _add_after_round(self, task: Task) -> None:
@@ -124,20 +124,20 @@ class Pump:
 
     def settle(self, task: Task) -> None:
         """Keep the loop running for a task that waits for an event; let go of one that is finished."""
-        if task.finished:
+        if task._finished:
             self._discount(task)
             self.tasks.discard(task)
             if not self.tasks:
                 self._schedule()
-        elif not task.counted:
-            task.counted = True
+        elif not task._counted:
+            task._counted = True
             self._hold.waiting += 1
             if self._hold.waiting == 1:
                 self._hold.begin()
 
     def _discount(self, task: Task) -> None:
-        if task.counted:
-            task.counted = False
+        if task._counted:
+            task._counted = False
             self._hold.waiting -= 1
             if self._hold.waiting == 0:
                 self._hold.end()
@@ -181,8 +181,8 @@ class Pump:
         self._serving = self._greenlet = None
         self._discount(task)
         if not self._hold.stays_armed:
-            task.disarm()
-        task.flush()
+            task._disarm()
+        task._flush()
 
     def _end(self) -> None:
         """End the greenlets that have nothing to serve."""
@@ -220,18 +220,18 @@ class Pump:
             self._serve_task(task, current)
 
     def _serve_task(self, task: Task, current: Any) -> None:
-        task.queued = False
-        task.greenlet = current
-        current.gr_context = task.context
+        task._queued = False
+        task._greenlet = current
+        current.gr_context = task._context
         self._serving = task
         try:
-            task.serve()
+            task._serve()
         finally:
-            task.greenlet = None
+            task._greenlet = None
             if self._serving is task:
                 self._serving = None
             self.settle(task)
-        if task.killed:
+        if task._killed:
             raise GreenletExit  # who killed this greenlet may wait for its end
 
 
