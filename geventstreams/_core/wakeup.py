@@ -401,7 +401,7 @@ class Wakeup:
         if self.listeners is None:
             return
         self.listeners = [other for other in self.listeners if other is not listener] or None
-        if self.listeners is None and not self.hold.stays_armed and self.waiter is None:
+        if self.listeners is None and not self.hold.stays_armed and self.waiter is None and self.handler is None:
             self.disarm()
 
     # The timeout.

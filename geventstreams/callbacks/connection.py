@@ -414,7 +414,9 @@ class AsyncSocket(Task):
         return False
 
     def _disarm(self) -> None:
-        self._transport.input_wakeup().disarm()
+        wakeup = self._transport.input_wakeup()
+        if wakeup.waiter is None:  # else a callback waits for input, as in `attach_ssl`
+            wakeup.disarm()
 
     def _flush(self) -> None:
         if self._engine.queued:
