@@ -59,7 +59,7 @@ class Transport:
         raise NotImplementedError
 
     def watch_input(self, handler: EventHandler, timeout: float) -> bool:
-        """Call `handler._on_event()` where `wait_input` would return. Return False where it would return at once: nothing is called then."""
+        """Call `handler._on_event()` where `wait_input` would return. Return False where it would return at once: nothing is called."""
         self.emptied = False
         return bool(self.input_wakeup().watch(handler, timeout))
 
