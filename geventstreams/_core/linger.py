@@ -20,7 +20,7 @@ def linger(transport: Transport, timeout: float) -> None:
 
     Return as well when the peer ends the connection, after `timeout` seconds without progress, and after ten times that in all.
     """
-    if not transport.holds_bytes():
+    if not transport.unread() and not transport.not_yet_sent():
         return
     last = deadline_after(10 * timeout)
     deadline = deadline_after(timeout)

@@ -19,7 +19,6 @@ cdef class Transport:
     cpdef Py_ssize_t discard(self) except? -2
     cpdef Py_ssize_t not_yet_sent(self) except? -2
     cpdef Py_ssize_t unread(self) except? -2
-    cpdef bint holds_bytes(self) except? False
     cpdef object addresses(self)
     cpdef void close(self, bint abort=*) except *
     cpdef void wake(self) except *

@@ -94,10 +94,6 @@ class Transport:
         """Return the number of bytes that the system received and that were not taken from it."""
         return 0
 
-    def holds_bytes(self) -> bool:
-        """Return whether the system holds bytes of the connection: some that were not taken from it, or some that it has not sent."""
-        return self.unread() > 0 or self.not_yet_sent() > 0
-
     def refusal(self, stream: Any) -> StreamError:
         """Return the error that says why no byte of the stream may pass now."""
         return StreamError(f"nothing can be exchanged with {self.peer} yet", stream=stream)

@@ -441,7 +441,7 @@ class BlockingEngine(StreamEngine):
                 self._tell_end(limit)
             except StreamReset:
                 self.broken = True  # all was sent: a peer that is gone takes nothing from us
-        if self.transport.holds_bytes():
+        if self.transport.unread() or self.transport.not_yet_sent():
             linger(self.transport, self.linger_limit)
 
     def _close_at_once(self) -> None:
