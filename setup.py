@@ -10,6 +10,7 @@ Everything else about the package stands in pyproject.toml. Rules for the next e
 """
 
 import contextlib
+import multiprocessing
 import os
 import shlex
 import shutil
@@ -20,7 +21,7 @@ from setuptools import Extension, setup
 from setuptools.command.bdist_wheel import bdist_wheel
 from setuptools.command.build_ext import build_ext
 from setuptools.command.build_py import build_py
-from setuptools.errors import BaseError, CCompilerError
+from setuptools.errors import BaseError, CCompilerError, SetupError
 
 try:
     import greenlet
@@ -140,17 +141,26 @@ class BuildHotModules(build_ext):
         source.write_text("#include <Python.h>\n", encoding="utf-8")
         self.compiler.compile([str(source)], output_dir=self.build_temp, include_dirs=self.include_dirs)
 
-    def _build_all(self):
+    def _translate(self):
+        """Translate all modules, in forks of this process: others would not have the changes that are made to Cython above."""
+        can_fork = "fork" in multiprocessing.get_all_start_methods()
+        if can_fork:
+            multiprocessing.set_start_method("fork", force=True)
         generated = cythonize(
             [Extension(ext.name, ext.sources) for ext in self.extensions],
             build_dir=os.path.join(self.build_temp, "cython"),
             compiler_directives=DIRECTIVES,
             force=self.force,
-            nthreads=int(self.parallel),
+            nthreads=int(self.parallel) if can_fork else 0,
         )
         sources = {ext.name: ext.sources for ext in generated}
         for ext in self.extensions:
             ext.sources = sources[ext.name]
+            if "__pyx_n_u_overload" in Path(ext.sources[0]).read_text(encoding="utf-8"):
+                raise SetupError(f"Cython compiled the overloads of {ext.name}, which would take the place of its methods")
+
+    def _build_all(self):
+        self._translate()
         # The largest first, so that none is left to be compiled alone at the end.
         self.extensions.sort(key=lambda ext: os.path.getsize(ext.sources[0]), reverse=True)
         try:

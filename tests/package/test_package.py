@@ -40,8 +40,12 @@ SMALL_PACKAGE = {
     "from geventstreams import _first, _second\n__version__ = '1.0.0'\ncompiled = _build.runs_compiled(_second)\n",
     "_first.py": "def twice(n):\n    return n * 2\n",
     "_first.pxd": "cpdef long twice(long n)\n",
-    "_second.py": "import geventstreams._first as _first\ndef four(n):\n    return _first.twice(_first.twice(n))\n",
-    "_second.pxd": "cimport geventstreams._first as _first\ncpdef long four(long n)\n",
+    "_second.py": "from typing import TYPE_CHECKING\nimport geventstreams._first as _first\n"
+    "if TYPE_CHECKING:\n    from typing import overload\n"
+    "def four(n):\n    return _first.twice(_first.twice(n))\n"
+    "class Sum:\n    if TYPE_CHECKING:\n        @overload\n        def of(self, n: int) -> int: ...\n"
+    "        @overload\n        def of(self, n: str) -> str: ...\n    def of(self, n):\n        return n + n\n",
+    "_second.pxd": "cimport geventstreams._first as _first\ncpdef long four(long n)\ncdef class Sum:\n    pass\n",
 }
 
 
@@ -269,6 +273,16 @@ def test_one_module_that_does_not_compile_leaves_all_plain(small_sources: Path, 
     assert not list((tmp_path / "installed" / "geventstreams").glob("*.so"))
     code = "import geventstreams; print(geventstreams.compiled, geventstreams._second.four(3))"
     assert who_runs(tmp_path / "installed", code) == ["False 12"]
+
+
+@pytest.mark.long
+def test_overloads_do_not_take_the_place_of_methods(small_sources: Path, tmp_path: Path) -> None:
+    """Cython's processes leave out what only type checkers read, also where a Python (from 3.14 on) would not fork them."""
+    setup = small_sources / "setup.py"
+    setup.write_text("import multiprocessing\nmultiprocessing.set_start_method('spawn')\n" + setup.read_text(encoding="utf-8"))
+    install(small_sources, tmp_path / "installed")
+    code = "import geventstreams; print(geventstreams.compiled, geventstreams._second.Sum().of(3))"
+    assert who_runs(tmp_path / "installed", code) == ["True 6"]
 
 
 @pytest.mark.long
