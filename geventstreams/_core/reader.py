@@ -188,7 +188,7 @@ class ByteReader(BinaryFile):
         self._source.begin_read()
         try:
             if wanted and not len(self._input):
-                count = self._source.fill(None, 0, wanted)
+                count = self._source.fill(None, 0, max(wanted, 0))
                 if count == WOULD_WAIT:
                     return None  # type: ignore[return-value]  # see the class
                 if count == ENDED:

@@ -21,13 +21,13 @@ class Transport:
     peer = "peer"
 
     def __init__(self) -> None:
-        self.emptied = False
+        self.emptied: bool = False
         """Whether the last receive call took all there was, so that waiting first saves one that finds nothing."""
-        self.unsent = 0
+        self.unsent: int = 0
         """Bytes that `send` took and holds back until `flush`."""
         self.received = 0
         """Bytes that came from the system. It grows with ciphertext as well, so a timeout can count from the last byte that arrived."""
-        self.ready = True
+        self.ready: bool = True
         """Whether a stream's bytes may pass; while they may not, `refusal` says why."""
 
     def recv_into(self, space: memoryview, start: int, counts: list[int]) -> int:

@@ -15,7 +15,7 @@ from gevent.hub import Hub
 import geventstreams._native.syscalls as _system
 from geventstreams._core.fork import FORK, inherited
 from geventstreams._core.owned_fd import OwnedFd, SocketDouble
-from geventstreams._core.wakeup import READ, Wakeup
+from geventstreams._core.wakeup import READ, HubHold, Wakeup
 from geventstreams.errors import StreamError
 
 _Socket = _system.original(sockets, "socket")
@@ -60,7 +60,7 @@ class Listener:
     def __init__(self, hub: Hub, socket: Any, arrived: Callable[[], object]) -> None:
         self._descriptor: int = socket.fileno()
         self._arrivals = Wakeup(hub, self._descriptor, READ)  # first, because it refuses a hub that has died
-        self.hold = self._arrivals.hold
+        self.hold: HubHold = self._arrivals.hold
         self._loop = hub.loop
         self._process: int = FORK.generation
         self._arrived: Callable[[], object] | None = arrived
@@ -69,7 +69,7 @@ class Listener:
         self._watcher = self._loop.io(self._descriptor, READ)
         self._timer: Any = None
         self._wanted = False
-        self.resting = False
+        self.resting: bool = False
         """Whether `rest` has interrupted the calls."""
 
     def accept(self) -> tuple[int, Any] | None:

@@ -107,6 +107,7 @@ class PushedEngine(StreamEngine):
         StreamEngine.drop_output(self)
 
     def plug(self, transport: Transport) -> Transport:
+        """Carry the stream's bytes over another transport from now on. Return the one before."""
         old = StreamEngine.plug(self, transport)
         if self.connection is not None:
             self.connection._set_transport(transport)

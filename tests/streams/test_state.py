@@ -96,6 +96,14 @@ def test_what_a_greenlet_waits_for_is_shown(
     assert what not in waits()
 
 
+def test_a_read_of_any_number_of_bytes_is_none_up_to_the_end(pair: tuple[SocketStream, SocketStream]) -> None:
+    """`read1()` waits for any bytes."""
+    one, _ = pair
+    reader = gevent.spawn(one.read1)
+    until(lambda: "reads input from" in repr(one))
+    reader.kill()
+
+
 def test_the_run_info_shows_the_waits() -> None:
     """`gevent.util.format_run_info()` prints them with the hub that they belong to."""
     program = """
