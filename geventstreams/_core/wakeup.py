@@ -446,7 +446,7 @@ class Wakeup:
             self.hold.run_there(self.close)
             return
         self.closed = True
-        if not (self.arming or self.waiter is _greenlets.current()):
+        if not (self.arming or (self.waiter is not None and self.waiter is _greenlets.current())):
             self._release()
         self.fired = False  # a wait that was interrupted between its last look and its switch to the hub is resumed now, if not before
         self.fire()

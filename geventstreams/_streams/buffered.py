@@ -466,6 +466,10 @@ class BufferedStream(ByteReader):
         """Return what is asked and watched in place of this stream, by those who wait for several, and by servers that drain."""
         return self._engine
 
+    def _is_idle(self) -> bool:
+        """Return whether a drain may end its reads. A subclass whose work goes on behind it says no."""
+        return self._engine.is_idle()
+
     def __del__(self) -> None:
         if not getattr(self, "_alive", False) or self._engine.is_closed() or self._engine.stream() not in (self, None):
             return

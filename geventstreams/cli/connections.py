@@ -104,9 +104,8 @@ class Service:
 
 def end(stream: SocketStream, connection: Connection) -> None:
     """End an idle connection: in order if its handler waits for input, else by force."""
-    engine = stream._waitable()
-    if engine.is_idle():
-        engine.end_reads()
+    if stream._is_idle():
+        stream._waitable().end_reads()
     else:
         gevent.kill(connection.greenlet)
 

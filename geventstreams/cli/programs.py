@@ -43,7 +43,7 @@ KEEPALIVE = (("TCP_KEEPIDLE", 20), ("TCP_KEEPINTVL", 10), ("TCP_KEEPCNT", 4))
 class ProgramStream(SocketStream):
     """A connection with a program behind it. It is never idle: what the program waits for, and what it has not sent yet, is unknown."""
 
-    def is_idle(self) -> bool:
+    def _is_idle(self) -> bool:
         return False
 
 

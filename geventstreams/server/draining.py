@@ -95,7 +95,7 @@ class Drain:
         self._count_departed()
         left = self._left()
         if self._idle_at_first is None:
-            self._idle_at_first = {stream: stream.octets_in for stream in left if stream._waitable().is_idle()}
+            self._idle_at_first = {stream: stream.octets_in for stream in left if stream._is_idle()}
         now = CLOCK.now()
         if not left and not self._connections.handshakes and not self._connections.queued:
             self._finish()
@@ -127,7 +127,7 @@ class Drain:
     def _end_idle(self, now: float) -> None:
         assert self._idle_at_first is not None  # counted before
         for stream in self._left():
-            if stream not in self._asked and stream._waitable().is_idle() and (stream.octets_in or now >= self._first_request_due):
+            if stream not in self._asked and stream._is_idle() and (stream.octets_in or now >= self._first_request_due):
                 self._asked[stream] = self._idle_at_first.get(stream) == stream.octets_in
                 stream._waitable().end_reads()
 
