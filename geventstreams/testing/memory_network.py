@@ -24,6 +24,7 @@ from weakref import WeakValueDictionary
 
 from gevent import get_hub
 
+from geventstreams._constants import BLOCK
 from geventstreams._core.fork import FORK
 from geventstreams._core.host_names import is_literal
 from geventstreams._core.wakeup import hold_of
@@ -134,11 +135,19 @@ class MemoryNetwork(Network):
         RuntimeError: On entering: a memory network is in use already.
     """
 
-    def __init__(self, *, seed: int | None = None, **link: Unpack[BothWays]) -> None:
+    def __init__(
+        self, *, seed: int | None = None, latency: float | tuple[float, float] = 0.0, bandwidth: float | None = None,
+        chunks: int | tuple[int, int] | None = None, reset_after: int | None = None, cut_after: int | None = None,
+        stall: int | tuple[int, float] | None = None, window: int = BLOCK, to_server: OneWay | None = None, to_client: OneWay | None = None,
+    ) -> None:
+        link: dict[str, Any] = {
+            "latency": latency, "bandwidth": bandwidth, "chunks": chunks, "reset_after": reset_after, "cut_after": cut_after,
+            "stall": stall, "window": window, "to_server": to_server or {}, "to_client": to_client or {},
+        }
         self.seed: int = SystemRandom().randrange(10**6) if seed is None else seed
         self.hosts: dict[str, list[str]] = {"localhost": ["127.0.0.1", "::1"]}
         self.links: list[Link] = []
-        self._options: dict[str, Any] = dict(link)
+        self._options = link
         self._next_options: deque[dict[str, Any]] = deque()
         self._thread = hold_of(get_hub()).thread
         self._process = FORK.generation

@@ -11,13 +11,12 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import pytest
-from kit.command_line import LIMIT, serving
+from kit.command_line import LIMIT
 from kit.scripted_peers import everything, peer
-from servers import Certificates, require
+from servers import require
 from servers.processes import wait_until
 from servers.programs import find_program
 
-DOCUMENT = Path(__file__).resolve().parents[2] / "docs" / "command-line.md"
 GEVENTSTREAMS = shlex.join([sys.executable, "-m", "geventstreams"])
 COLUMNS = (50, 80, 200)
 
@@ -105,36 +104,6 @@ def test_the_demo_fits(tmp_path: Path, columns: int) -> None:
     head, *rows = [line for line in screen.splitlines() if re.search(r"\S {2,}\S", line)]
     assert head.split() == ["streams", "makefile", "over", "TLS"]
     assert len({len(line) for line in (head, *rows)}) == 1
-
-
-def shape(text: str) -> str:
-    """Return a screen without what differs between two runs: numbers, units, hexadecimal digits, and how many spaces stand between."""
-    text = re.sub(r"[0-9a-f]{16,}", "#", text)
-    text = re.sub(r"\d[\d,.:-]*( (bytes|kB|MB|GB))?", "#", text)
-    return re.sub(r" {2,}", "  ", text).strip()
-
-
-def blocks() -> list[tuple[str, str]]:
-    """Return the screens that the document shows: the command, and the lines below it."""
-    return re.findall(r"^```text\n\$ (.*)\n((?:.*\n)*?)^```$", DOCUMENT.read_text(encoding="utf-8"), re.MULTILINE)
-
-
-@pytest.mark.slow
-def test_the_document_shows_what_is_shown(tmp_path: Path, certificates: Certificates) -> None:
-    """The screens in docs/command-line.md are those of a terminal of 80 columns, numbers and names of certificates apart."""
-    found = dict(blocks())
-    assert [command.partition("geventstreams ")[2].split()[0] for command in found] == ["demo", "connect", "connect"]
-    demo, hexadecimal, refused = found
-    with terminal(tmp_path, demo.replace("geventstreams", GEVENTSTREAMS, 1)) as window:
-        assert window.shows("^status 0$")
-        assert shape(window.screen().replace("status 0", "")) == shape(found[demo])
-    words = ["--tls", certificates.server.chain, certificates.server.key]
-    for command, port, status, options in ((hexadecimal, "7000", 0, []), (refused, "7443", 5, words)):
-        with serving("echo", *options) as server:
-            line = command.replace("geventstreams", GEVENTSTREAMS).replace(port, str(server.port))
-            with terminal(tmp_path, line) as window:
-                assert window.shows(f"^status {status}$")
-                assert shape(window.screen("-J").replace(f"status {status}", "")) == shape(found[command])
 
 
 # Ctrl-C.

