@@ -2,9 +2,10 @@
 
 # Theory:
 #
-# `_serve` receives and calls back, in one greenlet at a time (pump.py), so callbacks never overlap and may wait. Everything else that
-# happens to a connection (a write, a close, a failed send) may happen in any greenlet: it changes the state and calls `_wake`.
-# Sending never waits in the caller: `_send` sends what the system takes, and a second greenlet, which exists only then, sends the rest.
+# `_serve` (receiving.py) receives and calls back, in one greenlet at a time (pump.py), so callbacks never overlap and may wait.
+# Everything else that happens to a connection (a write, a close, a failed send) may happen in any greenlet: it changes the state and calls
+# `_wake`. Sending (sending.py) never waits in the caller: `_send` sends what the system takes, and a second greenlet, which exists only
+# then, sends the rest.
 #
 # `_phase` says how far the connection has come, and changes only in `_move`, along TRANSITIONS. While it is OPEN each half may end for
 # itself: `_input_ended`, and `_output`, which goes from ACCEPTING over FINISHING to FINISHED.

@@ -1,0 +1,31 @@
+from geventstreams._core.deadline cimport deadline_after, seconds_until
+from geventstreams._core.fairness cimport Fairness
+from geventstreams._streams.buffered cimport engine_of
+from geventstreams.callbacks.sending cimport SendingConnection
+
+cdef Py_ssize_t ENDED, WOULD_WAIT
+cdef int CONNECTING, OPEN, BROKEN, CLOSING_EARLY, CLOSING, CLOSING_QUIETLY, FAILED, CLOSED
+cdef int FINISHED
+
+
+cdef class ReceivingConnection(SendingConnection):
+    cdef object _options, _read_cb, _event_cb
+    cdef bint _draining, _has_stream, _paused, _full, _checking, _input_ended
+    cdef Py_ssize_t _high_water, _low_water
+    cdef double _read_limit, _read_deadline
+    cdef long long _received
+    cdef Fairness _fairness
+
+    cdef void _serve(self) except *
+    cdef void _disarm(self) except *
+    cdef void _flush(self) except *
+    cdef bint _go_on(self) except -1
+    cdef bint _take_turns(self) except -1
+    cdef bint _end(self) except -1
+    cdef bint _wants_input(self) except -1
+    cdef bint _receive(self) except -1
+    cdef bint _deliver(self) except -1
+    cdef bint _await_input(self) except -1
+    cdef void _rest(self) except *
+    cdef void _end_rest(self) except *
+    cdef void _call(self, callback, argument) except *
