@@ -25,6 +25,7 @@ from geventstreams._core.transport_base import Transport
 from geventstreams._files.shared_file import SharedFile, file_over, halves
 from geventstreams._streams.blocking import BlockingEngine
 from geventstreams._streams.engine import StreamEngine
+from geventstreams._streams.idle import is_idle
 from geventstreams._streams.options import StreamOptions
 from geventstreams._streams.states import ORDERLY
 from geventstreams._streams.summary import summary_of
@@ -468,7 +469,7 @@ class BufferedStream(ByteReader):
 
     def _is_idle(self) -> bool:
         """Return whether a drain may end its reads. A subclass whose work goes on behind it says no."""
-        return self._engine.is_idle()
+        return is_idle(self._engine)
 
     def __del__(self) -> None:
         if not getattr(self, "_alive", False) or self._engine.is_closed() or self._engine.stream() not in (self, None):

@@ -304,25 +304,6 @@ class StreamEngine(ByteSource):
     def arm_input(self) -> None:
         """Make the next bytes, end or error known to the listeners. Where another receives, as here, they are told anyway."""
 
-    def is_idle(self) -> bool:
-        """Return whether a greenlet waits for input here (in a read, or for several streams), none is there, and nothing is unsent."""
-        return self.is_awaited() and not self.unsent() and not self.readable_now()
-
-    def is_awaited(self) -> bool:
-        """Return whether a greenlet waits for input here."""
-        if self.reader is not None:
-            return True
-        # Those who listen for a greenlet know whether it waits now; they may listen on afterwards.
-        asked = (getattr(listener, "is_awaited", None) for listener in self.listeners or ())
-        return any(ask is not None and ask() for ask in asked)
-
-    def end_reads(self) -> None:
-        """Let reads see the end of file once what is buffered is taken, as if the peer had ended its output; wake who waits."""
-        if self.end is None:
-            self.end = ORDERLY
-            self.transport.wake()
-            self.tell_listeners()
-
     def tell_listeners(self) -> None:
         """Call those who watch the input."""
         for listener in list(self.listeners or ()):

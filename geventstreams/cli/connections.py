@@ -11,6 +11,7 @@ import gevent
 from gevent import getcurrent
 
 from geventstreams._core.transport import address_name
+from geventstreams._streams.idle import end_reads
 from geventstreams.cli import log, notices
 from geventstreams.cli.progress import size
 from geventstreams.cli.statuses import message_of
@@ -105,7 +106,7 @@ class Service:
 def end(stream: SocketStream, connection: Connection) -> None:
     """End an idle connection: in order if its handler waits for input, else by force."""
     if stream._is_idle():
-        stream._waitable().end_reads()
+        end_reads(stream._waitable())
     else:
         gevent.kill(connection.greenlet)
 

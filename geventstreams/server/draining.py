@@ -14,6 +14,7 @@ from gevent import get_hub, getcurrent
 from geventstreams._core.clock import CLOCK
 from geventstreams._core.deadline import deadline_after
 from geventstreams._core.fairness import let_ready_run, pause
+from geventstreams._streams.idle import end_reads
 
 if TYPE_CHECKING:
     from geventstreams._types import SocketStream
@@ -129,7 +130,7 @@ class Drain:
         for stream in self._left():
             if stream not in self._asked and stream._is_idle() and (stream.octets_in or now >= self._first_request_due):
                 self._asked[stream] = self._idle_at_first.get(stream) == stream.octets_in
-                stream._waitable().end_reads()
+                end_reads(stream._waitable())
 
     def _kill(self, greenlets: Any) -> None:
         for greenlet in list(greenlets):

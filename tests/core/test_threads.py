@@ -28,6 +28,7 @@ from geventstreams import (
     wait_for_input_streams_returning_first,
 )
 from geventstreams._streams.buffered import engine_of
+from geventstreams._streams.idle import is_idle
 from geventstreams.callbacks.api import tcp_connect, tcp_server
 
 LONG = 20
@@ -305,7 +306,7 @@ def test_waiting_for_what_is_another_threads_is_refused(pairs: Pairs, what: str,
         Native(waits_for(thing)[way]).get()
     assert time.monotonic() - started < 0.2
     assert near.unsent == 6
-    assert not engine_of(near).is_idle()
+    assert not is_idle(engine_of(near))
     near.flush()
     if not ready:
         far.sendall(b"x")

@@ -1,0 +1,27 @@
+"""A stream between two requests: how a server that wants to end sees one, and tells it."""
+
+from __future__ import annotations
+
+from geventstreams._streams.engine import StreamEngine
+from geventstreams._streams.states import ORDERLY
+
+
+def is_idle(engine: StreamEngine) -> bool:
+    """Return whether a greenlet waits for input there (in a read, or for several streams), none is there, and nothing is unsent."""
+    return _is_awaited(engine) and not engine.unsent() and not engine.readable_now()
+
+
+def _is_awaited(engine: StreamEngine) -> bool:
+    if engine.reader is not None:
+        return True
+    # Those who listen for a greenlet know whether it waits now; they may listen on afterwards.
+    asked = (getattr(listener, "is_awaited", None) for listener in engine.listeners or ())
+    return any(ask is not None and ask() for ask in asked)
+
+
+def end_reads(engine: StreamEngine) -> None:
+    """Let reads see the end of file once what is buffered is taken, as if the peer had ended its output; wake who waits."""
+    if engine.end is None:
+        engine.end = ORDERLY
+        engine.transport.wake()
+        engine.tell_listeners()
