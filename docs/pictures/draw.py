@@ -1,6 +1,6 @@
-"""Draw the pictures of README.md and docs/speed.md from the figures of one run of the bench.
+"""Draw the pictures of README.md and docs/speed.md, and write the table of goals there, from the figures of one run of the bench.
 
-    python -m benchmarks --json docs/pictures/figures.json
+    python -m benchmarks --quick --json docs/pictures/figures.json
     python docs/pictures/draw.py
 
 Each picture is one question. It is a small SVG with colours for light and dark, and can be read at the width of a phone.
@@ -8,6 +8,7 @@ Each picture is one question. It is a small SVG with colours for light and dark,
 
 import json
 import math
+import re
 from collections.abc import Iterator, Mapping
 from html import escape
 from itertools import pairwise
@@ -248,8 +249,36 @@ def pictures(figures: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
         yield f"{what.name}.svg", picture(312, f"{what.title}: {what.unit}", curves(figures, what))
 
 
+def table(figures: Mapping[str, Any]) -> str:
+    """Return the table of goals, in Markdown."""
+    lines = ["| measure | of | to | goal | measured | quartiles | |", "| --- | --- | --- | --- | --- | --- | --- |"]
+    for row in figures["rows"]:
+        for goal in row["goals"]:
+            digits = 4 if goal["bound"] < 0.02 else 3 if goal["bound"] < 0.1 else 2
+            ratio, *quartiles = (f"{value:.{digits}f}" for value in (goal["ratio"], *goal["quartiles"]))
+            bound = f"{'≥' if goal['at_least'] else '≤'} {goal['bound']:g}"
+            cells = (row["what"], goal["of"], goal["against"], bound, ratio, " to ".join(quartiles), goal["verdict"])
+            lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines) + "\n"
+
+
+def with_table(page: str, figures: Mapping[str, Any]) -> str:
+    """Return the page about speed with this table of goals, and the day of it."""
+    head, _, rest = page.partition("| measure |")
+    _, _, rest = rest.partition("\n\n")
+    head = re.sub(r"\d{4}-\d\d-\d\d", figures["date"], head)
+    return f"{head}{table(figures)}\n{rest}"
+
+
 def main() -> None:
-    figures = json.loads((FOLDER / "figures.json").read_text(encoding="utf-8"))
+    file, page = FOLDER / "figures.json", FOLDER.parent / "speed.md"
+    figures = json.loads(file.read_text(encoding="utf-8"))
+    for row in figures["rows"]:
+        for contender in row["contenders"]:
+            for point in contender["points"]:
+                point.pop("samples", None)  # the medians and quartiles are enough, and a fiftieth of the size
+    file.write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")
+    page.write_text(with_table(page.read_text(encoding="utf-8"), figures), encoding="utf-8")
     for name, content in pictures(figures):
         (FOLDER / name).write_text(content, encoding="utf-8")
 

@@ -134,6 +134,14 @@ def test_pictures_are_drawn_from_the_figures() -> None:
     assert len(found) >= 4
 
 
+def test_the_table_of_goals_is_made_from_the_figures() -> None:
+    """The table in docs/speed.md is what the program writes from the same figures as the pictures, with their day."""
+    drawing = runpy.run_path(str(DOCS / "pictures" / "draw.py"))
+    figures = json.loads((DOCS / "pictures" / "figures.json").read_text(encoding="utf-8"))
+    page = (DOCS / "speed.md").read_text(encoding="utf-8")
+    assert drawing["with_table"](page, figures) == page
+
+
 def test_labels_of_pictures_do_not_overlap() -> None:
     """No text of a picture leaves it or lies over another one: at 0.62 of its size for a letter, which is wide."""
     text = re.compile(r'<text x="(\d+)" y="(\d+)" text-anchor="(\w+)"(?: class="([\w ]+)")?>([^<]*)</text>')
