@@ -329,6 +329,5 @@ def test_a_fork_in_a_callback_is_the_last_one_in_the_child(endpoints: Any) -> No
         gevent.sleep(10)
         os._exit(2)
     assert [received(peer, 1) for peer in peers] == [b"0", b"1", b"2"]
-    with gevent.Timeout(10):
-        _, status = gevent.os.waitpid(children[0], 0)
+    _, status = os.waitpid(children[0], 0)  # that of gevent misses the end of a child that is quick
     assert os.waitstatus_to_exitcode(status) == 0

@@ -51,7 +51,7 @@ def in_child(action) -> int:
             status = 0
         finally:
             os._exit(status)
-    return os.waitstatus_to_exitcode(gevent.os.waitpid(child, 0)[1])
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])  # that of gevent misses the end of a child that is quick
 
 
 # What is refused.
