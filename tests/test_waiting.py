@@ -83,6 +83,11 @@ def send(stream, data):
     stream.flush()
 
 
+def active_timers():
+    kind = type(get_hub().loop.timer(1))
+    return sum(type(thing) is kind and thing.active for thing in gc.get_objects())
+
+
 class TestReady:
     def test_bytes_in_the_kernel(self, inputs, peers):
         """A stream is ready when bytes lie in the kernel, and the answer has the order of the argument."""
@@ -494,6 +499,40 @@ class TestNothingIsLeft:
         gc.collect()
         assert loop.activecnt == watchers
         assert len(gc.get_objects()) <= objects + 50
+
+
+    def test_no_timer_is_left(self, inputs, peers):
+        """The timer of a timeout ends with the wait, by an event or a kill."""
+        before = active_timers()
+        gevent.spawn_later(0.001, send, peers[2], b"x")
+        assert wait_for_input_streams(inputs, timeout=60) == [inputs[2]]
+        inputs[2].read(1)
+        victim = gevent.spawn(wait_for_input_streams, inputs, timeout=60)
+        gevent.sleep(0)
+        victim.kill()
+        assert active_timers() == before
+
+    @pytest.mark.parametrize("end", ["close", "close during a wait", "drop"])
+    def test_a_set_has_one_timer(self, inputs, peers, end):
+        """The waits of a set have one timer, which ends with the set."""
+        before = active_timers()
+        members = WaitSet(inputs)
+        for number in range(5):
+            gevent.spawn_later(0.001, send, peers[number], b"x")
+            assert members.wait(60) == [inputs[number]]
+            inputs[number].read(1)
+            assert active_timers() == before + 1
+        if end == "close during a wait":
+            waiting = gevent.spawn(members.wait, 60)
+            gevent.sleep(0)
+            members.close()
+            with pytest.raises(StreamClosed):
+                waiting.get(timeout=5)
+        elif end == "close":
+            members.close()
+        else:
+            del members
+        assert active_timers() == before
 
 
 class TestWaitSet:

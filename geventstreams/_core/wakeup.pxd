@@ -77,5 +77,10 @@ cdef class Wakeup:
     cdef void _release(self) except *
 
 
+cdef class Bell(Wakeup):
+    cpdef void ring(self) except *
+    cpdef void stop_timer(self) except *
+
+
 @cython.locals(latest=HubHold, hold=HubHold)
 cpdef HubHold hold_of(hub)

@@ -459,3 +459,28 @@ class Wakeup:
         watcher, self.watcher = self.watcher, None
         if watcher is not None and self.hold.has_loop():
             watcher.close()
+
+
+class Bell(Wakeup):
+    """A wakeup without a descriptor, for one wait after the other: `ring` ends the wait, or the next one at once.
+
+    Its timer outlives a wait, until `stop_timer`.
+    """
+
+    def ring(self) -> None:
+        """End the wait, or the next one at once. A signal handler may call it at any time."""
+        self.closed = True
+        self.fire()
+
+    def stop_timer(self) -> None:
+        """Let go of the loop, between two waits. In another thread the hub's thread does it."""
+        if self.hold.may_use_loop():
+            self._stop_timer()
+        else:
+            self.hold.run_there(self._stop_timer)
+
+    def arm(self) -> None:
+        self.refuse()
+
+    def _release(self) -> None:
+        self.closed = False  # the wait that it was rung for has ended

@@ -6,7 +6,7 @@ from geventstreams._streams.buffered cimport BufferedStream, engine_of
 from geventstreams._streams.engine cimport StreamEngine
 from geventstreams._core.deadline cimport deadline_after, seconds_until
 from geventstreams._core.fork cimport ForkGeneration
-from geventstreams._core.wakeup cimport HubHold
+from geventstreams._core.wakeup cimport Bell, HubHold
 
 cdef ForkGeneration FORK
 cdef double NEVER
@@ -25,8 +25,10 @@ cdef class ReadySet:
     cdef readonly object hub
     cdef readonly long process
     cdef readonly HubHold hold
-    cdef public list signals
+    cdef public dict signals
+    cdef public bint keeps_timer
     cdef list _waiters
+    cdef Bell _bell
     cdef Py_ssize_t _active
     cdef bint _stays_armed
 
@@ -40,7 +42,10 @@ cdef class ReadySet:
     cpdef void signal(self, ReadinessCallback callback) except *
     @cython.locals(callback=ReadinessCallback, asked=Py_ssize_t)
     cpdef list ask(self)
-    cpdef bint wait_for_signal(self, double limit) except? False
+    @cython.locals(bell=Bell)
+    cpdef void wait_for_signal(self, double limit) except *
+    cpdef void stop_timer(self) except *
+    @cython.locals(bell=Bell)
     cpdef void wake(self) except *
 
 
@@ -61,4 +66,5 @@ cpdef object waitable_of(stream)
 @cython.locals(engine=StreamEngine)
 cdef bint _is_at_rest(stream, bint is_checked) except? False
 cdef void _begin(list streams, bint are_checked) except *
+cdef bint _wait_a_round(ReadySet ready_set, bint often, double deadline) except? False
 cdef list _ready_at_once(list streams)

@@ -32,7 +32,7 @@ from geventstreams._core.deadline import deadline_after, seconds_until
 from geventstreams._core.fairness import let_ready_run
 from geventstreams._core.fork import FORK, inherited
 from geventstreams._core.wait_reason import run_in_named_frame
-from geventstreams._core.wakeup import HubHold, Wakeup, hold_of
+from geventstreams._core.wakeup import Bell, HubHold, hold_of
 from geventstreams._streams.buffered import BufferedStream, engine_of
 from geventstreams.errors import StreamClosed, StreamError
 
@@ -76,8 +76,10 @@ class ReadySet:
         self.hub = hub
         self.process: int = FORK.generation
         self.hold: HubHold = hold_of(hub)
-        self.signals: list[ReadinessCallback] = []
-        self._waiters: list[Wakeup] = []
+        self.signals: dict[ReadinessCallback, None] = {}
+        self.keeps_timer: bool = False
+        self._waiters: list[Bell] = []
+        self._bell: Bell | None = None
         self._active = 0
         self._stays_armed = self.hold.stays_armed
 
@@ -105,12 +107,14 @@ class ReadySet:
     def end(self) -> None:
         """End a wait. A callback that is no longer on its stream counts as signalled."""
         self._active -= 1
+        if not self.keeps_timer:
+            self.stop_timer()
         if not self._active and not self._stays_armed:
             self.remove_callbacks()
             for callback in self.readiness_callbacks():
                 if not callback.signalled:
                     callback.signalled = True
-                    self.signals.append(callback)
+                    self.signals[callback] = None
 
     def remove_callbacks(self) -> None:
         """Remove the callbacks from the streams."""
@@ -125,14 +129,16 @@ class ReadySet:
 
     def signal(self, callback: ReadinessCallback) -> None:
         """Record that a callback was called, and wake the greenlets that wait here."""
-        self.signals.append(callback)
+        self.signals[callback] = None
         self.wake()
 
     def ask(self) -> list[Any]:
         """Ask the streams whose callbacks were signalled: return those whose read would not wait, and arm the inputs of the others."""
         ready: list[Any] = []
-        remaining: list[ReadinessCallback] = []
-        signals, self.signals = self.signals, []
+        if not self.signals:
+            return ready
+        remaining: dict[ReadinessCallback, None] = {}
+        signals, self.signals = self.signals, {}
         asked = 0
         try:
             for callback in signals:
@@ -141,7 +147,7 @@ class ReadySet:
                     waitable = waitable_of(stream)
                     if waitable.readable_now():
                         ready.append(stream)
-                        remaining.append(callback)
+                        remaining[callback] = None
                     else:
                         callback.signalled = False
                         waitable.arm_input()
@@ -149,18 +155,29 @@ class ReadySet:
                 asked += 1
         finally:
             if asked < len(signals):
-                remaining.extend(signals[asked:])  # a stream that refused to be asked is asked again the next time
-            self.signals[:0] = remaining
+                remaining.update(dict.fromkeys(list(signals)[asked:]))  # a stream that refused to be asked is asked again the next time
+            if remaining:
+                self.signals.update(remaining)
         return ready
 
-    def wait_for_signal(self, limit: float) -> bool:
-        """Wait until a callback is called, at most `limit` seconds. Return whether one was called."""
-        waiter = Wakeup(self.hub)
-        self._waiters.append(waiter)
+    def wait_for_signal(self, limit: float) -> None:
+        """Wait until a callback is called, at most `limit` seconds."""
+        bell, self._bell = self._bell, None  # other greenlets that wait at the same time have bells of their own
+        if bell is None:
+            bell = Bell(self.hub)
+        self._waiters.append(bell)
         try:
-            return bool(self.signals) or waiter.wait(limit)
+            if not self.signals:
+                bell.wait(limit)
         finally:
-            self._waiters.remove(waiter)
+            self._waiters.remove(bell)
+            self.stop_timer()
+            self._bell = bell
+
+    def stop_timer(self) -> None:
+        """Stop the timer that the waits here have in common."""
+        if self._bell is not None:
+            self._bell.stop_timer()
 
     def has_waiters(self) -> bool:
         """Return whether a greenlet waits here now."""
@@ -168,8 +185,8 @@ class ReadySet:
 
     def wake(self) -> None:
         """Wake the greenlets that wait here."""
-        for waiter in self._waiters:
-            waiter.close()
+        for bell in self._waiters:
+            bell.ring()
 
 
 class RememberedList(ReadySet):
@@ -402,6 +419,7 @@ class MemberSet(ReadySet):
 
     def __init__(self, hub: Hub) -> None:
         ReadySet.__init__(self, hub)
+        self.keeps_timer = True
         self.members: dict[Any, ReadinessCallback] = {}
 
     def readiness_callbacks(self) -> list[ReadinessCallback]:
@@ -445,7 +463,7 @@ class WaitSet(Generic[S]):
         callback = ready_set.members.pop(stream, None)
         if callback is not None:
             waitable_of(stream).unwatch_input(callback)
-            ready_set.signals[:] = [other for other in ready_set.signals if other is not callback]
+            ready_set.signals.pop(callback, None)
 
     def wait(self, timeout: float | None = None) -> list[S]:
         """Wait until at least one member is ready, and return all that are, in no particular order.
@@ -464,7 +482,7 @@ class WaitSet(Generic[S]):
         limit = arguments.seconds_or_zero("timeout", timeout)
         deadline = deadline_after(limit) if limit else 0.0
         self._refuse()
-        ready_set = self._ready_set
+        ready_set: MemberSet = self._ready_set
         ready_set.begin()
         try:
             ready = self._wait(deadline) if limit else ready_set.ask() + _ready_in_the_system(ready_set.quiet())
@@ -477,7 +495,7 @@ class WaitSet(Generic[S]):
         return ready
 
     def _wait(self, deadline: float) -> list[S]:
-        ready_set = self._ready_set
+        ready_set: MemberSet = self._ready_set
         if ready_set.signals and ready_set.ask():
             let_ready_run(ready_set.hub)  # the loop looks at the other members too, even if some stay ready all the time
         while not (ready := ready_set.ask()):
@@ -486,11 +504,12 @@ class WaitSet(Generic[S]):
         return ready
 
     def _refuse(self) -> None:
+        ready_set: MemberSet = self._ready_set
         if self._closed:
             raise StreamClosed("this WaitSet is closed")
-        if self._ready_set.process != FORK.generation:
+        if ready_set.process != FORK.generation:
             raise inherited("WaitSet")
-        if not self._ready_set.hold.is_here():
+        if not ready_set.hold.is_here():
             raise self._of_another_thread()
 
     def _of_another_thread(self) -> StreamError:
@@ -505,6 +524,8 @@ class WaitSet(Generic[S]):
             for stream in self:
                 self.discard(stream)
             self._ready_set.wake()
+            self._ready_set.keeps_timer = False
+            self._ready_set.stop_timer()
 
     def __iter__(self) -> Iterator[S]:
         return iter(list(self._ready_set.members))
@@ -532,3 +553,4 @@ class WaitSet(Generic[S]):
         ready_set = getattr(self, "_ready_set", None)
         if ready_set is not None:
             ready_set.remove_callbacks()
+            ready_set.stop_timer()

@@ -24,7 +24,7 @@ from kit.conditions import until
 from kit.tls import NAME, TLSKit
 
 import geventstreams
-from geventstreams import SocketStream, StreamClosed, wait_for_input_streams
+from geventstreams import SocketStream, StreamClosed, WaitSet, wait_for_input_streams
 from geventstreams._streams.buffered import engine_of
 from geventstreams.testing.claims import outcome
 
@@ -196,6 +196,14 @@ def _sequence(size: int) -> Callable[[SocketStream], bytes]:
     return read
 
 
+def waited_for(stream: SocketStream, far: socket.socket) -> Callable[[], object]:
+    """A wait of a set that has waited before, on whose end the timer goes on."""
+    members = WaitSet([stream])
+    assert not members.wait(0.001)
+    _send_later(far, b"1")
+    return lambda: len(members.wait(0.4))
+
+
 CALLS: dict[str, Call] = {
     "readline, buffered": buffered(SocketStream.readline),
     "readline, there": of(SocketStream.readline, b"line\nmore"),
@@ -220,6 +228,8 @@ CALLS: dict[str, Call] = {
     "shutdown": of(lambda stream: stream.shutdown("input")),
     "wait": of(lambda stream: len(wait_for_input_streams([stream], timeout=0.4)), b"", b"1"),
     "wait, there": of(lambda stream: len(wait_for_input_streams([stream], timeout=0.4)), b"1"),
+    "wait of a set": of(lambda stream: len(WaitSet([stream]).wait(0.4)), b"", b"1"),
+    "second wait of a set": waited_for,
     "attributes": of(lambda stream: len([stream.unsent, stream.address, stream.fileno(), repr(stream)])),
 }
 
