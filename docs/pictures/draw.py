@@ -253,7 +253,7 @@ def table(figures: Mapping[str, Any]) -> str:
     """Return the table of goals, in Markdown."""
     lines = ["| measure | of | to | goal | measured | quartiles | |", "| --- | --- | --- | --- | --- | --- | --- |"]
     for row in figures["rows"]:
-        for goal in row["goals"]:
+        for goal in (goal for goal in row["goals"] if goal["bound"] is not None):  # others are only compared
             digits = 4 if goal["bound"] < 0.02 else 3 if goal["bound"] < 0.1 else 2
             ratio, *quartiles = (f"{value:.{digits}f}" for value in (goal["ratio"], *goal["quartiles"]))
             bound = f"{'≥' if goal['at_least'] else '≤'} {goal['bound']:g}"
@@ -277,7 +277,7 @@ def main() -> None:
         for contender in row["contenders"]:
             for point in contender["points"]:
                 point.pop("samples", None)  # the medians and quartiles are enough, and a fiftieth of the size
-    file.write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")
+    file.write_text(json.dumps(figures, separators=(",", ":")).replace('{"name"', '\n{"name"') + "\n", encoding="utf-8")
     page.write_text(with_table(page.read_text(encoding="utf-8"), figures), encoding="utf-8")
     for name, content in pictures(figures):
         (FOLDER / name).write_text(content, encoding="utf-8")
