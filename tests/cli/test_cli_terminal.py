@@ -148,6 +148,7 @@ STAGES = {
 @pytest.mark.parametrize("stage", STAGES)
 def test_ctrl_c_ends_connect_at_every_stage(tmp_path: Path, stage: str) -> None:
     """Ctrl-C ends `connect` with status 130 in each of its waits, without a traceback, and leaves nothing on the screen."""
+    require("tmux", "bash")
     place, command = STAGES[stage]
     with place() as port, ExitStack() as stack:
         before = connections(port)
