@@ -77,8 +77,8 @@ cdef class Wakeup:
     cdef void _release(self) except *
 
 
-cdef class Bell(Wakeup):
-    cpdef void ring(self) except *
+cdef class ReusableWakeup(Wakeup):
+    cpdef void end_wait(self) except *
     cpdef void stop_timer(self) except *
 
 

@@ -288,10 +288,8 @@ class Wakeup:
         Raises:
             StreamError: As `wait`.
         """
-        if not self.armed:
+        if not self.armed or self.process != FORK.generation or self.hub.loop is not self.hold.loop or self.hold.ended:
             self.arm()
-        elif self.process != FORK.generation or self.hub.loop is not self.hold.loop or self.hold.ended:
-            self.refuse()
         self.handler = handler
         self.deadline = NEVER
         if timeout != NEVER:
@@ -461,13 +459,13 @@ class Wakeup:
             watcher.close()
 
 
-class Bell(Wakeup):
-    """A wakeup without a descriptor, for one wait after the other: `ring` ends the wait, or the next one at once.
+class ReusableWakeup(Wakeup):
+    """A wakeup without a descriptor, for one wait after the other: `end_wait` ends the wait, or the next one at once.
 
     Its timer outlives a wait, until `stop_timer`.
     """
 
-    def ring(self) -> None:
+    def end_wait(self) -> None:
         """End the wait, or the next one at once. A signal handler may call it at any time."""
         self.closed = True
         self.fire()
@@ -483,4 +481,4 @@ class Bell(Wakeup):
         self.refuse()
 
     def _release(self) -> None:
-        self.closed = False  # the wait that it was rung for has ended
+        self.closed = False  # the wait that was to end has ended

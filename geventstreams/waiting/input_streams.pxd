@@ -6,7 +6,7 @@ from geventstreams._streams.buffered cimport BufferedStream, engine_of
 from geventstreams._streams.engine cimport StreamEngine
 from geventstreams._core.deadline cimport deadline_after, seconds_until
 from geventstreams._core.fork cimport ForkGeneration
-from geventstreams._core.wakeup cimport Bell, HubHold
+from geventstreams._core.wakeup cimport HubHold, ReusableWakeup
 
 cdef ForkGeneration FORK
 cdef double NEVER
@@ -28,7 +28,7 @@ cdef class ReadySet:
     cdef public dict signals
     cdef public bint keeps_timer
     cdef list _waiters
-    cdef Bell _bell
+    cdef ReusableWakeup _spare
     cdef Py_ssize_t _active
     cdef bint _stays_armed
 
@@ -42,10 +42,10 @@ cdef class ReadySet:
     cpdef void signal(self, ReadinessCallback callback) except *
     @cython.locals(callback=ReadinessCallback, asked=Py_ssize_t)
     cpdef list ask(self)
-    @cython.locals(bell=Bell)
+    @cython.locals(waiter=ReusableWakeup)
     cpdef void wait_for_signal(self, double limit) except *
     cpdef void stop_timer(self) except *
-    @cython.locals(bell=Bell)
+    @cython.locals(waiter=ReusableWakeup)
     cpdef void wake(self) except *
 
 

@@ -32,7 +32,7 @@ from geventstreams._core.deadline import deadline_after, seconds_until
 from geventstreams._core.fairness import let_ready_run
 from geventstreams._core.fork import FORK, inherited
 from geventstreams._core.wait_reason import run_in_named_frame
-from geventstreams._core.wakeup import Bell, HubHold, hold_of
+from geventstreams._core.wakeup import HubHold, ReusableWakeup, hold_of
 from geventstreams._streams.buffered import BufferedStream, engine_of
 from geventstreams.errors import StreamClosed, StreamError
 
@@ -78,8 +78,8 @@ class ReadySet:
         self.hold: HubHold = hold_of(hub)
         self.signals: dict[ReadinessCallback, None] = {}
         self.keeps_timer: bool = False
-        self._waiters: list[Bell] = []
-        self._bell: Bell | None = None
+        self._waiters: list[ReusableWakeup] = []
+        self._spare: ReusableWakeup | None = None
         self._active = 0
         self._stays_armed = self.hold.stays_armed
 
@@ -162,22 +162,22 @@ class ReadySet:
 
     def wait_for_signal(self, limit: float) -> None:
         """Wait until a callback is called, at most `limit` seconds."""
-        bell, self._bell = self._bell, None  # other greenlets that wait at the same time have bells of their own
-        if bell is None:
-            bell = Bell(self.hub)
-        self._waiters.append(bell)
+        waiter, self._spare = self._spare, None  # other greenlets that wait at the same time have their own
+        if waiter is None:
+            waiter = ReusableWakeup(self.hub)
+        self._waiters.append(waiter)
         try:
             if not self.signals:
-                bell.wait(limit)
+                waiter.wait(limit)
         finally:
-            self._waiters.remove(bell)
+            self._waiters.remove(waiter)
             self.stop_timer()
-            self._bell = bell
+            self._spare = waiter
 
     def stop_timer(self) -> None:
         """Stop the timer that the waits here have in common."""
-        if self._bell is not None:
-            self._bell.stop_timer()
+        if self._spare is not None:
+            self._spare.stop_timer()
 
     def has_waiters(self) -> bool:
         """Return whether a greenlet waits here now."""
@@ -185,8 +185,8 @@ class ReadySet:
 
     def wake(self) -> None:
         """Wake the greenlets that wait here."""
-        for bell in self._waiters:
-            bell.ring()
+        for waiter in self._waiters:
+            waiter.end_wait()
 
 
 class RememberedList(ReadySet):
