@@ -18,7 +18,7 @@ import gevent.socket
 import pytest
 from gevent import get_hub
 from kit.conditions import until
-from kit.leftovers import descriptors
+from kit.leftovers import descriptors, running_timers
 
 from geventstreams import (
     SocketStream,
@@ -81,11 +81,6 @@ def peers(pairs):
 def send(stream, data):
     stream.write(data)
     stream.flush()
-
-
-def active_timers():
-    kind = type(get_hub().loop.timer(1))
-    return sum(type(thing) is kind and thing.active for thing in gc.get_objects())
 
 
 class TestReady:
@@ -503,25 +498,25 @@ class TestNothingIsLeft:
 
     def test_no_timer_is_left(self, inputs, peers):
         """The timer of a timeout ends with the wait, by an event or a kill."""
-        before = active_timers()
+        before = running_timers(collected=False)
         gevent.spawn_later(0.001, send, peers[2], b"x")
         assert wait_for_input_streams(inputs, timeout=60) == [inputs[2]]
         inputs[2].read(1)
         victim = gevent.spawn(wait_for_input_streams, inputs, timeout=60)
         gevent.sleep(0)
         victim.kill()
-        assert active_timers() == before
+        assert running_timers(collected=False) == before
 
     @pytest.mark.parametrize("end", ["close", "close during a wait", "drop"])
     def test_a_set_has_one_timer(self, inputs, peers, end):
         """The waits of a set have one timer, which ends with the set."""
-        before = active_timers()
+        before = running_timers(collected=False)
         members = WaitSet(inputs)
         for number in range(5):
             gevent.spawn_later(0.001, send, peers[number], b"x")
             assert members.wait(60) == [inputs[number]]
             inputs[number].read(1)
-            assert active_timers() == before + 1
+            assert running_timers(collected=False) == before + 1
         if end == "close during a wait":
             waiting = gevent.spawn(members.wait, 60)
             gevent.sleep(0)
@@ -532,7 +527,7 @@ class TestNothingIsLeft:
             members.close()
         else:
             del members
-        assert active_timers() == before
+        assert running_timers(collected=False) == before
 
 
 class TestWaitSet:

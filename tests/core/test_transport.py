@@ -1,7 +1,6 @@
 """The transport of a socket and what wakes its waiters: it never waits but in two calls, and leaves nothing behind."""
 
 import errno
-import gc
 import os
 import signal
 import threading
@@ -13,7 +12,7 @@ import gevent.socket
 import pytest
 from gevent.exceptions import BlockingSwitchOutError
 from kit.conditions import until
-from kit.leftovers import descriptors_in_use, open_descriptor
+from kit.leftovers import descriptors_in_use, open_descriptor, running_timers
 from kit.network import reset
 from kit.pairs import Pairs
 
@@ -22,19 +21,6 @@ from geventstreams._core.transport import NoTransport, SocketTransport, address_
 from geventstreams._core.wakeup import Wakeup
 from geventstreams.errors import StreamError
 from geventstreams.testing.claims import ATTEMPTS, outcome, started
-
-with gevent.get_hub().loop.timer(1) as _timer:  # libuv keeps what is not closed in a list, though its memory is gone
-    TIMER = type(_timer)
-
-
-def running_timers() -> int:
-    """Timers of this process that are running, those of cycles left out."""
-    return sum(timer.active for timer in live_timers())
-
-
-def live_timers() -> list[Any]:
-    gc.collect()
-    return [one for one in gc.get_objects() if type(one) is TIMER]
 
 
 def transports(pairs: Pairs, kind: str = "tcp") -> tuple[SocketTransport, Any]:
