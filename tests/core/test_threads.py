@@ -2,6 +2,7 @@
 
 import gc
 import os
+import queue
 import socket
 import sys
 import threading
@@ -605,14 +606,26 @@ def test_a_thread_with_the_number_of_an_ended_one(pairs: Pairs) -> None:
     Native(lambda: made.append((threading.get_ident(), SocketStream(plain)))).get()
     number, stream = made.pop()
 
-    def read() -> int:
+    # The readers stay until the end, so that the number of the first is the only free one for the next.
+    numbers: queue.SimpleQueue[int] = queue.SimpleQueue()
+    ending = threading.Event()
+
+    def read() -> None:
         with pytest.raises(StreamError, match="another thread"):
             stream.read(1)
-        return threading.get_ident()
+        numbers.put(threading.get_ident())
+        ending.wait(LONG)
 
-    for _ in range(20):
-        if Native(read).get() == number:
-            break
-    else:
-        pytest.fail("no thread had the number of the first")
+    readers: list[Native] = []
+    try:
+        while len(readers) < 20:
+            readers.append(Native(read))
+            if numbers.get(timeout=LONG) == number:
+                break
+        else:
+            pytest.fail("no thread had the number of the first")
+    finally:
+        ending.set()
+        for reader in readers:
+            reader.get()
     stream.close()
