@@ -1,6 +1,7 @@
 """Run the bench: `python -m benchmarks [--quick] [--only ROW ...] [--peers NAME,...] [--json FILE] [--plot FILE]`.
 
-With `--instructions` it counts instructions instead of measuring time.
+With `--least` it measures the rows that have a least program beside it, and says which goals can be reached on this machine. With
+`--instructions` it counts instructions instead of measuring time.
 
 Exit status: 0 if all contenders ran, whether goals are met or not; 1 if a contender failed; 2 for wrong arguments, or if no
 compiled package is found and PURE_PYTHON=1 does not ask for plain Python; 130 if it is interrupted.
@@ -26,8 +27,8 @@ from benchmarks import instructions, machine, report, which_build
 from benchmarks.available import lacking, why_not
 from benchmarks.contenders import OURS, PEERS
 from benchmarks.harness import LocalBench
-from benchmarks.model import Bench, ChildFailed, Effort, Entry, Result, Row
-from benchmarks.rows import ROWS
+from benchmarks.model import LEAST, Bench, ChildFailed, Effort, Entry, Result, Row
+from benchmarks.rows import BESIDE_LEAST, ROWS
 
 FULL = Effort(False, launches=3, rounds=5, window=0.5, bulk=2**28, tiny_rounds=200, memory=10_000, crowd=10_000)
 QUICK = Effort(True, launches=1, rounds=5, window=0.04, bulk=2**25, tiny_rounds=60, memory=1_000, crowd=2_000)
@@ -45,6 +46,7 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--list", action="store_true", help="list rows and peers, and measure nothing")
     made.add_argument("--peers", metavar="NAME,...", help="geventstreams and these peers only; 'none' for no peers")
     made.add_argument("--repeat", type=int, metavar="N", help="measurements of a contender between two starts of it")
+    made.add_argument("--least", action="store_true", help="rows that have a least program beside it, and which goals it can reach")
     made.add_argument("--instructions", action="store_true", help="count instructions under valgrind; --json replaces the counts in FILE")
     made.add_argument("--json", type=Path, metavar="FILE", help="write figures, with all samples")
     made.add_argument("--plot", type=Path, metavar="FILE", help="write a plot, PNG or SVG by the name (needs matplotlib)")
@@ -56,9 +58,13 @@ def complaints(options: argparse.Namespace) -> Iterator[str]:
     for name in options.only:
         if name not in ROWS:
             yield f"no row {name!r}; --list shows them"
+        elif options.least and name not in BESIDE_LEAST:
+            yield f"row {name!r} has no least program; these have: {', '.join(BESIDE_LEAST)}"
         elif options.instructions and name not in instructions.COUNTED:
             yield f"row {name!r} is not counted; these are: {', '.join(instructions.COUNTED)}"
-    if options.instructions and (options.quick or options.peers or options.repeat or options.plot):
+    if options.least and options.peers:
+        yield "--least measures the peers of the goals; --peers chooses others"
+    if options.instructions and (options.quick or options.least or options.peers or options.repeat or options.plot):
         yield "--instructions goes with --only and --json, and with no other option"
     for name in (options.peers or "none").split(","):
         if name not in PEERS and name != "none":
@@ -131,22 +137,30 @@ def allow_descriptors() -> None:
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
 
+def chosen_peers(options: argparse.Namespace) -> frozenset[str]:
+    """Return the peers that the options name; the least programs are measured with `--least`, or by their name."""
+    if options.peers is not None:
+        return frozenset(options.peers.split(","))
+    return frozenset(PEERS) if options.least else frozenset(PEERS) - {LEAST}
+
+
 def run(options: argparse.Namespace, arguments: Sequence[str]) -> int:
     """Measure, print, write the files; return the exit status."""
     allow_descriptors()
     effort = QUICK if options.quick else FULL
     if options.repeat is not None:
         effort = replace(effort, rounds=options.repeat)
-    named = frozenset((options.peers or "none").split(",")) if options.peers is not None else frozenset(PEERS)
+    named = chosen_peers(options)
+    rows = BESIDE_LEAST if options.least else ROWS
     results: list[Result] = []
     with tempfile.TemporaryDirectory() as folder:
         bench = LocalBench(Path(folder))
         details = about(bench, arguments)
         print("\n".join(report.heading(details)))
-        for row in [ROWS[name] for name in options.only] or ROWS.values():
+        for row in [rows[name] for name in options.only] or rows.values():
             results.append(measure(bench, row, named | OURS, effort))
             print("\n".join(report.table(results[-1])), flush=True)
-    print("\n".join(report.summary(results)))
+    print("\n".join(report.reaches(results) if options.least else report.summary(results)))
     if options.json is not None:
         options.json.write_text(json.dumps(report.as_json(details, results), indent=1) + "\n")
     if options.plot is not None:

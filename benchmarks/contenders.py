@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from benchmarks.model import Peer
+from benchmarks.model import LEAST, Peer
 
 _SERVERS = "benchmarks.servers"
 
@@ -22,6 +22,7 @@ PEERS: dict[str, Peer] = {
         Peer("anyio", "anyio streams, on asyncio", f"{_SERVERS}.anyio_streams", ("anyio",)),
         Peer("threads", "a thread and a blocking socket each", f"{_SERVERS}.threads"),
         Peer("stdlib", "the standard library's C classes of io, and its blocking sockets", f"{_SERVERS}.threads"),
+        Peer(LEAST, "the least programs on gevent that do the same as a row, without any library", f"{_SERVERS}.least", ("gevent",)),
         Peer("cl-async", "the figure published for cl-async's stream"),
     )
 }

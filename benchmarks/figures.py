@@ -1,4 +1,4 @@
-"""Medians with their quartiles, ratios, and whether a goal is met.
+"""Medians with their quartiles, ratios, whether a goal is met, and whether it can be met.
 
 A ratio is the median of the ratios of samples of the same turn, one contender's against the other's: a disturbance of the
 machine slows both down, and the ratio stays. If the numbers of samples differ it is the ratio of the medians.
@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from benchmarks.model import Goal, Result
 
@@ -77,3 +77,24 @@ def _judged(goal: Goal, of: str, against: str, found: Spread) -> Verdict:
 def _reason(result: Result, labels: Sequence[str]) -> str:
     reasons = [result.missing[label].partition(" (")[0] for label in labels if label in result.missing]
     return reasons[0] if reasons else "not asked for"
+
+
+@dataclass(frozen=True)
+class Reach:
+    """Whether a goal can be met on this machine: what the least program has for it."""
+
+    least: str
+    ratio: Spread
+    word: str  # "met", "reachable", or "not reachable here"
+
+
+def reach(result: Result, goal: Goal) -> Reach | None:
+    """Return what the cheapest least program of the row has for this goal; None if none was measured, or no peer."""
+    bounds = [entry.label for entry in result.row.entries if entry.is_bound and entry.label in result.points]
+    if not bounds:
+        return None
+    least = min(bounds, key=lambda label: statistics.median(result.points[label][0]))
+    verdict, possible = judge(result, goal), judge(result, replace(goal, of=least))
+    if verdict.ratio is None or possible.ratio is None:
+        return None
+    return Reach(least, possible.ratio, "met" if verdict.word == "met" else "reachable" if possible.word == "met" else "not reachable here")

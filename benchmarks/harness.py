@@ -7,6 +7,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import os
 import selectors
@@ -14,6 +15,7 @@ import shlex
 import shutil
 import subprocess
 import sys
+import sysconfig
 import tempfile
 import time
 from collections.abc import Mapping, Sequence
@@ -175,6 +177,14 @@ class LocalBench:
             self._built[name] = target
         return self._built[name]
 
+    def extension(self, name: str) -> str:
+        """Return the path of a module of Python in C of `native/`, compiled on first use. It may use greenlet's C API."""
+        greenlet = importlib.util.find_spec("greenlet")
+        if greenlet is None or greenlet.origin is None:
+            raise ChildFailed(f"{name}.c: no greenlet here")
+        places = (sysconfig.get_path("include"), os.path.dirname(greenlet.origin))
+        return self.program(name, "-shared", "-fPIC", *(f"-I{place}" for place in places))
+
     def certificate(self) -> str:
         """Return the path of a file with a fresh key and certificate for a server on this machine."""
         if not self._certificate:
@@ -222,6 +232,8 @@ class LocalBench:
         options: dict[str, Any] = {**peer.options, **entry.options}
         if options.get("tls"):
             options["certificate"] = self.certificate()
+        if entry.native:
+            options["library"] = self.extension(entry.native)
         return {"module": entry.module or peer.module, "function": entry.role, "options": options}
 
     @staticmethod

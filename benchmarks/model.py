@@ -10,6 +10,10 @@ from typing import Any, Protocol
 Points = dict[int, list[float]]
 
 
+LEAST = "least"
+"""The peer of the least programs, which only `--least` measures."""
+
+
 @dataclass(frozen=True)
 class Peer:
     """One way to write a server: its name for `--peers`, and its file in `servers/`."""
@@ -31,6 +35,8 @@ class Entry:
     options: Mapping[str, Any] = field(default_factory=dict)
     needs: tuple[str, ...] = ()
     module: str = ""  # where the function is, if not in the peer's own file
+    native: str = ""  # a module in C of `native/`, whose path is the option `library`
+    is_bound: bool = False  # nothing that does the same on gevent can cost less
     crowd: bool = False  # most of its connections are idle
     fixed: float | None = None  # not measured here: a published figure
     largest: int | None = None  # where its growth curve ends

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from benchmarks.figures import Spread, Verdict, judge, ratio
-from benchmarks.model import Goal, Result
+from benchmarks.figures import Reach, Spread, Verdict, judge, ratio, reach
+from benchmarks.model import LEAST, Goal, Result
 
 
 def number(value: float) -> str:
@@ -94,6 +94,20 @@ def summary(results: Sequence[Result]) -> Iterator[str]:
     yield f"  {met} met, {unmet} not met, {len(bounded) - met - unmet} without a figure"
 
 
+def reaches(results: Sequence[Result]) -> Iterator[str]:
+    """Yield each goal with our ratio and the least program's, in one table."""
+    yield f"{'what the goals cost at least':30}{'':22}{'goal':>8}{'ours':>8}{'least':>8}"
+    for result in results:
+        for goal in result.row.goals:
+            verdict, found = judge(result, goal), reach(result, goal)
+            if verdict.ratio is None or found is None:
+                yield f"  {result.row.name:22} / {verdict.against:24} {goal_text(goal):>8}  no figure"
+            else:
+                ratios = f"{verdict.ratio.median:8.2f}{found.ratio.median:8.2f}"
+                note = "" if found.least == LEAST else f"  ({found.least})"
+                yield f"  {result.row.name:22} / {verdict.against:24} {goal_text(goal):>8}{ratios}  {found.word}{note}"
+
+
 def heading(about: Mapping[str, Any]) -> Iterator[str]:
     """Yield the command, the versions and the machine."""
     yield about["command"]
@@ -139,7 +153,16 @@ def _row_as_json(result: Result) -> dict[str, Any]:
                 "ratio": None if verdict.ratio is None else verdict.ratio.median,
                 "quartiles": None if verdict.ratio is None else [verdict.ratio.low, verdict.ratio.high],
                 "verdict": verdict.word,
+                **_reach_as_json(reach(result, verdict.goal)),
             }
             for verdict in verdicts
         ],
+    }
+
+
+def _reach_as_json(found: Reach | None) -> dict[str, Any]:
+    if found is None:
+        return {}
+    return {
+        "least": {"of": found.least, "ratio": found.ratio.median, "quartiles": [found.ratio.low, found.ratio.high], "verdict": found.word}
     }

@@ -5,8 +5,10 @@ The goals of a row are about its first contender.
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from benchmarks.measures import Bulk, Echo, Import, Memory, ShortConnections, Sizes, Within, WithServer
-from benchmarks.model import Entry, Goal, Row
+from benchmarks.model import LEAST, Entry, Goal, Row
 
 STREAM = "geventstreams:SocketStream"
 TLS = "geventstreams:SocketStream.attach_ssl"
@@ -45,16 +47,26 @@ def other(label: str, function: str, file: str, peer: str, largest: int | None =
     return Entry(label, peer, function, module=f"benchmarks.operations.{file}", largest=largest)
 
 
+def least(role: str, label: str = LEAST, is_bound: bool = True, **options: object) -> Entry:
+    """Return an entry for a least program in C and Python."""
+    needs = ("trustme",) if options.get("tls") else ()
+    return Entry(label, LEAST, role, options, needs, native="least", is_bound=is_bound)
+
+
 LINES = (
     Row(
         "echo",
         "line echo server, 64-byte lines, 100 connections: readline, write, flush",
         MICROSECONDS,
         Echo(),
-        served(
-            "echo",
-            *("geventstreams", "floor", "gevent", "gevent-makefile", "uvloop", "uvloop-protocol"),
-            *("asyncio", "asyncio-protocol", "trio", "anyio", "threads"),
+        (
+            *served(
+                "echo",
+                *("geventstreams", "floor", "gevent", "gevent-makefile", "uvloop", "uvloop-protocol"),
+                *("asyncio", "asyncio-protocol", "trio", "anyio", "threads"),
+            ),
+            least("echo"),
+            least("echo_in_c", "least, handler in C", is_bound=False),
         ),
         (
             Goal(("floor",), 1.35),
@@ -89,6 +101,7 @@ LINES = (
         (
             variant("geventstreams (plain)", "geventstreams", "echo", plain=True),
             *served("echo", "gevent-makefile", "geventstreams"),
+            Entry("least (plain)", LEAST, "echo", module="benchmarks.servers.least_plain", is_bound=True),
         ),
         (Goal(("gevent-makefile",), 0.90), Goal(("geventstreams",))),
     ),
@@ -120,6 +133,7 @@ LINES = (
         (
             Entry("geventstreams", "geventstreams", "one_line", needs=(SERVER,)),
             *served("one_line", "gevent-makefile", "uvloop", "asyncio", "threads"),
+            least("one_line"),
         ),
         (Goal(("gevent-makefile",), 0.80),),
     ),
@@ -471,3 +485,15 @@ GROWTH = (
 ROWS: dict[str, Row] = {
     row.name: row for row in (*LINES, *SMALL_READS, *BULK, *WAITING, *MEMORY, *CALLBACK_ROWS, *MAKEFILE_USERS, IMPORT, *GROWTH)
 }
+
+
+def beside_least(row: Row) -> Row:
+    """Return this row with its first contender, its least programs, and the peers of its goals, each goal about one peer."""
+    goals = tuple(goal for goal in row.goals if goal.bound is not None and len(goal.against) == 1)
+    rivals = {label for goal in goals for label in goal.against}
+    kept = tuple(entry for entry in row.entries if entry is row.entries[0] or entry.peer == LEAST or entry.label in rivals)
+    return replace(row, entries=kept, goals=goals)
+
+
+BESIDE_LEAST: dict[str, Row] = {name: beside_least(row) for name, row in ROWS.items() if any(entry.is_bound for entry in row.entries)}
+"""The rows that `--least` measures, by their names."""

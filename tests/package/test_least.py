@@ -1,0 +1,169 @@
+"""The least programs of the bench: each does what its row's other contenders do, and `--least` says which goals they reach."""
+
+import json
+import socket
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+
+import pytest
+from servers import require
+
+from benchmarks import figures, report
+from benchmarks.__main__ import main
+from benchmarks.harness import LocalBench
+from benchmarks.model import LEAST, Entry, Goal, Result
+from benchmarks.rows import BESIDE_LEAST
+
+TIMEOUT = 20
+LONG = b"x" * 100_000 + b"\n"
+
+
+@pytest.fixture(scope="module")
+def bench(tmp_path_factory: pytest.TempPathFactory) -> LocalBench:
+    """Return a bench that compiles each program once."""
+    require("cc")
+    return LocalBench(tmp_path_factory.mktemp("least"))
+
+
+def least(row: str) -> "list[Entry]":
+    """Return the least programs of a row."""
+    return [entry for entry in BESIDE_LEAST[row].entries if entry.peer == LEAST]
+
+
+@contextmanager
+def client(bench: LocalBench, entry: Entry) -> "Iterator[socket.socket]":
+    """Start a server and give a socket that is connected to it."""
+    server = bench.server(entry)
+    try:
+        server.await_ready()
+        with socket.create_connection(("127.0.0.1", server.port), timeout=TIMEOUT) as connection:
+            yield connection
+    finally:
+        server.close()
+
+
+def receive(connection: socket.socket, count: int) -> bytes:
+    """Return so many bytes, or what comes before the end."""
+    with connection.makefile("rb", buffering=0) as file:
+        parts = []
+        while count and (part := file.read(count)):
+            parts.append(part)
+            count -= len(part)
+        return b"".join(parts)
+
+
+def named(entries: "list[Entry]") -> object:
+    """Parametrize a test over these entries."""
+    return pytest.mark.parametrize("entry", entries, ids=[entry.label for entry in entries])
+
+
+@named([*least("echo"), *least("echo-plain")])
+def test_each_echoes_whole_lines(bench: LocalBench, entry: Entry) -> None:
+    """A line comes back when it is whole, several that arrive together do, one that is longer than the buffer does, and the end ends it."""
+    with client(bench, entry) as connection:
+        connection.sendall(b"one\ntwo\nthr")
+        assert receive(connection, 8) == b"one\ntwo\n"
+        connection.sendall(b"ee\n")
+        assert receive(connection, 6) == b"three\n"
+        connection.sendall(LONG)
+        assert receive(connection, len(LONG)) == LONG
+        connection.shutdown(socket.SHUT_WR)
+        assert receive(connection, 1) == b""
+
+
+@named([*least("echo"), *least("echo-plain")])
+def test_each_waits_for_a_client_that_does_not_read(bench: LocalBench, entry: Entry) -> None:
+    """Answers that the system does not take at once go out when the client reads, and in order; meanwhile others are served."""
+    lines = [b"%07d" % number + b"." * 1000 + b"\n" for number in range(8000)]
+    with client(bench, entry) as connection:
+        connection.setblocking(False)
+        sent = 0
+        everything = b"".join(lines)
+        while sent < len(everything):
+            try:
+                sent += connection.send(everything[sent : sent + 65536])
+            except BlockingIOError:
+                break
+        with socket.create_connection(connection.getpeername(), timeout=TIMEOUT) as other:
+            other.sendall(b"other\n")
+            assert receive(other, 6) == b"other\n"
+        connection.settimeout(TIMEOUT)
+        whole = everything.rfind(b"\n", 0, sent) + 1
+        assert receive(connection, whole) == everything[:whole]
+
+
+@named(least("accept"))
+def test_each_answers_one_line_and_closes(bench: LocalBench, entry: Entry) -> None:
+    """The server sends the line back and closes the connection, whether the line has arrived at once or later."""
+    with client(bench, entry) as connection:
+        for parts in ((b"line\n",), (b"li", b"ne\n")):
+            with closing(socket.create_connection(connection.getpeername(), timeout=TIMEOUT)) as one:
+                for part in parts:
+                    one.sendall(part)
+                assert receive(one, 6) == b"line\n"
+
+
+# What `--least` says.
+
+
+def result(ours: float, least: float, bound: float = 0.8) -> Result:
+    """Return the samples of a row with one goal and a least program."""
+    row = BESIDE_LEAST["accept"]
+    assert row.goals == (Goal(("gevent-makefile",), bound),)
+    points = {"geventstreams": {0: [ours] * 3}, "gevent-makefile": {0: [10.0] * 3}, "least": {0: [least] * 3}}
+    return Result(row, points, {}, 1.0)
+
+
+@pytest.mark.parametrize(
+    ("ours", "cheapest", "word"),
+    [(7.9, 5.0, "met"), (7.9, 9.0, "met"), (8.1, 7.9, "reachable"), (8.1, 8.1, "not reachable here")],
+)
+def test_a_goal_is_reachable_if_the_least_program_meets_it(ours: float, cheapest: float, word: str) -> None:
+    """A goal that is not met is reachable if the least program meets it, else it is not; the table and the JSON say so."""
+    found = figures.reach(result(ours, cheapest), BESIDE_LEAST["accept"].goals[0])
+    assert found is not None
+    assert (found.least, found.ratio.median, found.word) == ("least", pytest.approx(cheapest / 10), word)
+    *_, line = report.reaches([result(ours, cheapest)])
+    assert line.split() == ["accept", "/", "gevent-makefile", "<=", "0.80", f"{ours / 10:.2f}", f"{cheapest / 10:.2f}", *word.split()]
+    [goal] = report.as_json({}, [result(ours, cheapest)])["rows"][0]["goals"]
+    assert goal["least"]["verdict"] == word
+
+
+def test_without_a_least_program_nothing_is_said() -> None:
+    """Where the least program was not measured the table says so, and the JSON has no entry for it."""
+    lacking = result(8.0, 5.0)
+    del lacking.points["least"]
+    assert figures.reach(lacking, lacking.row.goals[0]) is None
+    *_, line = report.reaches([lacking])
+    assert line.endswith("no figure")
+    [goal] = report.as_json({}, [lacking])["rows"][0]["goals"]
+    assert "least" not in goal
+
+
+@pytest.mark.parametrize(
+    ("arguments", "complaint"),
+    [
+        (("--only", "readline"), "row 'readline' has no least program; these have: echo, "),
+        (("--peers", "floor"), "--least measures the peers of the goals; --peers chooses others"),
+        (("--instructions",), "--instructions goes with --only and --json, and with no other option"),
+    ],
+)
+def test_wrong_arguments(arguments: "tuple[str, ...]", complaint: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """A row without a least program, and options that contradict `--least`, are one line and exit status 2."""
+    assert main(["--least", *arguments]) == 2
+    assert capsys.readouterr().err.startswith(f"python -m benchmarks: {complaint}")
+
+
+@pytest.mark.slow
+def test_the_table_names_each_goal(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A quick run of one row prints the least program beside the others, and both ratios and a word for each goal, as the JSON has them."""
+    require("cc")
+    assert main(["--quick", "--least", "--only", "echo", "--json", str(tmp_path / "least.json")]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert any(line.split()[:1] == ["least"] for line in lines)
+    table = lines[lines.index(next(line for line in lines if line.startswith("what the goals cost at least"))) + 1 :]
+    assert [line.split()[2] for line in table] == ["floor", "gevent-makefile", "uvloop"]
+    [row] = json.loads((tmp_path / "least.json").read_text())["rows"]
+    assert {goal["least"]["verdict"] for goal in row["goals"]} <= {"met", "reachable", "not reachable here"}
+    assert all(goal["least"]["ratio"] > 0 for goal in row["goals"])
