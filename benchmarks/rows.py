@@ -196,13 +196,19 @@ SMALL_READS = (
     ),
 )
 
+LEAST_WITH_TLS = {
+    role: (least(role, "least, MemoryBIO", tls=True), least(role, "least, socket of ssl", tls=True, memory=False))
+    for role in ("echo", "receive", "send")
+}
+"""Two ways to have OpenSSL by the ssl module."""
+
 BULK = (
     Row(
         "bulk-receive",
         "bulk receive, read_sequence into 64 KiB",
         OF_A_BYTE,
         Bulk("send", Sizes((65536,), (65536,))),
-        served("receive", "geventstreams", "gevent", "stdlib", "gevent-makefile", "uvloop", "asyncio"),
+        (*served("receive", "geventstreams", "gevent", "stdlib", "gevent-makefile", "uvloop", "asyncio"), least("receive")),
         (Goal(("gevent",), 1.02), Goal(("stdlib",), 1.12)),
     ),
     Row(
@@ -234,7 +240,7 @@ BULK = (
         "line echo under TLS, 64-byte lines, 100 connections",
         MICROSECONDS,
         Echo(),
-        served("echo", "geventstreams", "gevent-makefile", "uvloop", "asyncio", tls=True),
+        (*served("echo", "geventstreams", "gevent-makefile", "uvloop", "asyncio", tls=True), *LEAST_WITH_TLS["echo"]),
         (Goal(("gevent-makefile",), 0.55),),
     ),
     Row(
@@ -242,7 +248,7 @@ BULK = (
         "bulk receive under TLS, read_sequence into 64 KiB",
         OF_A_BYTE,
         Bulk("send", Sizes((65536,), (65536,))),
-        served("receive", "geventstreams", "gevent-makefile", "uvloop", "asyncio", tls=True),
+        (*served("receive", "geventstreams", "gevent-makefile", "uvloop", "asyncio", tls=True), *LEAST_WITH_TLS["receive"]),
         (Goal(("gevent-makefile",), 0.80),),
     ),
     Row(
@@ -250,7 +256,7 @@ BULK = (
         "bulk send under TLS, write_sequence of 1 MiB",
         OF_A_BYTE,
         Bulk("fetch", Sizes((2**20,), (2**20,))),
-        served("send", "geventstreams", "gevent-makefile", "uvloop", "asyncio", tls=True),
+        (*served("send", "geventstreams", "gevent-makefile", "uvloop", "asyncio", tls=True), *LEAST_WITH_TLS["send"]),
         (Goal(("gevent-makefile",), 0.80),),
     ),
 )
@@ -329,7 +335,7 @@ CALLBACK_ROWS = (
         "callbacks, read_cb that writes its data back, 100 connections",
         MICROSECONDS,
         Echo(),
-        served("echo_chunks", "callbacks", "uvloop-protocol", "asyncio-protocol"),
+        (*served("echo_chunks", "callbacks", "uvloop-protocol", "asyncio-protocol"), least("echo_chunks")),
         (Goal(("uvloop-protocol",), 1.00),),
     ),
     Row(

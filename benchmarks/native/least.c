@@ -8,8 +8,6 @@
 #include <Python.h>
 #include <greenlet.h>
 #include <errno.h>
-#include <netinet/in.h>
-#include <netinet/tcp.h>
 #include <stddef.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -17,6 +15,9 @@
 
 #define SPACE 8192
 #define MOST_ACCEPTED 100
+#define CIPHERED 65536 /* what one recv brings under TLS */
+#define RECORDS 65536  /* what one SSL_write makes into records */
+#define FULL_RECORD 16384
 #define READ 1
 #define WRITE 2
 
@@ -34,10 +35,16 @@ typedef struct {
     PyObject *handle;
     char *space, *output;
     size_t start, end, size, output_length, output_size;
+    PyObject *ssl_read, *ssl_write, *handshake; /* of the ssl module's own object, under TLS */
+    PyObject *incoming, *outgoing_read;         /* of its MemoryBIOs; NULL: it has the socket */
+    PyObject *incoming_write;
+    int is_fed; /* bytes have come that ssl_read may have something of */
 } Connection;
 
 static PyTypeObject ConnectionType;
-static PyObject *loop, *name_io, *name_start, *name_stop;
+static PyObject *loop, *name_io, *name_start, *name_stop, *name_pending;
+static PyObject *want_read, *want_write;
+static char ciphered[CIPHERED], arrived[CIPHERED];
 static PyGreenlet *hub;
 
 /* Call watcher.NAME(callback), or watcher.NAME() without one. */
@@ -58,6 +65,13 @@ static PyObject *watch(int fd, int events)
     return watcher;
 }
 
+static int stop(struct direction *direction)
+{
+    int failed = direction->is_armed && tell(direction->watcher, name_stop, NULL) < 0;
+    direction->is_armed = 0;
+    return failed ? -1 : 0;
+}
+
 static PyObject *wake(Connection *self, struct direction *direction)
 {
     if (direction->is_awaited) {
@@ -66,8 +80,7 @@ static PyObject *wake(Connection *self, struct direction *direction)
         Py_DECREF(greenlet);
         return result;
     }
-    direction->is_armed = 0;
-    if (tell(direction->watcher, name_stop, NULL) < 0)
+    if (stop(direction) < 0)
         return NULL;
     Py_RETURN_NONE;
 }
@@ -82,7 +95,14 @@ static PyObject *wake_writer(PyObject *self, PyObject *Py_UNUSED(nothing))
     return wake((Connection *)self, &((Connection *)self)->writing);
 }
 
-static PyMethodDef wakers[] = {{"wake_reader", wake_reader, METH_NOARGS, NULL}, {"wake_writer", wake_writer, METH_NOARGS, NULL}};
+static PyObject *deliver(PyObject *self, PyObject *nothing), *drain(PyObject *self, PyObject *nothing);
+
+static PyMethodDef wakers[] = {
+    {"wake_reader", wake_reader, METH_NOARGS, NULL},
+    {"wake_writer", wake_writer, METH_NOARGS, NULL},
+    {"deliver", deliver, METH_NOARGS, NULL}, /* these two for a connection with callbacks */
+    {"drain", drain, METH_NOARGS, NULL},
+};
 
 static int arm(Connection *self, struct direction *direction, PyMethodDef *waker, int events)
 {
@@ -159,6 +179,139 @@ static int transmit(Connection *self, const char *from, size_t length)
     return 0;
 }
 
+/* Whether the last call has raised this, which is cleared. */
+static int raised(PyObject *kind)
+{
+    if (!PyErr_ExceptionMatches(kind))
+        return 0;
+    PyErr_Clear();
+    return 1;
+}
+
+/* Send what the ssl module has put into the outgoing MemoryBIO. */
+static int transmit_outgoing(Connection *self)
+{
+    PyObject *records = PyObject_CallNoArgs(self->outgoing_read);
+    int failed = records == NULL || transmit(self, PyBytes_AS_STRING(records), PyBytes_GET_SIZE(records)) < 0;
+    Py_XDECREF(records);
+    return failed ? -1 : 0;
+}
+
+/* Receive into the incoming MemoryBIO: 1, 0 at the end, -1 with an exception. */
+static int feed(Connection *self)
+{
+    ssize_t came = receive(self, ciphered, CIPHERED);
+    PyObject *view, *result;
+    if (came <= 0)
+        return (int)came;
+    view = PyMemoryView_FromMemory(ciphered, came, PyBUF_READ);
+    result = view == NULL ? NULL : PyObject_CallOneArg(self->incoming_write, view);
+    Py_XDECREF(view);
+    Py_XDECREF(result);
+    self->is_fed = 1;
+    return result == NULL ? -1 : 1;
+}
+
+/* Wait as the ssl module has asked for by its exception: 1, 0 at the end, -1 with an exception. */
+static int await_as_told(Connection *self)
+{
+    if (raised(want_read)) {
+        self->is_fed = 0;
+        return self->incoming != NULL ? feed(self) : await_input(self) < 0 ? -1 : 1;
+    }
+    return raised(want_write) ? (await_output(self) < 0 ? -1 : 1) : -1;
+}
+
+/* One record's bytes, or what is asked for of it: 0 at the end, -1 with an exception, -2 if nothing whole has come. */
+static ssize_t decrypt(Connection *self, char *to, size_t most)
+{
+    PyObject *arguments[2] = {PyLong_FromSize_t(most), PyMemoryView_FromMemory(to, most, PyBUF_WRITE)}, *result = NULL;
+    ssize_t count = -1;
+    if (arguments[0] != NULL && arguments[1] != NULL)
+        result = PyObject_Vectorcall(self->ssl_read, arguments, 2, NULL);
+    Py_XDECREF(arguments[0]);
+    Py_XDECREF(arguments[1]);
+    if (result == NULL)
+        return raised(want_read) ? -2 : -1;
+    count = PyLong_AsSsize_t(result);
+    Py_DECREF(result);
+    return count;
+}
+
+/* After a record was read: whether there may be more of it, or another one. */
+static int has_more(Connection *self, size_t count, size_t asked)
+{
+    PyObject *pending;
+    int more;
+    if (count == asked || self->incoming == NULL)
+        return count == asked;
+    pending = PyObject_GetAttr(self->incoming, name_pending);
+    more = pending == NULL ? -1 : PyObject_IsTrue(pending);
+    Py_XDECREF(pending);
+    return more;
+}
+
+static ssize_t receive_secure(Connection *self, char *to, size_t most)
+{
+    size_t total = 0;
+    while (total < most) {
+        ssize_t count;
+        if (!self->is_fed) {
+            int came;
+            if (total > 0)
+                break;
+            came = self->incoming != NULL ? feed(self) : await_input(self) < 0 ? -1 : 1;
+            if (came <= 0)
+                return came;
+        }
+        count = decrypt(self, to + total, most - total);
+        if (count == -2)
+            self->is_fed = 0;
+        else if (count <= 0)
+            return count < 0 || total == 0 ? count : (ssize_t)total;
+        else {
+            int more = self->incoming == NULL && count == FULL_RECORD ? 1 : has_more(self, count, most - total);
+            if (more < 0)
+                return -1;
+            self->is_fed = more;
+            total += count;
+        }
+    }
+    return total;
+}
+
+static int transmit_secure(Connection *self, const char *from, size_t length)
+{
+    while (length > 0) {
+        size_t most = self->incoming != NULL && length > RECORDS ? RECORDS : length;
+        PyObject *view = PyMemoryView_FromMemory((char *)from, most, PyBUF_READ);
+        PyObject *result = view == NULL ? NULL : PyObject_CallOneArg(self->ssl_write, view);
+        Py_XDECREF(view);
+        if (result == NULL) {
+            if (await_as_told(self) <= 0)
+                return -1;
+            continue;
+        }
+        most = PyLong_AsSize_t(result);
+        Py_DECREF(result);
+        from += most;
+        length -= most;
+        if (self->incoming != NULL && transmit_outgoing(self) < 0)
+            return -1;
+    }
+    return 0;
+}
+
+static ssize_t receive_any(Connection *self, char *to, size_t most)
+{
+    return self->ssl_read == NULL ? receive(self, to, most) : receive_secure(self, to, most);
+}
+
+static int transmit_any(Connection *self, const char *from, size_t length)
+{
+    return self->ssl_read == NULL ? transmit(self, from, length) : transmit_secure(self, from, length);
+}
+
 static int grow(char **space, size_t *size, size_t needed)
 {
     size_t larger = *size == 0 ? SPACE : *size;
@@ -190,7 +343,7 @@ static ssize_t fill(Connection *self)
     }
     if (grow(&self->space, &self->size, self->end + 1) < 0)
         return -1;
-    came = receive(self, self->space + self->end, self->size - self->end);
+    came = receive_any(self, self->space + self->end, self->size - self->end);
     if (came > 0)
         self->end += came;
     return came;
@@ -252,7 +405,7 @@ static PyObject *connection_readinto(Connection *self, PyObject *space)
         memcpy(view.buf, self->space + self->start, count);
         self->start += count;
     } else
-        count = receive(self, view.buf, view.len);
+        count = receive_any(self, view.buf, view.len);
     PyBuffer_Release(&view);
     return count < 0 ? NULL : PyLong_FromSsize_t(count);
 }
@@ -278,7 +431,7 @@ static PyObject *connection_flush(Connection *self, PyObject *Py_UNUSED(nothing)
 {
     size_t length = self->output_length;
     self->output_length = 0;
-    if (transmit(self, self->output, length) < 0)
+    if (transmit_any(self, self->output, length) < 0)
         return NULL;
     Py_RETURN_NONE;
 }
@@ -290,7 +443,7 @@ static PyObject *connection_send(Connection *self, PyObject *data)
     int failed;
     if (PyObject_GetBuffer(data, &view, PyBUF_SIMPLE) < 0)
         return NULL;
-    failed = transmit(self, view.buf, view.len);
+    failed = transmit_any(self, view.buf, view.len);
     PyBuffer_Release(&view);
     if (failed)
         return NULL;
@@ -305,7 +458,7 @@ static PyObject *connection_echo(Connection *self, PyObject *Py_UNUSED(nothing))
         char *newline = memrchr(self->space + self->start, '\n', self->end - self->start);
         if (newline != NULL) {
             size_t whole = newline - self->space - self->start + 1;
-            if (transmit(self, self->space + self->start, whole) < 0)
+            if (transmit_any(self, self->space + self->start, whole) < 0)
                 return NULL;
             self->start += whole;
         }
@@ -315,18 +468,63 @@ static PyObject *connection_echo(Connection *self, PyObject *Py_UNUSED(nothing))
     Py_RETURN_NONE;
 }
 
-static int forget_watcher(struct direction *direction)
+static PyObject *connection_fileno(Connection *self, PyObject *Py_UNUSED(nothing))
 {
-    int failed = direction->is_armed && tell(direction->watcher, name_stop, NULL) < 0;
-    direction->is_armed = 0;
-    Py_CLEAR(direction->watcher);
-    return failed ? -1 : 0;
+    return PyLong_FromLong(self->fd);
+}
+
+/* secure(ssl, incoming, outgoing) -> None: shake hands. `ssl` is the ssl module's own object; without MemoryBIOs it has the socket. */
+static PyObject *connection_secure(Connection *self, PyObject *arguments)
+{
+    PyObject *object, *incoming, *outgoing, *result;
+    if (!PyArg_ParseTuple(arguments, "OOO", &object, &incoming, &outgoing))
+        return NULL;
+    self->ssl_read = PyObject_GetAttrString(object, "read");
+    self->ssl_write = PyObject_GetAttrString(object, "write");
+    self->handshake = PyObject_GetAttrString(object, "do_handshake");
+    if (self->ssl_read == NULL || self->ssl_write == NULL || self->handshake == NULL)
+        return NULL;
+    if (incoming != Py_None) {
+        self->incoming = Py_NewRef(incoming);
+        self->incoming_write = PyObject_GetAttrString(incoming, "write");
+        self->outgoing_read = PyObject_GetAttrString(outgoing, "read");
+        if (self->incoming_write == NULL || self->outgoing_read == NULL)
+            return NULL;
+    }
+    for (;;) {
+        int wants, came;
+        result = PyObject_CallNoArgs(self->handshake);
+        wants = result == NULL && PyErr_ExceptionMatches(want_read);
+        if (result == NULL && !wants && !PyErr_ExceptionMatches(want_write))
+            return NULL;
+        Py_XDECREF(result);
+        if (self->incoming != NULL) {
+            PyObject *kind, *value, *traceback;
+            int failed;
+            PyErr_Fetch(&kind, &value, &traceback);
+            failed = transmit_outgoing(self);
+            if (failed)
+                return NULL;
+            PyErr_Restore(kind, value, traceback);
+        }
+        if (result != NULL)
+            Py_RETURN_NONE;
+        came = await_as_told(self);
+        if (came < 0)
+            return NULL;
+        if (came == 0) {
+            PyErr_SetString(PyExc_ConnectionError, "the connection has ended");
+            return NULL;
+        }
+    }
 }
 
 static void shut(Connection *self)
 {
-    if (forget_watcher(&self->reading) < 0 || forget_watcher(&self->writing) < 0)
-        PyErr_WriteUnraisable((PyObject *)self);
+    if (stop(&self->reading) < 0 || stop(&self->writing) < 0)
+        PyErr_WriteUnraisable(self->handle);
+    Py_CLEAR(self->reading.watcher);
+    Py_CLEAR(self->writing.watcher);
     if (self->fd >= 0)
         close(self->fd);
     self->fd = -1;
@@ -337,10 +535,18 @@ static void connection_dealloc(Connection *self)
     shut(self);
     Py_XDECREF(self->greenlet);
     Py_XDECREF(self->handle);
+    Py_XDECREF(self->ssl_read);
+    Py_XDECREF(self->ssl_write);
+    Py_XDECREF(self->handshake);
+    Py_XDECREF(self->incoming);
+    Py_XDECREF(self->incoming_write);
+    Py_XDECREF(self->outgoing_read);
     PyMem_Free(self->space);
     PyMem_Free(self->output);
     PyObject_Free(self);
 }
+
+static PyObject *connection_push(Connection *self, PyObject *data);
 
 static PyMethodDef connection_methods[] = {
     {"readline", (PyCFunction)connection_readline, METH_NOARGS, NULL},
@@ -350,6 +556,9 @@ static PyMethodDef connection_methods[] = {
     {"flush", (PyCFunction)connection_flush, METH_NOARGS, NULL},
     {"send", (PyCFunction)connection_send, METH_O, NULL},
     {"echo", (PyCFunction)connection_echo, METH_NOARGS, NULL},
+    {"push", (PyCFunction)connection_push, METH_O, NULL},
+    {"fileno", (PyCFunction)connection_fileno, METH_NOARGS, NULL},
+    {"secure", (PyCFunction)connection_secure, METH_VARARGS, NULL},
     {0},
 };
 
@@ -371,6 +580,73 @@ static Connection *make_connection(int fd, PyObject *handle)
     self->fd = fd;
     self->handle = Py_NewRef(handle);
     return self;
+}
+
+/* Send what waits in the output; read on when all of it has gone. */
+static PyObject *drain(PyObject *connection, PyObject *Py_UNUSED(nothing))
+{
+    Connection *self = (Connection *)connection;
+    ssize_t sent = send(self->fd, self->output, self->output_length, MSG_NOSIGNAL);
+    if (sent < 0 && errno != EAGAIN)
+        shut(self);
+    else if (sent > 0) {
+        self->output_length -= sent;
+        memmove(self->output, self->output + sent, self->output_length);
+        if (self->output_length == 0) {
+            if (stop(&self->writing) < 0 || arm(self, &self->reading, &wakers[2], READ) < 0)
+                return NULL;
+        }
+    }
+    Py_RETURN_NONE;
+}
+
+/* push(bytes) -> None: to the system, or what it does not take into the output; then nothing is read until it has gone */
+static PyObject *connection_push(Connection *self, PyObject *data)
+{
+    Py_buffer view;
+    ssize_t sent = 0;
+    PyObject *result = NULL;
+    if (PyObject_GetBuffer(data, &view, PyBUF_SIMPLE) < 0)
+        return NULL;
+    if (self->output_length == 0)
+        sent = send(self->fd, view.buf, view.len, MSG_NOSIGNAL);
+    if (sent == view.len)
+        result = Py_NewRef(Py_None);
+    else if (sent < 0 && errno != EAGAIN)
+        PyErr_SetFromErrno(PyExc_OSError);
+    else {
+        size_t rest = view.len - (sent < 0 ? 0 : sent);
+        if (grow(&self->output, &self->output_size, self->output_length + rest) == 0) {
+            memcpy(self->output + self->output_length, (char *)view.buf + view.len - rest, rest);
+            self->output_length += rest;
+            if (stop(&self->reading) == 0 && (self->writing.is_armed || arm(self, &self->writing, &wakers[3], WRITE) == 0))
+                result = Py_NewRef(Py_None);
+        }
+    }
+    PyBuffer_Release(&view);
+    return result;
+}
+
+/* Call the handler with what has arrived. */
+static PyObject *deliver(PyObject *connection, PyObject *Py_UNUSED(nothing))
+{
+    Connection *self = (Connection *)connection;
+    ssize_t came = recv(self->fd, arrived, CIPHERED, 0);
+    PyObject *arguments[2] = {connection, NULL}, *result;
+    if (came < 0 && errno == EAGAIN)
+        Py_RETURN_NONE;
+    if (came <= 0) {
+        Py_INCREF(self);
+        shut(self);
+        Py_DECREF(self);
+        Py_RETURN_NONE;
+    }
+    arguments[1] = PyBytes_FromStringAndSize(arrived, came);
+    if (arguments[1] == NULL)
+        return NULL;
+    result = PyObject_Vectorcall(self->handle, arguments, 2, NULL);
+    Py_DECREF(arguments[1]);
+    return result;
 }
 
 /* What the greenlet of a connection runs. */
@@ -404,15 +680,25 @@ static int begin(int fd, PyObject *handle)
     return result == NULL ? -1 : 0;
 }
 
-static PyObject *accept_all(PyObject *listener_and_handle, PyObject *Py_UNUSED(nothing))
+/* A connection with callbacks is held by its watcher. */
+static int begin_pushing(int fd, PyObject *handle)
 {
-    int listener = (int)PyLong_AsLong(PyTuple_GET_ITEM(listener_and_handle, 0)), one = 1;
+    Connection *connection = make_connection(fd, handle);
+    int failed = connection == NULL || arm(connection, &connection->reading, &wakers[2], READ) < 0;
+    Py_XDECREF(connection);
+    return failed ? -1 : 0;
+}
+
+static PyObject *accept_all(PyObject *arguments, PyObject *Py_UNUSED(nothing))
+{
+    int listener = (int)PyLong_AsLong(PyTuple_GET_ITEM(arguments, 0));
+    PyObject *handle = PyTuple_GET_ITEM(arguments, 1);
+    int is_pushing = PyTuple_GET_ITEM(arguments, 2) == Py_True;
     for (int i = 0; i < MOST_ACCEPTED; i++) {
         int fd = accept4(listener, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
         if (fd < 0)
             break;
-        setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
-        if (begin(fd, PyTuple_GET_ITEM(listener_and_handle, 1)) < 0)
+        if ((is_pushing ? begin_pushing(fd, handle) : begin(fd, handle)) < 0)
             return NULL;
     }
     Py_RETURN_NONE;
@@ -420,15 +706,18 @@ static PyObject *accept_all(PyObject *listener_and_handle, PyObject *Py_UNUSED(n
 
 static PyMethodDef accepter = {"accept_all", accept_all, METH_NOARGS, NULL};
 
-/* serve(listener, handle) -> watcher: handle(connection) is called in a greenlet for each, as long as the watcher lives */
-static PyObject *serve(PyObject *Py_UNUSED(module), PyObject *listener_and_handle)
+/* serve(listener, handle, is_pushing) -> watcher
+ *
+ * As long as the watcher lives handle(connection) is called in a greenlet for each, or, if it is pushing, handle(connection, bytes) without one.
+ */
+static PyObject *serve(PyObject *Py_UNUSED(module), PyObject *arguments)
 {
     int fd;
-    PyObject *handle, *callback, *watcher;
-    if (!PyArg_ParseTuple(listener_and_handle, "iO", &fd, &handle))
+    PyObject *handle, *is_pushing, *callback, *watcher;
+    if (!PyArg_ParseTuple(arguments, "iOO", &fd, &handle, &is_pushing))
         return NULL;
     watcher = watch(fd, READ);
-    callback = watcher == NULL ? NULL : PyCFunction_New(&accepter, listener_and_handle);
+    callback = watcher == NULL ? NULL : PyCFunction_New(&accepter, arguments);
     if (callback == NULL || tell(watcher, name_start, callback) < 0)
         Py_CLEAR(watcher);
     Py_XDECREF(callback);
@@ -441,12 +730,17 @@ static struct PyModuleDef module = {PyModuleDef_HEAD_INIT, "least", NULL, -1, fu
 
 PyMODINIT_FUNC PyInit_least(void)
 {
-    PyObject *gevent = PyImport_ImportModule("gevent");
+    PyObject *gevent = PyImport_ImportModule("gevent"), *ssl = PyImport_ImportModule("ssl");
     PyGreenlet_Import();
     name_io = PyUnicode_InternFromString("io");
     name_start = PyUnicode_InternFromString("start");
     name_stop = PyUnicode_InternFromString("stop");
-    if (gevent == NULL || _PyGreenlet_API == NULL || name_io == NULL || name_start == NULL || name_stop == NULL)
+    name_pending = PyUnicode_InternFromString("pending");
+    want_read = ssl == NULL ? NULL : PyObject_GetAttrString(ssl, "SSLWantReadError");
+    want_write = ssl == NULL ? NULL : PyObject_GetAttrString(ssl, "SSLWantWriteError");
+    if (gevent == NULL || _PyGreenlet_API == NULL || name_io == NULL || name_start == NULL || name_stop == NULL || name_pending == NULL)
+        return NULL;
+    if (want_read == NULL || want_write == NULL)
         return NULL;
     hub = (PyGreenlet *)PyObject_CallMethod(gevent, "get_hub", NULL);
     Py_DECREF(gevent);

@@ -6,13 +6,17 @@ The option `library` is the path of `native/least.c`, compiled. A handler is Pyt
 from __future__ import annotations
 
 import importlib.util
+import os
 import socket
+import ssl
 from collections.abc import Callable, Mapping
 from functools import partial
 from importlib.machinery import ExtensionFileLoader, ModuleSpec
 from typing import Any
 
 from gevent.event import Event
+
+from benchmarks.servers.common import receive_pieces, send_pieces, tls_context
 
 
 def native(options: Mapping[str, Any]) -> Any:
@@ -23,13 +27,34 @@ def native(options: Mapping[str, Any]) -> Any:
     return module
 
 
-def _serve(handle: Callable[[Any], object], listener: socket.socket, options: Mapping[str, Any]) -> None:
+def _run(handle: Callable[..., object], is_pushing: bool, listener: socket.socket, options: Mapping[str, Any]) -> None:
     listener.setblocking(False)
-    watcher = native(options).serve(listener.fileno(), handle)
+    listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # accepted sockets inherit it
+    watcher = native(options).serve(listener.fileno(), handle, is_pushing)
     try:
         Event().wait()
     finally:
         watcher.stop()
+
+
+def _serve(talk: Callable[[Any], object], listener: socket.socket, options: Mapping[str, Any]) -> None:
+    context = tls_context(options)
+
+    def talk_by_memory(connection: Any) -> None:
+        assert context is not None
+        incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+        connection.secure(context.wrap_bio(incoming, outgoing, server_side=True)._sslobj, incoming, outgoing)
+        talk(connection)
+
+    def talk_by_socket(connection: Any) -> None:
+        assert context is not None
+        with socket.socket(fileno=os.dup(connection.fileno())) as held:
+            held.setblocking(False)
+            connection.secure(context._wrap_socket(held, server_side=True), None, None)  # type: ignore[attr-defined]
+            talk(connection)
+
+    handle = talk if context is None else talk_by_memory if options.get("memory", True) else talk_by_socket
+    _run(handle, False, listener, options)
 
 
 def _echo(connection: Any) -> None:
@@ -46,3 +71,6 @@ def _one_line(connection: Any) -> None:
 echo = partial(_serve, _echo)
 echo_in_c = partial(_serve, lambda connection: connection.echo())
 one_line = partial(_serve, _one_line)
+receive = partial(_serve, lambda connection: receive_pieces(connection.read, connection.readinto, connection.send))
+send = partial(_serve, lambda connection: send_pieces(connection.read, connection.send))
+echo_chunks = partial(_run, lambda connection, data: connection.push(data), True)

@@ -1,10 +1,13 @@
 """The least programs of the bench: each does what its row's other contenders do, and `--least` says which goals they reach."""
 
 import json
+import select
 import socket
-from collections.abc import Iterator
+import ssl
+from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 from servers import require
@@ -14,8 +17,10 @@ from benchmarks.__main__ import main
 from benchmarks.harness import LocalBench
 from benchmarks.model import LEAST, Entry, Goal, Result
 from benchmarks.rows import BESIDE_LEAST
+from benchmarks.servers.common import ANSWER, HEADER
 
 TIMEOUT = 20
+PIECE = 65536
 LONG = b"x" * 100_000 + b"\n"
 
 
@@ -34,13 +39,25 @@ def least(row: str) -> "list[Entry]":
 @contextmanager
 def client(bench: LocalBench, entry: Entry) -> "Iterator[socket.socket]":
     """Start a server and give a socket that is connected to it."""
+    if entry.options.get("tls"):
+        pytest.importorskip("trustme")
     server = bench.server(entry)
     try:
         server.await_ready()
-        with socket.create_connection(("127.0.0.1", server.port), timeout=TIMEOUT) as connection:
+        with connected(("127.0.0.1", server.port), entry) as connection:
             yield connection
     finally:
         server.close()
+
+
+def connected(address: "tuple[str, int]", entry: Entry) -> socket.socket:
+    """Return a socket that is connected to the server of an entry, with TLS if it has that."""
+    connection = socket.create_connection(address, timeout=TIMEOUT)
+    if not entry.options.get("tls"):
+        return connection
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    return context.wrap_socket(connection)
 
 
 def receive(connection: socket.socket, count: int) -> bytes:
@@ -53,12 +70,23 @@ def receive(connection: socket.socket, count: int) -> bytes:
         return b"".join(parts)
 
 
+def attempt(call: "Callable[[Any], Any]", argument: object) -> Any:
+    """Return what the call of a non-blocking socket returns, or None if it would have to wait."""
+    try:
+        return call(argument)
+    except (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError):
+        return None
+
+
 def named(entries: "list[Entry]") -> object:
     """Parametrize a test over these entries."""
     return pytest.mark.parametrize("entry", entries, ids=[entry.label for entry in entries])
 
 
-@named([*least("echo"), *least("echo-plain")])
+ECHOES = [entry for row in ("echo", "echo-plain", "tls-echo") for entry in least(row)]
+
+
+@named(ECHOES)
 def test_each_echoes_whole_lines(bench: LocalBench, entry: Entry) -> None:
     """A line comes back when it is whole, several that arrive together do, one that is longer than the buffer does, and the end ends it."""
     with client(bench, entry) as connection:
@@ -69,28 +97,47 @@ def test_each_echoes_whole_lines(bench: LocalBench, entry: Entry) -> None:
         connection.sendall(LONG)
         assert receive(connection, len(LONG)) == LONG
         connection.shutdown(socket.SHUT_WR)
-        assert receive(connection, 1) == b""
+        if not isinstance(connection, ssl.SSLSocket):  # the server sends no close_notify
+            assert receive(connection, 1) == b""
 
 
-@named([*least("echo"), *least("echo-plain")])
+@named([*ECHOES, *least("callback-echo-chunks")])
 def test_each_waits_for_a_client_that_does_not_read(bench: LocalBench, entry: Entry) -> None:
-    """Answers that the system does not take at once go out when the client reads, and in order; meanwhile others are served."""
-    lines = [b"%07d" % number + b"." * 1000 + b"\n" for number in range(8000)]
+    """Answers that the system does not take at once go out when the client reads, in order; meanwhile others are served."""
+    everything = b"".join(b"%07d" % number + b"." * 1000 + b"\n" for number in range(16_000))
     with client(bench, entry) as connection:
         connection.setblocking(False)
         sent = 0
-        everything = b"".join(lines)
-        while sent < len(everything):
-            try:
-                sent += connection.send(everything[sent : sent + 65536])
-            except BlockingIOError:
-                break
-        with socket.create_connection(connection.getpeername(), timeout=TIMEOUT) as other:
+        while select.select([], [connection], [], 0.3)[1]:
+            sent += attempt(connection.send, everything[sent : sent + PIECE]) or 0
+        assert sent < len(everything)  # the server waits for this client
+        with connected(connection.getpeername(), entry) as other:
             other.sendall(b"other\n")
             assert receive(other, 6) == b"other\n"
-        connection.settimeout(TIMEOUT)
-        whole = everything.rfind(b"\n", 0, sent) + 1
-        assert receive(connection, whole) == everything[:whole]
+        came = bytearray()
+        while len(came) < len(everything):
+            select.select([connection], [connection] if sent < len(everything) else [], [], TIMEOUT)
+            sent += attempt(connection.send, everything[sent : sent + PIECE]) or 0
+            came += attempt(connection.recv, PIECE) or b""
+        assert came == everything
+
+
+@named([entry for row in ("bulk-receive", "tls-receive") for entry in least(row)])
+def test_each_receives_in_pieces(bench: LocalBench, entry: Entry) -> None:
+    """After a header with a number of bytes and the size of pieces, the answer comes when all bytes have come; then the next transfer."""
+    with client(bench, entry) as connection:
+        for total in (1, 65536, 3_000_001):
+            connection.sendall(HEADER.pack(total, 65536) + bytes(total))
+            assert receive(connection, 1) == ANSWER
+
+
+@named(least("tls-send"))
+def test_each_sends_in_pieces(bench: LocalBench, entry: Entry) -> None:
+    """After a header so many bytes come, in pieces; then the next transfer."""
+    with client(bench, entry) as connection:
+        for _ in range(2):
+            connection.sendall(HEADER.pack(3 * 2**20, 2**20))
+            assert receive(connection, 3 * 2**20) == b"x" * 3 * 2**20
 
 
 @named(least("accept"))
