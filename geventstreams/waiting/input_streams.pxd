@@ -25,23 +25,22 @@ cdef class ReadySet:
     cdef readonly object hub
     cdef readonly long process
     cdef readonly HubHold hold
+    cdef readonly dict callbacks
     cdef public dict signals
     cdef public bint keeps_timer
-    cdef list _waiters
+    cdef readonly list waiters
     cdef ReusableWakeup _spare
-    cdef Py_ssize_t _active
-    cdef bint _stays_armed
+    cdef readonly Py_ssize_t active
 
-    cpdef list readiness_callbacks(self)
+    cpdef ReadinessCallback add(self, key, stream)
     cpdef void begin(self) except *
     cpdef void end(self) except *
     cpdef void remove_callbacks(self) except *
-    @cython.locals(callback=ReadinessCallback)
-    cpdef list quiet(self)
-    cpdef ReadinessCallback add_callback(self, stream)
     cpdef void signal(self, ReadinessCallback callback) except *
-    @cython.locals(callback=ReadinessCallback, asked=Py_ssize_t)
+    @cython.locals(callback=ReadinessCallback)
     cpdef list ask(self)
+    @cython.locals(callback=ReadinessCallback)
+    cpdef list ask_system(self)
     @cython.locals(waiter=ReusableWakeup)
     cpdef void wait_for_signal(self, double limit) except *
     cpdef void stop_timer(self) except *
@@ -51,20 +50,15 @@ cdef class ReadySet:
 
 cdef class RememberedList(ReadySet):
     cdef public bint remembered
-    cdef list _readiness_callbacks
+    cdef list _in_order
 
-    cpdef bint is_in_use(self)
     @cython.locals(index=Py_ssize_t, callback=ReadinessCallback)
     cpdef bint lists(self, list streams) except? False
 
 
-cdef class MemberSet(ReadySet):
-    cdef readonly dict members
-
-
 cpdef object waitable_of(stream)
 @cython.locals(engine=StreamEngine)
-cdef bint _is_at_rest(stream, bint is_checked) except? False
 cdef void _begin(list streams, bint are_checked) except *
 cdef bint _wait_a_round(ReadySet ready_set, bint often, double deadline) except? False
-cdef list _ready_at_once(list streams)
+@cython.locals(descriptor=int)
+cdef list _readable(list streams, bint were_asked)

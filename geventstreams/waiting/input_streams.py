@@ -4,10 +4,9 @@
 # only their streams: a wait costs what is ready, not what is watched.
 #
 # `wait_for_input_streams` gets a list that is usually the one of the call before, so the callbacks stay on its streams in between: a
-# RememberedList, found again by comparing the streams by identity. Without it each call would add and remove a callback for each stream.
-# Several greenlets of a hub may wait for lists of their own, so a hub remembers REMEMBERED lists and drops the oldest that no greenlet
-# waits for. A list that was not seen lately may not come again: its streams are asked by one poll(2), and it is remembered only if none is
-# ready, or when it comes again. A WaitSet needs nothing of this.
+# RememberedList, found again by comparing the streams by identity. A hub remembers REMEMBERED lists, for several greenlets that wait for
+# lists of their own, and drops the oldest that no greenlet waits for. A list that was not seen lately may not come again: its streams are
+# asked by one poll(2), and it is remembered only if none is ready, or when it comes again.
 #
 # libev may report only a part of the ready descriptors in one round of the loop (ONE_POLL). All that are ready must be returned, so after a
 # full round the remaining streams are asked by one poll(2); so they are where no wait takes place.
@@ -66,66 +65,56 @@ class ReadinessCallback:
     def is_awaited(self) -> bool:
         """Return whether a greenlet waits for it now."""
         ready_set = self._ready_set()
-        return ready_set is not None and ready_set.has_waiters()
+        return ready_set is not None and bool(ready_set.waiters)
 
 
 class ReadySet:
-    """The readiness callbacks of some streams, and which of them were signalled since their stream was last asked."""
+    """The readiness callbacks of some streams, by a key for each, and which of them were signalled since their stream was last asked."""
 
-    def __init__(self, hub: Hub) -> None:
+    def __init__(self, hub: Hub, keeps_timer: bool) -> None:
         self.hub = hub
         self.process: int = FORK.generation
         self.hold: HubHold = hold_of(hub)
+        self.callbacks: dict[Any, ReadinessCallback] = {}
         self.signals: dict[ReadinessCallback, None] = {}
-        self.keeps_timer: bool = False
-        self._waiters: list[ReusableWakeup] = []
+        self.keeps_timer = keeps_timer
+        self.waiters: list[ReusableWakeup] = []
         self._spare: ReusableWakeup | None = None
-        self._active = 0
-        self._stays_armed = self.hold.stays_armed
+        self.active = 0
 
-    def readiness_callbacks(self) -> list[ReadinessCallback]:
-        """Return all of its callbacks."""
-        return []
-
-    def add_callback(self, stream: Any) -> ReadinessCallback:
+    def add(self, key: Any, stream: Any) -> ReadinessCallback:
         """Return a new callback of a stream; it counts as signalled until the stream was asked."""
-        callback = ReadinessCallback(self, stream)
-        if self._stays_armed or self._active:
+        callback = self.callbacks[key] = ReadinessCallback(self, stream)
+        if self.hold.stays_armed or self.active:
             waitable_of(stream).watch_input(callback)
         self.signal(callback)
         return callback
 
     def begin(self) -> None:
         """Begin a wait. Where the loop would run for watchers that stay armed (libuv), callbacks are on the streams only until `end`."""
-        self._active += 1
-        if self._active == 1 and not self._stays_armed:
-            for callback in self.readiness_callbacks():
+        self.active += 1
+        if self.active == 1 and not self.hold.stays_armed:
+            for callback in self.callbacks.values():
                 stream = callback.stream()
                 if stream is not None:
                     waitable_of(stream).watch_input(callback)
 
     def end(self) -> None:
         """End a wait. A callback that is no longer on its stream counts as signalled."""
-        self._active -= 1
+        self.active -= 1
         if not self.keeps_timer:
             self.stop_timer()
-        if not self._active and not self._stays_armed:
+        if not self.active and not self.hold.stays_armed:
             self.remove_callbacks()
-            for callback in self.readiness_callbacks():
-                if not callback.signalled:
-                    callback.signalled = True
-                    self.signals[callback] = None
+            for callback in self.callbacks.values():
+                callback()
 
     def remove_callbacks(self) -> None:
         """Remove the callbacks from the streams."""
-        for callback in self.readiness_callbacks():
+        for callback in self.callbacks.values():
             stream = callback.stream()
             if stream is not None:
                 waitable_of(stream).unwatch_input(callback)
-
-    def quiet(self) -> list[Any]:
-        """Return the streams whose callbacks were not signalled."""
-        return [callback.stream() for callback in self.readiness_callbacks() if not callback.signalled]
 
     def signal(self, callback: ReadinessCallback) -> None:
         """Record that a callback was called, and wake the greenlets that wait here."""
@@ -135,42 +124,36 @@ class ReadySet:
     def ask(self) -> list[Any]:
         """Ask the streams whose callbacks were signalled: return those whose read would not wait, and arm the inputs of the others."""
         ready: list[Any] = []
-        if not self.signals:
-            return ready
-        remaining: dict[ReadinessCallback, None] = {}
-        signals, self.signals = self.signals, {}
-        asked = 0
-        try:
-            for callback in signals:
-                stream = callback.stream()
-                if stream is not None:
-                    waitable = waitable_of(stream)
-                    if waitable.readable_now():
-                        ready.append(stream)
-                        remaining[callback] = None
-                    else:
-                        callback.signalled = False
-                        waitable.arm_input()
-                        # If it became readable between the question and the arming, the event comes now.
-                asked += 1
-        finally:
-            if asked < len(signals):
-                remaining.update(dict.fromkeys(list(signals)[asked:]))  # a stream that refused to be asked is asked again the next time
-            if remaining:
-                self.signals.update(remaining)
+        for callback in list(self.signals):
+            stream = callback.stream()
+            if stream is not None and waitable_of(stream).readable_now():
+                ready.append(stream)
+                continue
+            self.signals.pop(callback, None)
+            if stream is not None:
+                callback.signalled = False
+                try:
+                    waitable_of(stream).arm_input()  # if it became readable since the question, the callback is called now
+                except BaseException:
+                    callback()  # a stream that cannot be armed is asked again the next time
+                    raise
         return ready
+
+    def ask_system(self) -> list[Any]:
+        """Return the streams that were not signalled, and whose read would not wait all the same."""
+        return _readable([callback.stream() for callback in self.callbacks.values() if not callback.signalled], True)
 
     def wait_for_signal(self, limit: float) -> None:
         """Wait until a callback is called, at most `limit` seconds."""
         waiter, self._spare = self._spare, None  # other greenlets that wait at the same time have their own
         if waiter is None:
             waiter = ReusableWakeup(self.hub)
-        self._waiters.append(waiter)
+        self.waiters.append(waiter)
         try:
             if not self.signals:
                 waiter.wait(limit)
         finally:
-            self._waiters.remove(waiter)
+            self.waiters.remove(waiter)
             self.stop_timer()
             self._spare = waiter
 
@@ -179,13 +162,9 @@ class ReadySet:
         if self._spare is not None:
             self._spare.stop_timer()
 
-    def has_waiters(self) -> bool:
-        """Return whether a greenlet waits here now."""
-        return bool(self._waiters)
-
     def wake(self) -> None:
         """Wake the greenlets that wait here."""
-        for waiter in self._waiters:
+        for waiter in self.waiters:
             waiter.end_wait()
 
 
@@ -193,28 +172,21 @@ class RememberedList(ReadySet):
     """The ready set of a list of streams that is waited for again and again. It refers to the streams weakly."""
 
     def __init__(self, hub: Hub, streams: list[Any]) -> None:
-        ReadySet.__init__(self, hub)
+        ReadySet.__init__(self, hub, False)
         self.remembered = True
-        self._readiness_callbacks = [self.add_callback(stream) for stream in streams]
-
-    def is_in_use(self) -> bool:
-        """Return whether a greenlet waits with it, so that its callbacks have to stay on the streams."""
-        return self._active > 0
+        self._in_order = [self.add(id(stream), stream) for stream in {id(stream): stream for stream in streams}.values()]
 
     def end(self) -> None:
         ReadySet.end(self)
-        if self._stays_armed and not self.remembered:
+        if self.hold.stays_armed and not self.remembered:
             self.remove_callbacks()
-
-    def readiness_callbacks(self) -> list[ReadinessCallback]:
-        return self._readiness_callbacks
 
     def lists(self, streams: list[Any]) -> bool:
         """Return whether these are its streams, in this order."""
-        if len(streams) != len(self._readiness_callbacks) or self.process != FORK.generation:
+        if len(streams) != len(self._in_order) or self.process != FORK.generation:
             return False
         for index in range(len(streams)):
-            callback: ReadinessCallback = self._readiness_callbacks[index]
+            callback: ReadinessCallback = self._in_order[index]
             if not _system.refers(callback.stream, streams[index]):
                 return False
         return True
@@ -244,16 +216,15 @@ class ListsOfHub:
 
     def remember(self, hub: Hub, streams: list[Any]) -> RememberedList:
         """Return a new list of these streams. It replaces the oldest one that is not in use."""
-        new = RememberedList(hub, list({id(stream): stream for stream in streams}.values()))
+        new = RememberedList(hub, streams)
         lists = self._remembered
-        unused = [other for other in lists if not other.is_in_use()] if len(lists) >= REMEMBERED else []
+        unused = [other for other in lists if not other.active] if len(lists) >= REMEMBERED else []
         if unused:
             lists.remove(unused[0])
             unused[0].remove_callbacks()
-        if len(lists) < REMEMBERED:
+        new.remembered = len(lists) < REMEMBERED
+        if new.remembered:
             lists.append(new)
-        else:
-            new.remembered = False
         return new
 
 
@@ -309,23 +280,21 @@ def check_streams(streams: Iterable[Any]) -> None:
     for stream in streams:
         if not (isinstance(stream, BufferedStream) or hasattr(stream, "_waitable")):
             raise TypeError(f"streams must hold streams or servers, not {type(stream).__name__} {stream!r}")
-    for stream in streams:
         if stream.closed:
             raise StreamClosed(f"{stream!r} was closed before the wait", stream=stream)
     for stream in streams:
         waitable_of(stream).refuse_thread()
 
 
-def _is_at_rest(stream: Any, is_checked: bool) -> bool:
-    if not isinstance(stream, BufferedStream):
-        return False
-    engine = engine_of(stream)
-    return engine.at_rest() and (is_checked or engine.is_here())
-
-
 def _begin(streams: list[Any], are_checked: bool) -> None:
     """Refuse what cannot be waited for, unless that was checked, and what is closed; then send what the streams hold."""
-    restless = [stream for stream in streams if not _is_at_rest(stream, are_checked)]
+    restless = []
+    for stream in streams:
+        if isinstance(stream, BufferedStream):
+            engine = engine_of(stream)
+            if engine.at_rest() and (are_checked or engine.is_here()):
+                continue
+        restless.append(stream)
     check_streams(restless)
     for stream in restless:
         waitable_of(stream).send_before_wait()
@@ -333,15 +302,15 @@ def _begin(streams: list[Any], are_checked: bool) -> None:
 
 def _wait_for(streams: list[Any], wait_function: Callable[[], object] | None, limit: float) -> list[Any]:
     deadline = deadline_after(limit) if limit else 0.0
-    if not streams:
-        return _wait_for_nothing(wait_function, deadline)
+    if not streams and wait_function is None and deadline == NEVER:
+        return []
     hub = get_hub()
     lists = _lists.get(hub) or _lists.setdefault(hub, ListsOfHub())
     ready_set = lists.find(streams)
     _begin(streams, ready_set is not None)
     if ready_set is None:
         if lists.is_new(streams):
-            ready = _ready_at_once(streams)
+            ready = _readable(streams, False)
             if ready or (not limit and wait_function is None):
                 return _in_order(ready, streams)
         ready_set = lists.remember(hub, streams)
@@ -349,14 +318,14 @@ def _wait_for(streams: list[Any], wait_function: Callable[[], object] | None, li
     try:
         ready = ready_set.ask()
         if ready or not limit:
-            ready += _ready_in_the_system(ready_set.quiet())
+            ready += ready_set.ask_system()
         while not ready:
             if (wait_function is not None and wait_function()) or not _wait_a_round(ready_set, wait_function is not None, deadline):
                 ready = ready_set.ask()
                 break
             ready = ready_set.ask()
             if len(ready) >= ONE_POLL:
-                ready += _ready_in_the_system(ready_set.quiet())
+                ready += ready_set.ask_system()
     finally:
         ready_set.end()
     return _in_order(ready, streams)
@@ -371,59 +340,32 @@ def _wait_a_round(ready_set: ReadySet, often: bool, deadline: float) -> bool:
     return True
 
 
-def _wait_for_nothing(wait_function: Callable[[], object] | None, deadline: float) -> list[Any]:
-    ready_set = ReadySet(get_hub())
-    if wait_function is None and deadline == NEVER:
-        return []
-    while not (wait_function is not None and wait_function()) and _wait_a_round(ready_set, wait_function is not None, deadline):
-        pass
-    return []
+def _readable(streams: list[Any], were_asked: bool) -> list[Any]:
+    """Return the streams whose read would not wait.
 
-
-def _ready_at_once(streams: list[Any]) -> list[Any]:
-    """Return the streams of a list, of which nothing is known, whose read would not wait."""
-    by_descriptor = {}
+    One poll(2) asks first, for those of which only the system can tell: for all that hold nothing, because they `were_asked` before.
+    """
+    polled = {}
     candidates = []
     for stream in streams:
-        descriptor = engine_of(stream).polled_descriptor() if isinstance(stream, BufferedStream) else -1
+        descriptor = -1
+        if were_asked:
+            descriptor = stream.fileno()
+        elif isinstance(stream, BufferedStream):
+            descriptor = engine_of(stream).polled_descriptor()
         if descriptor >= 0:
-            by_descriptor[descriptor] = stream
+            polled[descriptor] = stream
         else:
             candidates.append(stream)
-    candidates += [by_descriptor[descriptor] for descriptor in _system.readable_of(list(by_descriptor))]
-    return [stream for stream in candidates if waitable_of(stream).readable_now()]
-
-
-def _ready_in_the_system(streams: list[Any]) -> list[Any]:
-    """Return the streams whose read would not wait. Those with a descriptor are asked by one poll(2)."""
-    by_descriptor = {stream.fileno(): stream for stream in streams if stream.fileno() >= 0}
-    candidates = [by_descriptor[descriptor] for descriptor in _system.readable_of(list(by_descriptor))]
-    candidates += [stream for stream in streams if stream.fileno() < 0]
+    candidates += [polled[descriptor] for descriptor in _system.readable_of(list(polled))]
     return [stream for stream in candidates if waitable_of(stream).readable_now()]
 
 
 def _in_order(ready: list[Any], streams: list[Any]) -> list[Any]:
     if len(ready) < 2:
         return ready
-    unplaced = set(map(id, ready))
-    ordered = []
-    for stream in streams:
-        if id(stream) in unplaced:
-            unplaced.remove(id(stream))
-            ordered.append(stream)
-    return ordered
-
-
-class MemberSet(ReadySet):
-    """The ready set of a `WaitSet`."""
-
-    def __init__(self, hub: Hub) -> None:
-        ReadySet.__init__(self, hub)
-        self.keeps_timer = True
-        self.members: dict[Any, ReadinessCallback] = {}
-
-    def readiness_callbacks(self) -> list[ReadinessCallback]:
-        return list(self.members.values())
+    unplaced = {id(stream): stream for stream in ready}
+    return [unplaced.pop(id(stream)) for stream in streams if id(stream) in unplaced]
 
 
 class WaitSet(Generic[S]):
@@ -436,7 +378,7 @@ class WaitSet(Generic[S]):
     """
 
     def __init__(self, streams: Iterable[S] = ()) -> None:
-        self._ready_set = MemberSet(get_hub())
+        self._ready_set = ReadySet(get_hub(), True)
         self._closed = False
         members = list(streams)
         check_streams(members)
@@ -452,15 +394,14 @@ class WaitSet(Generic[S]):
         """
         self._refuse()
         check_streams([stream])
-        if stream not in self._ready_set.members:
-            self._ready_set.members[stream] = self._ready_set.add_callback(stream)
+        if stream not in self:
+            self._ready_set.add(stream, stream)
 
     def discard(self, stream: S) -> None:
         """Remove a stream if it is a member, also while a greenlet waits."""
         ready_set = self._ready_set
-        if not ready_set.hold.may_use_loop():
-            raise self._of_another_thread()
-        callback = ready_set.members.pop(stream, None)
+        self._refuse_unless(ready_set.hold.may_use_loop())
+        callback = ready_set.callbacks.pop(stream, None)
         if callback is not None:
             waitable_of(stream).unwatch_input(callback)
             ready_set.signals.pop(callback, None)
@@ -482,10 +423,10 @@ class WaitSet(Generic[S]):
         limit = arguments.seconds_or_zero("timeout", timeout)
         deadline = deadline_after(limit) if limit else 0.0
         self._refuse()
-        ready_set: MemberSet = self._ready_set
+        ready_set: ReadySet = self._ready_set
         ready_set.begin()
         try:
-            ready = self._wait(deadline) if limit else ready_set.ask() + _ready_in_the_system(ready_set.quiet())
+            ready = self._wait(deadline) if limit else ready_set.ask() + ready_set.ask_system()
         finally:
             ready_set.end()
         self._refuse()
@@ -495,7 +436,7 @@ class WaitSet(Generic[S]):
         return ready
 
     def _wait(self, deadline: float) -> list[S]:
-        ready_set: MemberSet = self._ready_set
+        ready_set: ReadySet = self._ready_set
         if ready_set.signals and ready_set.ask():
             let_ready_run(ready_set.hub)  # the loop looks at the other members too, even if some stay ready all the time
         while not (ready := ready_set.ask()):
@@ -504,22 +445,21 @@ class WaitSet(Generic[S]):
         return ready
 
     def _refuse(self) -> None:
-        ready_set: MemberSet = self._ready_set
+        ready_set: ReadySet = self._ready_set
         if self._closed:
             raise StreamClosed("this WaitSet is closed")
         if ready_set.process != FORK.generation:
             raise inherited("WaitSet")
-        if not ready_set.hold.is_here():
-            raise self._of_another_thread()
+        self._refuse_unless(ready_set.hold.is_here())
 
-    def _of_another_thread(self) -> StreamError:
-        return StreamError("this WaitSet belongs to the hub of another thread")
+    def _refuse_unless(self, is_thread_right: bool) -> None:
+        if not is_thread_right:
+            raise StreamError("this WaitSet belongs to the hub of another thread")
 
     def close(self) -> None:
         """Remove all members, which stay open. A greenlet that waits here gets StreamClosed."""
         if not self._closed:
-            if not self._ready_set.hold.may_use_loop():
-                raise self._of_another_thread()
+            self._refuse_unless(self._ready_set.hold.may_use_loop())
             self._closed = True
             for stream in self:
                 self.discard(stream)
@@ -528,13 +468,13 @@ class WaitSet(Generic[S]):
             self._ready_set.stop_timer()
 
     def __iter__(self) -> Iterator[S]:
-        return iter(list(self._ready_set.members))
+        return iter(list(self._ready_set.callbacks))
 
     def __len__(self) -> int:
-        return len(self._ready_set.members)
+        return len(self._ready_set.callbacks)
 
     def __contains__(self, stream: object) -> bool:
-        return stream in self._ready_set.members
+        return stream in self._ready_set.callbacks
 
     def __enter__(self) -> WaitSet[S]:
         self._refuse()
@@ -546,7 +486,7 @@ class WaitSet(Generic[S]):
     def __repr__(self) -> str:
         if self._closed:
             return "<WaitSet closed>"
-        waited_for = ", waited for" if self._ready_set.has_waiters() else ""
+        waited_for = ", waited for" if self._ready_set.waiters else ""
         return f"<WaitSet {len(self)} members, {len(self._ready_set.signals)} signalled{waited_for}>"
 
     def __del__(self) -> None:
