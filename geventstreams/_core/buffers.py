@@ -61,7 +61,7 @@ class ByteQueue:
     def __init__(self, pool: BlockPool = BLOCKS) -> None:
         self.pool = pool
         self.store: bytearray | None = None
-        self.view: memoryview | None = None
+        self.view: bytes | memoryview | None = None
         self.start: int = 0
         self.end: int = 0
         self.capacity: int = 0
@@ -78,11 +78,11 @@ class ByteQueue:
         """Move what is held to the front of a leased block."""
         view = self.pool.lend()
         store = _bytes.owner(view)
-        held = self.end - self.start
-        if held:
-            _bytes.copy_in(store, 0, self.store, self.start, held)  # type: ignore[arg-type]  # held: never None
+        if self.end:
+            held = self.end - self.start
+            _bytes.copy_in(store, 0, self.view, self.start, held)  # type: ignore[arg-type]  # held: never None
+            self.start, self.end = 0, held
         self.store, self.view = store, view
-        self.start, self.end = 0, held
         self.capacity = self.pool.size
         self.leased = True
 
@@ -99,7 +99,7 @@ class ByteQueue:
         store = bytearray(capacity)
         held = self.end - self.start
         if held:
-            _bytes.copy_in(store, at, self.store, self.start, held)  # type: ignore[arg-type]  # held: never None
+            _bytes.copy_in(store, at, self.view, self.start, held)  # type: ignore[arg-type]  # held: never None
         self._release()
         self.store, self.view = store, memoryview(store)
         self.start, self.end = at, at + held
@@ -169,12 +169,12 @@ class InputBuffer(ByteQueue):
         """Return the memory to receive into, from index `end` on."""
         if self.counts:
             self.absorb()
-        if not self.leased and self.end - self.start <= self.pool.least_room:
+        if self.store is None or (not self.leased and self.end - self.start <= self.pool.least_room):
             self._lease()
         elif self.capacity - self.end < self.pool.least_room:
             self.reserve(self.pool.least_room)
         if self.portion < self.capacity - self.end:
-            return self.view[: self.end + self.portion]  # type: ignore[index]  # reserved
+            return self.view[: self.end + self.portion]  # type: ignore[index, return-value]  # reserved
         return self.view  # type: ignore[return-value]  # reserved
 
     def absorb(self) -> int:
@@ -222,11 +222,12 @@ class InputBuffer(ByteQueue):
 
     def take(self, count: int) -> bytes:
         """Take the next `count` bytes, or all where there are fewer."""
-        if count > self.end - self.start:  # noqa: PLR1730  # min() costs more in plain Python
-            count = self.end - self.start
+        start = self.start
+        if count > self.end - start:  # noqa: PLR1730  # min() costs more in plain Python
+            count = self.end - start
         if not count:
             return b""
-        data = _bytes.cut(self.store, self.start, self.start + count)  # type: ignore[arg-type]  # not empty
+        data = _bytes.cut(self.store, start, start + count)  # type: ignore[arg-type]  # not empty
         self._advance(count)
         return data
 
@@ -275,13 +276,14 @@ class InputBuffer(ByteQueue):
 
     def line_length(self) -> int:
         """Return the length of the next line with its LF, or 0. Where there is none, the next search starts behind what was searched."""
-        if self.start == self.end:
+        start = self.start
+        if start == self.end:
             return 0
-        at = _bytes.find_byte(self.store, 10, self.start + self.searched, self.end)  # type: ignore[arg-type]  # not empty
+        at = _bytes.find_byte(self.store, 10, start + self.searched, self.end)  # type: ignore[arg-type]  # not empty
         if at < 0:
-            self.searched = self.end - self.start
+            self.searched = self.end - start
             return 0
-        return at + 1 - self.start
+        return at + 1 - start
 
     def find(self, wanted: bytes, start: int, stop: int) -> int:
         """Return where, counted from the next byte, the first `wanted` that lies in [start, stop) begins, or -1."""
@@ -311,7 +313,10 @@ class InputBuffer(ByteQueue):
 
 
 class OutputBuffer(ByteQueue):
-    """What was accepted and not yet sent, and where its messages end. Positions count from the first byte ever accepted."""
+    """What was accepted and not yet sent, and where its messages end. Positions count from the first byte ever accepted.
+
+    It is `view[start:end]`: a single message of type `bytes` is not copied.
+    """
 
     if TYPE_CHECKING:  # pyright infers a type of their own for what a subclass assigns to
         start: int
@@ -336,7 +341,11 @@ class OutputBuffer(ByteQueue):
             self.permit = NO_PERMIT
         if count and self.start == self.end:
             self.boundary = self.sent
-            self.append(data, start, count)
+            if type(data) is bytes and count == len(data):
+                self.view = data  # which cannot change: it is sent from where it lies, unless more comes before that
+                self.end = count
+            else:
+                self.append(data, start, count)
             self.first_end = self.sent + count
         elif count:
             self.append(data, start, count)

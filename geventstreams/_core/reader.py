@@ -66,19 +66,20 @@ class ByteSource:
         Bytes may have come into the buffer although there is a target, because another call has put them back.
         """
         self.lacking = lacking
-        if target is None and self.input.counts:
-            count = self.input.absorb()
+        buffer = self.input
+        if target is None and buffer.counts:
+            count = buffer.absorb()
             if count:
                 return count
         if self.begin_fill():
             count = self.receive(target, at, lacking)
             if count != WOULD_WAIT:
                 return count
-        held = self.input.end - self.input.start
+        held = buffer.end - buffer.start
         first = True
         while self.await_input(first):
-            if self.input.end - self.input.start > held:
-                return self.input.end - self.input.start - held
+            if buffer.end - buffer.start > held:
+                return buffer.end - buffer.start - held
             count = self.receive(target, at, lacking)
             if count != WOULD_WAIT:
                 return count
@@ -315,7 +316,7 @@ class ByteReader(BinaryFile):
             LineTooLong: The line is longer than `line_limit`. No byte of it is consumed.
             ReadTimeout: Nothing arrived for `read_timeout` seconds. The part that arrived stays readable: call again.
         """
-        if size is ALL and self._input.permit == FORK.generation:
+        if size is ALL and self._input.end > self._input.start and self._input.permit == FORK.generation:
             length = self._input.line_length()
             if 0 < length <= self._line_limit:
                 return self._input.take(length)
@@ -329,18 +330,21 @@ class ByteReader(BinaryFile):
 
     def _line(self, wanted: int) -> int:
         """Bring the next line into the buffer. Return its length, at most `wanted` where that is not negative, or WOULD_WAIT."""
-        limit = self._line_limit
+        if not wanted:
+            return 0
+        buffer, source, limit = self._input, self._source, self._line_limit
         while True:
-            held = self._input.end - self._input.start
-            length = self._input.line_length() if held else 0
-            if 0 <= wanted <= limit and (length or held) >= wanted:
-                return wanted
-            if (length or held) > limit:
-                raise line_too_long(limit, self._source.peer, self)
-            if length:
-                return length if wanted < 0 else min(length, wanted)
-            self._source.goal = A_LINE
-            count = self._source.fill(None, 0, 0)
+            held = buffer.end - buffer.start
+            if held:
+                length = buffer.line_length()
+                if 0 < wanted <= limit and (length or held) >= wanted:
+                    return wanted
+                if (length or held) > limit:
+                    raise line_too_long(limit, source.peer, self)
+                if length:
+                    return length
+            source.goal = A_LINE
+            count = source.fill(None, 0, 0)
             if count == WOULD_WAIT:
                 return self._unfinished_line()
             if count == ENDED:

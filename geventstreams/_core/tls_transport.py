@@ -272,7 +272,7 @@ class TLSTransport(Transport):
 
     # Output.
 
-    def send(self, data: memoryview, start: int, stop: int) -> int:
+    def send(self, data: bytes | memoryview, start: int, stop: int) -> int:
         if self.unsent and self.flush() == WOULD_WAIT:
             return WOULD_WAIT
         if self._written_unseen:
@@ -293,7 +293,7 @@ class TLSTransport(Transport):
                 raise self._explained(error) from None
         return count
 
-    def _encrypt(self, data: memoryview, start: int, stop: int) -> int:
+    def _encrypt(self, data: bytes | memoryview, start: int, stop: int) -> int:
         """Make records, as many as one send is worth. Return the bytes of plain text, or WOULD_WAIT where TLS has to receive first."""
         at = start
         last = start + BATCH if stop - start > BATCH else stop
@@ -318,7 +318,8 @@ class TLSTransport(Transport):
             except BaseException:
                 # A signal handler raised. A record is made whole or not at all; the next call will return what was made. A traceback
                 # may keep the piece, but not the memory.
-                piece.release()
+                if isinstance(piece, memoryview):
+                    piece.release()
                 self._written_unseen = at - start + (size if outgoing.pending else 0)
                 raise
         return at - start or WOULD_WAIT

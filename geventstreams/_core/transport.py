@@ -64,14 +64,15 @@ class SocketTransport(Transport):
     def recv_into(self, space: memoryview, start: int, counts: list[int]) -> int:
         if self._process != FORK.generation:
             self._refuse()
-        wanted = len(space) - start
         count = _system.receive(self._descriptor, self._handle, space, start, counts)
-        self.emptied: bool = 0 <= count < wanted and count < BUSY
         if count > 0:
             self.received += count
+            self.emptied: bool = count < BUSY and count < len(space) - start
+        else:
+            self.emptied = not count
         return count
 
-    def send(self, data: memoryview, start: int, stop: int) -> int:
+    def send(self, data: bytes | memoryview, start: int, stop: int) -> int:
         if self._process != FORK.generation:
             self._refuse()
         return _system.send(self._descriptor, self._handle, data, start, stop)
@@ -242,7 +243,7 @@ class NoTransport(Transport):
     def recv_into(self, space: memoryview, start: int, counts: list[int]) -> int:
         raise self._nothing_there()
 
-    def send(self, data: memoryview, start: int, stop: int) -> int:
+    def send(self, data: bytes | memoryview, start: int, stop: int) -> int:
         raise self._nothing_there()
 
     def readable(self) -> int:

@@ -37,7 +37,7 @@ class Transport:
         """
         raise NotImplementedError
 
-    def send(self, data: memoryview, start: int, stop: int) -> int:
+    def send(self, data: bytes | memoryview, start: int, stop: int) -> int:
         """Take what can be sent now of `data[start:stop]`. Return the number of bytes, or WOULD_WAIT."""
         raise NotImplementedError
 

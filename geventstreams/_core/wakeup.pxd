@@ -60,6 +60,7 @@ cdef class Wakeup:
     cdef object timer_loop
     cdef double timer_due
 
+    @cython.locals(hold=HubHold)
     cpdef bint wait(self, double timeout) except? False
     cpdef bint watch(self, EventHandler handler, double timeout) except? False
     cpdef void refuse(self) except *

@@ -248,31 +248,31 @@ class Wakeup:
         """
         if self.waiter is not None:
             return self._wait_beside(timeout)
-        current = _greenlets.current()
-        if current is self.hub:
+        current, hub, hold = _greenlets.current(), self.hub, self.hold
+        if current is hub:
             raise BlockingSwitchOutError("a stream cannot wait in the hub's own greenlet")
         self.waiter = current
-        self.hold.waiting += 1
+        hold.waiting += 1
         try:
-            if not self.armed or self.process != FORK.generation or self.hub.loop is not self.hold.loop or self.hold.ended:
+            if not self.armed or self.process != FORK.generation or hub.loop is not hold.loop or hold.ended:
                 self.arm()
-            if self.hold.waiting == 1:
-                self.hold.begin()
+            if hold.waiting == 1:
+                hold.begin()
             self.fired = self.expired = False
             if timeout != NEVER:
                 self._set_deadline(timeout)
             while not (self.fired or self.expired or self.closed):
-                if _greenlets.has_died(self.hub):
+                if _greenlets.has_died(hub):
                     self.refuse()
-                _greenlets.leave(current, self.hub)
+                _greenlets.leave(current, hub)
                 if self.process != FORK.generation:
                     self.refuse()
         finally:
             self.deadline = NEVER
-            self.hold.waiting -= 1
-            if self.hold.waiting == 0:
-                self.hold.end()
-            if self.armed and not self.hold.stays_armed and self.listeners is None:
+            hold.waiting -= 1
+            if hold.waiting == 0:
+                hold.end()
+            if self.armed and not hold.stays_armed and self.listeners is None:
                 self.disarm()
             self.waiter = None
             if self.closed:

@@ -188,7 +188,7 @@ class FileEngine(ByteSource):
 
     # Output.
 
-    def send(self, view: memoryview, start: int, stop: int) -> int:
+    def send(self, view: bytes | memoryview, start: int, stop: int) -> int:
         """Wait until some of `view[start:stop]` is sent. Return how many bytes, or WOULD_WAIT where the socket may not wait."""
         while True:
             self._let_others_run()

@@ -96,7 +96,7 @@ class BorrowedTransport(FileTransport):
     def recv_into(self, space: memoryview, start: int, counts: list[int]) -> int:
         return _system.receive(self._current(), self._handle, space, start, counts)
 
-    def send(self, view: memoryview, start: int, stop: int) -> int:
+    def send(self, view: bytes | memoryview, start: int, stop: int) -> int:
         return _system.send(self._current(), self._handle, view, start, stop)
 
     def readable(self) -> int:
@@ -249,7 +249,7 @@ class BorrowedTLSTransport(BorrowedTransport):
                 socket.settimeout(seconds)
         return counts[-1] if counts[-1] else counts.pop()
 
-    def send(self, view: memoryview, start: int, stop: int) -> int:
+    def send(self, view: bytes | memoryview, start: int, stop: int) -> int:
         self._current()
         socket, seconds = self.socket, self.socket.gettimeout()
         self._output_needs_input = False
@@ -297,7 +297,7 @@ class AnySocketTransport(FileTransport):
             counts.append(count)
         return int(count)
 
-    def send(self, view: memoryview, start: int, stop: int) -> int:
+    def send(self, view: bytes | memoryview, start: int, stop: int) -> int:
         self._open()
         self.begun = True  # however an unknown method ends
         try:

@@ -18,9 +18,8 @@ from greenlet import getcurrent
 current: Callable[[], Any] = getcurrent
 
 
-def has_died(hub: Any) -> bool:
-    """Return whether a hub's greenlet has ended: a switch to it would come back at once, or go to its parent."""
-    return bool(hub.dead)
+has_died: Callable[[Any], bool] = operator.attrgetter("dead")
+"""Return whether a hub's greenlet has ended: a switch to it would come back at once, or go to its parent."""
 
 
 def leave(greenlet: Any, hub: Any) -> None:

@@ -45,6 +45,9 @@ cdef extern from *:
         }
         return (char *)PyMemoryView_GET_BUFFER(view)->buf;
     }
+    static inline char *geventstreams_source(PyObject *data) {
+        return PyBytes_CheckExact(data) ? PyBytes_AS_STRING(data) : geventstreams_address(data);
+    }
     // Where the bytes of any object lie. Its buffer is asked for only where the type does not tell; it is to be released afterwards.
     static inline char *geventstreams_contents(PyObject *data, Py_buffer *buffer, int flags) {
         buffer->obj = NULL;
@@ -80,6 +83,7 @@ cdef extern from *:
     """
     bint geventstreams_is_plain(object view, bint writable) noexcept
     char *address "geventstreams_address"(object view) except NULL
+    char *source "geventstreams_source"(object data) except NULL
     char *geventstreams_contents(object data, Py_buffer *buffer, int flags) except NULL
     void geventstreams_release(Py_buffer *buffer) noexcept
     Py_ssize_t geventstreams_take_last(object counts) except? -1

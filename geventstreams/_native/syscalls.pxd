@@ -172,7 +172,7 @@ cdef inline Py_ssize_t receive(int descriptor, object handle, object space, Py_s
 
 
 cdef inline Py_ssize_t send(int descriptor, object handle, object data, Py_ssize_t start, Py_ssize_t stop) except? -2:
-    cdef char *source = _bytes.address(data) + start
+    cdef char *source = _bytes.source(data) + start
     cdef Py_ssize_t count = c_send(descriptor, source, stop - start, MSG_DONTWAIT | MSG_NOSIGNAL)
     while count < 0 and errno == EINTR:
         count = c_send(descriptor, source, stop - start, MSG_DONTWAIT | MSG_NOSIGNAL)

@@ -108,7 +108,7 @@ def receive(descriptor: int, handle: Any, space: memoryview, start: int, counts:
     return counts[-1]
 
 
-def send(descriptor: int, handle: Any, data: memoryview, start: int, stop: int) -> int:
+def send(descriptor: int, handle: Any, data: bytes | memoryview, start: int, stop: int) -> int:
     """Send what the system takes now of `data[start:stop]`. Return the number of bytes, or WOULD_WAIT."""
     try:
         return handle.send(data[start:stop], _SEND_FLAGS)  # type: ignore[no-any-return]  # its class is not public

@@ -399,7 +399,7 @@ class BlockingEngine(StreamEngine):
         finally:
             self.closer = None
             self.transport.close(abort or self.leaves_a_part())
-            if self.input.store is not None or self.output.store is not None or self.tls is not None:
+            if self.input.store is not None or self.output.view is not None or self.tls is not None:
                 hold_of(self.hub).run_there(self.forget)
 
     def forget(self) -> None:

@@ -109,7 +109,7 @@ class MemoryTransport(Transport):
             line.raise_failure()
         return self._end.input_state()
 
-    def send(self, data: memoryview, start: int, stop: int) -> int:
+    def send(self, data: bytes | memoryview, start: int, stop: int) -> int:
         self._check()
         self._end.incoming.raise_failure()
         if self._end.is_broken():

@@ -149,7 +149,7 @@ class Line:
         """Return whether nothing ever arrives."""
         return self._options.stall_seconds == NEVER and (0, STALL) in self._faults
 
-    def put(self, data: memoryview, start: int, stop: int) -> int:
+    def put(self, data: bytes | memoryview, start: int, stop: int) -> int:
         """Take what there is room for of `data[start:stop]`. Return the number of bytes, or WOULD_WAIT."""
         count = min(stop - start, self.room())
         if count <= 0:

@@ -45,7 +45,7 @@ class TransportOver(Transport):
         finally:
             self._note()
 
-    def send(self, data: memoryview, start: int, stop: int) -> int:
+    def send(self, data: bytes | memoryview, start: int, stop: int) -> int:
         try:
             return self.below.send(data, start, stop)
         finally:
@@ -133,7 +133,7 @@ class PiecemealTransport(TransportOver):
     def recv_into(self, space: memoryview, start: int, counts: list[int]) -> int:
         return TransportOver.recv_into(self, space[: start + self.n], start, counts)
 
-    def send(self, data: memoryview, start: int, stop: int) -> int:
+    def send(self, data: bytes | memoryview, start: int, stop: int) -> int:
         return TransportOver.send(self, data, start, min(stop, start + self.n))
 
 
@@ -160,7 +160,7 @@ class StallingTransport(TransportOver):
     def recv_into(self, space: memoryview, start: int, counts: list[int]) -> int:
         return WOULD_WAIT if self.input_stalled else TransportOver.recv_into(self, space, start, counts)
 
-    def send(self, data: memoryview, start: int, stop: int) -> int:
+    def send(self, data: bytes | memoryview, start: int, stop: int) -> int:
         return WOULD_WAIT if self.output_stalled else TransportOver.send(self, data, start, stop)
 
     def flush(self) -> int:
@@ -207,7 +207,7 @@ class FailingTransport(TransportOver):
         self._count()
         return TransportOver.recv_into(self, space, start, counts)
 
-    def send(self, data: memoryview, start: int, stop: int) -> int:
+    def send(self, data: bytes | memoryview, start: int, stop: int) -> int:
         self._count()
         return TransportOver.send(self, data, start, stop)
 
@@ -248,7 +248,7 @@ class HostileTransport(TransportOver):
             return WOULD_WAIT
         return TransportOver.recv_into(self, space[: start + self.random.randint(1, self.most)], start, counts)
 
-    def send(self, data: memoryview, start: int, stop: int) -> int:
+    def send(self, data: bytes | memoryview, start: int, stop: int) -> int:
         if self._spiteful():
             return WOULD_WAIT
         return TransportOver.send(self, data, start, min(stop, start + self.random.randint(1, self.most)))

@@ -156,7 +156,7 @@ def test_reading_with_faults_finds_what_faults_lose(kit: Kit, planted: dict[str,
 class SendsOneLess(Flawed):
     """Says that it has sent a byte more than it has."""
 
-    def send(self, data: memoryview, start: int, stop: int) -> int:
+    def send(self, data: bytes | memoryview, start: int, stop: int) -> int:
         if stop - start < 2 or not self._now():
             return TransportOver.send(self, data, start, stop)
         count = TransportOver.send(self, data, start, stop - 1)
@@ -166,7 +166,7 @@ class SendsOneLess(Flawed):
 class SendsOneTwice(Flawed):
     """Sends a byte and says nothing of it."""
 
-    def send(self, data: memoryview, start: int, stop: int) -> int:
+    def send(self, data: bytes | memoryview, start: int, stop: int) -> int:
         if self._now():
             TransportOver.send(self, data, start, start + 1)
         return TransportOver.send(self, data, start, stop)

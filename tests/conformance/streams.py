@@ -43,7 +43,7 @@ class RawTransport(Transport):
             counts.append(count)
         return count
 
-    def send(self, data: memoryview, start: int, stop: int) -> int:
+    def send(self, data: bytes | memoryview, start: int, stop: int) -> int:
         return believed(self.target.write(data[start:stop]), stop - start)
 
     def readable(self) -> int:

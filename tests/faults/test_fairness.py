@@ -47,7 +47,7 @@ class Endless(TransportOver):
         counts.append(count)
         return count
 
-    def send(self, data: memoryview, start: int, stop: int) -> int:
+    def send(self, data: bytes | memoryview, start: int, stop: int) -> int:
         return stop - start
 
 
