@@ -364,7 +364,11 @@ class OutputBuffer(ByteQueue):
         self.sent += count
         if self.start == self.end:
             self.ends = None
-            self._release()
+            if self.store is not None:
+                self._release()
+            else:
+                self.view: bytes | memoryview | None = None
+                self.start = self.end = 0
         elif self.ends is not None and len(self.ends) > _MANY:
             self.ends = [end for end in self.ends if end >= self.sent]
 

@@ -33,6 +33,9 @@ if TYPE_CHECKING:
 class ByteSource:
     """What brings bytes into a reader's buffer, and says who may read."""
 
+    # Slots, because CPython looks up the attributes of an object that has more than 30 in a slow way. The .pxd lists the same names.
+    __slots__ = ("__weakref__", "goal", "input", "lacking")
+
     def __cinit__(self) -> None:  # compiled code only: an object whose __init__() was not called has no permit, and says so
         self.input: InputBuffer = NO_INPUT
 

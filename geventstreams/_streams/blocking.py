@@ -48,6 +48,8 @@ WORTH = 256
 class BlockingEngine(StreamEngine):
     """Waits for input under `read_limit` and for room under `write_limit`, each between progress, and lets others run where it need not."""
 
+    __slots__ = ("_deadline", "_fired", "_progress", "background", "closer", "fairness", "output_lock")
+
     def __init__(self, transport: Transport, options: StreamOptions) -> None:
         StreamEngine.__init__(self, transport, options.read_limit, options.write_limit, options.linger_limit)
         self.output_lock = FairLock()
@@ -113,34 +115,36 @@ class BlockingEngine(StreamEngine):
 
     def await_input(self, first: bool) -> bool:
         """Wait for input, at most until `read_limit` seconds have brought none; send first what is to be sent."""
+        buffer, transport = self.input, self.transport
+        left = self.read_limit
         if first:
-            self.reading_since = CLOCK.now()
-            left = self.read_limit
-            self._deadline = self.reading_since + left
+            self.reading_since = now = CLOCK.now()
+            self._deadline = now + left
         else:
-            if self._progress != self.transport.received:
-                self._deadline = deadline_after(self.read_limit)
+            if self._progress != transport.received:
+                self._deadline = deadline_after(left)
             left = seconds_until(self._deadline)
             if not self._fired or left <= 0:
                 self.timed_out = True
                 raise ReadTimeout(f"nothing arrived from {self.peer} for {in_seconds(self.read_limit)}", stream=self.stream())
-        if self.input.store is not None:
-            self.input.settle()
-        if self.output.end or self.transport.unsent:
+        if buffer.store is not None:
+            buffer.settle()
+        if self.output.end or transport.unsent:
             self.send_before_wait()
-        self._progress = self.transport.received
+        self._progress = transport.received
         self.reader = _greenlets.current()
-        self.input.permit = NO_PERMIT
+        buffer.permit = NO_PERMIT
         try:
-            self._fired = self.transport.wait_input(left)
+            self._fired = transport.wait_input(left)
         except StreamError as error:
             raise from_system(error, "waiting for", self.peer, self.stream())  # noqa: B904  # the very error, with the stream in it
         finally:
             self.reader = None
             self.goal = INPUT
-            self.input.permit = NO_PERMIT if self.closed else self.generation
+            buffer.permit = NO_PERMIT if self.closed else self.generation
         self.fairness.waited()
-        self._refuse_interrupted()
+        if self.closed:
+            self._refuse_interrupted()
         return True
 
     def _refuse_interrupted(self) -> None:
@@ -192,11 +196,12 @@ class BlockingEngine(StreamEngine):
     # Output.
 
     def put(self, data: Any, count: int) -> None:
-        if self.output.permit != FORK.generation:
+        output = self.output
+        if output.permit != FORK.generation:
             self.refuse_write()
-        if self.output_lock.holder is None and count <= BLOCK - (self.output.end - self.output.start) and self.failure is None:
+        if self.output_lock.holder is None and count <= BLOCK - (output.end - output.start) and self.failure is None:
             self.accepted = 0
-            self.output.put(data, 0, count)
+            output.put(data, 0, count)
             self.accepted = count  # at once: a signal handler that raises behind this call leaves the caller nothing else to ask
             self.remember(data, count)
         else:
@@ -296,13 +301,14 @@ class BlockingEngine(StreamEngine):
 
     def flush(self) -> None:
         """Wait until the system has all that was accepted."""
+        output = self.output
         if self.output_lock.holder is None and self.failure is None:
-            if not (self.output.end or self.transport.unsent):
+            if not (output.end or self.transport.unsent):
                 return
             if self.thread != _system.thread_id():
                 self.refuse_thread()
-            self.output.calls -= FLUSH + (self.output.end - self.output.start) // WORTH
-            if self.send_now() and not (self.output.end or self.transport.unsent):
+            output.calls -= FLUSH + (output.end - output.start) // WORTH
+            if self.send_now() and not (output.end or self.transport.unsent):
                 return
         self._acquire_output()
         try:

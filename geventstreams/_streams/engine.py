@@ -49,6 +49,13 @@ from geventstreams.errors import (
 class StreamEngine(ByteSource):
     """Moves bytes between two buffers and a transport, as far as that needs no waiting, and knows how each half ended."""
 
+    __slots__ = (
+        "_stream", "accepted", "broken", "closed", "end", "failure", "generation", "hub", "is_readable", "is_writable", "linger_limit",
+        "listeners", "octets_in", "octets_out", "output", "output_state", "read_limit", "reader", "reading_since", "reset", "rest",
+        "rest_at", "sending", "tail", "thread", "timed_out", "tls", "tls_failed", "tls_options", "transport", "write_limit", "writer",
+        "writing_since",
+    )
+
     def __cinit__(self) -> None:  # compiled code only: an object whose __init__() was not called has no permit, and says so
         self.output: OutputBuffer = NO_OUTPUT
 
@@ -220,13 +227,14 @@ class StreamEngine(ByteSource):
     def receive(self, target: memoryview | None, at: int, lacking: int) -> int:
         if self.end is not None:
             return ENDED
+        buffer = self.input
         self.sending = self.tls is not None  # which answers the peer
         try:
             if target is None:
-                space = self.input.space()
-                count = self.transport.recv_into(space, self.input.end, self.input.counts)
+                space = buffer.space()
+                count = self.transport.recv_into(space, buffer.end, buffer.counts)
             else:
-                count = self.transport.recv_into(target, at, self.input.counts)
+                count = self.transport.recv_into(target, at, buffer.counts)
         except OSError as error:
             self.input_failed(error)
             count = ENDED
@@ -326,16 +334,16 @@ class StreamEngine(ByteSource):
 
     def send_now(self) -> bool:
         """Send what the system takes now. Return whether it took anything, or nothing is left."""
-        transport = self.transport
+        transport, output = self.transport, self.output
         before = transport.unsent
         self.sending = True
         try:
             if before and transport.flush() == WOULD_WAIT:
                 count = 0
-            elif self.output.end:
-                count = transport.send(self.output.view, self.output.start, self.output.end)  # type: ignore[arg-type]  # not empty
+            elif output.end:
+                count = transport.send(output.view, output.start, output.end)  # type: ignore[arg-type]  # not empty
                 if count > 0:
-                    self.output.strike(count)
+                    output.strike(count)
                     self.octets_out += count
             elif (rest := self.rest) is not None:
                 count = transport.send(rest, self.rest_at, len(rest))

@@ -50,3 +50,26 @@ def test_each_c_function_has_a_twin_with_the_same_arguments(name: str) -> None:
         assert function in twins, f"{name}.pxd has {function}, {name}.py has not"
         twin = twins[function]
         assert twin in (arguments, len(arguments)), f"{name}.{function}: {arguments} in C, {twin} in Python"
+
+
+def slots_and_attributes(path: Path) -> dict[str, tuple[list[str], list[str]]]:
+    """Return, for each class of a hot module that has slots, these and the attributes that the `.pxd` declares."""
+    declared = path.with_suffix(".pxd").read_text(encoding="utf-8")
+    found = {}
+    for node in ast.parse(path.read_text(encoding="utf-8")).body:
+        for line in node.body if isinstance(node, ast.ClassDef) else ():
+            if isinstance(line, ast.Assign) and ast.unparse(line.targets[0]) == "__slots__":
+                body = re.search(rf"^cdef class {node.name}\b.*\n((?: .*\n|\n(?! *cdef class))*)", declared, re.MULTILINE)
+                if body is not None:
+                    attributes = re.findall(r"^    cdef [\w ]*?(\w+)$", body[1], re.MULTILINE)
+                    found[node.name] = (list(ast.literal_eval(line.value)), attributes)
+    return found
+
+
+def test_slots_are_the_attributes_of_the_pxd() -> None:
+    """A plain object has the attributes of the compiled one, and the order is the alphabet's."""
+    package = NATIVE.parent
+    found = {name: both for path in sorted(package.rglob("*.pxd")) for name, both in slots_and_attributes(path.with_suffix(".py")).items()}
+    assert {"ByteSource", "StreamEngine", "BlockingEngine"} <= found.keys()
+    for name, (slots, attributes) in found.items():
+        assert slots == sorted(attributes), name
