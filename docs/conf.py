@@ -134,8 +134,8 @@ def show_whole_signatures():
         analyze(analyzer)
         for name, overloads in list(analyzer.overloads.items()):
             if any("Unpack" in str(signature) for signature in overloads):
-                results = [str(signature.return_annotation) for signature in overloads]
-                WHOLE[name] = " | ".join(dict.fromkeys(result for result in results if not re.search(r"\bS\b", result)))
+                results = [re.sub(r"\bS\b", "SocketStream", str(signature.return_annotation)) for signature in overloads]
+                WHOLE[name] = " | ".join(dict.fromkeys(results))
                 del analyzer.overloads[name]
 
     ModuleAnalyzer.analyze = analyze_without_unpack
@@ -143,6 +143,8 @@ def show_whole_signatures():
 
 def tidy_signature(app, what, name, obj, options, signature, returned):
     """Show a class that is a default by its name, and what the overloads of a function return."""
+    if what == "function":
+        ModuleAnalyzer.for_module(obj.__module__).analyze()
     if signature is not None:
         signature = re.sub(r"<class '(?:\w+\.)*(\w+)'>", r"\1", signature)
     return signature, WHOLE.get(name.rpartition(".")[2], returned)

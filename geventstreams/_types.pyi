@@ -153,10 +153,11 @@ class GeventServer:
     def __enter__(self) -> Self: ...
     def __exit__(self, *ended_by: object) -> None: ...
 
-class StreamArguments(TypedDict, total=False):
-    """The arguments of `StreamOptions` that openers and servers hand on."""
+# Keyword arguments that functions hand on, for `Unpack`. Those that decide the types of others are in the functions' own signatures.
 
-    direction: Direction
+class CommonArguments(TypedDict, total=False):
+    """Of all streams and of all connections that call back."""
+
     element_type: ElementType | ElementTypeName
     encoding: str
     read_timeout: float | None
@@ -168,3 +169,57 @@ class StreamArguments(TypedDict, total=False):
     ssl_configure_callback: ConfigureSSL | None
     handshake_timeout: float | None
     allow_truncation: bool
+
+class ConnectArguments(TypedDict, total=False):
+    """Of all clients."""
+
+    timeout: float | None
+    tlsext_host_name: str | bool | None
+
+class ConnectTCPArguments(TypedDict, total=False):
+    """Of clients that connect over TCP."""
+
+    local_address: Host | None
+    local_port: Service | None
+    nodelay: bool
+    keepalive: bool
+    ipv6: IPv6
+
+class StreamArguments(CommonArguments, total=False):
+    """Of openers and servers: those of `StreamOptions`."""
+
+    direction: Direction
+
+class OpenUnixArguments(StreamArguments, ConnectArguments, total=False):
+    """Of `open_unix_stream`."""
+
+class OpenTCPArguments(OpenUnixArguments, ConnectTCPArguments, total=False):
+    """Of `open_tcp_stream`."""
+
+class ConnectionArguments(CommonArguments, total=False):
+    """Of clients and servers that call back: those of `ConnectionOptions`."""
+
+    write_cb: SocketCallback | None
+    half_close: bool
+    high_water: int
+    low_water: int
+
+class PipeConnectArguments(ConnectionArguments, ConnectArguments, total=False):
+    """Of `pipe_connect`."""
+
+    data: ReadableBuffer | str | None
+
+class TCPConnectArguments(PipeConnectArguments, ConnectTCPArguments, total=False):
+    """Of `tcp_connect`."""
+
+class PipeServerArguments(ConnectionArguments, total=False):
+    """Of `pipe_server`."""
+
+    backlog: int
+
+class TCPServerArguments(PipeServerArguments, total=False):
+    """Of `tcp_server`."""
+
+    fd: int | None
+    nodelay: bool
+    ipv6: IPv6

@@ -22,28 +22,11 @@ from geventstreams._streams.socket_stream import SocketStream, StreamFactory
 from geventstreams.errors import ConnectError, StreamError
 
 if TYPE_CHECKING:
-    from typing import TypeVar
+    from typing_extensions import TypeVar, Unpack
 
-    from typing_extensions import Unpack
+    from geventstreams._types import Host, IPv6, OpenTCPArguments, OpenUnixArguments, Service, StreamArguments, UnixPath
 
-    from geventstreams._types import Host, IPv6, Service, StreamArguments, UnixPath
-
-    S = TypeVar("S", bound=SocketStream)
-
-    class UnixArguments(StreamArguments, total=False):
-        """The keyword arguments of `open_unix_stream`, except `errorp` and `stream_class`."""
-
-        timeout: float | None
-        tlsext_host_name: str | bool | None
-
-    class TCPArguments(UnixArguments, total=False):
-        """The keyword arguments of `open_tcp_stream`, except `errorp` and `stream_class`."""
-
-        local_address: Host | None
-        local_port: Service | None
-        nodelay: bool
-        keepalive: bool
-        ipv6: IPv6
+    S = TypeVar("S", bound=SocketStream, default=SocketStream)
 
 
 QUEUE_PAUSE = 0.01
@@ -75,18 +58,12 @@ class SocketSettings:
 
 
 @overload
-def open_tcp_stream(host: Host, service: Service, *, errorp: Literal[True] = True, **options: Unpack[TCPArguments]) -> SocketStream: ...
-@overload
 def open_tcp_stream(
-    host: Host, service: Service, *, errorp: Literal[True] = True, stream_class: type[S], **options: Unpack[TCPArguments]
+    host: Host, service: Service, *, errorp: Literal[True] = True, stream_class: type[S] = ..., **options: Unpack[OpenTCPArguments]
 ) -> S: ...
 @overload
 def open_tcp_stream(
-    host: Host, service: Service, *, errorp: Literal[False], **options: Unpack[TCPArguments]
-) -> tuple[SocketStream, None] | tuple[None, OSError]: ...
-@overload
-def open_tcp_stream(
-    host: Host, service: Service, *, errorp: Literal[False], stream_class: type[S], **options: Unpack[TCPArguments]
+    host: Host, service: Service, *, errorp: Literal[False], stream_class: type[S] = ..., **options: Unpack[OpenTCPArguments]
 ) -> tuple[S, None] | tuple[None, OSError]: ...
 @takes_keywords_of(StreamOptions.__init__, without=("ssl_side",))
 def open_tcp_stream(
@@ -182,18 +159,12 @@ def _result(errorp: bool, opened: Callable[[], SocketStream]) -> Any:
 
 
 @overload
-def open_unix_stream(path: UnixPath, *, errorp: Literal[True] = True, **options: Unpack[UnixArguments]) -> SocketStream: ...
-@overload
 def open_unix_stream(
-    path: UnixPath, *, errorp: Literal[True] = True, stream_class: type[S], **options: Unpack[UnixArguments]
+    path: UnixPath, *, errorp: Literal[True] = True, stream_class: type[S] = ..., **options: Unpack[OpenUnixArguments]
 ) -> S: ...
 @overload
 def open_unix_stream(
-    path: UnixPath, *, errorp: Literal[False], **options: Unpack[UnixArguments]
-) -> tuple[SocketStream, None] | tuple[None, OSError]: ...
-@overload
-def open_unix_stream(
-    path: UnixPath, *, errorp: Literal[False], stream_class: type[S], **options: Unpack[UnixArguments]
+    path: UnixPath, *, errorp: Literal[False], stream_class: type[S] = ..., **options: Unpack[OpenUnixArguments]
 ) -> tuple[S, None] | tuple[None, OSError]: ...
 @takes_keywords_of(StreamOptions.__init__, without=("ssl_side",))
 def open_unix_stream(

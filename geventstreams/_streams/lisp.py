@@ -32,11 +32,14 @@ from geventstreams.errors import EndOfFile, ReadTimeout, line_too_long
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from typing import Literal, TypeVar, overload
+    from typing import Literal, overload
+
+    from typing_extensions import TypeVar
 
     from geventstreams._types import Direction, ElementTypeName, ReadableBuffer, WritableBuffer
 
-    E = TypeVar("E")
+    E = TypeVar("E", default=None)
+    L = TypeVar("L", default=str)
     Q = TypeVar("Q", bound=ReadableBuffer | Sequence[Any])
 
 WHITE_SPACE = " \t\n\r\f\v"
@@ -94,7 +97,7 @@ class LispStream(BufferedStream):
         except ReadTimeout:
             return False
 
-    def _at_end(self, eof_error: bool, eof_value: Any) -> Any:
+    def _at_end(self, eof_error: bool, eof_value: E) -> E:
         """Return `eof_value` for a call that found nothing, or raise: the error that ended the input, or EndOfFile."""
         self._engine.raise_end()
         if not eof_error:
@@ -108,9 +111,7 @@ class LispStream(BufferedStream):
         @overload
         def read_char(self, eof_error: Literal[True] = True, eof_value: object = None) -> str: ...
         @overload
-        def read_char(self, eof_error: bool, eof_value: E) -> str | E: ...
-        @overload
-        def read_char(self, eof_error: bool, eof_value: None = None) -> str | None: ...
+        def read_char(self, eof_error: bool, eof_value: E = ...) -> str | E: ...
 
     def read_char(self, eof_error: bool = True, eof_value: Any = None) -> Any:
         """Return one character, waiting for it. Common Lisp: `read-char`.
@@ -189,11 +190,9 @@ class LispStream(BufferedStream):
         def peek_char(self, peek_type: str | Literal[True] | None = None, eof_error: Literal[True] = True,
                       eof_value: object = None) -> str: ...
         @overload
-        def peek_char(self, peek_type: str | Literal[True] | None, eof_error: bool, eof_value: E) -> str | E: ...
+        def peek_char(self, peek_type: str | Literal[True] | None, eof_error: bool, eof_value: E = ...) -> str | E: ...
         @overload
-        def peek_char(self, peek_type: str | Literal[True] | None = None, *, eof_error: bool, eof_value: E) -> str | E: ...
-        @overload
-        def peek_char(self, peek_type: str | Literal[True] | None, eof_error: bool, eof_value: None = None) -> str | None: ...
+        def peek_char(self, peek_type: str | Literal[True] | None = None, *, eof_error: bool, eof_value: E = ...) -> str | E: ...
 
     def peek_char(self, peek_type: Any = None, eof_error: bool = True, eof_value: Any = None) -> Any:
         """Return the next character and leave it there. Common Lisp: `peek-char`.
@@ -219,14 +218,7 @@ class LispStream(BufferedStream):
                 return character
             self._input.skip(length)
 
-    if TYPE_CHECKING:
-
-        @overload
-        def read_char_no_hang(self, eof_error: bool = True, eof_value: None = None) -> str | None: ...
-        @overload
-        def read_char_no_hang(self, eof_error: bool, eof_value: E) -> str | E | None: ...
-
-    def read_char_no_hang(self, eof_error: bool = True, eof_value: Any = None) -> Any:
+    def read_char_no_hang(self, eof_error: bool = True, eof_value: E = None) -> str | E | None:  # type: ignore[assignment]  # E's default
         """Return a character, or None where it would have to wait for one. Common Lisp: `read-char-no-hang`.
 
         Args:
@@ -282,16 +274,7 @@ class LispStream(BufferedStream):
             self._engine.raise_end()
         return text, used
 
-    if TYPE_CHECKING:
-
-        @overload
-        def read_line(self, eof_error: bool = True, eof_value: str = "") -> tuple[str, bool]: ...
-        @overload
-        def read_line(self, eof_error: bool = True, *, eof_value: E) -> tuple[str | E, bool]: ...
-        @overload
-        def read_line(self, eof_error: bool, eof_value: E) -> tuple[str | E, bool]: ...
-
-    def read_line(self, eof_error: bool = True, eof_value: Any = "") -> tuple[Any, bool]:
+    def read_line(self, eof_error: bool = True, eof_value: L = "") -> tuple[str | L, bool]:  # type: ignore[assignment]  # L's default
         """Return the next line without its newline, and whether the newline was missing. Common Lisp: `read-line`.
 
         The newline is missing at the end of the input, and when `read_timeout` passes: the rest of the line comes with the next call.
@@ -359,9 +342,7 @@ class LispStream(BufferedStream):
         @overload
         def read_byte(self, eof_error: Literal[True] = True, eof_value: object = None) -> int: ...
         @overload
-        def read_byte(self, eof_error: bool, eof_value: E) -> int | E: ...
-        @overload
-        def read_byte(self, eof_error: bool, eof_value: None = None) -> int | None: ...
+        def read_byte(self, eof_error: bool, eof_value: E = ...) -> int | E: ...
 
     def read_byte(self, eof_error: bool = True, eof_value: Any = None) -> Any:
         """Return one integer of the binary element type, waiting for it. Common Lisp: `read-byte`.

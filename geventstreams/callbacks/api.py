@@ -20,7 +20,7 @@ from geventstreams._net.unix_paths import BoundPath, unix_path
 from geventstreams._streams.options import keywords_for, takes_keywords_of
 from geventstreams._streams.socket_stream import SocketStream, StreamFactory
 from geventstreams.callbacks.connection import AsyncSocket
-from geventstreams.callbacks.options import ConnectionArguments, ConnectionOptions, ReadCallback, bytes_to_send, callback
+from geventstreams.callbacks.options import ConnectionOptions, ReadCallback, bytes_to_send, callback
 from geventstreams.callbacks.server import AsyncServer
 from geventstreams.callbacks.stream import AsyncIOStream, AsyncStream
 from geventstreams.errors import StreamClosed
@@ -36,59 +36,35 @@ if TYPE_CHECKING:
         EventCallback,
         Host,
         IPv6,
+        PipeConnectArguments,
+        PipeServerArguments,
         ReadableBuffer,
         Service,
         SocketCallback,
         StreamCallback,
+        TCPConnectArguments,
+        TCPServerArguments,
         UnixPath,
     )
-
-    class PipeArguments(ConnectionArguments, total=False):
-        """The keyword arguments of `pipe_connect` that do not decide the types of others."""
-
-        data: ReadableBuffer | str | None
-        timeout: float | None
-        tlsext_host_name: str | bool | None
-
-    class TCPArguments(PipeArguments, total=False):
-        """The keyword arguments of `tcp_connect` that do not decide the types of others."""
-
-        local_address: Host | None
-        local_port: Service | None
-        nodelay: bool
-        keepalive: bool
-        ipv6: IPv6
-
-    class PipeServerArguments(ConnectionArguments, total=False):
-        """The keyword arguments of `pipe_server` that do not decide the types of others."""
-
-        backlog: int
-
-    class TCPServerArguments(PipeServerArguments, total=False):
-        """The keyword arguments of `tcp_server` that do not decide the types of others."""
-
-        fd: int | None
-        nodelay: bool
-        ipv6: IPv6
 
 
 @overload
 def tcp_connect(
     host: Host | UnixPath, port: Service | None, read_cb: BytesCallback | None, event_cb: EventCallback | None = None, *,
     connect_cb: SocketCallback | None = None, stream: Literal[False] = False, dont_drain_read_buffer: Literal[False] | None = None,
-    **options: Unpack[TCPArguments],
+    **options: Unpack[TCPConnectArguments],
 ) -> AsyncSocket: ...
 @overload
 def tcp_connect(
     host: Host | UnixPath, port: Service | None, read_cb: StreamCallback | None, event_cb: EventCallback | None = None, *,
     connect_cb: SocketCallback | None = None, stream: Literal[False] = False, dont_drain_read_buffer: Literal[True],
-    **options: Unpack[TCPArguments],
+    **options: Unpack[TCPConnectArguments],
 ) -> AsyncSocket: ...
 @overload
 def tcp_connect(
     host: Host | UnixPath, port: Service | None, read_cb: StreamCallback | None, event_cb: EventCallback | None = None, *,
     connect_cb: Callable[[AsyncIOStream], object] | None = None, stream: Literal[True],
-    dont_drain_read_buffer: Literal[True] | None = None, **options: Unpack[TCPArguments],
+    dont_drain_read_buffer: Literal[True] | None = None, **options: Unpack[TCPConnectArguments],
 ) -> AsyncIOStream: ...
 @takes_keywords_of(ConnectionOptions.__init__)
 def tcp_connect(
@@ -158,19 +134,19 @@ def tcp_connect(
 def pipe_connect(
     path: UnixPath, read_cb: BytesCallback | None, event_cb: EventCallback | None = None, *,
     connect_cb: SocketCallback | None = None, stream: Literal[False] = False, dont_drain_read_buffer: Literal[False] | None = None,
-    **options: Unpack[PipeArguments],
+    **options: Unpack[PipeConnectArguments],
 ) -> AsyncSocket: ...
 @overload
 def pipe_connect(
     path: UnixPath, read_cb: StreamCallback | None, event_cb: EventCallback | None = None, *,
     connect_cb: SocketCallback | None = None, stream: Literal[False] = False, dont_drain_read_buffer: Literal[True],
-    **options: Unpack[PipeArguments],
+    **options: Unpack[PipeConnectArguments],
 ) -> AsyncSocket: ...
 @overload
 def pipe_connect(
     path: UnixPath, read_cb: StreamCallback | None, event_cb: EventCallback | None = None, *,
     connect_cb: Callable[[AsyncIOStream], object] | None = None, stream: Literal[True],
-    dont_drain_read_buffer: Literal[True] | None = None, **options: Unpack[PipeArguments],
+    dont_drain_read_buffer: Literal[True] | None = None, **options: Unpack[PipeConnectArguments],
 ) -> AsyncIOStream: ...
 @takes_keywords_of(ConnectionOptions.__init__)
 def pipe_connect(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, TypedDict
+from typing import TYPE_CHECKING, Any
 
 from geventstreams._constants import NEVER
 from geventstreams._core import arguments
@@ -16,26 +16,6 @@ if TYPE_CHECKING:
 
 ReadCallback = Callable[[Any, Any], object]
 ConnectCallback = Callable[[Any], object]
-
-
-class ConnectionArguments(TypedDict, total=False):
-    """The arguments of `ConnectionOptions` that clients and servers hand on and that do not decide the types of others."""
-
-    write_cb: SocketCallback | None
-    read_timeout: float | None
-    write_timeout: float | None
-    half_close: bool
-    high_water: int
-    low_water: int
-    element_type: ElementType | ElementTypeName
-    encoding: str
-    line_limit: float | None
-    linger_timeout: float | None
-    ssl_ctx: TLSContext | None
-    ctx_configure_callback: ConfigureContext | None
-    ssl_configure_callback: ConfigureSSL | None
-    handshake_timeout: float | None
-    allow_truncation: bool
 
 
 class ConnectionOptions:
