@@ -355,6 +355,18 @@ CALLBACK_ROWS = (
     ),
 )
 
+LEAST_CLIENTS = (
+    Entry(
+        "Requests with the least file",
+        LEAST,
+        "Requests",
+        needs=("requests",),
+        module="benchmarks.operations.least_clients",
+        native="least",
+        is_bound=True,
+    ),
+)
+
 MAKEFILE_USERS = (
     *(
         Row(
@@ -386,6 +398,7 @@ MAKEFILE_USERS = (
                 "pywsgi with patch_makefile", "geventstreams", "page", {"patched": True}, (MONKEY,), module="benchmarks.servers.gevent_wsgi"
             ),
             Entry("pywsgi without", "gevent-makefile", "page", module="benchmarks.servers.gevent_wsgi"),
+            Entry("pywsgi with the least file", LEAST, "page", module="benchmarks.servers.gevent_wsgi", native="least", is_bound=True),
         ),
         (Goal(("pywsgi without",), 0.95),),
     ),
@@ -410,6 +423,7 @@ MAKEFILE_USERS = (
                     needs=(module,),
                     module="benchmarks.operations.clients",
                 ),
+                *(entry for entry in LEAST_CLIENTS if entry.role == client),
             ),
             (Goal((f"{client} without",), bound),),
         )
@@ -438,6 +452,7 @@ IMPORT = Row(
     (
         Entry("geventstreams", "geventstreams", "", {"modules": "geventstreams"}),
         Entry("gevent", "gevent", "", {"modules": "gevent.server, gevent.ssl"}),
+        Entry("least", LEAST, "", {"modules": "benchmarks.operations.least_import"}, is_bound=True),
         Entry("asyncio", "asyncio", "", {"modules": "asyncio"}),
         Entry("trio", "trio", "", {"modules": "trio"}),
     ),

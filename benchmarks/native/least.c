@@ -42,7 +42,7 @@ typedef struct {
 } Connection;
 
 static PyTypeObject ConnectionType;
-static PyObject *loop, *name_io, *name_start, *name_stop, *name_pending;
+static PyObject *loop, *name_io, *name_start, *name_stop, *name_pending, *name_fileno, *name_read_event;
 static PyObject *want_read, *want_write;
 static char ciphered[CIPHERED], arrived[CIPHERED];
 static PyGreenlet *hub;
@@ -124,6 +124,8 @@ static int await(Connection *self, struct direction *direction, PyMethodDef *wak
     PyObject *result;
     if (!direction->is_armed && arm(self, direction, waker, events) < 0)
         return -1;
+    if (self->greenlet == NULL) /* a file's, at its first wait */
+        self->greenlet = PyGreenlet_GetCurrent();
     direction->is_awaited = 1;
     result = PyGreenlet_Switch(hub, NULL, NULL);
     direction->is_awaited = 0;
@@ -357,16 +359,16 @@ static PyObject *take(Connection *self, size_t count)
     return taken;
 }
 
-/* readline() -> bytes: a line, or the rest at the end */
-static PyObject *connection_readline(Connection *self, PyObject *Py_UNUSED(nothing))
+static PyObject *take_line(Connection *self, size_t limit)
 {
     size_t searched = 0;
     for (;;) {
         size_t held = self->end - self->start;
         char *newline = held > searched ? memchr(self->space + self->start + searched, '\n', held - searched) : NULL;
+        size_t whole = newline == NULL ? held : (size_t)(newline - self->space) - self->start + 1;
         ssize_t came;
-        if (newline != NULL)
-            return take(self, newline - self->space - self->start + 1);
+        if (newline != NULL || whole >= limit)
+            return take(self, whole < limit ? whole : limit);
         searched = held;
         came = fill(self);
         if (came < 0)
@@ -376,12 +378,14 @@ static PyObject *connection_readline(Connection *self, PyObject *Py_UNUSED(nothi
     }
 }
 
-/* read(count) -> bytes: less only at the end */
-static PyObject *connection_read(Connection *self, PyObject *count)
+/* readline() -> bytes: a line, or the rest at the end */
+static PyObject *connection_readline(Connection *self, PyObject *Py_UNUSED(nothing))
 {
-    size_t wanted = PyLong_AsSize_t(count);
-    if (wanted == (size_t)-1 && PyErr_Occurred())
-        return NULL;
+    return take_line(self, SIZE_MAX);
+}
+
+static PyObject *take_bytes(Connection *self, size_t wanted)
+{
     while (self->end - self->start < wanted) {
         ssize_t came = fill(self);
         if (came < 0)
@@ -390,6 +394,13 @@ static PyObject *connection_read(Connection *self, PyObject *count)
             return take(self, self->end - self->start);
     }
     return take(self, wanted);
+}
+
+/* read(count) -> bytes: less only at the end */
+static PyObject *connection_read(Connection *self, PyObject *count)
+{
+    size_t wanted = PyLong_AsSize_t(count);
+    return wanted == (size_t)-1 && PyErr_Occurred() ? NULL : take_bytes(self, wanted);
 }
 
 /* readinto(space) -> int: what is in the buffer, or else one recv */
@@ -569,13 +580,11 @@ static PyTypeObject ConnectionType = {
     .tp_methods = connection_methods,
 };
 
-static Connection *make_connection(int fd, PyObject *handle)
+static Connection *make(PyTypeObject *type, int fd, PyObject *handle)
 {
-    Connection *self = PyObject_New(Connection, &ConnectionType);
-    if (self == NULL) {
-        close(fd);
+    Connection *self = PyObject_New(Connection, type);
+    if (self == NULL)
         return NULL;
-    }
     memset(&self->fd, 0, sizeof *self - offsetof(Connection, fd));
     self->fd = fd;
     self->handle = Py_NewRef(handle);
@@ -666,7 +675,7 @@ static PyMethodDef runner = {"run", run, METH_NOARGS, NULL};
 
 static int begin(int fd, PyObject *handle)
 {
-    Connection *connection = make_connection(fd, handle);
+    Connection *connection = make(&ConnectionType, fd, handle);
     PyObject *function = connection == NULL ? NULL : PyCFunction_New(&runner, (PyObject *)connection), *result = NULL;
     PyGreenlet *greenlet = function == NULL ? NULL : PyGreenlet_New(function, hub);
     if (greenlet != NULL) {
@@ -683,7 +692,7 @@ static int begin(int fd, PyObject *handle)
 /* A connection with callbacks is held by its watcher. */
 static int begin_pushing(int fd, PyObject *handle)
 {
-    Connection *connection = make_connection(fd, handle);
+    Connection *connection = make(&ConnectionType, fd, handle);
     int failed = connection == NULL || arm(connection, &connection->reading, &wakers[2], READ) < 0;
     Py_XDECREF(connection);
     return failed ? -1 : 0;
@@ -699,7 +708,7 @@ static PyObject *accept_all(PyObject *arguments, PyObject *Py_UNUSED(nothing))
         if (fd < 0)
             break;
         if ((is_pushing ? begin_pushing(fd, handle) : begin(fd, handle)) < 0)
-            return NULL;
+            return NULL; /* without memory: the descriptor is lost, too */
     }
     Py_RETURN_NONE;
 }
@@ -724,7 +733,88 @@ static PyObject *serve(PyObject *Py_UNUSED(module), PyObject *arguments)
     return watcher;
 }
 
-static PyMethodDef functions[] = {{"serve", serve, METH_VARARGS, NULL}, {0}};
+/* A file that reads from a socket of gevent, whose watcher it uses; the socket has to stay open, and one greenlet reads. */
+
+static size_t argument(PyObject *const *arguments, Py_ssize_t count)
+{
+    Py_ssize_t value = count == 0 || arguments[0] == Py_None ? -1 : PyLong_AsSsize_t(arguments[0]);
+    return value < 0 ? SIZE_MAX : (size_t)value;
+}
+
+static PyObject *file_readline(Connection *self, PyObject *const *arguments, Py_ssize_t count)
+{
+    size_t limit = argument(arguments, count);
+    return PyErr_Occurred() ? NULL : take_line(self, limit);
+}
+
+static PyObject *file_read(Connection *self, PyObject *const *arguments, Py_ssize_t count)
+{
+    size_t wanted = argument(arguments, count);
+    return PyErr_Occurred() ? NULL : take_bytes(self, wanted);
+}
+
+static PyObject *file_close(Connection *self, PyObject *Py_UNUSED(nothing))
+{
+    if (stop(&self->reading) < 0)
+        return NULL;
+    Py_CLEAR(self->reading.watcher);
+    Py_CLEAR(self->greenlet);
+    self->fd = -1;
+    Py_RETURN_NONE;
+}
+
+static PyObject *file_flush(PyObject *Py_UNUSED(self), PyObject *Py_UNUSED(nothing))
+{
+    Py_RETURN_NONE;
+}
+
+static PyObject *file_closed(Connection *self, void *Py_UNUSED(closure))
+{
+    return PyBool_FromLong(self->fd < 0);
+}
+
+static void file_dealloc(Connection *self)
+{
+    self->fd = -1; /* the socket's */
+    connection_dealloc(self);
+}
+
+static PyMethodDef file_methods[] = {
+    {"readline", (PyCFunction)(void (*)(void))file_readline, METH_FASTCALL, NULL},
+    {"read", (PyCFunction)(void (*)(void))file_read, METH_FASTCALL, NULL},
+    {"readinto", (PyCFunction)connection_readinto, METH_O, NULL},
+    {"flush", file_flush, METH_NOARGS, NULL},
+    {"close", (PyCFunction)file_close, METH_NOARGS, NULL},
+    {0},
+};
+
+static PyGetSetDef file_attributes[] = {{"closed", (getter)file_closed, NULL, NULL, NULL}, {0}};
+
+static PyTypeObject FileType = {
+    PyVarObject_HEAD_INIT(NULL, 0).tp_name = "least.File",
+    .tp_basicsize = sizeof(Connection),
+    .tp_dealloc = (destructor)file_dealloc,
+    .tp_methods = file_methods,
+    .tp_getset = file_attributes,
+};
+
+/* file(socket) -> File */
+static PyObject *file(PyObject *Py_UNUSED(module), PyObject *socket)
+{
+    PyObject *number = PyObject_CallMethodNoArgs(socket, name_fileno), *watcher = NULL;
+    Connection *self = NULL;
+    if (number != NULL)
+        watcher = PyObject_GetAttr(socket, name_read_event);
+    if (watcher != NULL)
+        self = make(&FileType, (int)PyLong_AsLong(number), socket);
+    if (self != NULL)
+        self->reading.watcher = Py_NewRef(watcher);
+    Py_XDECREF(watcher);
+    Py_XDECREF(number);
+    return (PyObject *)self;
+}
+
+static PyMethodDef functions[] = {{"serve", serve, METH_VARARGS, NULL}, {"file", file, METH_O, NULL}, {0}};
 
 static struct PyModuleDef module = {PyModuleDef_HEAD_INIT, "least", NULL, -1, functions, NULL, NULL, NULL, NULL};
 
@@ -736,16 +826,16 @@ PyMODINIT_FUNC PyInit_least(void)
     name_start = PyUnicode_InternFromString("start");
     name_stop = PyUnicode_InternFromString("stop");
     name_pending = PyUnicode_InternFromString("pending");
+    name_fileno = PyUnicode_InternFromString("fileno");
+    name_read_event = PyUnicode_InternFromString("_read_event");
     want_read = ssl == NULL ? NULL : PyObject_GetAttrString(ssl, "SSLWantReadError");
     want_write = ssl == NULL ? NULL : PyObject_GetAttrString(ssl, "SSLWantWriteError");
-    if (gevent == NULL || _PyGreenlet_API == NULL || name_io == NULL || name_start == NULL || name_stop == NULL || name_pending == NULL)
-        return NULL;
-    if (want_read == NULL || want_write == NULL)
+    if (gevent == NULL || PyErr_Occurred())
         return NULL;
     hub = (PyGreenlet *)PyObject_CallMethod(gevent, "get_hub", NULL);
     Py_DECREF(gevent);
     loop = hub == NULL ? NULL : PyObject_GetAttrString((PyObject *)hub, "loop");
-    if (loop == NULL || PyType_Ready(&ConnectionType) < 0)
+    if (loop == NULL || PyType_Ready(&ConnectionType) < 0 || PyType_Ready(&FileType) < 0)
         return NULL;
     return PyModule_Create(&module);
 }

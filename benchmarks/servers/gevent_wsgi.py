@@ -1,4 +1,4 @@
-"""gevent's web server with a small page, on its own files or, with the option `patched`, on ours."""
+"""gevent's web server with a small page, on its own files, or on ours with the option `patched`, or on the least with `library`."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ from typing import Any
 
 import gevent.pywsgi
 import gevent.socket
+
+from benchmarks.servers.least import makefile
 
 PAGE = b"a small page\n"
 
@@ -23,4 +25,6 @@ def page(listener: socket.socket, options: Mapping[str, Any]) -> None:
     """Serve the page on kept connections."""
     if options.get("patched"):
         importlib.import_module("geventstreams.monkey").patch_makefile()
+    if "library" in options:
+        gevent.socket.socket.makefile = makefile(options)  # type: ignore[method-assign]
     gevent.pywsgi.WSGIServer(gevent.socket.socket(fileno=listener.detach()), application, log=None).serve_forever()

@@ -27,6 +27,12 @@ def native(options: Mapping[str, Any]) -> Any:
     return module
 
 
+def makefile(options: Mapping[str, Any]) -> Callable[..., Any]:
+    """Return a method for gevent's sockets that makes the least file to read from, whatever is asked for."""
+    file = native(options).file
+    return lambda connection, *_mode: file(connection)
+
+
 def _run(handle: Callable[..., object], is_pushing: bool, listener: socket.socket, options: Mapping[str, Any]) -> None:
     listener.setblocking(False)
     listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # accepted sockets inherit it
@@ -43,7 +49,7 @@ def _serve(talk: Callable[[Any], object], listener: socket.socket, options: Mapp
     def talk_by_memory(connection: Any) -> None:
         assert context is not None
         incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
-        connection.secure(context.wrap_bio(incoming, outgoing, server_side=True)._sslobj, incoming, outgoing)
+        connection.secure(context.wrap_bio(incoming, outgoing, server_side=True)._sslobj, incoming, outgoing)  # type: ignore[attr-defined]
         talk(connection)
 
     def talk_by_socket(connection: Any) -> None:

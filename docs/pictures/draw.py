@@ -1,6 +1,7 @@
-"""Draw the pictures of README.md and docs/speed.md, and write the table of goals there, from the figures of one run of the bench.
+"""Draw the pictures of README.md and docs/speed.md, and write the tables of goals there, from the figures of two runs of the bench.
 
     python -m benchmarks --quick --json docs/pictures/figures.json
+    python -m benchmarks --quick --repeat 15 --least --json docs/pictures/least.json
     python docs/pictures/draw.py
 
 Each picture is one question. It is a small SVG with colours for light and dark, and can be read at the width of a phone.
@@ -17,6 +18,7 @@ from typing import Any, NamedTuple
 
 FOLDER = Path(__file__).resolve().parent
 WIDTH = 400
+LEAST = "\n## What the goals cost at least\n"
 OURS = {"geventstreams", "wait_for_input…", "WaitSet"}
 STYLE = """
 text{font:14px system-ui,-apple-system,'Segoe UI',Helvetica,Arial,sans-serif;fill:#1f2328}
@@ -262,23 +264,52 @@ def table(figures: Mapping[str, Any]) -> str:
     return "\n".join(lines) + "\n"
 
 
+def least_table(figures: Mapping[str, Any]) -> str:
+    """Return the table of what goals cost at least, in Markdown."""
+    lines = ["| goal | of | to | at most | ours | least | quartiles | |", "| --- | --- | --- | --- | --- | --- | --- | --- |"]
+    for row in figures["rows"]:
+        for goal in row["goals"]:
+            least = goal["least"]
+            ratios = [f"{value:.2f}" for value in (goal["ratio"], least["ratio"], *least["quartiles"])]
+            cells = (row["what"], goal["of"], goal["against"], f"{goal['bound']:g}", *ratios[:2], " to ".join(ratios[2:]), least["verdict"])
+            lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines) + "\n"
+
+
+def replaced(text: str, first: str, table: str, date: str) -> str:
+    """Return the text with this table in place of the one whose first column is `first`, and this day before it."""
+    head, _, rest = text.partition(f"| {first} |")
+    _, _, rest = rest.partition("\n\n")
+    head = re.sub(r"\d{4}-\d\d-\d\d", date, head)
+    return f"{head}{table}\n{rest}"
+
+
 def with_table(page: str, figures: Mapping[str, Any]) -> str:
     """Return the page about speed with this table of goals, and the day of it."""
-    head, _, rest = page.partition("| measure |")
-    _, _, rest = rest.partition("\n\n")
-    head = re.sub(r"\d{4}-\d\d-\d\d", figures["date"], head)
-    return f"{head}{table(figures)}\n{rest}"
+    return replaced(page, "measure", table(figures), figures["date"])
 
 
-def main() -> None:
-    file, page = FOLDER / "figures.json", FOLDER.parent / "speed.md"
-    figures = json.loads(file.read_text(encoding="utf-8"))
+def with_least_table(page: str, figures: Mapping[str, Any]) -> str:
+    """Return the page about speed with this table of what goals cost at least, and the day of it."""
+    before, heading, section = page.partition(LEAST)
+    return f"{before}{heading}{replaced(section, 'goal', least_table(figures), figures['date'])}"
+
+
+def slimmed(file: Path) -> dict[str, Any]:
+    """Return the figures of a run, without samples: medians and quartiles are enough, and a fiftieth of the size."""
+    figures: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
     for row in figures["rows"]:
         for contender in row["contenders"]:
             for point in contender["points"]:
-                point.pop("samples", None)  # the medians and quartiles are enough, and a fiftieth of the size
+                point.pop("samples", None)
     file.write_text(json.dumps(figures, separators=(",", ":")).replace('{"name"', '\n{"name"') + "\n", encoding="utf-8")
-    page.write_text(with_table(page.read_text(encoding="utf-8"), figures), encoding="utf-8")
+    return figures
+
+
+def main() -> None:
+    page = FOLDER.parent / "speed.md"
+    figures, least = slimmed(FOLDER / "figures.json"), slimmed(FOLDER / "least.json")
+    page.write_text(with_least_table(with_table(page.read_text(encoding="utf-8"), figures), least), encoding="utf-8")
     for name, content in pictures(figures):
         (FOLDER / name).write_text(content, encoding="utf-8")
 

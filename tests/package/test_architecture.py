@@ -46,7 +46,7 @@ BENCHMARKS: dict[str, set[str]] = {
     "figures": {"model"},
     "harness": {"contenders", "model"},
     "measures": {"model", "real_servers"},
-    "operations": {"far_end"},
+    "operations": {"far_end", "servers"},
     "plot": {"contenders", "figures", "model", "report"},
     "real_servers": {"model"},
     "report": {"figures", "model"},

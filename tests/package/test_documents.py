@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 from kit.command_line import run
 
+from benchmarks.rows import BESIDE_LEAST
 from geventstreams.cli.statuses import EXPLANATION, Status
 
 CHECKOUT = Path(__file__).resolve().parents[2]
@@ -140,6 +141,16 @@ def test_the_table_of_goals_is_made_from_the_figures() -> None:
     figures = json.loads((DOCS / "pictures" / "figures.json").read_text(encoding="utf-8"))
     page = (DOCS / "speed.md").read_text(encoding="utf-8")
     assert drawing["with_table"](page, figures) == page
+
+
+def test_the_table_of_least_programs_is_made_from_the_figures() -> None:
+    """The table of what goals cost at least is what the program writes from a run of its own, with its day and every row that it has."""
+    drawing = runpy.run_path(str(DOCS / "pictures" / "draw.py"))
+    figures = json.loads((DOCS / "pictures" / "least.json").read_text(encoding="utf-8"))
+    page = (DOCS / "speed.md").read_text(encoding="utf-8")
+    assert drawing["with_least_table"](page, figures) == page
+    assert figures["command"].startswith("python -m benchmarks --quick --repeat 15 --least")
+    assert [row["name"] for row in figures["rows"]] == list(BESIDE_LEAST)
 
 
 def test_labels_of_pictures_do_not_overlap() -> None:

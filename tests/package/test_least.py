@@ -4,20 +4,24 @@ import json
 import select
 import socket
 import ssl
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 from servers import require
 
-from benchmarks import figures, report
+from benchmarks import figures, real_servers, report
 from benchmarks.__main__ import main
-from benchmarks.harness import LocalBench
+from benchmarks.harness import ELSEWHERE, LocalBench, surroundings
 from benchmarks.model import LEAST, Entry, Goal, Result
 from benchmarks.rows import BESIDE_LEAST
 from benchmarks.servers.common import ANSWER, HEADER
+from benchmarks.servers.gevent_wsgi import PAGE
 
 TIMEOUT = 20
 PIECE = 65536
@@ -149,6 +153,49 @@ def test_each_answers_one_line_and_closes(bench: LocalBench, entry: Entry) -> No
                 for part in parts:
                     one.sendall(part)
                 assert receive(one, 6) == b"line\n"
+
+
+@named(least("pywsgi"))
+def test_the_least_file_serves_pages(bench: LocalBench, entry: Entry) -> None:
+    """pywsgi reads requests from it, also those that arrive in parts or two at once, and closes the connection that asks for it."""
+    request = b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n"
+    last = b"GET / HTTP/1.1\r\nConnection: close\r\n\r\n"
+    with client(bench, entry) as connection, connection.makefile("rb") as answers:
+        for parts, count in (((request,), 1), ((request[:20], request[20:]), 1), ((request + request,), 2), ((last,), 1)):
+            for part in parts:
+                connection.sendall(part)
+            for _ in range(count):
+                assert answers.readline() == b"HTTP/1.1 200 OK\r\n"
+                while answers.readline() != b"\r\n":
+                    pass
+                assert answers.read(len(PAGE)) == PAGE
+        assert answers.read() == b""
+
+
+@named(least("requests"))
+def test_the_least_file_reads_answers(bench: LocalBench, entry: Entry) -> None:
+    """requests reads pages of nginx from it; the check of the length is the operation's own."""
+    require("nginx")
+    pytest.importorskip("requests")
+    with real_servers.running("Nginx") as server:
+        operations = bench.operations([replace(entry, options={"server": server})])
+        with closing(operations):
+            assert len(operations.rounds(3, 2)[entry.label]) == 2
+
+
+def test_the_least_import_runs_nothing_of_ours(tmp_path: Path) -> None:
+    """The first import makes the list of modules; the second one imports what is gevent's, and loads our files without running them."""
+    [entry] = least("import")
+    program = f"import {entry.options['modules']}, sys; print('gevent.hub' in sys.modules, 'geventstreams' in sys.modules)"
+    kept = surroundings() | {"PYTHONPYCACHEPREFIX": str(tmp_path)}
+    outputs = [
+        subprocess.run([sys.executable, "-c", program], env=kept, cwd=ELSEWHERE, capture_output=True, text=True, check=True).stdout
+        for _ in range(2)
+    ]
+    assert outputs == ["True True\n", "True False\n"]
+    listed = dict(line.split("\t") for line in (tmp_path / "least_import").read_text().splitlines())
+    assert listed["gevent.hub"] == ""
+    assert Path(listed["geventstreams._core.wakeup"]).is_file()
 
 
 # What `--least` says.

@@ -42,6 +42,8 @@ NOT_RUN = {
     "geventstreams bench --quick": "measures for a minute; tests/package/test_benchmarks.py runs a part of it",
     "python -m benchmarks --quick --json docs/pictures/figures.json && python docs/pictures/draw.py":
         "measures for a minute, and writes into the checkout; tests/package/test_documents.py draws the pictures",
+    "python -m benchmarks --quick --repeat 15 --least --json docs/pictures/least.json && python docs/pictures/draw.py":
+        "measures for minutes, and writes into the checkout; tests/package/test_least.py runs a part of it",
     "pytest -m 'not soak' --cases compiled-libev.json $(python tests/faults/table.py)": "runs tests for minutes; .ci/run does so",
     "GEVENT_LOOP=libuv-cffi pytest -m 'not soak' --cases compiled-libuv.json $(python tests/faults/table.py)": "the same on libuv",
     "PURE_PYTHON=1 pytest -m 'not soak' --cases plain-libev.json $(python tests/faults/table.py)": "the same in plain Python",
