@@ -28,7 +28,7 @@ def native(options: Mapping[str, Any]) -> Any:
 
 
 def makefile(options: Mapping[str, Any]) -> Callable[..., Any]:
-    """Return a method for gevent's sockets that makes the least file to read from, whatever is asked for."""
+    """Return a method for gevent's sockets that makes the least file to read from, for every mode."""
     file = native(options).file
     return lambda connection, *_mode: file(connection)
 

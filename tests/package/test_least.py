@@ -107,7 +107,7 @@ def test_each_echoes_whole_lines(bench: LocalBench, entry: Entry) -> None:
 
 @named([*ECHOES, *least("callback-echo-chunks")])
 def test_each_waits_for_a_client_that_does_not_read(bench: LocalBench, entry: Entry) -> None:
-    """Answers that the system does not take at once go out when the client reads, in order; meanwhile others are served."""
+    """Answers that the system does not take at once go out in order when the client reads; until then others are served."""
     everything = b"".join(b"%07d" % number + b"." * 1000 + b"\n" for number in range(16_000))
     with client(bench, entry) as connection:
         connection.setblocking(False)
