@@ -40,6 +40,9 @@ class Session:
             if side == "server":  # not because of the name: CPython 3.14 asks for one in a client's context
                 raise TLSError(f"ssl_ctx {context!r} cannot be the server's: {error}") from None
             raise ValueError(f"tlsext_host_name {host!r} cannot be used: {error}") from None
+        stock = type(self.object) is importlib.import_module("ssl").SSLObject
+        self.methods = getattr(self.object, "_sslobj", self.object) if stock else self.object
+        """What has `read`, `pending` and `write` of the SSL object: the C object within, unless it is of a class of its own."""
 
 
 class TLSOptions:

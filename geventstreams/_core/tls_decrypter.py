@@ -46,7 +46,7 @@ class Decrypter:
 
     def begin(self, session: Session) -> None:
         """Decrypt for this session from now on."""
-        self._object = session.object
+        self._object = session.methods
         self._incoming = session.incoming
 
     def end(self) -> None:

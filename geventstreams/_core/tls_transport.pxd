@@ -18,6 +18,7 @@ cdef class TLSTransport(Transport):
     cdef readonly object object
     cdef Transport _inner
     cdef bint _allow_truncation
+    cdef object _methods
     cdef object _outgoing
     cdef RecordBuffer _cipher
     cdef Decrypter _decrypter

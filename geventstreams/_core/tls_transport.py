@@ -48,6 +48,7 @@ class TLSTransport(Transport):
         self.received_close_notify = False
         self.output_ended = False
         self.object: Any = None
+        self._methods: Any = None
         self._inner = inner
         self._allow_truncation = allow_truncation
         self._outgoing: Any = None
@@ -76,6 +77,7 @@ class TLSTransport(Transport):
     def begin(self, session: Session) -> None:
         """Become the side that the session is made for."""
         self.object = session.object
+        self._methods = session.methods
         self._outgoing = session.outgoing
         self._decrypter.begin(session)
 
@@ -297,7 +299,7 @@ class TLSTransport(Transport):
         """Make records, as many as one send is worth. Return the bytes of plain text, or WOULD_WAIT where TLS has to receive first."""
         at = start
         last = start + BATCH if stop - start > BATCH else stop
-        records, outgoing, tls = self._records, self._outgoing, self.object
+        records, outgoing, methods = self._records, self._outgoing, self._methods
         if self._closed:  # by a signal handler, whose `forget` may have let go of them
             return self._not_ready()
         if outgoing.pending:
@@ -306,7 +308,7 @@ class TLSTransport(Transport):
             size = RECORD if last - at > RECORD else last - at
             piece = data[at : at + size]
             try:
-                at += tls.write(piece)
+                at += methods.write(piece)
                 records.append(outgoing.read())
             except SSLWantReadError:
                 if self._look_ahead() == WOULD_WAIT:
@@ -423,7 +425,7 @@ class TLSTransport(Transport):
         self._decrypter.end()
         self._records.clear()
         self._ahead.clear()
-        self.object = self._outgoing = None
+        self.object = self._methods = self._outgoing = None
 
     # What the transport below answers.
 

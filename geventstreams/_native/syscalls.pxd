@@ -171,14 +171,17 @@ cdef inline Py_ssize_t receive(int descriptor, object handle, object space, Py_s
     return count
 
 
-cdef inline Py_ssize_t send(int descriptor, object handle, object data, Py_ssize_t start, Py_ssize_t stop) except? -2:
-    cdef char *source = _bytes.source(data) + start
-    cdef Py_ssize_t count = c_send(descriptor, source, stop - start, MSG_DONTWAIT | MSG_NOSIGNAL)
+cdef inline Py_ssize_t _send(int descriptor, const char *source, Py_ssize_t size) except? -2:
+    cdef Py_ssize_t count = c_send(descriptor, source, size, MSG_DONTWAIT | MSG_NOSIGNAL)
     while count < 0 and errno == EINTR:
-        count = c_send(descriptor, source, stop - start, MSG_DONTWAIT | MSG_NOSIGNAL)
+        count = c_send(descriptor, source, size, MSG_DONTWAIT | MSG_NOSIGNAL)
     if count < 0:
         return _failed(errno)
     return count
+
+
+cdef inline Py_ssize_t send(int descriptor, object handle, object data, Py_ssize_t start, Py_ssize_t stop) except? -2:
+    return _send(descriptor, _bytes.source(data) + start, stop - start)
 
 
 cdef inline Py_ssize_t send_pieces(int descriptor, object handle, list pieces, Py_ssize_t start) except? -2:
@@ -186,6 +189,8 @@ cdef inline Py_ssize_t send_pieces(int descriptor, object handle, list pieces, P
     cdef msghdr message
     cdef Py_ssize_t count, index
     count = min(len(pieces), 16)
+    if count == 1:  # without a message's header to be copied
+        return _send(descriptor, PyBytes_AS_STRING(pieces[0]) + start, PyBytes_GET_SIZE(pieces[0]) - start)
     for index in range(count):
         vectors[index].iov_base = PyBytes_AS_STRING(pieces[index]) + start
         vectors[index].iov_len = PyBytes_GET_SIZE(pieces[index]) - start
