@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import _socket
 import errno
-from typing import Any
+from typing import Any, NamedTuple
 
 import gevent
 from gevent import get_hub
@@ -25,14 +25,13 @@ Address = tuple[int, Any]
 """An address family, and an address as `bind` and `connect` take it."""
 
 
-class Query:
+class Query(NamedTuple):
     """A host and a service to look up. Without a host it is for the addresses of this machine."""
 
-    def __init__(self, host: str | None, is_literal: bool, service: int | str, family: int) -> None:
-        self.host = host
-        self.is_literal = is_literal
-        self.service = service
-        self.family = family
+    host: str | None
+    is_literal: bool
+    service: int | str
+    family: int
 
 
 def host_name(name: str, host: Any) -> tuple[str, bool]:

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any, Literal, overload
 from geventstreams._core import arguments
 from geventstreams._core.deadline import deadline_after
 from geventstreams._core.host_names import server_name
-from geventstreams._core.owned_fd import OwnedFd
 from geventstreams._core.transport import address_name
 from geventstreams._net.addresses import Address, Query, family_of, host_name, look_up, port_or_name, wait_until
 from geventstreams._net.happy_eyeballs import HappyEyeballs, Preparation
@@ -28,33 +27,8 @@ if TYPE_CHECKING:
 
     S = TypeVar("S", bound=SocketStream, default=SocketStream)
 
-
 QUEUE_PAUSE = 0.01
 """Seconds until the next attempt at a Unix socket whose queue was full: the system does not report when it has room again."""
-
-
-class SocketSettings:
-    """The options that a TCP socket gets before it connects."""
-
-    def __init__(self, nodelay: bool, keepalive: bool) -> None:
-        self._nodelay = nodelay
-        self._keepalive = keepalive
-
-    def from_addresses(self, local: dict[int, Any]) -> Preparation:
-        """Return a function that sets the options and binds a socket to the local address of its family, if `local` has any."""
-
-        def prepare(socket: Any, family: int) -> None:
-            if self._nodelay:
-                socket.setsockopt(_socket.IPPROTO_TCP, _socket.TCP_NODELAY, 1)
-            if self._keepalive:
-                socket.setsockopt(_socket.SOL_SOCKET, _socket.SO_KEEPALIVE, 1)
-            if local:
-                if family not in local:
-                    raise OSError(errno.EADDRNOTAVAIL, "local_address has no address of this family")
-                socket.setsockopt(_socket.SOL_SOCKET, _socket.SO_REUSEADDR, 1)  # several attempts may bind the same port
-                socket.bind(local[family])
-
-        return prepare
 
 
 @overload
@@ -95,24 +69,47 @@ def open_tcp_stream(
         ConnectError: No address could be connected to; `errors` has the error of each.
         TLSError: The handshake failed; HandshakeTimeout: it took too long.
     """
+    opener = tcp_opener(host, service, timeout, local_address, local_port, nodelay, keepalive, ipv6, tlsext_host_name, stream_class,
+                        keywords_for(open_tcp_stream, stream))
+    return _result(errorp, opener)
+
+
+def tcp_opener(host: Any, service: Any, timeout: float | None, local_address: Any, local_port: Any, nodelay: bool, keepalive: bool,
+               ipv6: Any, tlsext_host_name: Any, stream_class: type[SocketStream], stream: dict[str, Any]) -> Callable[[], SocketStream]:
+    """Check the arguments of `open_tcp_stream`. Return a function that connects."""
     name, is_literal = host_name("host", host)
     query = Query(name, is_literal, port_or_name("service", service), family_of(ipv6))
     own_query = None
     if local_address is not None or local_port is not None:
-        own: tuple[str | None, bool] = (
-            (None, True) if local_address is None else host_name("local_address", local_address)
-        )
+        own: tuple[str | None, bool] = (None, True) if local_address is None else host_name("local_address", local_address)
         own_query = Query(*own, port_or_name("local_port", 0 if local_port is None else local_port), query.family)
     limit = arguments.seconds("timeout", timeout)
-    settings = SocketSettings(nodelay, keepalive)
-    factory = client_factory(stream_class, tlsext_host_name, name, keywords_for(open_tcp_stream, stream))
-    return _result(errorp, lambda: factory.make(_connected(query, own_query, settings, deadline_after(limit))))
+    factory = _client_factory(stream_class, tlsext_host_name, name, stream)
+
+    def connect() -> SocketStream:
+        deadline = deadline_after(limit)
+        local = {} if own_query is None else dict(reversed(_addresses(own_query, deadline)))  # the first address of each family
+        attempts = HappyEyeballs(address_name((name, query.service)), _preparation(nodelay, keepalive, local), deadline)
+        return factory.make(attempts.run(_addresses(query, deadline)))
+
+    return connect
 
 
-def _connected(query: Query, own_query: Query | None, settings: SocketSettings, deadline: float) -> OwnedFd:
-    local = {} if own_query is None else dict(reversed(_addresses(own_query, deadline)))  # the first address of each family
-    attempts = HappyEyeballs(address_name((query.host, query.service)), settings.from_addresses(local), deadline)
-    return attempts.run(_addresses(query, deadline))
+def _preparation(nodelay: bool, keepalive: bool, local: dict[int, Any]) -> Preparation:
+    """Return a function that sets a socket's options and binds it to the local address of its family, if `local` has any."""
+
+    def prepare(socket: Any, family: int) -> None:
+        if nodelay:
+            socket.setsockopt(_socket.IPPROTO_TCP, _socket.TCP_NODELAY, 1)
+        if keepalive:
+            socket.setsockopt(_socket.SOL_SOCKET, _socket.SO_KEEPALIVE, 1)
+        if local:
+            if family not in local:
+                raise OSError(errno.EADDRNOTAVAIL, "local_address has no address of this family")
+            socket.setsockopt(_socket.SOL_SOCKET, _socket.SO_REUSEADDR, 1)  # several attempts may bind the same port
+            socket.bind(local[family])
+
+    return prepare
 
 
 def _addresses(query: Query, deadline: float) -> list[Address]:
@@ -128,32 +125,23 @@ def _addresses(query: Query, deadline: float) -> list[Address]:
                            errors=[(where, error.with_traceback(None))]) from None
 
 
-def client_factory(
-    stream_class: type[SocketStream], tlsext_host_name: Any, host: str, keywords: dict[str, Any]
-) -> StreamFactory:
+def _client_factory(stream_class: type[SocketStream], tlsext_host_name: Any, host: str | None, stream: dict[str, Any]) -> StreamFactory:
     """Return the factory of a client's stream. With TLS the certificate is checked for `tlsext_host_name`; True means `host`."""
-    name = _certificate_name(tlsext_host_name, host)
-    if keywords.get("ssl_ctx") is None:
-        name = None
-    return StreamFactory(stream_class, **keywords, ssl_side="client", tlsext_host_name=name)
-
-
-def _certificate_name(tlsext_host_name: Any, host: str) -> str | None:
-    if tlsext_host_name is True:
-        return host or None
-    if tlsext_host_name is None or tlsext_host_name is False:
-        return None
-    if not isinstance(tlsext_host_name, str):
+    if isinstance(tlsext_host_name, str):
+        name: str | None = server_name("tlsext_host_name", tlsext_host_name)
+    elif tlsext_host_name is None or isinstance(tlsext_host_name, bool):
+        name = host if tlsext_host_name else None
+    else:
         raise TypeError(f"tlsext_host_name must be True, None or a name, not {tlsext_host_name!r}")
-    return server_name("tlsext_host_name", tlsext_host_name)
+    return StreamFactory(stream_class, **stream, ssl_side="client", tlsext_host_name=None if stream.get("ssl_ctx") is None else name)
 
 
-def _result(errorp: bool, opened: Callable[[], SocketStream]) -> Any:
+def _result(errorp: bool, opener: Callable[[], SocketStream]) -> Any:
     """Return the stream, or LispWorks' two values."""
     if errorp:
-        return opened()
+        return opener()
     try:
-        return opened(), None
+        return opener(), None
     except OSError as error:
         return None, error
 
@@ -188,22 +176,28 @@ def open_unix_stream(
         ConnectError: Nothing listens on the path, or it may not be used.
         TLSError: The handshake failed; HandshakeTimeout: it took too long.
     """
+    return _result(errorp, unix_opener(path, timeout, tlsext_host_name, stream_class, keywords_for(open_unix_stream, stream)))
+
+
+def unix_opener(
+    path: Any, timeout: float | None, tlsext_host_name: Any, stream_class: type[SocketStream], stream: dict[str, Any],
+) -> Callable[[], SocketStream]:
+    """Check the arguments of `open_unix_stream`. Return a function that connects."""
     where = unix_path("path", path)
     limit = arguments.seconds("timeout", timeout)
-    factory = client_factory(stream_class, tlsext_host_name, "", keywords_for(open_unix_stream, stream))
-    return _result(errorp, lambda: factory.make(_connected_to_path(where, deadline_after(limit))))
+    factory = _client_factory(stream_class, tlsext_host_name, None, stream)
 
+    def connect() -> SocketStream:
+        deadline = deadline_after(limit)
+        while True:
+            attempts = HappyEyeballs(repr(where), lambda socket, family: None, deadline)
+            try:
+                connected = attempts.run([(_socket.AF_UNIX, where)])
+            except ConnectError as error:
+                if error.errno != errno.EAGAIN:
+                    raise
+                wait_until(min(deadline, deadline_after(QUEUE_PAUSE)))
+            else:
+                return factory.make(connected)
 
-def _connected_to_path(path: str | bytes, deadline: float) -> OwnedFd:
-    while True:
-        attempts = HappyEyeballs(repr(path), _leave_as_it_is, deadline)
-        try:
-            return attempts.run([(_socket.AF_UNIX, path)])
-        except ConnectError as error:
-            if error.errno != errno.EAGAIN:
-                raise
-        wait_until(min(deadline, deadline_after(QUEUE_PAUSE)))
-
-
-def _leave_as_it_is(socket: Any, family: int) -> None:
-    """Set no options on a Unix socket."""
+    return connect

@@ -57,12 +57,13 @@ class BoundPath:
 
     def __init__(self, path: str | bytes) -> None:
         self._owner = FORK.generation
-        self._path: str | bytes = path
-        self._file: tuple[int, int] | None = None
+        self._path = b""
+        self._file: os.stat_result | None = None
         if not is_abstract(path):
             with contextlib.suppress(OSError):  # the file, or the working directory, has been removed
-                self._path = _absolute(path)
-                self._file = _identity(self._path)
+                # Not simplified, because `..` behind a symbolic link leads elsewhere.
+                self._path = os.path.join(os.getcwdb(), os.fsencode(path))
+                self._file = os.lstat(self._path)
 
     def remove(self) -> None:
         """Remove the file, once. Another file that has taken its place is left alone."""
@@ -70,15 +71,5 @@ class BoundPath:
         if file is None or self._owner != FORK.generation:
             return
         with contextlib.suppress(OSError):
-            if _identity(self._path) == file:
+            if os.path.samestat(os.lstat(self._path), file):
                 os.unlink(self._path)
-
-
-def _absolute(path: str | bytes) -> str | bytes:
-    """Return a path from the root. It is not simplified, because `..` behind a symbolic link leads elsewhere."""
-    return os.path.join(os.getcwdb(), path) if isinstance(path, bytes) else os.path.join(os.getcwd(), path)
-
-
-def _identity(path: str | bytes) -> tuple[int, int]:
-    status = os.lstat(path)
-    return status.st_dev, status.st_ino

@@ -14,19 +14,17 @@ from typing import TYPE_CHECKING, Any, Literal, overload
 from geventstreams._core import arguments
 from geventstreams._core.transport import address_name
 from geventstreams._net.addresses import Query, family_of, host_name, look_up_own, port_or_name
-from geventstreams._net.connect import client_factory, open_tcp_stream, open_unix_stream
+from geventstreams._net.connect import tcp_opener, unix_opener
 from geventstreams._net.listening import adopt, first_listening
 from geventstreams._net.unix_paths import BoundPath, unix_path
 from geventstreams._streams.options import keywords_for, takes_keywords_of
 from geventstreams._streams.socket_stream import SocketStream, StreamFactory
+from geventstreams.callbacks.connecting import Opener
 from geventstreams.callbacks.connection import AsyncSocket
 from geventstreams.callbacks.options import ConnectionOptions, ReadCallback, bytes_to_send, callback
 from geventstreams.callbacks.server import AsyncServer
 from geventstreams.callbacks.stream import AsyncIOStream, AsyncStream
 from geventstreams.errors import StreamClosed
-
-NO_TLS = ConnectionOptions(None, None).tls
-"""The arguments of TLS where none is given: there is nothing to check."""
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -113,20 +111,11 @@ def tcp_connect(
     if port is None and _is_path(host):
         name = None if tlsext_host_name is True else tlsext_host_name
         return pipe_connect(host, read_cb, event_cb, data=data, timeout=timeout, tlsext_host_name=name, **options)
-    name, _ = host_name("host", host)
     port_or_name("port", port)
-    family_of(ipv6)
-    if local_address is not None:
-        host_name("local_address", local_address)
-    if local_port is not None:
-        port_or_name("local_port", local_port)
     connection = ConnectionOptions(read_cb, event_cb, **keywords_for(tcp_connect, options))
-    opening = _opening(connection, timeout, tlsext_host_name, name)
-
-    def opener() -> Any:
-        return open_tcp_stream(host, port, local_address=local_address, local_port=local_port, nodelay=nodelay, keepalive=keepalive,
-                               ipv6=ipv6, **opening)
-
+    seconds = connection.connect_timeout(timeout)
+    opener = tcp_opener(host, port, seconds, local_address, local_port, nodelay, keepalive, ipv6, tlsext_host_name, SocketStream,
+                        connection.tls_of_client(seconds))
     return _begin(connection, opener, address_name((host, port)), data)
 
 
@@ -164,22 +153,12 @@ def pipe_connect(
     """
     where = unix_path("path", path)
     connection = ConnectionOptions(read_cb, event_cb, **keywords_for(pipe_connect, options))
-    opening = _opening(connection, timeout, tlsext_host_name, "")
-    return _begin(connection, lambda: open_unix_stream(where, **opening), repr(where), data)
-
-
-def _opening(connection: ConnectionOptions, timeout: float | None, tlsext_host_name: Any, host: str) -> dict[str, Any]:
-    """Return the arguments of an opener: timeouts and TLS, checked."""
     seconds = connection.connect_timeout(timeout)
-    if connection.tls != NO_TLS or not (tlsext_host_name is True or tlsext_host_name is None):
-        client_factory(SocketStream, tlsext_host_name, host, dict(connection.tls))
-    opening = {**connection.tls, "timeout": seconds, "tlsext_host_name": tlsext_host_name}
-    if opening["handshake_timeout"] is None:
-        opening["handshake_timeout"] = seconds
-    return opening
+    opener = unix_opener(where, seconds, tlsext_host_name, SocketStream, connection.tls_of_client(seconds))
+    return _begin(connection, opener, repr(where), data)
 
 
-def _begin(connection: ConnectionOptions, opener: Callable[[], SocketStream], peer: str, data: Any) -> Any:
+def _begin(connection: ConnectionOptions, opener: Opener, peer: str, data: Any) -> Any:
     first = None if data is None else bytes_to_send("data", data)
     socket = AsyncSocket(connection, opener=opener, peer=peer)
     AsyncIOStream(socket, **connection.stream_options)

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from geventstreams._constants import NEVER
 from geventstreams._core import arguments
 from geventstreams._streams.elements import element_type as element_type_of
 from geventstreams._streams.elements import encoding as encoding_of
@@ -59,7 +58,12 @@ class ConnectionOptions:
     def connect_timeout(self, timeout: float | None) -> float | None:
         """Return the seconds that connecting may take: `timeout` if it is given, else the smaller one of both timeouts."""
         limit = min(self.read_limit, self.write_limit) if timeout is None else arguments.seconds("timeout", timeout)
-        return None if limit == NEVER else limit
+        return arguments.given_seconds(limit)
+
+    def tls_of_client(self, seconds: float | None) -> dict[str, Any]:
+        """Return the arguments of TLS for a client, whose handshake may take as long as connecting unless it has a timeout of its own."""
+        handshake_timeout = self.tls["handshake_timeout"]
+        return {**self.tls, "handshake_timeout": seconds if handshake_timeout is None else handshake_timeout}
 
 
 def callback(name: str, value: Any) -> Any:
