@@ -89,6 +89,13 @@ def chosen(name: str, value: Any, choices: tuple[Any, ...]) -> Any:
     return value
 
 
+def callback(name: str, value: Any) -> Any:
+    """Return a callable, or None."""
+    if value is not None and not callable(value):
+        raise TypeError(f"{name} must be callable or None, not {type(value).__name__} {value!r}")
+    return value
+
+
 def byte_view(name: str, value: Any) -> memoryview:
     """Return a contiguous view of the bytes of a bytes-like object."""
     if isinstance(value, str):

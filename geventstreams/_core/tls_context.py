@@ -56,8 +56,8 @@ class TLSOptions:
         self.ssl_ctx = _context_in(ssl_ctx)
         self.allow_truncation = bool(allow_truncation)
         self._kind = ssl_ctx
-        self._configure_context = _callback("ctx_configure_callback", ctx_configure_callback)
-        self._configure_object = _callback("ssl_configure_callback", ssl_configure_callback)
+        self._configure_context = arguments.callback("ctx_configure_callback", ctx_configure_callback)
+        self._configure_object = arguments.callback("ssl_configure_callback", ssl_configure_callback)
         self._host = None if tlsext_host_name is None else server_name("tlsext_host_name", tlsext_host_name)
         self._session: Session | None = None
 
@@ -118,12 +118,6 @@ def _new_context(kind: Any, side: str) -> SSLContext:
         context.maximum_version = context.minimum_version
     context.options |= ssl.OP_NO_RENEGOTIATION
     return context
-
-
-def _callback(name: str, value: Any) -> Any:
-    if value is not None and not callable(value):
-        raise TypeError(f"{name} must be callable or None, not {type(value).__name__} {value!r}")
-    return value
 
 
 def refusal_of(error: SSLError, peer: str) -> TLSError:

@@ -25,6 +25,4 @@ cdef class LispStream(BufferedStream):
     cdef bint _more(self) except? False
 
 
-cdef object _byte_places(seq)
-cdef object _byte_items(seq)
 cdef int _refuse_wide_items(seq) except -1

@@ -21,11 +21,7 @@ from geventstreams._core.fork import FORK
 from geventstreams._core.transport_base import Transport
 from geventstreams._streams.blocking import BlockingEngine
 from geventstreams._streams.buffered import BufferedStream
-from geventstreams._streams.elements import (
-    ElementType,
-    bytes_of_list,
-    elements_of,
-)
+from geventstreams._streams.elements import ElementType, bytes_of_list, elements_of
 from geventstreams._streams.engine import StreamEngine
 from geventstreams._streams.options import StreamOptions
 from geventstreams.errors import EndOfFile, ReadTimeout, line_too_long
@@ -174,8 +170,7 @@ class LispStream(BufferedStream):
         Raises:
             ValueError: It is another character, or was put back already.
         """
-        if self._input.permit != FORK.generation:
-            self._engine.refuse_input()
+        self._engine.begin_read()
         if self._last_char is None or character != self._last_char or self._last_taken != self._input.taken:
             raise ValueError(f"character must be the one that read_char gave last, not {character!r}")
         data = self._last_bytes
@@ -203,8 +198,7 @@ class LispStream(BufferedStream):
             eof_error: Raise `EndOfFile` at the end of the input, and when `read_timeout` passes; else return `eof_value`.
             eof_value: What is returned then.
         """
-        if self._input.permit != FORK.generation:
-            self._engine.refuse_input()
+        self._engine.begin_read()
         if not (peek_type is None or peek_type is True or (isinstance(peek_type, str) and len(peek_type) == 1)):
             raise TypeError(f"peek_type must be None, True or a character, not {peek_type!r}")
         self._input.count_call()
@@ -225,26 +219,23 @@ class LispStream(BufferedStream):
             eof_error: Raise `EndOfFile` at the end of the input, and when `read_timeout` passes; else return `eof_value`.
             eof_value: What is returned then.
         """
-        if self._input.permit != FORK.generation:
-            self._engine.refuse_input()
+        self._engine.begin_read()
         while True:
             character, length = self._char_at(0)
+            ended = self._engine.end is not None
+            if ended and not length:
+                character, length = self._last_chance(0)
             if length:
                 self._take_char(character, length)
                 return character
-            if self._engine.end is None and self._engine.receive_unasked() < 0:
-                return None
-            if self._engine.end is not None:
-                character, length = self._last_chance(0)
-                if length:
-                    self._take_char(character, length)
-                    return character
+            if ended:
                 return self._at_end(eof_error, eof_value)
+            if self._engine.receive_unasked() < 0:
+                return None
 
     def read_string(self, n: int) -> str:
         """Return up to `n` characters, waiting until there are so many, the input ends, or `read_timeout` passes."""
-        if self._input.permit != FORK.generation:
-            self._engine.refuse_input()
+        self._engine.begin_read()
         wanted = arguments.natural("n", n)
         if not self._is_latin:
             return self._read_wide_string(wanted)
@@ -397,7 +388,8 @@ class LispStream(BufferedStream):
                 return self._read_characters(seq, start, end)
             if isinstance(seq, MutableSequence) and not isinstance(seq, (bytearray, array.array)):
                 return self._read_elements(seq, start, end)
-        target = _byte_places(seq)
+        target = arguments.byte_space("seq", seq)
+        _refuse_wide_items(seq)
         first, last = 0, len(target)
         if start is not START or end is not None:
             first, last = arguments.bounds(start, end, len(target))
@@ -493,7 +485,8 @@ class LispStream(BufferedStream):
             first, last = arguments.bounds(start, end, len(seq))
             self._write(bytes_of_list(list(seq[first:last]), self._element_type, self._encoding))
         else:
-            source = _byte_items(seq)
+            source = arguments.byte_view("seq", seq)
+            _refuse_wide_items(seq)
             first, last = arguments.bounds(start, end, len(source))
             self._write(source[first:last])
         return seq
@@ -507,8 +500,7 @@ class LispStream(BufferedStream):
 
         Common Lisp: `fresh-line`.
         """
-        if self._output.permit != FORK.generation:
-            self._engine.refuse_output()
+        self._engine.refuse_output()
         unit = self._encoding.unit
         if self._engine.tail == NO_TAIL or self._engine.tail & (1 << 8 * unit) - 1 == int.from_bytes(self._encoding.newline, "big"):
             return False
@@ -532,41 +524,25 @@ class LispStream(BufferedStream):
 
         An error is raised by the next write, flush or close. Common Lisp: `force-output`.
         """
-        if self._output.permit != FORK.generation:
-            self._engine.refuse_output()
+        self._engine.refuse_output()
         self._engine.refuse_thread()
         self._engine.raise_failure()
         self._engine.send_before_wait()
 
     def finish_output(self) -> None:
         """Wait until the system has all that was written. Common Lisp: `finish-output`."""
-        if self._output.permit != FORK.generation:
-            self._engine.refuse_output()
+        self._engine.refuse_output()
         self._flush()
 
     def clear_input(self) -> None:
         """Drop what arrived and was not taken; what the system holds stays there. Common Lisp: `clear-input`."""
-        if self._input.permit != FORK.generation:
-            self._engine.refuse_input()
+        self._engine.begin_read()
         self._input.clear()
 
     def clear_output(self) -> None:
         """Drop what was accepted and not sent, but never the rest of a message whose beginning was. Common Lisp: `clear-output`."""
-        if self._output.permit != FORK.generation:
-            self._engine.refuse_output()
+        self._engine.refuse_output()
         self._engine.drop_output()
-
-
-def _byte_places(seq: Any) -> memoryview:
-    view = arguments.byte_space("seq", seq)
-    _refuse_wide_items(seq)
-    return view
-
-
-def _byte_items(seq: Any) -> memoryview:
-    view = arguments.byte_view("seq", seq)
-    _refuse_wide_items(seq)
-    return view
 
 
 def _refuse_wide_items(seq: Any) -> None:

@@ -21,7 +21,7 @@ from geventstreams._streams.options import keywords_for, takes_keywords_of
 from geventstreams._streams.socket_stream import SocketStream, StreamFactory
 from geventstreams.callbacks.connecting import Opener
 from geventstreams.callbacks.connection import AsyncSocket
-from geventstreams.callbacks.options import ConnectionOptions, ReadCallback, bytes_to_send, callback
+from geventstreams.callbacks.options import ConnectionOptions, ReadCallback, bytes_to_send
 from geventstreams.callbacks.server import AsyncServer
 from geventstreams.callbacks.stream import AsyncIOStream, AsyncStream
 from geventstreams.errors import StreamClosed
@@ -295,7 +295,8 @@ def write_socket_data(socket: AsyncSocket | AsyncStream, data: ReadableBuffer | 
     connection = _socket_of(socket)
     if connection.closed:
         raise StreamClosed(f"socket {connection!r} is closed")
-    connection.set_callbacks(callback("read_cb", read_cb), callback("event_cb", event_cb), callback("write_cb", write_cb))
+    connection.set_callbacks(arguments.callback("read_cb", read_cb), arguments.callback("event_cb", event_cb),
+                             arguments.callback("write_cb", write_cb))
     return connection.write(data, start, end)
 
 

@@ -6,8 +6,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from geventstreams._core import arguments
-from geventstreams._streams.elements import element_type as element_type_of
-from geventstreams._streams.elements import encoding as encoding_of
+from geventstreams._streams.options import StreamOptions
 
 if TYPE_CHECKING:
     from geventstreams._streams.elements import ElementType
@@ -28,28 +27,26 @@ class ConnectionOptions:
                  ssl_ctx: TLSContext | None = None, ctx_configure_callback: ConfigureContext | None = None,
                  ssl_configure_callback: ConfigureSSL | None = None,
                  handshake_timeout: float | None = None, allow_truncation: bool = False) -> None:
-        self.read_cb: ReadCallback | None = callback("read_cb", read_cb)
-        self.event_cb: EventCallback | None = callback("event_cb", event_cb)
-        self.connect_cb: ConnectCallback | None = callback("connect_cb", connect_cb)
-        self.write_cb: SocketCallback | None = callback("write_cb", write_cb)
+        self.read_cb: ReadCallback | None = arguments.callback("read_cb", read_cb)
+        self.event_cb: EventCallback | None = arguments.callback("event_cb", event_cb)
+        self.connect_cb: ConnectCallback | None = arguments.callback("connect_cb", connect_cb)
+        self.write_cb: SocketCallback | None = arguments.callback("write_cb", write_cb)
         self.stream: bool = bool(stream)
         keeps = self.stream or read_cb is None if dont_drain_read_buffer is None else bool(dont_drain_read_buffer)
         if not keeps and read_cb is None:
             raise ValueError("read_cb must not be None if the read buffer is drained: it alone receives the bytes")
         self.draining: bool = not keeps
-        self.read_limit: float = arguments.seconds("read_timeout", read_timeout)
-        self.write_limit: float = arguments.seconds("write_timeout", write_timeout)
-        self.linger_limit: float = arguments.seconds("linger_timeout", linger_timeout)
         self.half_close: bool = bool(half_close)
         self.high_water: int = arguments.positive("high_water", high_water)
         self.low_water: int = arguments.positive("low_water", low_water)
         if self.low_water > self.high_water:
             raise ValueError(f"low_water must not be above high_water ({high_water!r}), not {low_water!r}")
-        element_type_of(element_type)
-        encoding_of(encoding)
-        arguments.count_limit("line_limit", line_limit)
         self.stream_options: dict[str, Any] = {"element_type": element_type, "encoding": encoding, "line_limit": line_limit,
-                               "linger_timeout": linger_timeout}
+                                               "linger_timeout": linger_timeout}
+        checked = StreamOptions(read_timeout=read_timeout, write_timeout=write_timeout, **self.stream_options)
+        self.read_limit: float = checked.read_limit
+        self.write_limit: float = checked.write_limit
+        self.linger_limit: float = checked.linger_limit
         self.tls: dict[str, Any] = {
             "ssl_ctx": ssl_ctx, "ctx_configure_callback": ctx_configure_callback, "ssl_configure_callback": ssl_configure_callback,
             "handshake_timeout": handshake_timeout, "allow_truncation": allow_truncation,
@@ -64,13 +61,6 @@ class ConnectionOptions:
         """Return the arguments of TLS for a client, whose handshake may take as long as connecting unless it has a timeout of its own."""
         handshake_timeout = self.tls["handshake_timeout"]
         return {**self.tls, "handshake_timeout": seconds if handshake_timeout is None else handshake_timeout}
-
-
-def callback(name: str, value: Any) -> Any:
-    """Return a callable, or None."""
-    if value is not None and not callable(value):
-        raise TypeError(f"{name} must be callable or None, not {type(value).__name__} {value!r}")
-    return value
 
 
 def bytes_to_send(name: str, data: Any, start: int = 0, end: int | None = None) -> Any:
