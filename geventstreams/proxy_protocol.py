@@ -41,8 +41,14 @@ class Balancers:
     def __init__(self, peers: Any) -> None:
         require()
         self._networks: list[Any] | None = None
-        if peers is not True:
-            self._networks = [_network(each) for each in _listed(peers)]
+        if peers is True:
+            return
+        if isinstance(peers, (str, bytes)) or not isinstance(peers, Iterable):
+            raise TypeError(f"proxy_protocol must be a bool or a list of networks, not {peers!r}")
+        try:
+            self._networks = [ipaddress.ip_network(each) for each in peers]
+        except ValueError as error:
+            raise ValueError(f"proxy_protocol: {error}") from None
 
     def include(self, address: Any) -> bool:
         """Return whether a connection from an address must begin with a header."""
@@ -53,19 +59,6 @@ class Balancers:
         peer = ipaddress.ip_address(address[0])
         peer = getattr(peer, "ipv4_mapped", None) or peer
         return any(peer in network for network in self._networks)
-
-
-def _listed(peers: Any) -> Iterable[Any]:
-    if isinstance(peers, (str, bytes)) or not isinstance(peers, Iterable):
-        raise TypeError(f"proxy_protocol must be a bool or a list of networks, not {peers!r}")
-    return peers
-
-
-def _network(value: Any) -> Any:
-    try:
-        return ipaddress.ip_network(value)
-    except ValueError as error:
-        raise ValueError(f"proxy_protocol: {error}") from None
 
 
 def read_proxy(stream: SocketStream, limit: float) -> Proxy:

@@ -4,21 +4,18 @@ from __future__ import annotations
 
 import os
 import weakref
-from typing import Any
+from typing import Any, NamedTuple
 
 from gevent import get_hub
 
 
-class Handshake:
+class Handshake(NamedTuple):
     """A wait for a peer: the hub where it waits, the descriptor or -1, words for it, and the address that it connects to, if it does."""
 
-    __slots__ = ("address", "descriptor", "hub", "words")
-
-    def __init__(self, descriptor: int, words: str, address: Any) -> None:
-        self.hub = weakref.ref(get_hub())
-        self.descriptor = descriptor
-        self.words = words
-        self.address = address
+    hub: weakref.ref[Any]
+    descriptor: int
+    words: str
+    address: Any
 
 
 _waiting: weakref.WeakKeyDictionary[Any, Handshake] = weakref.WeakKeyDictionary()
@@ -26,7 +23,7 @@ _waiting: weakref.WeakKeyDictionary[Any, Handshake] = weakref.WeakKeyDictionary(
 
 def began(owner: Any, descriptor: int, words: str, address: Any = None) -> None:
     """Note that an object waits for a peer; the note goes with the object, if `ended` is not called."""
-    _waiting[owner] = Handshake(descriptor, words, address)
+    _waiting[owner] = Handshake(weakref.ref(get_hub()), descriptor, words, address)
 
 
 def ended(owner: Any) -> None:

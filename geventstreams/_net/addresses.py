@@ -90,18 +90,12 @@ def look_up(query: Query, deadline: float = NEVER) -> list[Address]:
     if isinstance(service, str):
         service.encode()
     wakeup = Wakeup(get_hub())  # StreamError where the hub has died: gevent's own wait fails otherwise there
-    limit = gevent.Timeout(None if deadline == NEVER else max(seconds_until(deadline), 0))
-    limit.start()
-    try:
+    with gevent.Timeout(None if deadline == NEVER else max(seconds_until(deadline), 0), False):
         results = network().getaddrinfo(host, service, family, _socket.SOCK_STREAM, 0, _socket.AI_PASSIVE)
         wakeup.refuse()  # in a forked child the copy of a greenlet that was looking up must not connect a second time
         return _distinct(results)
-    except gevent.Timeout as expired:
-        if expired is not limit:
-            raise
-    finally:
-        limit.close()
-    wait_until(deadline)  # gevent's timer can fire early, because the loop caches its clock
+    # The timeout ends the block quietly, and may fire early, because the loop caches its clock.
+    wait_until(deadline)  # type: ignore[unreachable]  # the types of gevent say that it raises
     raise ConnectTimeout(f"looking up {host}: no answer in time")
 
 

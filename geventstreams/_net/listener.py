@@ -142,8 +142,7 @@ class Listener:
             self.stop()  # the clients are the parent's, and they stay in the queue: the loop would call without end
             self._arrivals.fire()
         elif self._arrivals.listeners is None:
-            if self._wanted and not self.resting and self._arrived is not None:
-                self._arrived()
+            self._call()
         else:
             # Greenlets that wait for a client must still find it in the queue, so they run first.
             self._arrivals.fire()

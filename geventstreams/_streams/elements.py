@@ -171,6 +171,4 @@ def _number(item: Any, index: int, lowest: int, highest: int) -> int:
 
 def elements_of(data: bytes, kind: ElementType) -> list[int]:
     """Return the integers that bytes are to a binary element type."""
-    if kind is ElementType.SIGNED_BYTE_8:
-        return [byte - 256 if byte > 127 else byte for byte in data]
-    return list(data)
+    return memoryview(data).cast("b").tolist() if kind is ElementType.SIGNED_BYTE_8 else list(data)

@@ -113,9 +113,8 @@ def tcp_connect(
         return pipe_connect(host, read_cb, event_cb, data=data, timeout=timeout, tlsext_host_name=name, **options)
     port_or_name("port", port)
     connection = ConnectionOptions(read_cb, event_cb, **keywords_for(tcp_connect, options))
-    seconds = connection.connect_timeout(timeout)
-    opener = tcp_opener(host, port, seconds, local_address, local_port, nodelay, keepalive, ipv6, tlsext_host_name, SocketStream,
-                        connection.tls_of_client(seconds))
+    seconds, tls = connection.of_client(timeout)
+    opener = tcp_opener(host, port, seconds, local_address, local_port, nodelay, keepalive, ipv6, tlsext_host_name, SocketStream, tls)
     return _begin(connection, opener, address_name((host, port)), data)
 
 
@@ -153,8 +152,8 @@ def pipe_connect(
     """
     where = unix_path("path", path)
     connection = ConnectionOptions(read_cb, event_cb, **keywords_for(pipe_connect, options))
-    seconds = connection.connect_timeout(timeout)
-    opener = unix_opener(where, seconds, tlsext_host_name, SocketStream, connection.tls_of_client(seconds))
+    seconds, tls = connection.of_client(timeout)
+    opener = unix_opener(where, seconds, tlsext_host_name, SocketStream, tls)
     return _begin(connection, opener, repr(where), data)
 
 

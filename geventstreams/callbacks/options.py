@@ -52,15 +52,15 @@ class ConnectionOptions:
             "handshake_timeout": handshake_timeout, "allow_truncation": allow_truncation,
         }
 
-    def connect_timeout(self, timeout: float | None) -> float | None:
-        """Return the seconds that connecting may take: `timeout` if it is given, else the smaller one of both timeouts."""
-        limit = min(self.read_limit, self.write_limit) if timeout is None else arguments.seconds("timeout", timeout)
-        return arguments.given_seconds(limit)
+    def of_client(self, timeout: float | None) -> tuple[float | None, dict[str, Any]]:
+        """Return the seconds that connecting may take, and the arguments of TLS.
 
-    def tls_of_client(self, seconds: float | None) -> dict[str, Any]:
-        """Return the arguments of TLS for a client, whose handshake may take as long as connecting unless it has a timeout of its own."""
-        handshake_timeout = self.tls["handshake_timeout"]
-        return {**self.tls, "handshake_timeout": seconds if handshake_timeout is None else handshake_timeout}
+        The default is the smaller one of both timeouts; for the handshake, as long as for connecting.
+        """
+        limit = min(self.read_limit, self.write_limit) if timeout is None else arguments.seconds("timeout", timeout)
+        seconds = arguments.given_seconds(limit)
+        own = self.tls["handshake_timeout"]
+        return seconds, {**self.tls, "handshake_timeout": seconds if own is None else own}
 
 
 def bytes_to_send(name: str, data: Any, start: int = 0, end: int | None = None) -> Any:
