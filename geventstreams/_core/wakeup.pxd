@@ -21,6 +21,7 @@ cdef class HubHold:
     cdef readonly bint ended
     cdef readonly bint inherited
     cdef object _calls
+    cdef object _waker
     cdef object _dependents
     cdef object _watcher
 

@@ -9,7 +9,8 @@ and stopping them costs more than the rest of a wait.
 #   an armed watcher with `ref=False` does not keep that loop running. On libuv it would, so it is stopped after each wait.
 # * The timer outlives the wait that started it, and looks at `deadline` when it fires: many waits with a timeout start one timer.
 # * `hold.waiting` counts the greenlets that wait: while it is not 0, the hold keeps the loop running, which the watchers do not.
-# * Only the hub's thread starts and stops watchers. Other threads hand their calls to it by `HubHold.run_there`.
+# * Only the hub's thread starts and stops watchers. Other threads hand their calls to it by `HubHold.run_there`, which sends to a watcher
+#   that is always active: `run_callback_threadsafe` starts one, and counts a reference, while the loop runs without the GIL.
 # * In a forked child every wait that began in the parent ends in StreamError.
 # * `close` may be called by a signal handler, which interrupts any other method in the same greenlet. Then the method itself releases what
 #   it uses, before the loop runs again: a watcher that is started late never sees a descriptor that belongs to other code by then.
@@ -22,6 +23,7 @@ import sys
 import weakref
 from collections import deque
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 from gevent.exceptions import BlockingSwitchOutError
@@ -66,6 +68,8 @@ class HubHold:
         self.ended: bool = False
         self.inherited: bool = False
         self._calls: deque[Callable[[], object]] = deque()
+        self._waker = hub.loop.async_(ref=False)
+        self._waker.start(hub.loop.run_callback, _make_calls, self._calls)
         self._dependents: weakref.WeakKeyDictionary[Any, Callable[[Any], object]] = weakref.WeakKeyDictionary()
         self._watcher = hub.loop.timer(_AGES, _AGES)
         if self.thread == _system.thread_id():
@@ -111,21 +115,10 @@ class HubHold:
         """Make a call in the hub's thread soon; here and now once that thread has ended, or the loop was destroyed."""
         self._calls.append(call)
         if not self.ended and self.loop.ptr:
-            try:
-                self.loop.run_callback_threadsafe(self._run_calls)
-            except ValueError:  # the loop was destroyed since the line before
-                pass
-            else:
+            with suppress(Exception):  # the loop was destroyed since the line before
+                self._waker.send()
                 return
-        self._run_calls()
-
-    def _run_calls(self) -> None:
-        while self._calls:
-            try:
-                call = self._calls.popleft()
-            except IndexError:  # another thread took the last one
-                return
-            call()
+        _make_calls(self._calls)
 
     def tell_end_to(self, dependent: Any, ended: Callable[[Any], object]) -> None:
         """Call `ended(dependent)` when the hub's thread has ended; keep only a weak reference to it."""
@@ -137,9 +130,18 @@ class HubHold:
         Called in the hub's thread when it runs no more Python code but this.
         """
         self.ended = True
-        self._run_calls()
+        _make_calls(self._calls)
         for dependent, ended in list(self._dependents.items()):
             ended(dependent)
+
+
+def _make_calls(calls: deque[Callable[[], object]]) -> None:
+    while calls:
+        try:
+            call = calls.popleft()
+        except IndexError:  # another thread took the last one
+            return
+        call()
 
 
 class _EndOfThread:

@@ -12,6 +12,7 @@ from functools import partial
 from typing import Any
 
 import gevent
+import gevent.event
 import pytest
 from kit import conditions
 from kit.leftovers import open_descriptor
@@ -28,6 +29,7 @@ from geventstreams import (
     wait_for_input_streams,
     wait_for_input_streams_returning_first,
 )
+from geventstreams._core.wakeup import hold_of
 from geventstreams._streams.buffered import engine_of
 from geventstreams._streams.idle import is_idle
 from geventstreams.callbacks.api import tcp_connect, tcp_server
@@ -429,6 +431,38 @@ def test_another_threads_wait_set_is_refused(pairs: Pairs, call: str) -> None:
     far.sendall(b"x")
     assert waiting.wait(5) == [near]
     waiting.close()
+
+
+# Calls that one thread hands to the hub of another.
+
+
+class WatchedLoop:
+    """A loop that records what other threads than its own use of it."""
+
+    def __init__(self, loop: Any) -> None:
+        self._loop = loop
+        self._thread = threading.get_ident()
+        self.used_elsewhere: set[str] = set()
+
+    def __getattr__(self, name: str) -> Any:
+        if threading.get_ident() != self._thread:
+            self.used_elsewhere.add(name)
+        return getattr(self._loop, name)
+
+
+def test_a_call_for_another_threads_hub_leaves_its_loop_alone() -> None:
+    """A call for the hub of another thread starts nothing in its loop, which may run meanwhile, and the hub makes the call."""
+    loop = gevent.get_hub().loop
+    watched = WatchedLoop(loop)
+    hold = hold_of(gevent.get_hub())
+    called = gevent.event.Event()
+    hold.use(watched)
+    try:
+        Native(hold.run_there, called.set).get()
+        assert called.wait(5)
+    finally:
+        hold.use(loop)
+    assert watched.used_elsewhere <= {"ptr"}
 
 
 # What an ended thread has left.
