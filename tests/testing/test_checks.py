@@ -5,6 +5,7 @@ import io
 import re
 import warnings
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from random import Random
 from typing import Any
 
@@ -320,7 +321,8 @@ def test_all_broken_promises_are_told_until_one_hangs(monkeypatch: pytest.Monkey
         return Claim(try_it, "", "", "")
 
     def another_timeout() -> None:
-        raise gevent.Timeout(3)
+        with closing(gevent.Timeout(3)) as another:
+            raise another
 
     claims = [
         broken("one", lambda: 1 / 0), broken("two", lambda: None), broken("three", another_timeout),
