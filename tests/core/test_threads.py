@@ -404,6 +404,7 @@ def test_calls_on_another_threads_connection_are_refused(call: str) -> None:
     assert echoed == [b"hello"]
     connection.close()
     server.close()
+    conditions.until(lambda: not server.connections, what="the end of the server's connection")
 
 
 def test_another_threads_callback_server_is_refused() -> None:
@@ -415,6 +416,7 @@ def test_another_threads_callback_server_is_refused() -> None:
         client.sendall(b"hello")
         assert client.recv(100) == b"hello"
     server.close()
+    conditions.until(lambda: not server.connections, what="the end of the server's connection")
 
 
 @pytest.mark.parametrize("call", ["wait", "poll", "add", "discard", "close"])
