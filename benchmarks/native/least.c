@@ -2,6 +2,9 @@
  *
  * A greenlet for each connection; gevent's watchers, which stay armed; the C library's calls; and nothing of what streams promise: no timeout, no
  * kill, no check of a fork or of threads, no fairness, one error. What is left is what every library of this kind pays.
+ *
+ * A watcher's callback only notes that its connection is ready. A greenlet that has to wait switches to the next one that is ready, and to the hub
+ * if there is none: one switch for each wait, not two.
  */
 #define _GNU_SOURCE
 #define PY_SSIZE_T_CLEAN
@@ -27,10 +30,11 @@ struct direction {
     int is_armed, is_awaited;
 };
 
-typedef struct {
+typedef struct connection {
     PyObject_HEAD
     int fd, is_empty; /* is_empty: the last recv brought less than was asked for */
     PyGreenlet *greenlet;
+    struct connection *next; /* of those that wait for their turn */
     struct direction reading, writing;
     PyObject *handle;
     char *space, *output;
@@ -46,6 +50,8 @@ static PyObject *loop, *name_io, *name_start, *name_stop, *name_pending, *name_f
 static PyObject *want_read, *want_write;
 static char ciphered[CIPHERED], arrived[CIPHERED];
 static PyGreenlet *hub;
+static Connection *first_ready, *last_ready;
+static PyObject *run_callback, *dispatcher;
 
 /* Call watcher.NAME(callback), or watcher.NAME() without one. */
 static int tell(PyObject *watcher, PyObject *name, PyObject *callback)
@@ -72,15 +78,55 @@ static int stop(struct direction *direction)
     return failed ? -1 : 0;
 }
 
+/* Switch to the greenlet that is ready for longest, or to the hub. */
+static PyObject *switch_to_next(void)
+{
+    PyGreenlet *next = hub;
+    PyObject *result;
+    if (first_ready != NULL) {
+        next = first_ready->greenlet;
+        first_ready = first_ready->next;
+    }
+    Py_INCREF(next); /* it may end in the meantime */
+    result = PyGreenlet_Switch(next, NULL, NULL);
+    Py_DECREF(next);
+    return result;
+}
+
+/* In the hub, after the callbacks of an iteration: the greenlets of all that are ready, of which each switches to the next. */
+static PyObject *dispatch(PyObject *Py_UNUSED(self), PyObject *Py_UNUSED(nothing))
+{
+    while (first_ready != NULL) {
+        PyObject *result = switch_to_next();
+        if (result == NULL)
+            return NULL;
+        Py_DECREF(result);
+    }
+    Py_RETURN_NONE;
+}
+
+static PyMethodDef dispatching = {"dispatch", dispatch, METH_NOARGS, NULL};
+
+static int add_ready(Connection *self)
+{
+    self->next = NULL;
+    if (first_ready == NULL) {
+        PyObject *callback;
+        first_ready = last_ready = self;
+        callback = PyObject_CallOneArg(run_callback, dispatcher);
+        Py_XDECREF(callback);
+        return callback == NULL ? -1 : 0;
+    }
+    last_ready->next = self;
+    last_ready = self;
+    return 0;
+}
+
 static PyObject *wake(Connection *self, struct direction *direction)
 {
-    if (direction->is_awaited) {
-        PyGreenlet *greenlet = (PyGreenlet *)Py_NewRef(self->greenlet);
-        PyObject *result = PyGreenlet_Switch(greenlet, NULL, NULL);
-        Py_DECREF(greenlet);
-        return result;
-    }
-    if (stop(direction) < 0)
+    int failed = direction->is_awaited ? add_ready(self) : stop(direction);
+    direction->is_awaited = 0;
+    if (failed)
         return NULL;
     Py_RETURN_NONE;
 }
@@ -127,8 +173,7 @@ static int await(Connection *self, struct direction *direction, PyMethodDef *wak
     if (self->greenlet == NULL) /* a file's, at its first wait */
         self->greenlet = PyGreenlet_GetCurrent();
     direction->is_awaited = 1;
-    result = PyGreenlet_Switch(hub, NULL, NULL);
-    direction->is_awaited = 0;
+    result = switch_to_next();
     Py_XDECREF(result);
     return result == NULL ? -1 : 0;
 }
@@ -835,7 +880,9 @@ PyMODINIT_FUNC PyInit_least(void)
     hub = (PyGreenlet *)PyObject_CallMethod(gevent, "get_hub", NULL);
     Py_DECREF(gevent);
     loop = hub == NULL ? NULL : PyObject_GetAttrString((PyObject *)hub, "loop");
-    if (loop == NULL || PyType_Ready(&ConnectionType) < 0 || PyType_Ready(&FileType) < 0)
+    run_callback = loop == NULL ? NULL : PyObject_GetAttrString(loop, "run_callback");
+    dispatcher = PyCFunction_New(&dispatching, NULL);
+    if (run_callback == NULL || dispatcher == NULL || PyType_Ready(&ConnectionType) < 0 || PyType_Ready(&FileType) < 0)
         return NULL;
     return PyModule_Create(&module);
 }
