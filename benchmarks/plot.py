@@ -15,7 +15,7 @@ from PIL import Image, PngImagePlugin
 
 from benchmarks.contenders import OURS
 from benchmarks.figures import Spread, judge
-from benchmarks.model import Result
+from benchmarks.model import LEAST, Result
 from benchmarks.report import goal_text, number
 
 #: The rows with panels of their own in a run over all rows. The others are in the panel of the goals only.
@@ -39,6 +39,7 @@ COLOURS = {
     "threads": "#868e96",
     "stdlib": "#868e96",
     "cl-async": "#495057",
+    LEAST: "#343a40",
 }
 DPI = 110
 SHADES = 64

@@ -100,6 +100,12 @@ def test_plot_as_svg(tmp_path: Path) -> None:
     assert "the command" in text
 
 
+def test_a_plot_has_a_colour_for_each_contender() -> None:
+    """Every contender of every row has a colour, those that only `--least` measures included."""
+    for row in ROW_BY_NAME.values():
+        assert set(plot.colours(Result(row, {}, {}, 1.0))) == {entry.label for entry in row.entries}
+
+
 @pytest.mark.parametrize(
     ("arguments", "complaint"),
     [
