@@ -41,7 +41,7 @@ class ByteSource:
 
     def __init__(self) -> None:
         self.input = InputBuffer()
-        self.goal = INPUT
+        self.goal: int = INPUT
         self.lacking: int = 0
 
     @property

@@ -123,7 +123,9 @@ class HappyEyeballs:
                     self._next_begin = now + ATTEMPT_DELAY
                     self._begin(waiting.popleft())
                 elif self._attempts:
-                    self._wait(outcome, min(self._deadline, self._next_begin if waiting else NEVER) - now)
+                    for attempt in self._attempts:
+                        attempt.watch(outcome)
+                    outcome.wait(min(self._deadline, self._next_begin if waiting else NEVER) - now)
                 else:
                     let_ready_run(get_hub())  # a loop that tries again and again must let other greenlets run
                     raise self._failure()
@@ -154,11 +156,6 @@ class HappyEyeballs:
                 attempt.close()
                 self._failed(attempt.address, error)
         return None
-
-    def _wait(self, outcome: Wakeup, limit: float) -> None:
-        for attempt in self._attempts:
-            attempt.watch(outcome)
-        outcome.wait(limit)
 
     def _causes(self) -> str:
         """Return the error of each address. The only address is not named again if it is the destination itself."""

@@ -67,7 +67,7 @@ class StreamEngine(ByteSource):
         self.tls_options: Any = None
         self.read_limit: float = read_limit
         self.write_limit: float = write_limit
-        self.linger_limit = linger_limit
+        self.linger_limit: float = linger_limit
         self.timed_out: bool = False
         self.accepted: int = 0
         self.octets_in: int = 0

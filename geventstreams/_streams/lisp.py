@@ -235,7 +235,8 @@ class LispStream(BufferedStream):
 
     def read_string(self, n: int) -> str:
         """Return up to `n` characters, waiting until there are so many, the input ends, or `read_timeout` passes."""
-        self._engine.begin_read()
+        if self._input.permit != FORK.generation:
+            self._engine.refuse_input()
         wanted = arguments.natural("n", n)
         if not self._is_latin:
             return self._read_wide_string(wanted)

@@ -53,7 +53,7 @@ class AsyncServer:
         self._reported = 0.0
         self._hub = get_hub()
         self._listener: Listener | None = listener_of(self._hub, socket, self._accept)
-        self._listener.hold.tell_end_to(self, AsyncServer._thread_has_ended)
+        self._listener.hold.tell_end_to(self, AsyncServer.close)
         self._listener.start()
 
     @property
@@ -78,18 +78,14 @@ class AsyncServer:
 
     def close(self) -> None:
         """Close the listener; the connections go on. A second call does nothing. cl-async: `close-tcp-server`."""
-        if self._listener is not None:
-            self._listener.refuse_thread()
-        listener, self._listener = self._listener, None
+        listener = self._listener
         if listener is not None:
+            listener.refuse_thread()
+            self._listener = None
             listener.close()
             if self._path is not None:
                 self._path.remove()
             self._socket.close()
-
-    def _thread_has_ended(self) -> None:
-        """Close the listener, since nothing accepts here any more. Called by the hub's hold when its thread ends."""
-        self.close()
 
     def __enter__(self) -> AsyncServer:
         return self

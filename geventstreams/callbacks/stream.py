@@ -19,12 +19,13 @@ from geventstreams.errors import EndOfFile, line_too_long
 
 if TYPE_CHECKING:
     from collections.abc import MutableSequence
-    from typing import TypeVar, overload
+
+    from typing_extensions import TypeVar
 
     from geventstreams._streams.elements import ElementType
     from geventstreams._types import ElementTypeName, MaybeNone, WritableBuffer
 
-    E = TypeVar("E")
+    L = TypeVar("L", default=str)
 
 START = 0
 
@@ -146,16 +147,8 @@ class AsyncStream(UpgradableStream):
         arguments.natural("n", n)
         return ""
 
-    if TYPE_CHECKING:
-
-        @overload  # type: ignore[override]  # None: nothing yet
-        def read_line(self, eof_error: bool = True, eof_value: str = "") -> tuple[str, bool] | None: ...
-        @overload
-        def read_line(self, eof_error: bool = True, *, eof_value: E) -> tuple[str | E, bool] | None: ...
-        @overload
-        def read_line(self, eof_error: bool, eof_value: E) -> tuple[str | E, bool] | None: ...
-
-    def read_line(self, eof_error: bool = True, eof_value: Any = "") -> Any:
+    def read_line(self, eof_error: bool = True,  # type: ignore[override]  # None: nothing yet
+                  eof_value: L = "") -> tuple[str | L, bool] | None:  # type: ignore[assignment]  # L's default
         """Return the next line without its newline, and False; None where it is not whole yet; at the end the rest, and True."""
         if self._input.permit != FORK.generation:
             self._engine.refuse_input()

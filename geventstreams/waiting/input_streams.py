@@ -77,10 +77,10 @@ class ReadySet:
         self.hold: HubHold = hold_of(hub)
         self.callbacks: dict[Any, ReadinessCallback] = {}
         self.signals: dict[ReadinessCallback, None] = {}
-        self.keeps_timer = keeps_timer
+        self.keeps_timer: bool = keeps_timer
         self.waiters: list[ReusableWakeup] = []
         self._spare: ReusableWakeup | None = None
-        self.active = 0
+        self.active: int = 0
 
     def add(self, key: Any, stream: Any) -> ReadinessCallback:
         """Return a new callback of a stream; it counts as signalled until the stream was asked."""
