@@ -206,7 +206,7 @@ class SocketTransport(Transport):
         # The option is the connection's, which in a forked child is the parent's.
         if self._descriptor >= 0 and self._family != _socket.AF_UNIX and self._process == FORK.generation:
             with contextlib.suppress(OSError):  # other code closed it: there is no connection to reset
-                _system.reset_on_close(self._descriptor)
+                _system.reset_on_close(self._descriptor, self._handle)
 
     def __del__(self) -> None:
         if self._descriptor < 0:

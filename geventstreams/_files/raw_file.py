@@ -121,8 +121,8 @@ class RawSocketFile(sockets.SocketIO):
         so that the peer cannot take a part for the whole."""
         socket = self._transport.socket
         if not self.closed and getattr(socket, "_closed", False):
-            with contextlib.suppress(OSError, ValueError):  # the owner took the descriptor away
-                _system.reset_on_close(socket.fileno())
+            with contextlib.suppress(OSError):  # the owner took the descriptor away
+                _system.reset_on_close(socket.fileno(), socket)
         self.close()
 
     def close(self) -> None:

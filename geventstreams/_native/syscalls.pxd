@@ -18,8 +18,14 @@ cdef extern from "sys/socket.h" nogil:
         size_t msg_iovlen
     ssize_t c_sendmsg "sendmsg"(int descriptor, const msghdr *message, int flags)
     int c_shutdown "shutdown"(int descriptor, int how)
+    struct linger:
+        int l_onoff
+        int l_linger
+    int c_setsockopt "setsockopt"(int descriptor, int level, int name, const void *value, unsigned int size)
     const int MSG_DONTWAIT
     const int SHUT_WR
+    const int SOL_SOCKET
+    const int SO_LINGER
 
 cdef extern from "Python.h":
     Py_buffer *PyMemoryView_GET_BUFFER(object view) noexcept
@@ -223,6 +229,15 @@ cdef inline Py_ssize_t not_yet_sent(int descriptor) noexcept:
 
 cdef inline Py_ssize_t end_output(int descriptor, object handle) except? -2:
     if c_shutdown(descriptor, SHUT_WR):
+        return _failed(errno)
+    return 0
+
+
+cdef inline Py_ssize_t reset_on_close(int descriptor, object handle) except? -2:
+    cdef linger now
+    now.l_onoff = 1
+    now.l_linger = 0
+    if c_setsockopt(descriptor, SOL_SOCKET, SO_LINGER, &now, sizeof(now)):
         return _failed(errno)
     return 0
 

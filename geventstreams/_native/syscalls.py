@@ -213,10 +213,10 @@ def was_connected(descriptor: int) -> bool:
     return any(events & (select.POLLIN | _POLLRDHUP) for _, events in poll.poll(0))
 
 
-def reset_on_close(descriptor: int) -> None:
-    """Make the coming close a reset instead of an orderly end."""
-    with as_socket(descriptor) as handle:
-        handle.setsockopt(_socket.SOL_SOCKET, _socket.SO_LINGER, struct.pack("ii", 1, 0))
+def reset_on_close(descriptor: int, handle: Any) -> int:
+    """Make the coming close a reset instead of an orderly end. Return 0."""
+    handle.setsockopt(_socket.SOL_SOCKET, _socket.SO_LINGER, struct.pack("ii", 1, 0))
+    return 0
 
 
 def refers(reference: weakref.ref[Any], thing: object) -> bool:
