@@ -15,11 +15,10 @@ cdef BlockPool BLOCKS
 cdef class BlockPool:
     cdef readonly Py_ssize_t size
     cdef readonly Py_ssize_t least_room
-    cdef list _blocks
-    cdef Py_ssize_t _most
+    cdef list blocks
+    cdef Py_ssize_t most
 
-    cdef object lend(self)
-    cdef int take_back(self, block) except -1
+    cdef object make(self)
 
 
 cdef class ByteQueue:

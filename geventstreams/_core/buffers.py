@@ -35,21 +35,13 @@ class BlockPool:
         self.least_room = least_room
         """A remainder up to this size is copied in front of what arrives next; below this much room more is made."""
         # The entries for blocks not made yet keep the list long: a short one would be reallocated by every pop and append.
-        self._blocks: list[memoryview | None] = [None] * kept
-        self._most = 2 * kept
+        self.blocks: list[memoryview | None] = [None] * kept
+        self.most = 2 * kept
 
-    def lend(self) -> memoryview:
-        """Return a block, one that was given back where there is one."""
-        block = self._blocks.pop()
-        if block is None:
-            self._blocks.append(None)
-            block = memoryview(bytearray(self.size))
-        return block
-
-    def take_back(self, block: memoryview) -> None:
-        """Keep a block for the next queue, unless enough are kept."""
-        if len(self._blocks) < self._most:
-            self._blocks.append(block)
+    def make(self) -> memoryview:
+        """Return a new block, in place of the entry for one that was taken from the list."""
+        self.blocks.append(None)
+        return memoryview(bytearray(self.size))
 
 
 BLOCKS = BlockPool(BLOCK, 64, SMALL)
@@ -76,23 +68,28 @@ class ByteQueue:
 
     def _lease(self) -> None:
         """Move what is held to the front of a leased block."""
-        view = self.pool.lend()
+        pool = self.pool
+        view = pool.blocks.pop()
+        if view is None:
+            view = pool.make()
         store = _bytes.owner(view)
         if self.end:
             held = self.end - self.start
             _bytes.copy_in(store, 0, self.view, self.start, held)  # type: ignore[arg-type]  # held: never None
             self.start, self.end = 0, held
         self.store, self.view = store, view
-        self.capacity = self.pool.size
+        self.capacity = pool.size
         self.leased = True
 
     def _release(self) -> None:
         """Give up the memory, and what is in it."""
         if self.leased:
-            self.pool.take_back(self.view)  # type: ignore[arg-type]  # leased: never None
+            self.leased = False
+            pool = self.pool
+            if len(pool.blocks) < pool.most:
+                pool.blocks.append(self.view)  # type: ignore[arg-type]  # leased: never None
         self.store = self.view = None
         self.start = self.end = self.capacity = 0
-        self.leased = False
 
     def _resettle(self, capacity: int, at: int) -> None:
         """Move what is held to index `at` of a piece of its own."""
@@ -179,12 +176,11 @@ class InputBuffer(ByteQueue):
 
     def absorb(self) -> int:
         """Believe the numbers that a transport noted. Return their sum."""
-        arrived = 0
-        while self.counts:
-            count = _bytes.take_last(self.counts)
+        counts, before = self.counts, self.end
+        while counts:
+            count = _bytes.take_last(counts)  # in a line of its own: a signal handler may run behind it, and change `end`
             self.end += count
-            arrived += count
-        return arrived
+        return self.end - before
 
     def feed(self, data: bytes | bytearray | memoryview) -> None:
         """Put bytes that arrived by another way behind what is there."""

@@ -46,6 +46,7 @@ cdef class ByteReader(BinaryFile):
     cdef ByteSource _source
     cdef bint _is_readable
     cdef bint _is_writable
+    cdef bint _takes_turns
     cdef bint _has_direct_input
     cdef bint _has_own_readline
     cdef Py_ssize_t _line_limit

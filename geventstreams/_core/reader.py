@@ -8,7 +8,7 @@ Sockets of other code, streams that wait and streams that never wait differ in t
 #   in the buffer. Where bytes go straight into the caller's memory, an exception puts them back.
 # * A call with a bound returns what there is before the end of the input; one that means "to the end" raises the error that ended it.
 # * A call that finds what it needs in the buffer, while `input.permit` equals the fork generation, is served at once. Any other call is
-#   between `begin_read` and `end_read` of the source.
+#   between `begin_read` and `end_read` of the source, which may be left out where calls do not take turns and there is a permit.
 
 from __future__ import annotations
 
@@ -124,13 +124,15 @@ class ByteReader(BinaryFile):
         self._input: InputBuffer = NO_INPUT
         self._source = NO_SOURCE
 
-    def __init__(self, source: ByteSource, readable: bool, writable: bool, line_limit: float = NEVER) -> None:
+    def __init__(self, source: ByteSource, readable: bool, writable: bool, line_limit: float = NEVER, takes_turns: bool = False) -> None:
         _attributes.forget_empty(self)
         self._input = source.input
         self._source = source
         self._is_readable = readable
         self._is_writable = writable
         self._line_limit = sys.maxsize if line_limit == NEVER else int(line_limit)
+        self._takes_turns = takes_turns
+        """Whether calls of several greenlets wait for each other, between `begin_read` and `end_read` of the source."""
         self._has_direct_input = True
         self._has_own_readline = type(self).readline is not _READLINE
 
@@ -319,15 +321,20 @@ class ByteReader(BinaryFile):
             LineTooLong: The line is longer than `line_limit`. No byte of it is consumed.
             ReadTimeout: Nothing arrived for `read_timeout` seconds. The part that arrived stays readable: call again.
         """
-        if size is ALL and self._input.end > self._input.start and self._input.permit == FORK.generation:
-            length = self._input.line_length()
-            if 0 < length <= self._line_limit:
-                return self._input.take(length)
+        buffer = self._input
+        if size is ALL and buffer.permit == FORK.generation:
+            if buffer.end > buffer.start:
+                length = buffer.line_length()
+                if 0 < length <= self._line_limit:
+                    return buffer.take(length)
+            if not self._takes_turns:
+                length = self._line(ALL)
+                return None if length == WOULD_WAIT else buffer.take(length)  # type: ignore[return-value]  # see the class
         wanted = ALL if size is ALL else self._size("size", size)
         self._source.begin_read()
         try:
             length = self._line(wanted)
-            return None if length == WOULD_WAIT else self._input.take(length)  # type: ignore[return-value]  # see the class
+            return None if length == WOULD_WAIT else buffer.take(length)  # type: ignore[return-value]  # see the class
         finally:
             self._source.end_read()
 

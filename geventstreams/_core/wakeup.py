@@ -274,7 +274,7 @@ class Wakeup:
             hold.waiting -= 1
             if hold.waiting == 0:
                 hold.end()
-            if self.armed and not hold.stays_armed and self.listeners is None:
+            if not hold.stays_armed and self.armed and self.listeners is None:
                 self.disarm()
             self.waiter = None
             if self.closed:

@@ -44,7 +44,7 @@ class SocketFile(ByteReader):
 
     def __init__(self, raw: RawSocketFile, transport: FileTransport, buffering: int) -> None:
         engine = FileEngine(raw, transport, buffering)
-        ByteReader.__init__(self, engine, engine.is_readable, engine.is_writable)
+        ByteReader.__init__(self, engine, engine.is_readable, engine.is_writable, takes_turns=True)
         self._output = engine.output
         self._engine = engine
         self._buffering = buffering

@@ -1,6 +1,7 @@
 cimport cython
 
 cimport geventstreams._native.greenlets as _greenlets
+cimport geventstreams._native.memory as _bytes
 cimport geventstreams._native.syscalls as _system
 from geventstreams._core.clock cimport Clock
 from geventstreams._core.deadline cimport deadline_after, seconds_until

@@ -13,6 +13,7 @@ import weakref
 from typing import Any
 
 import geventstreams._native.greenlets as _greenlets
+import geventstreams._native.memory as _bytes
 import geventstreams._native.syscalls as _system
 from geventstreams._constants import BLOCK, INPUT, NEVER, NO_PERMIT, WOULD_WAIT
 from geventstreams._core.at_exit import send_at_exit
@@ -203,7 +204,10 @@ class BlockingEngine(StreamEngine):
             self.accepted = 0
             output.put(data, 0, count)
             self.accepted = count  # at once: a signal handler that raises behind this call leaves the caller nothing else to ask
-            self.remember(data, count)
+            if count >= 4:
+                self.tail = _bytes.tail(data, count)
+            else:
+                self.remember(data, count)
         else:
             self._put_waiting(data, count)
 

@@ -70,7 +70,6 @@ cdef class StreamEngine(ByteSource):
     cdef void refuse_unmade(self) except *
     cpdef void occupy(self) except *
     cpdef void vacate(self) except *
-    cdef void received(self, bint buffered, Py_ssize_t count) except *
     cdef void input_failed(self, error) except *
     cdef object _failure(self, error, str doing)
     cpdef Py_ssize_t receive_unasked(self) except? -2

@@ -240,23 +240,20 @@ class StreamEngine(ByteSource):
             count = ENDED
         finally:
             self.sending = False
-        if count != WOULD_WAIT:
-            self.received(target is None, count)
-        return count
-
-    def received(self, buffered: bool, count: int) -> None:
-        """Account for what a receive call brought: `count` bytes, or ENDED."""
         if count > 0:
-            if buffered:
-                self.input.absorb()
+            if target is None:
+                buffer.absorb()
             else:
-                _bytes.take_last(self.input.counts)
+                _bytes.take_last(buffer.counts)
             self.octets_in += count
             self.timed_out = False
+        elif count == WOULD_WAIT:
+            return WOULD_WAIT
         elif self.end is None:
             self.end = ORDERLY if self.reset is None else self.reset
         if self.listeners is not None:
             self.tell_listeners()
+        return count
 
     def input_failed(self, error: OSError) -> None:
         """Note an error that ends the input, to be raised when what arrived is taken; raise any other."""
