@@ -23,6 +23,9 @@ CALLS = 256
 SLICE = 0.005
 """Seconds for which calls that never have to wait keep the hub to themselves."""
 
+FRESH = 0
+"""The state of a `Fairness` whose user has waited: its slice is not begun yet."""
+
 NO_TAIL = -1
 """The last bytes of an output to which nothing was written."""
 

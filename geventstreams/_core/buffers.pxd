@@ -77,6 +77,8 @@ cdef class OutputBuffer(ByteQueue):
     cpdef Py_ssize_t room(self) except? -1
     @cython.locals(calls=Py_ssize_t)
     cpdef int put(self, object data, Py_ssize_t start, Py_ssize_t count) except -1
+    cdef int _put_copy(self, object data, Py_ssize_t start, Py_ssize_t count) except -1
+    cdef void _note_single(self) noexcept
     cpdef void put_rest(self, object data, Py_ssize_t start, Py_ssize_t count) except *
     cpdef int strike(self, Py_ssize_t count) except -1
     cpdef void clear(self) except *

@@ -335,23 +335,33 @@ class OutputBuffer(ByteQueue):
         self.calls = calls = self.calls - 1
         if calls <= 0:
             self.permit = NO_PERMIT
-        if count and self.start == self.end:
-            self.boundary = self.sent
-            if type(data) is bytes and count == len(data):
-                self.view = data  # which cannot change: it is sent from where it lies, unless more comes before that
-                self.end = count
-            else:
-                self.append(data, start, count)
-            self.first_end = self.sent + count
+        if count and not self.end and type(data) is bytes and not start:
+            self.view = data  # which cannot change: it is sent from where it lies, unless more comes before that
+            self.end = count
         elif count:
+            self._put_copy(data, start, count)
+
+    def _put_copy(self, data: bytes | bytearray | memoryview, start: int, count: int) -> None:
+        if not self.end:
+            self.boundary = self.sent
+            self.append(data, start, count)
+            self.first_end = self.sent + count
+        else:
+            self._note_single()
             self.append(data, start, count)
             if self.ends is None:
                 self.ends = []
             self.ends.append(self.sent + self.end - self.start)
 
+    def _note_single(self) -> None:
+        """Note where a message begins and ends that was not copied."""
+        if self.store is None:
+            self.boundary = self.sent - self.start
+            self.first_end = self.boundary + self.end
+
     def put_rest(self, data: bytes | bytearray | memoryview, start: int, count: int) -> None:
         """Accept the rest of a message whose beginning was sent past this buffer."""
-        self.put(data, start, count)
+        self._put_copy(data, start, count)
         self.boundary = self.sent - 1
 
     def strike(self, count: int) -> None:
@@ -375,6 +385,7 @@ class OutputBuffer(ByteQueue):
 
     def drop_unbegun(self) -> None:
         """Drop the messages of which nothing was sent; the rest of a begun one stays."""
+        self._note_single()
         ends = (self.first_end, *(self.ends or ()))
         if self.start == self.end or self.sent == self.boundary or self.sent in ends:
             self.clear()

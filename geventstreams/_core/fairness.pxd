@@ -9,16 +9,15 @@ from geventstreams._core.wakeup cimport Wakeup
 cdef ForkGeneration FORK
 cdef double NEVER
 cdef double SLICE
-cdef int _FRESH
+cdef int FRESH
 cdef int _SECOND
 cdef int _RUNNING
 
 
 cdef class Fairness:
-    cdef int _state
+    cdef public int state
     cdef double _since
 
-    cpdef void waited(self) noexcept
     cpdef bint is_overdue(self, hub) except? False
     cpdef bint is_due(self, hub) except? False
     cpdef bint let_others_run(self, hub) except? False

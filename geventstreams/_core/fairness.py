@@ -12,11 +12,10 @@ from gevent.hub import Hub
 import geventstreams._native.clock as _clock
 import geventstreams._native.greenlets as _greenlets
 import geventstreams._native.syscalls as _system
-from geventstreams._constants import NEVER, SLICE
+from geventstreams._constants import FRESH, NEVER, SLICE
 from geventstreams._core.fork import FORK, inherited
 from geventstreams._core.wakeup import Wakeup
 
-_FRESH = 0
 _SECOND = 1
 _RUNNING = 2
 
@@ -24,16 +23,13 @@ _RUNNING = 2
 class Fairness:
     """The time for which one user of the hub (a stream, a file, a callback connection) has not waited.
 
-    The slice begins with the second call after a wait: nearly always there is none, and the clock need not be looked at.
+    The slice begins with the second call after a wait: nearly always there is none, and the clock need not be looked at. A user that has
+    waited sets `state` to FRESH, which begins a new one.
     """
 
     def __init__(self) -> None:
-        self._state = _FRESH
+        self.state = FRESH
         self._since = 0.0
-
-    def waited(self) -> None:
-        """Begin a new slice: the hub has run."""
-        self._state = _FRESH
 
     def is_overdue(self, hub: Hub) -> bool:
         """Return whether the slice is over, and begin a new one if it is: the caller lets the hub run now.
@@ -41,18 +37,18 @@ class Fairness:
         Nothing can be let run from within the hub itself, nor from another thread than the hub's.
         """
         now = _clock.monotonic()
-        if self._state != _RUNNING:
-            self._state = _RUNNING
+        if self.state != _RUNNING:
+            self.state = _RUNNING
             self._since = now
         if now - self._since <= SLICE or _greenlets.current() is hub or hub.thread_ident != _system.thread_id():
             return False
-        self._state = _FRESH
+        self.state = FRESH
         return True
 
     def is_due(self, hub: Hub) -> bool:
         """Return what `is_overdue` does, without a look at the clock for the first call after a wait."""
-        if self._state == _FRESH:
-            self._state = _SECOND
+        if self.state == FRESH:
+            self.state = _SECOND
             return False
         return self.is_overdue(hub)
 

@@ -70,10 +70,8 @@ class ByteSource:
         """
         self.lacking = lacking
         buffer = self.input
-        if target is None and buffer.counts:
-            count = buffer.absorb()
-            if count:
-                return count
+        if buffer.counts and target is None and (count := buffer.absorb()):
+            return count
         if self.begin_fill():
             count = self.receive(target, at, lacking)
             if count != WOULD_WAIT:
@@ -359,7 +357,7 @@ class ByteReader(BinaryFile):
                 return self._unfinished_line()
             if count == ENDED:
                 if not held:
-                    self._source.raise_end()
+                    source.raise_end()
                 return held
 
     def readlines(self, hint: int | None = -1) -> list[bytes]:

@@ -7,6 +7,7 @@ from geventstreams._core.fair_lock cimport FairLock
 from geventstreams._core.fairness cimport Fairness
 from geventstreams._core.reader cimport ByteReader
 
+cdef int FRESH
 cdef double NEVER
 cdef double SLICE
 cdef Py_ssize_t LEAST

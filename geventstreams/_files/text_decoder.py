@@ -16,7 +16,7 @@ from gevent import get_hub
 import geventstreams._native.clock as _clock
 import geventstreams._native.memory as _bytes
 import geventstreams._native.syscalls as _system
-from geventstreams._constants import ALL, NEVER, SLICE
+from geventstreams._constants import ALL, FRESH, NEVER, SLICE
 from geventstreams._core.fair_lock import fair_lock_between
 from geventstreams._core.fairness import Fairness
 from geventstreams._core.reader import ByteReader
@@ -169,7 +169,7 @@ class TextInput:
         data = self._undecoded or self._file.read1(self._size)
         self._since = _clock.monotonic()
         if self._since - before > SLICE / 2:  # it cannot take so long but by a wait
-            self._fairness.waited()
+            self._fairness.state = FRESH
         self._undecoded = b""
         self._text = self._text[self._at :] + self._decode(data)
         self._at = 0

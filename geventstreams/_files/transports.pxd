@@ -4,6 +4,7 @@ from geventstreams._core.fairness cimport Fairness
 from geventstreams._core.transport_base cimport Transport
 from geventstreams._core.wakeup cimport Wakeup
 
+cdef int FRESH
 cdef ForkGeneration FORK
 cdef double NEVER
 cdef Py_ssize_t WOULD_WAIT

@@ -20,7 +20,7 @@ import gevent.ssl
 from gevent import get_hub, monkey
 
 import geventstreams._native.syscalls as _system
-from geventstreams._constants import NEVER, WOULD_WAIT
+from geventstreams._constants import FRESH, NEVER, WOULD_WAIT
 from geventstreams._core.buffers import OutputBuffer
 from geventstreams._core.fairness import Fairness
 from geventstreams._core.fork import FORK
@@ -182,7 +182,7 @@ class BorrowedTransport(FileTransport):
         limit = self.limit()
         if limit == 0:
             return False
-        self._fairness.waited()
+        self._fairness.state = FRESH
         if not self.wait_input(limit) and self.readable() == WOULD_WAIT:
             raise TimeoutError(self.late)
         return True
@@ -191,7 +191,7 @@ class BorrowedTransport(FileTransport):
         limit = self.limit()
         if limit == 0:
             return False
-        self._fairness.waited()
+        self._fairness.state = FRESH
         if not self.wait_output(limit):
             raise TimeoutError(self.late)
         return True

@@ -102,10 +102,10 @@ def receive(descriptor: int, handle: Any, space: memoryview, start: int, counts:
         counts.extend(map(handle.recv_into, (space[start:] if start else space,), _ZERO, _DONTWAIT))
     except BlockingIOError:
         return WOULD_WAIT
-    if not counts[-1]:
+    count = counts[-1]
+    if not count:
         counts.pop()
-        return ENDED
-    return counts[-1]
+    return count
 
 
 def send(descriptor: int, handle: Any, data: bytes | memoryview, start: int, stop: int) -> int:

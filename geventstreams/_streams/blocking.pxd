@@ -13,6 +13,7 @@ from geventstreams._core.transport_base cimport Transport
 from geventstreams._core.wakeup cimport Wakeup
 from geventstreams._streams.engine cimport StreamEngine
 
+cdef int FRESH
 cdef double NEVER
 cdef int INPUT
 cdef Clock CLOCK

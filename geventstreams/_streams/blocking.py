@@ -15,7 +15,7 @@ from typing import Any
 import geventstreams._native.greenlets as _greenlets
 import geventstreams._native.memory as _bytes
 import geventstreams._native.syscalls as _system
-from geventstreams._constants import BLOCK, INPUT, NEVER, NO_PERMIT, WOULD_WAIT
+from geventstreams._constants import BLOCK, FRESH, INPUT, NEVER, NO_PERMIT, WOULD_WAIT
 from geventstreams._core.at_exit import send_at_exit
 from geventstreams._core.clock import CLOCK
 from geventstreams._core.deadline import deadline_after, seconds_until
@@ -143,7 +143,7 @@ class BlockingEngine(StreamEngine):
             self.reader = None
             self.goal = INPUT
             buffer.permit = NO_PERMIT if self.closed else self.generation
-        self.fairness.waited()
+        self.fairness.state = FRESH
         if self.closed:
             self._refuse_interrupted()
         return True
@@ -276,7 +276,7 @@ class BlockingEngine(StreamEngine):
             self._refuse_if_ended()
         if self.send_now():
             return
-        self.fairness.waited()
+        self.fairness.state = FRESH
         held = self.unsent()
         self.writing_since = CLOCK.now()
         left = limit

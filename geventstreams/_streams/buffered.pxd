@@ -34,7 +34,6 @@ cdef class BufferedStream(ByteReader):
     cdef bint _discard_line(self) except? False
     cpdef object write(self, data)
     cdef int _write(self, data) except -1
-    cdef void _flush(self) except *
     cpdef void _flush_buffer(self) except *
     cdef void _end_output(self) except *
 

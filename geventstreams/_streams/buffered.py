@@ -263,10 +263,6 @@ class BufferedStream(ByteReader):
             self._engine.refuse()
             if not self._is_writable:
                 return
-        self._flush()
-
-    def _flush(self) -> None:
-        """Call `_flush_buffer`, the class's own where it has one."""
         if self._flushes_here:
             self._engine.flush()
         else:
@@ -291,7 +287,7 @@ class BufferedStream(ByteReader):
 
     def _end_output(self) -> None:
         if self._engine.begin_end():
-            self._flush()
+            self._flush_buffer()
         self._engine.end_the_output()
 
     def shutdown(self, direction: Half, abort: bool = False) -> None:

@@ -533,7 +533,7 @@ class LispStream(BufferedStream):
     def finish_output(self) -> None:
         """Wait until the system has all that was written. Common Lisp: `finish-output`."""
         self._engine.refuse_output()
-        self._flush()
+        self._flush_buffer()
 
     def clear_input(self) -> None:
         """Drop what arrived and was not taken; what the system holds stays there. Common Lisp: `clear-input`."""

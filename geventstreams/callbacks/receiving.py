@@ -15,7 +15,7 @@ from typing import Any
 
 from gevent import GreenletExit, getcurrent
 
-from geventstreams._constants import ENDED, WOULD_WAIT
+from geventstreams._constants import ENDED, FRESH, WOULD_WAIT
 from geventstreams._core.deadline import deadline_after, seconds_until
 from geventstreams._core.fairness import Fairness
 from geventstreams._core.transport_base import Transport
@@ -201,7 +201,7 @@ class ReceivingConnection(SendingConnection):
         if self._engine.queued:
             self._send()
         if self._transport.emptied:
-            self._fairness.waited()
+            self._fairness.state = FRESH
         elif self._fairness.is_due(self._hub):
             self._pump.add_later(self)
             return False
@@ -210,7 +210,7 @@ class ReceivingConnection(SendingConnection):
     def _await_input(self) -> bool:
         """Have the next input reported. Return False if that is so; close if there was none until the read timeout."""
         self._engine.input.settle()
-        self._fairness.waited()
+        self._fairness.state = FRESH
         if not self._read_deadline or self._received != self._transport.received:
             self._read_deadline = deadline_after(self._read_limit)
             self._received = self._transport.received
@@ -233,7 +233,7 @@ class ReceivingConnection(SendingConnection):
         self._resting = False
         self._engine.keep_back(False)
         self._read_deadline = 0.0
-        self._fairness.waited()
+        self._fairness.state = FRESH
 
     def _set_paused(self, paused: bool) -> None:
         self._refuse_thread()

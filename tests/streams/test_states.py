@@ -21,7 +21,7 @@ def changes(monkeypatch: pytest.MonkeyPatch) -> set[tuple[int, int]]:
     seen: set[tuple[int, int]] = set()
 
     def note(engine: Any, name: str, value: Any) -> None:
-        if name == "output_state" and value != (before := engine.__dict__.get(name, value)):
+        if name == "output_state" and value != (before := getattr(engine, name, value)):
             seen.add((before, value))
         object.__setattr__(engine, name, value)
 
