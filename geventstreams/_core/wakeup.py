@@ -338,7 +338,8 @@ class Wakeup:
         elif self.handler is not None:
             self.handler._on_event()
 
-    def _on_event(self) -> None:
+    def __call__(self) -> None:
+        """Take an event of the descriptor. The loop calls it."""
         # One event is enough for listeners; a greenlet that waits will nearly always wait again, and finds the watcher armed.
         if self.listeners is not None or (self.waiter is None and self.handler is None):
             self.disarm()
@@ -370,7 +371,7 @@ class Wakeup:
             if self.descriptor >= 0 and not self.closed:
                 if self.watcher is None:
                     self.watcher = self.hold.loop.io(self.descriptor, self.events, ref=False)
-                self.watcher.start(self._on_event)
+                self.watcher.start(self)  # an idle stream holds no bound method
                 self.armed = True
         finally:
             self.arming = False

@@ -26,6 +26,7 @@ cdef int WANTED
 cdef int TOLD
 cdef long NO_PERMIT
 cdef ForkGeneration FORK
+cdef FairLock _FREE
 
 
 cdef class BlockingEngine(StreamEngine):
@@ -45,6 +46,7 @@ cdef class BlockingEngine(StreamEngine):
     cdef void _put_waiting(self, data, Py_ssize_t count) except *
     cdef void _send_message(self, data, Py_ssize_t count) except *
     cdef void _adopt_rest(self) except *
+    cdef FairLock _own_output_lock(self)
     cdef void _acquire_output(self) except *
     @cython.locals(left=double, deadline=double, held=Py_ssize_t)
     cdef void _send_or_wait(self, double limit) except *

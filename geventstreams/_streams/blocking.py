@@ -46,6 +46,10 @@ WORTH = 256
 """A flush counts as so many calls, and as one more for so many bytes."""
 
 
+_FREE = FairLock()
+"""The lock of every engine whose output was never acquired: an idle stream has none of its own. It is never acquired itself."""
+
+
 class BlockingEngine(StreamEngine):
     """Waits for input under `read_limit` and for room under `write_limit`, each between progress, and lets others run where it need not."""
 
@@ -53,7 +57,7 @@ class BlockingEngine(StreamEngine):
 
     def __init__(self, transport: Transport, options: StreamOptions) -> None:
         StreamEngine.__init__(self, transport, options.read_limit, options.write_limit, options.linger_limit)
-        self.output_lock = FairLock()
+        self.output_lock = _FREE
         self.closer: Any = None
         self.background: BackgroundSender | None = None
         self.fairness = Fairness()
@@ -91,7 +95,7 @@ class BlockingEngine(StreamEngine):
             raise StreamBusy(f"a greenlet waits in the stream to {self.peer}", stream=self.stream())
 
     def occupy(self) -> None:
-        self.output_lock.acquire(self.hub, NEVER)
+        self._own_output_lock().acquire(self.hub, NEVER)
         StreamEngine.occupy(self)
 
     def vacate(self) -> None:
@@ -259,9 +263,14 @@ class BlockingEngine(StreamEngine):
         else:
             self.output.put(rest, 0, len(rest))
 
+    def _own_output_lock(self) -> FairLock:
+        if self.output_lock is _FREE:
+            self.output_lock = FairLock()
+        return self.output_lock
+
     def _acquire_output(self) -> None:
         self.refuse_thread()
-        acquired = self.output_lock.acquire(self.hub, self.write_limit)
+        acquired = self._own_output_lock().acquire(self.hub, self.write_limit)
         if self.closed or self.generation != FORK.generation:
             if acquired:
                 self.output_lock.release()
