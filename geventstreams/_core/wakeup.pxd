@@ -11,12 +11,16 @@ cdef double NEVER
 cdef list _latest
 
 
+cdef class Wakeup
+
+
 cdef class HubHold:
     cdef object __weakref__
     cdef object hub
     cdef readonly object loop
     cdef bint stays_armed
     cdef Py_ssize_t waiting
+    cdef list ready
     cdef readonly unsigned long thread
     cdef readonly bint ended
     cdef readonly bint inherited
@@ -28,6 +32,10 @@ cdef class HubHold:
     cpdef void use(self, loop) except *
     cdef void begin(self) except *
     cdef void end(self) except *
+    cdef void resume_later(self, Wakeup wakeup) except *
+    cpdef void resume_ready(self) except *
+    @cython.locals(wakeup=Wakeup)
+    cdef object next_ready(self)
     cpdef bint is_here(self) noexcept
     cpdef bint may_use_loop(self) noexcept
     cpdef bint has_loop(self) except? False

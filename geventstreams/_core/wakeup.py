@@ -11,6 +11,8 @@ and stopping them costs more than the rest of a wait.
 # * `hold.waiting` counts the greenlets that wait: while it is not 0, the hold keeps the loop running, which the watchers do not.
 # * Only the hub's thread starts and stops watchers. Other threads hand their calls to it by `HubHold.run_there`, which sends to a watcher
 #   that is always active: `run_callback_threadsafe` starts one, and counts a reference, while the loop runs without the GIL.
+# * An event that is not the last of its turn of the loop only puts its wakeup on `hold.ready`. A greenlet that waits again switches to the
+#   next of them, not to the hub and from there to the next: one switch for each wait. An entry counts only while its wait goes on.
 # * In a forked child every wait that began in the parent ends in StreamError.
 # * `close` may be called by a signal handler, which interrupts any other method in the same greenlet. Then the method itself releases what
 #   it uses, before the loop runs again: a watcher that is started late never sees a descriptor that belongs to other code by then.
@@ -64,6 +66,7 @@ class HubHold:
         self.loop: Any = hub.loop
         self.stays_armed: bool = stays_armed(hub.loop)
         self.waiting = 0
+        self.ready: list[Wakeup] = []
         self.thread: int = hub.thread_ident
         self.ended: bool = False
         self.inherited: bool = False
@@ -87,6 +90,33 @@ class HubHold:
         """Keep the loop running no longer: `waiting` has become 0."""
         if self.loop.ptr:
             self._watcher.stop()
+
+    def resume_later(self, wakeup: Wakeup) -> None:
+        """Resume the greenlet of a wakeup whose event has come: now if it is the last event of this turn, else before the next turn."""
+        if self.ready:
+            self.ready.append(wakeup)
+        elif self.loop.pendingcnt:
+            self.ready.append(wakeup)
+            self.loop.run_callback(self.resume_ready)
+        else:
+            _greenlets.resume(wakeup.waiter)
+
+    def resume_ready(self) -> None:
+        """Resume the greenlets whose events have come. Called in the hub, to which they return when no other one is ready."""
+        try:
+            while (greenlet := self.next_ready()) is not None:
+                _greenlets.resume(greenlet)
+        finally:
+            if self.ready:  # a greenlet of the user's own ended with an error, which comes out in its parent, the hub
+                self.loop.run_callback(self.resume_ready)
+
+    def next_ready(self) -> Any:
+        """Return a greenlet whose event has come and that still waits for it, or None."""
+        while self.ready:
+            wakeup = self.ready.pop()
+            if wakeup.fired and wakeup.waiter is not None:
+                return wakeup.waiter
+        return None
 
     def is_here(self) -> bool:
         """Return whether the hub is this thread's."""
@@ -242,7 +272,7 @@ class Wakeup:
 
     # Waiting.
 
-    def wait(self, timeout: float) -> bool:
+    def wait(self, timeout: float) -> bool:  # noqa: PLR0912  # a method more would be a frame more to copy at each switch
         """Wait for the next event, at most `timeout` seconds. Return whether it came. Other switches to this greenlet are ignored.
 
         Raises:
@@ -266,7 +296,10 @@ class Wakeup:
             while not (self.fired or self.expired or self.closed):
                 if _greenlets.has_died(hub):
                     self.refuse()
-                _greenlets.leave(current, hub)
+                if hold.ready and _greenlets.leaves_plainly(current, hub) and (following := hold.next_ready()) is not None:
+                    _greenlets.resume(following)
+                else:
+                    _greenlets.leave(current, hub)
                 if self.process != FORK.generation:
                     self.refuse()
         finally:
@@ -345,8 +378,9 @@ class Wakeup:
             self.disarm()
             self._call_listeners()
         if self.waiter is not None:
-            self.fired = True
-            _greenlets.resume(self.waiter)
+            if not self.fired:
+                self.fired = True
+                self.hold.resume_later(self)
         elif self.handler is not None:
             self.handler._on_event()
 

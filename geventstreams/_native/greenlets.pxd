@@ -73,8 +73,12 @@ cdef inline bint has_died(object hub) noexcept:
     return geventstreams_has_died(hub)
 
 
+cdef inline bint leaves_plainly(object greenlet, object hub):
+    return geventstreams_leaves_plainly(greenlet, hub)
+
+
 cdef inline int leave(object greenlet, object hub) except -1:
-    if geventstreams_leaves_plainly(greenlet, hub):
+    if leaves_plainly(greenlet, hub):
         geventstreams_switch(hub)
     else:
         hub.switch()

@@ -13,6 +13,7 @@ import operator
 from collections.abc import Callable
 from typing import Any
 
+from gevent.hub import Hub
 from greenlet import getcurrent
 
 current: Callable[[], Any] = getcurrent
@@ -20,6 +21,11 @@ current: Callable[[], Any] = getcurrent
 
 has_died: Callable[[Any], bool] = operator.attrgetter("dead")
 """Return whether a hub's greenlet has ended: a switch to it would come back at once, or go to its parent."""
+
+
+def leaves_plainly(greenlet: Any, hub: Any) -> bool:
+    """Return whether no hook is to be called when `greenlet`, the current one, waits: it may switch to another one directly."""
+    return getattr(greenlet, "switch_out", None) is None and type(hub) is Hub
 
 
 def leave(greenlet: Any, hub: Any) -> None:
