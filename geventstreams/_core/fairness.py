@@ -65,13 +65,8 @@ def yield_to_hub(hub: Hub) -> None:
     if hub.loop is None or hub.dead:
         return
     wakeup = Wakeup(hub)
-    watcher = hub.loop.async_()
-    watcher.start(wakeup.fire)
-    try:
-        hub.loop.run_callback(watcher.send)
-        wakeup.wait(NEVER)
-    finally:
-        watcher.close()
+    hub.loop.run_callback(wakeup.hold.run_there, wakeup.fire)
+    wakeup.wait(NEVER)
 
 
 def let_ready_run(hub: Hub) -> None:

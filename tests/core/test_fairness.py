@@ -1,6 +1,7 @@
 """Deadlines, and the slice after which a user of the hub lets others run."""
 
 import time
+from typing import Any
 
 import gevent
 import pytest
@@ -8,7 +9,8 @@ import pytest
 from geventstreams._constants import FRESH, NEVER, SLICE
 from geventstreams._core.clock import CLOCK
 from geventstreams._core.deadline import deadline_after, seconds_until
-from geventstreams._core.fairness import Fairness
+from geventstreams._core.fairness import Fairness, yield_to_hub
+from geventstreams._core.wakeup import hold_of
 
 
 def test_a_deadline_is_a_moment_of_the_clock() -> None:
@@ -81,3 +83,31 @@ def test_nothing_can_be_let_run_from_elsewhere(place: str) -> None:
         hub.threadpool.apply(ask)
     assert answers == [False]
     assert fairness.is_overdue(hub)
+
+
+class WatchedLoop:
+    """A loop that records what is used of it."""
+
+    def __init__(self, loop: Any) -> None:
+        self._loop = loop
+        self.used: set[str] = set()
+
+    def __getattr__(self, name: str) -> Any:
+        self.used.add(name)
+        return getattr(self._loop, name)
+
+
+def test_a_yield_makes_no_watcher() -> None:
+    """To yield makes no watcher, which a signal handler that raises could leave unclosed: then the loop does not end, or libuv crashes."""
+    hub = gevent.get_hub()
+    hold, loop = hold_of(hub), hub.loop
+    watched: Any = WatchedLoop(loop)
+    hub.loop = watched
+    hold.use(watched)
+    try:
+        yield_to_hub(hub)
+    finally:
+        hub.loop = loop
+        hold.use(loop)
+    assert watched.used.isdisjoint({"async", "async_", "timer", "io", "idle", "check", "prepare"})
+    assert "run_callback" in watched.used
