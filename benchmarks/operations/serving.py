@@ -45,10 +45,8 @@ class Lines(Operation):
         self.clients = [self.connected() for _ in range(self.clients_at_once)]
 
     def connected(self) -> socket.socket:
-        """Return a new client; that of a server with TLS has shaken hands."""
-        client = socket.socket(self.family)
-        client.settimeout(LIMIT)
-        client.connect(self._address)
+        """Return a new client that the server has accepted; that of a server with TLS has shaken hands."""
+        client = self.connection()
         if self._is_secure:
             context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
             context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
@@ -58,6 +56,13 @@ class Lines(Operation):
             while handshake.is_alive():
                 self.idle()
         self.idle()
+        return client
+
+    def connection(self) -> socket.socket:
+        """Return a new client, which waits in the server's queue."""
+        client = socket.socket(self.family)
+        client.settimeout(LIMIT)
+        client.connect(self._address)
         return client
 
     def prepare(self) -> None:
@@ -100,14 +105,15 @@ class Lines(Operation):
 
 
 class ShortConnections(Lines):
-    """A server that sends one line back and closes the connection."""
+    """A server that accepts connections, sends one line back on each and closes it."""
 
     clients_at_once = 0
-    iterations = 10
+    iterations = 60
+    """A server may accept one client in an iteration."""
 
     def prepare(self) -> None:
-        """Connect, and send a line from each client."""
-        self.clients = [self.connected() for _ in range(CLIENTS)]
+        """Connect, and send a line from each client. The server accepts none before the run: its loop does not go round."""
+        self.clients = [self.connection() for _ in range(CLIENTS)]
         super().prepare()
 
     def finish(self) -> None:

@@ -34,10 +34,12 @@ cdef extern from *:
     """
     #include <arpa/inet.h>
     #include <errno.h>
+    #include <fcntl.h>
     #include <netinet/in.h>
     #include <poll.h>
     #include <sys/ioctl.h>
     #include <sys/socket.h>
+    #include <unistd.h>
     #ifdef __linux__
     #include <linux/sockios.h>
     #endif
@@ -101,13 +103,70 @@ cdef extern from *:
     #endif
         return count;
     }
-    static inline PyObject *geventstreams_ipv4_name(int descriptor) {
+    /* The tuple (host, port). What `inet_ntop` and `Py_BuildValue` do with formats takes four times as long. */
+    static PyObject *geventstreams_ipv4_tuple(const struct sockaddr_in *name) {
+        const unsigned char *part = (const unsigned char *)&name->sin_addr;
+        char text[16], *end = text;
+        PyObject *tuple, *host, *port;
+        int index;
+        for (index = 0; index < 4; index++) {
+            if (index)
+                *end++ = '.';
+            if (part[index] >= 100)
+                *end++ = '0' + part[index] / 100;
+            if (part[index] >= 10)
+                *end++ = '0' + part[index] / 10 % 10;
+            *end++ = '0' + part[index] % 10;
+        }
+        host = PyUnicode_New(end - text, 127);
+        port = PyLong_FromLong(ntohs(name->sin_port));
+        tuple = host == NULL || port == NULL ? NULL : PyTuple_New(2);
+        if (tuple == NULL) {
+            Py_XDECREF(host);
+            Py_XDECREF(port);
+            return NULL;
+        }
+        memcpy(PyUnicode_DATA(host), text, end - text);
+        PyTuple_SET_ITEM(tuple, 0, host);
+        PyTuple_SET_ITEM(tuple, 1, port);
+        return tuple;
+    }
+    static PyObject *geventstreams_ipv4_name(int descriptor) {
         struct sockaddr_in name;
         socklen_t size = sizeof(name);
-        char host[INET_ADDRSTRLEN];
-        if (getsockname(descriptor, (struct sockaddr *)&name, &size) || !inet_ntop(AF_INET, &name.sin_addr, host, sizeof(host)))
+        if (getsockname(descriptor, (struct sockaddr *)&name, &size))
             return PyErr_SetFromErrno(PyExc_OSError);
-        return Py_BuildValue("(si)", host, ntohs(name.sin_port));
+        return geventstreams_ipv4_tuple(&name);
+    }
+    static PyObject *geventstreams_accept_ipv4(int listener) {
+        struct sockaddr_in name;
+        socklen_t size;
+        PyObject *address, *descriptor = NULL, *client = NULL;
+        int accepted;
+        do {
+            size = sizeof(name);
+    #ifdef SOCK_CLOEXEC
+            accepted = accept4(listener, (struct sockaddr *)&name, &size, SOCK_CLOEXEC);
+    #else
+            accepted = accept(listener, (struct sockaddr *)&name, &size);
+    #endif
+        } while (accepted < 0 && errno == EINTR);
+        if (accepted < 0) {
+            if (errno == EAGAIN || errno == EWOULDBLOCK)
+                Py_RETURN_NONE;
+            return PyErr_SetFromErrno(PyExc_OSError);
+        }
+    #ifndef SOCK_CLOEXEC
+        fcntl(accepted, F_SETFD, FD_CLOEXEC);
+    #endif
+        address = geventstreams_ipv4_tuple(&name);
+        if (address != NULL && (descriptor = PyLong_FromLong(accepted)) != NULL)
+            client = PyTuple_Pack(2, descriptor, address);
+        Py_XDECREF(address);
+        Py_XDECREF(descriptor);
+        if (client == NULL)
+            close(accepted);
+        return client;
     }
     static int geventstreams_refers(PyObject *reference, PyObject *thing) {
     #if PY_VERSION_HEX >= 0x030D0000
@@ -127,6 +186,7 @@ cdef extern from *:
     int geventstreams_unread(int descriptor) noexcept nogil
     int geventstreams_not_yet_sent(int descriptor) noexcept nogil
     object geventstreams_ipv4_name(int descriptor)
+    object geventstreams_accept_ipv4(int listener)
     list geventstreams_readable_of(list descriptors)
 
 
@@ -244,3 +304,7 @@ cdef inline Py_ssize_t reset_on_close(int descriptor, object handle) except? -2:
 
 cdef inline object ipv4_name(int descriptor):
     return geventstreams_ipv4_name(descriptor)
+
+
+cdef inline object accept_ipv4(int listener, object accepting_socket):
+    return geventstreams_accept_ipv4(listener)
