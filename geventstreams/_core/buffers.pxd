@@ -32,6 +32,7 @@ cdef class ByteQueue:
     cdef public long permit
     cdef public Py_ssize_t calls
 
+    cdef void _init_queue(self, BlockPool pool) except *
     cdef int _lease(self) except -1
     cdef int _release(self) except -1
     cdef int _resettle(self, Py_ssize_t capacity, Py_ssize_t at) except -1

@@ -50,7 +50,7 @@ BLOCKS = BlockPool(BLOCK, 64, SMALL)
 class ByteQueue:
     """A contiguous queue of bytes: `store[start:end]`, in a block of `pool`, in memory of its own, or in none."""
 
-    def __init__(self, pool: BlockPool = BLOCKS) -> None:
+    def _init_queue(self, pool: BlockPool) -> None:
         self.pool = pool
         self.store: bytearray | None = None
         self.view: bytes | memoryview | None = None
@@ -153,7 +153,7 @@ class InputBuffer(ByteQueue):
         calls: int
 
     def __init__(self, pool: BlockPool = BLOCKS) -> None:
-        ByteQueue.__init__(self, pool)
+        self._init_queue(pool)
         self.searched: int = 0
         self.taken: int = 0
         self.counts: list[int] = []
@@ -320,7 +320,7 @@ class OutputBuffer(ByteQueue):
         calls: int
 
     def __init__(self) -> None:
-        ByteQueue.__init__(self)
+        self._init_queue(BLOCKS)
         self.sent: int = 0
         self.boundary: int = 0
         self.first_end: int = 0

@@ -25,6 +25,7 @@ cdef class ByteSource:
     cdef public int goal
     cdef public Py_ssize_t lacking
 
+    cdef void _init_source(self) except *
     cpdef void refuse(self) except *
     cdef void begin_read(self) except *
     cdef void end_read(self) except *
@@ -51,6 +52,7 @@ cdef class ByteReader(BinaryFile):
     cdef bint _has_own_readline
     cdef Py_ssize_t _line_limit
 
+    cdef void _init_reader(self, ByteSource source, bint readable, bint writable, double line_limit, bint takes_turns) except *
     cdef bint _is_closed(self) except? True
     cdef Py_ssize_t _unfinished_line(self) except? -2
     cdef Py_ssize_t _size(self, str name, value) except? -2

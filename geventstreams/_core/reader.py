@@ -40,6 +40,9 @@ class ByteSource:
         self.input: InputBuffer = NO_INPUT
 
     def __init__(self) -> None:
+        self._init_source()
+
+    def _init_source(self) -> None:
         self.input = InputBuffer()
         self.goal: int = INPUT
         self.lacking: int = 0
@@ -122,7 +125,8 @@ class ByteReader(BinaryFile):
         self._input: InputBuffer = NO_INPUT
         self._source = NO_SOURCE
 
-    def __init__(self, source: ByteSource, readable: bool, writable: bool, line_limit: float = NEVER, takes_turns: bool = False) -> None:
+    def _init_reader(self, source: ByteSource, readable: bool, writable: bool, line_limit: float, takes_turns: bool) -> None:
+        """Initialize the fields of this class. Constructors call it."""
         _attributes.forget_empty(self)
         self._input = source.input
         self._source = source

@@ -42,7 +42,7 @@ class TLSTransport(Transport):
     """One side of TLS over `inner`. No data passes before `begin` was called and `shake_hands` returned DONE."""
 
     def __init__(self, inner: Transport, allow_truncation: bool = False) -> None:
-        Transport.__init__(self)
+        self._init_transport()
         self.ready = False
         self.received = inner.received
         self.received_close_notify = False

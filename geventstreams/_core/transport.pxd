@@ -7,6 +7,17 @@ cdef ForkGeneration FORK
 cdef Py_ssize_t BUSY
 
 
+cdef class OwnedFd:
+    cdef public object descriptor
+    cdef readonly int family
+    cdef readonly object peer_address
+    cdef readonly long process
+    cdef public object on_closed
+
+    cpdef object take(self)
+    cpdef void close(self) except *
+
+
 cdef class SocketTransport(Transport):
     cdef int _descriptor
     cdef long _process
@@ -22,3 +33,6 @@ cdef class SocketTransport(Transport):
     cdef HubHold _hold
 
     cdef void _refuse(self) except *
+
+
+cpdef Transport transport_of(socket)

@@ -1,4 +1,4 @@
-"""`SocketTransport` carries a stream's bytes over a connected socket; `NoTransport` stands in where there is none."""
+"""A connected socket: `OwnedFd` on its way to a stream, `SocketTransport` under one, and `NoTransport` where there is none."""
 
 # Invariant: in a forked child no system call but close(2) is made on the parent's connection.
 
@@ -11,6 +11,7 @@ import importlib
 import os
 import stat
 import sys
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -19,7 +20,6 @@ from gevent import get_hub
 import geventstreams._native.syscalls as _system
 from geventstreams._constants import BLOCK
 from geventstreams._core.fork import FORK, inherited
-from geventstreams._core.owned_fd import OwnedFd, SocketDouble
 from geventstreams._core.transport_base import Transport
 from geventstreams._core.wakeup import READ, WRITE, EventHandler, Wakeup, hold_of
 from geventstreams.errors import StreamError, UnsuitableSocket
@@ -28,11 +28,80 @@ BUSY = 16384
 """Bytes of one receive call after which more have probably come already: a call that finds nothing costs less than a needless wait."""
 
 
+class SocketDouble:
+    """A socket that is not the system's and has no descriptor: a test double. It makes what the package makes for a descriptor.
+
+    Its other methods are those of `socket.socket`, as far as the package calls them.
+    """
+
+    def transport(self) -> Any:
+        """Return the transport of the connection, which owns it from now on."""
+        raise NotImplementedError
+
+    def listener(self, hub: Any, arrived: Callable[[], object]) -> Any:
+        """Return what accepts its clients, as `Listener(hub, socket, arrived)` is for a socket of the system."""
+        raise NotImplementedError
+
+    def connect_wakeup(self) -> Any:
+        """Return a `Wakeup` that fires when an attempt to connect has succeeded or failed."""
+        raise NotImplementedError
+
+    def close(self) -> None:
+        """Close the connection or the listener."""
+        raise NotImplementedError
+
+
+class OwnedFd:
+    """A descriptor of a connected socket, or a `SocketDouble`, with its family and peer.
+
+    It is closed unless it is taken; no forked child can take it. `on_closed`, if there is one, is called when it is closed.
+    """
+
+    def __init__(self, descriptor: Any, family: int, peer_address: Any, on_closed: Callable[[], object] | None = None) -> None:
+        self.descriptor: Any = descriptor  # None once it was taken or closed
+        self.family: int = family
+        self.peer_address: Any = peer_address
+        self.on_closed: Callable[[], object] | None = on_closed
+        self.process: int = FORK.generation
+
+    def take(self) -> Any:
+        """Return the descriptor, which is the caller's to close from now on.
+
+        Raises:
+            StreamError: in a forked child, because the connection is the parent's.
+        """
+        if self.process != FORK.generation:
+            raise inherited("connection")
+        descriptor, self.descriptor = self.descriptor, None
+        return descriptor
+
+    @property
+    def was_taken(self) -> bool:
+        """Whether it was taken, or closed."""
+        return self.descriptor is None
+
+    def close(self) -> None:
+        """Close the descriptor, unless it was taken."""
+        if self.descriptor is not None:
+            descriptor, self.descriptor = self.descriptor, None
+            if isinstance(descriptor, SocketDouble):
+                descriptor.close()
+            else:
+                _system.close(descriptor)
+        on_closed, self.on_closed = self.on_closed, None
+        if on_closed is not None:
+            on_closed()
+
+    def __del__(self) -> None:
+        if self.descriptor is not None:
+            self.close()
+
+
 class SocketTransport(Transport):
     """A connected stream socket, by its descriptor. It owns socket and descriptor until `close` or `hand_back`."""
 
     def __init__(self, socket: Any) -> None:
-        Transport.__init__(self)
+        self._init_transport()
         self._descriptor = -1
         self._process = FORK.generation
         self._handle = None
@@ -144,6 +213,13 @@ class SocketTransport(Transport):
 
     def unread(self) -> int:
         return _system.unread(self._descriptor)
+
+    def ends_by_close(self) -> bool:
+        # The system sends what it holds, and the end behind it; but it resets the connection if anything lies unread.
+        try:
+            return _system.unread(self._descriptor) == 0 and self.not_yet_sent() == 0
+        except OSError:  # other code closed it
+            return False
 
     def fileno(self) -> int:
         return self._descriptor

@@ -4,6 +4,7 @@ cdef class Transport:
     cdef public long long received
     cdef public bint ready
 
+    cdef void _init_transport(self) except *
     cpdef Py_ssize_t recv_into(self, space, Py_ssize_t start, list counts) except? -2
     cpdef Py_ssize_t send(self, data, Py_ssize_t start, Py_ssize_t stop) except? -2
     cpdef Py_ssize_t send_pieces(self, list pieces, Py_ssize_t start) except? -2
@@ -18,6 +19,7 @@ cdef class Transport:
     cpdef void end_input(self) except *
     cpdef Py_ssize_t discard(self) except? -2
     cpdef Py_ssize_t not_yet_sent(self) except? -2
+    cpdef bint ends_by_close(self) except? False
     cpdef Py_ssize_t unread(self) except? -2
     cpdef object addresses(self)
     cpdef void close(self, bint abort=*) except *

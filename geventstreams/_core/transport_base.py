@@ -21,6 +21,9 @@ class Transport:
     peer = "peer"
 
     def __init__(self) -> None:
+        self._init_transport()
+
+    def _init_transport(self) -> None:
         self.emptied: bool = False
         """Whether the last receive call took all there was, so that waiting first saves one that finds nothing."""
         self.unsent: int = 0
@@ -93,6 +96,10 @@ class Transport:
     def unread(self) -> int:
         """Return the number of bytes that the system received and that were not taken from it."""
         return 0
+
+    def ends_by_close(self) -> bool:
+        """Return whether `close` alone tells the peer that nothing more will come, and loses nothing."""
+        return False
 
     def refusal(self, stream: Any) -> StreamError:
         """Return the error that says why no byte of the stream may pass now."""

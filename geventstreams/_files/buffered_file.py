@@ -17,7 +17,7 @@ from typing import Any
 import geventstreams._core.arguments as arguments
 import geventstreams._native.attributes as _attributes
 import geventstreams._native.memory as _bytes
-from geventstreams._constants import DIRECT, NO_PERMIT, WOULD_WAIT
+from geventstreams._constants import DIRECT, NEVER, NO_PERMIT, WOULD_WAIT
 from geventstreams._core.buffers import NO_OUTPUT, OutputBuffer
 from geventstreams._core.fork import FORK
 from geventstreams._core.reader import ByteReader
@@ -44,7 +44,7 @@ class SocketFile(ByteReader):
 
     def __init__(self, raw: RawSocketFile, transport: FileTransport, buffering: int) -> None:
         engine = FileEngine(raw, transport, buffering)
-        ByteReader.__init__(self, engine, engine.is_readable, engine.is_writable, takes_turns=True)
+        self._init_reader(engine, engine.is_readable, engine.is_writable, NEVER, True)
         self._output = engine.output
         self._engine = engine
         self._buffering = buffering

@@ -44,7 +44,7 @@ class FileEngine(ByteSource):
         self.output: OutputBuffer = NO_OUTPUT
 
     def __init__(self, raw: RawSocketFile, transport: FileTransport, buffering: int) -> None:
-        ByteSource.__init__(self)
+        self._init_source()
         self.output = OutputBuffer()
         self.raw: RawSocketFile | None = raw
         self.transport = transport

@@ -35,7 +35,7 @@ class FileTransport(Transport):
     """What a file needs of the transport of its bytes: waiting as the socket's own calls would."""
 
     def __init__(self, socket: Any) -> None:
-        Transport.__init__(self)
+        self._init_transport()
         self.socket = socket
         """The socket; None when the file was closed. A file has no other reference to it."""
         self.direct = False

@@ -306,5 +306,10 @@ cdef inline object ipv4_name(int descriptor):
     return geventstreams_ipv4_name(descriptor)
 
 
-cdef inline object accept_ipv4(int listener, object accepting_socket):
-    return geventstreams_accept_ipv4(listener)
+cdef inline object accept(object accepting_socket, int ipv4_descriptor):
+    if ipv4_descriptor >= 0:
+        return geventstreams_accept_ipv4(ipv4_descriptor)
+    try:
+        return accepting_socket._accept()
+    except BlockingIOError:
+        return None

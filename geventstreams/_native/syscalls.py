@@ -181,17 +181,15 @@ def ipv4_name(descriptor: int) -> Any:
     return _handle(descriptor, _socket.AF_INET).getsockname()
 
 
-def accept(accepting_socket: Any) -> tuple[int, Any] | None:
-    """Accept a client of a socket that never waits. Return its descriptor and its address; None if there is none."""
+def accept(accepting_socket: Any, ipv4_descriptor: int) -> tuple[int, Any] | None:
+    """Accept a client of a socket that never waits. Return its descriptor and its address; None if there is none.
+
+    `ipv4_descriptor` is the socket's descriptor if it is of IPv4, else -1.
+    """
     try:
         return accepting_socket._accept()  # type: ignore[no-any-return]  # what `socket.accept` makes its object from
     except BlockingIOError:
         return None
-
-
-def accept_ipv4(listener: int, accepting_socket: Any) -> tuple[int, Any] | None:
-    """Do what `accept` does, for a listener of IPv4."""
-    return accept(accepting_socket)
 
 
 def is_stream_socket(handle: _socket.socket) -> bool:

@@ -19,8 +19,7 @@ from geventstreams._constants import NEVER
 from geventstreams._core import handshakes
 from geventstreams._core.clock import CLOCK
 from geventstreams._core.fairness import let_ready_run
-from geventstreams._core.owned_fd import OwnedFd, SocketDouble
-from geventstreams._core.transport import address_name
+from geventstreams._core.transport import OwnedFd, SocketDouble, address_name
 from geventstreams._core.wakeup import Wakeup
 from geventstreams._net.addresses import Address
 from geventstreams._net.network import network

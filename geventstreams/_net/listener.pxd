@@ -1,14 +1,18 @@
+cimport geventstreams._native.syscalls as _system
 from geventstreams._core.fork cimport ForkGeneration
 from geventstreams._core.wakeup cimport HubHold, Wakeup
 
 cdef ForkGeneration FORK
 cdef int READ
+cdef long PATIENCE
 
 
 cdef class Listener:
     # public, because a listener of another kind has a class of its own, in plain Python
     cdef public HubHold hold
     cdef public bint resting
+    cdef public long most_at_once
+    cdef public long _in_a_row
     cdef public Wakeup _arrivals
     cdef public long _process
     cdef public bint _wanted
@@ -18,8 +22,10 @@ cdef class Listener:
     cdef public object _watcher
     cdef public object _timer
     cdef int _descriptor
+    cdef bint _is_ipv4
 
     cpdef object accept(self)
+    cpdef void _call(self) except *
     cpdef void _refuse(self) except *
     cpdef void stop(self) except *
     cdef void _stop_watching(self) except *

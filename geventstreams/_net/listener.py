@@ -14,7 +14,7 @@ from gevent.hub import Hub
 
 import geventstreams._native.syscalls as _system
 from geventstreams._core.fork import FORK, inherited
-from geventstreams._core.owned_fd import OwnedFd, SocketDouble
+from geventstreams._core.transport import SocketDouble
 from geventstreams._core.wakeup import READ, HubHold, Wakeup
 from geventstreams.errors import StreamError
 
@@ -25,25 +25,8 @@ TRANSIENT = frozenset({errno.ECONNABORTED, errno.ECONNRESET, errno.EPROTO, errno
 """Error numbers of `accept` that concern one client, such as a connection that was closed before it was accepted."""
 
 
-class Client(OwnedFd):
-    """The descriptor of an accepted client, for which a handler's place may be reserved.
-
-    `room` is where the place is released when the client is closed. A server that has begun to serve it sets None, and releases the place
-    itself.
-    """
-
-    __slots__ = ("room",)
-
-    def __init__(self, descriptor: int, family: int, peer_address: Any) -> None:
-        OwnedFd.__init__(self, descriptor, family, peer_address)
-        self.room: Any = None
-
-    def close(self) -> None:
-        """Close the descriptor unless a stream owns it, and release the place."""
-        OwnedFd.close(self)
-        if self.room is not None:
-            self.room.release()
-            self.room = None
+PATIENCE = 8
+"""Clients in a row after which one more is accepted at once: a call of `accept` that finds none costs as much as one that does."""
 
 
 class AcceptingSocket(_Socket):  # type: ignore[misc, valid-type]  # the class as it was before any patch
@@ -55,10 +38,14 @@ class AcceptingSocket(_Socket):  # type: ignore[misc, valid-type]  # the class a
 
 
 class Listener:
-    """Calls `arrived()` from the hub while clients wait in the queue of a listening socket, which stays its owner's to close."""
+    """Calls `arrived()` from the hub while clients wait in the queue of a listening socket, which stays its owner's to close.
+
+    If `arrived` returns true, because it has accepted a client and another one may wait, it may be called again at once.
+    """
 
     def __init__(self, hub: Hub, socket: Any, arrived: Callable[[], object]) -> None:
         self._descriptor: int = socket.fileno()
+        self._is_ipv4 = socket.family == sockets.AF_INET
         self._arrivals = Wakeup(hub, self._descriptor, READ)  # first, because it refuses a hub that has died
         self.hold: HubHold = self._arrivals.hold
         self._loop = hub.loop
@@ -71,15 +58,15 @@ class Listener:
         self._wanted = False
         self.resting: bool = False
         """Whether `rest` has interrupted the calls."""
+        self.most_at_once: int = 1
+        """Calls that may follow each other at once."""
+        self._in_a_row = 0
 
     def accept(self) -> tuple[int, Any] | None:
         """Return the descriptor and the address of the next client; None if there is none, and in a forked child."""
         if self._process != FORK.generation:
             return None
-        try:
-            return self._accepting_socket._accept()  # type: ignore[no-any-return]  # what `socket.accept` makes its object from
-        except BlockingIOError:
-            return None
+        return _system.accept(self._accepting_socket, self._descriptor if self._is_ipv4 else -1)
 
     def refuse_thread(self) -> None:
         """Raise StreamError if the hub belongs to another thread that still runs, before its loop is touched."""
@@ -149,8 +136,14 @@ class Listener:
             self._loop.run_callback(self._call)
 
     def _call(self) -> None:
-        if self._wanted and not self.resting and self._arrived is not None and self._process == FORK.generation:
-            self._arrived()
+        """Call the owner, and once more for each few clients that came since the queue was last found empty."""
+        for _ in range(min(1 + self._in_a_row // PATIENCE, self.most_at_once)):
+            if not self._wanted or self.resting or self._arrived is None or self._process != FORK.generation:
+                return
+            if not self._arrived():
+                self._in_a_row = 0
+                return
+            self._in_a_row += 1
 
     # For greenlets that wait for a client.
 

@@ -56,7 +56,7 @@ class BlockingEngine(StreamEngine):
     __slots__ = ("_deadline", "_fired", "_progress", "background", "closer", "fairness", "output_lock")
 
     def __init__(self, transport: Transport, options: StreamOptions) -> None:
-        StreamEngine.__init__(self, transport, options.read_limit, options.write_limit, options.linger_limit)
+        self._init_engine(transport, options.read_limit, options.write_limit, options.linger_limit)
         self.output_lock = _FREE
         self.closer: Any = None
         self.background: BackgroundSender | None = None
@@ -408,7 +408,7 @@ class BlockingEngine(StreamEngine):
         if self.thread != _system.thread_id() and not self.is_left():
             self.refuse_thread()
         self.closed = True
-        self.renew_permits()
+        self.input.permit = self.output.permit = NO_PERMIT
         abort = abort or self.sending  # a signal handler interrupts a send call: how much was sent is not known
         try:
             self._close(abort)
@@ -429,20 +429,23 @@ class BlockingEngine(StreamEngine):
 
     def _close(self, abort: bool) -> None:
         """Send the greenlets that wait here away, and do what comes before the descriptor is closed."""
-        self._stop_background()
+        if self.background is not None:
+            self._stop_background()
         if abort:
             self.rest = None  # it will not be sent: a copy of many megabytes would only keep those who wait from waking
         elif self.rest is not None:
             self._adopt_rest()
-        waits_itself = _greenlets.current() in (self.reader, self.writer)  # a signal handler interrupts its wait
-        crowded = not waits_itself and (self.reader is not None or self.output_lock.holder is not None)
-        self.output_lock.cancel_waiters()
-        self.transport.wake()
-        if self.listeners is not None:
+        current = _greenlets.current()
+        waits_itself = current is self.reader or current is self.writer  # a signal handler interrupts its wait
+        is_awaited = self.reader is not None or self.output_lock.holder is not None
+        crowded = is_awaited and not waits_itself
+        if is_awaited or self.listeners is not None:
+            self.output_lock.cancel_waiters()
+            self.transport.wake()
             self.tell_listeners()
         if not abort:
-            self.closer = _greenlets.current()
-            if self.closer is not self.hub and self.thread == _system.thread_id():
+            self.closer = current
+            if current is not self.hub and self.thread == _system.thread_id():
                 self._close_orderly(crowded)
             else:
                 self._close_at_once()
@@ -456,6 +459,9 @@ class BlockingEngine(StreamEngine):
         if self.is_writable and not self.broken:
             while self.output.end or self.transport.unsent:
                 self._send_or_wait(limit)
+            if self.transport.ends_by_close():
+                self.output_state = TOLD  # by the close that follows
+                return
             try:
                 self._tell_end(limit)
             except StreamReset:

@@ -90,7 +90,7 @@ class BufferedStream(ByteReader):
     def _init_stream(self, engine: StreamEngine, readable: bool, writable: bool, options: StreamOptions) -> None:
         """Initialize the fields of a class from checked options; each class calls its base. Constructors call this, and nothing else."""
         fills_here = type(self)._fill_buffer is _FILL
-        ByteReader.__init__(self, engine if fills_here else OwnFill(self, engine), readable, writable, options.line_limit)
+        self._init_reader(engine if fills_here else OwnFill(self, engine), readable, writable, options.line_limit, False)
         self._output = engine.output
         self._engine = engine
         self._has_direct_input = fills_here

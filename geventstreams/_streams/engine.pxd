@@ -53,6 +53,7 @@ cdef class StreamEngine(ByteSource):
     cdef public list listeners
     cdef object _stream
 
+    cdef void _init_engine(self, Transport transport, double read_limit, double write_limit, double linger_limit) except *
     cpdef void serve(self, stream, bint readable, bint writable) except *
     cpdef object stream(self)
     cpdef bint is_closed(self) noexcept

@@ -59,8 +59,8 @@ class StreamEngine(ByteSource):
     def __cinit__(self) -> None:  # compiled code only: an object whose __init__() was not called has no permit, and says so
         self.output: OutputBuffer = NO_OUTPUT
 
-    def __init__(self, transport: Transport, read_limit: float, write_limit: float, linger_limit: float) -> None:
-        ByteSource.__init__(self)
+    def _init_engine(self, transport: Transport, read_limit: float, write_limit: float, linger_limit: float) -> None:
+        self._init_source()
         self.output = OutputBuffer()
         self.transport: Transport = transport
         self.tls: Any = None

@@ -1,5 +1,8 @@
+cimport cython
+
 cimport geventstreams._core.arguments as arguments
 from geventstreams._core.deadline cimport deadline_after, seconds_until
+from geventstreams._core.transport cimport transport_of
 from geventstreams._streams.engine cimport StreamEngine
 from geventstreams._streams.lisp cimport LispStream
 
@@ -16,6 +19,8 @@ cdef class UpgradableStream(LispStream):
 cdef class SocketStream(UpgradableStream):
     cdef object _proxy
 
+    cdef void _init_connected(self, socket, options, tls) except *
+
 
 cdef class StreamFactory:
     cdef object _class
@@ -26,3 +31,6 @@ cdef class StreamFactory:
     cdef bint _is_constructed_here
     cdef readonly bint is_secure
     cdef readonly double handshake_limit
+
+    @cython.locals(plain=SocketStream)
+    cpdef object make(self, connected, bint secure=*)

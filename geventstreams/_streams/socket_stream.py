@@ -19,10 +19,9 @@ import geventstreams._core.arguments as arguments
 from geventstreams._constants import WOULD_WAIT
 from geventstreams._core import handshakes
 from geventstreams._core.deadline import deadline_after, seconds_until
-from geventstreams._core.owned_fd import OwnedFd
 from geventstreams._core.tls_context import TLSOptions
 from geventstreams._core.tls_transport import DONE, NEEDS_INPUT, TLSTransport
-from geventstreams._core.transport import NoTransport, transport_of
+from geventstreams._core.transport import NoTransport, OwnedFd, transport_of
 from geventstreams._streams.blocking import BlockingEngine
 from geventstreams._streams.lisp import LispStream
 from geventstreams._streams.options import StreamOptions
@@ -419,15 +418,18 @@ class StreamFactory:
 
         If the stream cannot be made, the connection is closed.
         """
-        keywords: dict[str, Any] = {} if self._is_constructed_here else self._keywords if secure else self._plain
-        stream: SocketStream = self._class.__new__(self._class, connected, **keywords)
+        stream: SocketStream | None = None
         try:
             if self._is_constructed_here:
-                stream._init_connected(connected, self._options, self._tls if secure else None)
+                plain: SocketStream = self._class.__new__(self._class)
+                stream = plain
+                plain._init_connected(connected, self._options, self._tls if secure else None)
             else:
+                keywords = self._keywords if secure else self._plain
+                stream = self._class.__new__(self._class, connected, **keywords)
                 self._class.__init__(stream, connected, **keywords)
         except BaseException:
-            if connected.was_taken:
+            if stream is not None and connected.was_taken:
                 stream.close(abort=True)
             connected.close()
             raise

@@ -33,7 +33,7 @@ class PushedEngine(StreamEngine):
     """Has the input that its connection received, and queues output for it. The connection's streams are views of it."""
 
     def __init__(self, connection: Any, transport: Transport, read_limit: float, write_limit: float, linger_limit: float) -> None:
-        StreamEngine.__init__(self, transport, read_limit, write_limit, linger_limit)
+        self._init_engine(transport, read_limit, write_limit, linger_limit)
         self.connection: Any = connection
         self.queued: bool = False
         self.over: bool = False

@@ -11,8 +11,7 @@ from typing import TYPE_CHECKING, Any
 from gevent import get_hub
 
 from geventstreams._core.clock import CLOCK
-from geventstreams._core.owned_fd import OwnedFd
-from geventstreams._core.transport import address_name, transport_of
+from geventstreams._core.transport import OwnedFd, address_name, transport_of
 from geventstreams._net.listener import TRANSIENT, Listener, listener_of
 from geventstreams._net.unix_paths import BoundPath
 from geventstreams.callbacks.connection import AsyncSocket

@@ -12,15 +12,15 @@ from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 import gevent
 from gevent import get_hub, getcurrent
-from gevent.lock import DummySemaphore, Semaphore
+from gevent.lock import Semaphore
 from gevent.pool import Pool
 
 from geventstreams._core import arguments
 from geventstreams._core.deadline import deadline_after, seconds_until
 from geventstreams._core.host_names import is_literal
-from geventstreams._core.transport import address_name
+from geventstreams._core.transport import OwnedFd, address_name
 from geventstreams._net.addresses import Query, look_up_own, port_or_name
-from geventstreams._net.listener import TRANSIENT, Client, Listener, listener_of
+from geventstreams._net.listener import TRANSIENT, Listener, listener_of
 from geventstreams._net.listening import BACKLOG, is_listening, listening_socket
 from geventstreams._streams.options import StreamOptions, keywords_for, takes_keywords_of
 from geventstreams._streams.socket_stream import SocketStream, StreamFactory
@@ -61,9 +61,6 @@ HANDSHAKES = 100
 
 QUEUED = 4096
 """Clients that are accepted from the queue before a listener is closed, at most: as many as the system keeps there."""
-
-PATIENCE = 8
-"""Clients in a row after which one more is accepted at once: a call of `accept` that finds none costs as much as one that does."""
 
 SHORTEST_HANDSHAKE = 0.001
 """Seconds for a TLS handshake after a PROXY header that took all of `handshake_timeout`."""
@@ -127,7 +124,7 @@ class SocketStreamServer(StreamServer):
         self._balancers = None if proxy_protocol is False else Balancers(proxy_protocol)
         self._has_greeting = self._factory.is_secure or self._balancers is not None
         most = None if max_connections is None else arguments.positive("max_connections", max_connections)
-        self._room: Any = DummySemaphore() if most is None else Semaphore(most)
+        self._room: Semaphore | None = None if most is None else Semaphore(most)
         self._handshakes_at_once = HANDSHAKES if most is None else 4 * most
         self._nodelay = nodelay
         self._keepalive = keepalive
@@ -135,12 +132,13 @@ class SocketStreamServer(StreamServer):
         self._watched: Listener | None = None
         self._room_watch: Any = None
         self._gone = 0
-        self._in_a_row = 0
         self._connections = Connections()
         self._drain: Drain | None = None
         self._streams = StreamsView(self._connections.served)
         self._recorder = StatsRecorder(self._streams)
         StreamServer.__init__(self, listener, handle, backlog=backlog, spawn=spawn)
+        if self._has_greeting and self.pool is not None:
+            self._spawn = gevent.spawn  # a client joins the pool after its handshake
 
     def __repr__(self) -> str:
         if self.closed:
@@ -189,7 +187,8 @@ class SocketStreamServer(StreamServer):
         if self._listener is None:
             if self.closed:
                 raise StreamClosed("this server does not listen")
-            self._listener = listener_of(get_hub(), self.socket, self._accept_clients)
+            self._listener = listener_of(get_hub(), self.socket, self._accept_client)
+            self._listener.most_at_once = self.max_accept
             self._listener.hold.tell_end_to(self, SocketStreamServer._thread_has_ended)
         return self._listener
 
@@ -208,32 +207,38 @@ class SocketStreamServer(StreamServer):
         """Return the descriptor and the address of the next client, or None if there is none."""
         return (self._listener or self._listening()).accept()
 
-    def _accept_clients(self) -> None:
-        """Accept what the hub reports: one client, and one more for each few that came since the queue was last found empty."""
-        for _ in range(min(1 + self._in_a_row // PATIENCE, self.max_accept)):
-            if self.full() or self._room.locked():
-                self._rest_until_room()
-                return
-            try:
-                client = self.do_read()
-            except OSError as error:
-                self._accept_failed(error)
-                return
-            except BaseException:
-                self._listening().rest(self.accept_pause)
-                raise
-            if client is None:
-                self._in_a_row = 0
-                return
-            self._in_a_row += 1
+    def _accept_client(self) -> bool:
+        """Accept a client and begin to serve it. Return whether there was one."""
+        # gevent notes the stack for each greenlet that is spawned, which takes longer the more code lies before a call: here and in
+        # `do_handle` it is short.
+        client = self._next_client()
+        if client is None:
+            return False
+        try:
+            self.do_handle(client[0], client[1])
+        except BaseException as error:
+            self._recorder.refused(client[1], error)
+            self._listening().rest(self.accept_pause)
+            raise
+        return True
+
+    def _next_client(self) -> tuple[Any, Any] | None:
+        """Return the descriptor and the address of the next client; None if there is none, or no place for its handler."""
+        if self.full() or (self._room is not None and self._room.locked()):
+            self._rest_until_room()
+            return None
+        try:
+            client = self.do_read()
+        except OSError as error:
+            self._accept_failed(error)
+            return None
+        except BaseException:
+            self._listening().rest(self.accept_pause)
+            raise
+        if client is not None:
             self._gone = 0
             self._recorder.accepted += 1
-            try:
-                self.do_handle(*client)
-            except BaseException as error:
-                self._recorder.refused(client[1], error)
-                self._listening().rest(self.accept_pause)
-                raise
+        return client
 
     def _accept_failed(self, error: OSError) -> None:
         if error.errno in TRANSIENT and self._gone < self.max_accept:
@@ -261,23 +266,24 @@ class SocketStreamServer(StreamServer):
 
     def do_handle(self, handle: Any, address: Any) -> None:
         """Begin to serve an accepted client."""
-        descriptor = handle if isinstance(handle, int) else handle.detach()
-        spawn = self._spawn
-        client = Client(descriptor, self.family, address)
-        if not self._has_greeting:
-            self._room.acquire(blocking=False)
-            client.room = self._room
-        elif self.pool is not None:
-            spawn = gevent.spawn  # it joins the pool after its handshake
+        client = self._client(handle, address)
         try:
-            spawn(self._serve_client, client, address, self._handle)
+            self._spawn(self._serve_client, client, address, self._handle)
         except BaseException:
             client.close()
             raise
 
-    def _serve_client(self, client: Client, address: Any, handle: Callable[..., object]) -> None:
+    def _client(self, handle: Any, address: Any) -> OwnedFd:
+        """Return an accepted client, for which a handler's place is reserved unless it shakes hands first."""
+        client = OwnedFd(handle if isinstance(handle, int) else handle.detach(), self.family, address)
+        if self._room is not None and not self._has_greeting:
+            self._room.acquire(blocking=False)
+            client.on_closed = self._room.release
+        return client
+
+    def _serve_client(self, client: OwnedFd, address: Any, handle: Callable[..., object]) -> None:
         """Serve a connection from its acceptance to its end. Runs in its own greenlet."""
-        client.room = None  # released below
+        client.on_closed = None  # the place is released below
         stream = self._open_stream(client, address)
         if stream is None:
             return
@@ -305,11 +311,12 @@ class SocketStreamServer(StreamServer):
 
     def _release_place(self) -> None:
         """Release a handler's place; the next client may be accepted."""
-        self._room.release()
+        if self._room is not None:
+            self._room.release()
         if self._listener is not None and self._listener.resting:
             self._listener.resume()
 
-    def _open_stream(self, client: Client, address: Any) -> SocketStream | None:
+    def _open_stream(self, client: OwnedFd, address: Any) -> SocketStream | None:
         """Return the stream of a client that has a handler's place; None for a client that is not served."""
         if self._has_greeting:
             stream = self._shake_hands(client, address)
@@ -325,7 +332,7 @@ class SocketStreamServer(StreamServer):
                 raise
             return None
 
-    def _shake_hands(self, client: Client, address: Any) -> SocketStream | None:
+    def _shake_hands(self, client: OwnedFd, address: Any) -> SocketStream | None:
         handshakes = self._connections.handshakes
         while len(handshakes) >= self._handshakes_at_once:
             oldest = next(iter(handshakes))
@@ -347,7 +354,7 @@ class SocketStreamServer(StreamServer):
         finally:
             handshakes.pop(getcurrent(), None)
 
-    def _behind_balancer(self, client: Client) -> SocketStream:
+    def _behind_balancer(self, client: OwnedFd) -> SocketStream:
         """Read the PROXY header, then shake hands if there is TLS; both together within the handshake timeout."""
         deadline = deadline_after(self._factory.handshake_limit)
         stream = self._factory.make(client, secure=False)
@@ -363,7 +370,8 @@ class SocketStreamServer(StreamServer):
         """Wait until a handler may run."""
         self._connections.queued[stream] = getcurrent()
         try:
-            self._room.acquire()
+            if self._room is not None:
+                self._room.acquire()
             try:
                 stream._waitable().refuse_in_child()
                 if self.pool is not None:
@@ -426,7 +434,7 @@ class SocketStreamServer(StreamServer):
         if listener is None or not listener.is_wanted:
             return
         for _ in range(QUEUED):
-            if self.full() or self._room.locked():
+            if self.full() or (self._room is not None and self._room.locked()):
                 return
             try:
                 client = listener.accept()

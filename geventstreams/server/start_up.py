@@ -14,9 +14,8 @@ from gevent import Greenlet, GreenletExit, get_hub, getcurrent
 from gevent.queue import Queue
 
 from geventstreams._constants import NEVER
-from geventstreams._core.transport import address_name
+from geventstreams._core.transport import OwnedFd, address_name
 from geventstreams._net.addresses import Query, family_of, host_name, port_or_name
-from geventstreams._net.listener import Client
 from geventstreams._net.listening import listen
 from geventstreams._streams.options import keywords_for, takes_keywords_of
 from geventstreams._streams.socket_stream import SocketStream
@@ -144,9 +143,9 @@ class HandleServer(LispServer):
         finally:
             self.close()
 
-    def _serve_client(self, client: Client, address: Any, handle: Callable[..., object]) -> None:
+    def _serve_client(self, client: OwnedFd, address: Any, handle: Callable[..., object]) -> None:
         """Call the function with the descriptor, which it owns."""
-        client.room = None  # released below
+        client.on_closed = None  # the place is released below
         self._busy = True
         try:
             with call_of(self):

@@ -17,7 +17,7 @@ from typing import Any
 from gevent import get_hub
 
 from geventstreams._core.fork import FORK
-from geventstreams._core.owned_fd import SocketDouble
+from geventstreams._core.transport import SocketDouble
 from geventstreams._core.wakeup import HubHold, Wakeup
 from geventstreams._net.listener import Listener
 from geventstreams.errors import UnsuitableSocket
@@ -288,6 +288,8 @@ class MemoryListener(Listener):
         self._timer = None
         self._wanted = False
         self.resting = False
+        self.most_at_once = 1
+        self._in_a_row = 0
         socket.watch(self)
 
     def notice(self) -> None:
