@@ -23,5 +23,8 @@ cdef class FairLock:
     cpdef void cancel_waiters(self) except *
 
 
+cpdef FairLock fair_lock_between(bint threads)
+
+
 cdef class SharedFairLock(FairLock):
     cdef object _step

@@ -42,9 +42,9 @@ class SocketFile(ByteReader):
         self._engine = NO_ENGINE
         self._source = NO_ENGINE
 
-    def __init__(self, raw: RawSocketFile, transport: FileTransport, buffering: int) -> None:
-        engine = FileEngine(raw, transport, buffering)
-        self._init_reader(engine, engine.is_readable, engine.is_writable, NEVER, True)
+    def __init__(self, raw: RawSocketFile, transport: FileTransport, buffering: int, readable: bool, writable: bool) -> None:
+        engine = FileEngine(raw, transport, buffering, readable, writable)
+        self._init_reader(engine, readable, writable, NEVER, True)
         self._output = engine.output
         self._engine = engine
         self._buffering = buffering

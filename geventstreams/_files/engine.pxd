@@ -1,7 +1,7 @@
 cimport geventstreams._native.memory as _bytes
 cimport geventstreams._native.syscalls as _system
 from geventstreams._core.buffers cimport OutputBuffer
-from geventstreams._core.fair_lock cimport FairLock
+from geventstreams._core.fair_lock cimport FairLock, fair_lock_between
 from geventstreams._core.fork cimport ForkGeneration
 from geventstreams._core.reader cimport ByteSource
 from geventstreams._files.transports cimport FileTransport

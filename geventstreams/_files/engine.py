@@ -43,7 +43,7 @@ class FileEngine(ByteSource):
     def __cinit__(self) -> None:  # compiled code only: an object whose __init__() was not called has no permit, and says so
         self.output: OutputBuffer = NO_OUTPUT
 
-    def __init__(self, raw: RawSocketFile, transport: FileTransport, buffering: int) -> None:
+    def __init__(self, raw: RawSocketFile, transport: FileTransport, buffering: int, readable: bool, writable: bool) -> None:
         self._init_source()
         self.output = OutputBuffer()
         self.raw: RawSocketFile | None = raw
@@ -59,8 +59,8 @@ class FileEngine(ByteSource):
         self.closer: Any = None
         self._lost: tuple[Any, ...] | None = None
         self.closed = False
-        self.is_readable = raw.readable()
-        self.is_writable = raw.writable()
+        self.is_readable = readable
+        self.is_writable = writable
         self._file: Any = None
         self.generation = FORK.generation
         self.input.permit = FORK.generation if self.is_readable and not self._needs_lock else NO_PERMIT

@@ -66,7 +66,7 @@ def makefile(
         return raw
     try:
         kind = TwoWaySocketFile if readable and writable else SocketFile
-        return file_over(kind(raw, transport, size if size > 0 else BLOCK), mode, encoding, errors, newline)
+        return file_over(kind(raw, transport, size if size > 0 else BLOCK, readable, writable), mode, encoding, errors, newline)
     except BaseException:
         raw.close()
         raise

@@ -76,6 +76,6 @@ def halves(mode: str) -> tuple[bool, bool]:
     """Return whether a file of this mode is read, and whether it is written, as `socket.makefile` has it."""
     if not isinstance(mode, str):
         raise TypeError(f"mode must be a string, not {type(mode).__name__} {mode!r}")
-    if not set(mode) <= set("rwb"):
+    if mode.strip("rwb"):
         raise ValueError(f"invalid mode {mode!r} (only r, w, b allowed)")
     return "r" in mode or "w" not in mode, "w" in mode

@@ -18,6 +18,7 @@ cdef class FileTransport(Transport):
     cdef readonly bint between_threads
     cdef Fairness _fairness
 
+    cdef void _init_file(self, socket) except *
     cpdef bint let_others_run(self) except? False
     cpdef bint await_input(self) except? False
     cpdef bint await_output(self) except? False
@@ -30,6 +31,8 @@ cdef class BorrowedTransport(FileTransport):
     cdef Wakeup _output
     cdef list _awaited
 
+    cdef void _init_borrowed(self, socket) except *
+    cdef bint _has_wakeups(self) noexcept
     cdef bint _waited(self, Wakeup wakeup, double limit) except? False
     cdef bint _waited_between_threads(self, Wakeup wakeup, double limit) except? False
     cdef Wakeup _in_place_of(self, Wakeup wakeup, int events)

@@ -27,6 +27,8 @@ from geventstreams._core.fork import FORK
 from geventstreams._core.transport_base import Transport
 from geventstreams._core.wakeup import READ, WRITE, Wakeup
 
+_GEVENT_SOCKET: Any = gevent.socket.socket
+
 _AT_ONCE = 16384
 """An unknown socket is asked for this many bytes at most: a TLS record holds no more."""
 
@@ -35,13 +37,16 @@ class FileTransport(Transport):
     """What a file needs of the transport of its bytes: waiting as the socket's own calls would."""
 
     def __init__(self, socket: Any) -> None:
+        self._init_file(socket)
+
+    def _init_file(self, socket: Any) -> None:
         self._init_transport()
         self.socket = socket
         """The socket; None when the file was closed. A file has no other reference to it."""
         self.direct = False
         """Whether `recv_into` is one system call, to which any memory may be given."""
         self.closed = False
-        self.between_threads: bool = not isinstance(socket, gevent.socket.socket)
+        self.between_threads: bool = not isinstance(socket, _GEVENT_SOCKET)
         """Whether native threads may share the socket: one of gevent's belongs to the thread that made it."""
         self.begun = False
         """Whether the last `send` may have sent a part of its bytes although it returned no count: the next one must begin with the same
@@ -80,7 +85,10 @@ class BorrowedTransport(FileTransport):
     """What its TimeoutError says."""
 
     def __init__(self, socket: Any) -> None:
-        FileTransport.__init__(self, socket)
+        self._init_borrowed(socket)
+
+    def _init_borrowed(self, socket: Any) -> None:
+        self._init_file(socket)
         self.direct = True
         self._descriptor = -1
         self._handle = None
@@ -147,6 +155,9 @@ class BorrowedTransport(FileTransport):
                 if wakeup is not self._input and wakeup is not self._output:
                     wakeup.close()
 
+    def _has_wakeups(self) -> bool:
+        return self._input is not None or self._output is not None or len(self._awaited) > 0
+
     def _wakeups(self) -> list[Wakeup]:
         kept = [wakeup for wakeup in (self._input, self._output) if wakeup is not None]
         return kept + [wakeup for wakeup in self._awaited.copy() if wakeup not in kept]
@@ -155,8 +166,9 @@ class BorrowedTransport(FileTransport):
         return -1 if self.socket is None else int(self.socket.fileno())
 
     def wake(self) -> None:
-        for wakeup in self._wakeups():
-            wakeup.fire()
+        if self._has_wakeups():
+            for wakeup in self._wakeups():
+                wakeup.fire()
 
     def close(self, abort: bool = False) -> None:
         """Let go of the socket, which stays as it is, and wake the greenlets that wait."""
@@ -209,10 +221,11 @@ class BorrowedTransport(FileTransport):
 
     def _follow(self, descriptor: int) -> None:
         """Replace one descriptor by another, or by none."""
-        wakeups = self._wakeups()
-        self._input = self._output = None
-        for wakeup in wakeups:
-            wakeup.close()
+        if self._has_wakeups():
+            wakeups = self._wakeups()
+            self._input = self._output = None
+            for wakeup in wakeups:
+                wakeup.close()
         handle, self._handle = self._handle, None
         _system.release(handle)
         self._descriptor = descriptor
@@ -226,7 +239,7 @@ class BorrowedTLSTransport(BorrowedTransport):
     late = "The read operation timed out"
 
     def __init__(self, socket: Any) -> None:
-        BorrowedTransport.__init__(self, socket)
+        self._init_borrowed(socket)
         self.direct = False
         self._input_needs_room = False
         self._output_needs_input = False
@@ -373,8 +386,5 @@ def borrow(socket: Any, readable: bool, writable: bool) -> FileTransport:
 
 
 def _attributes(socket: Any) -> Any:
-    """Return what was set on the object itself. `vars` of a closed gevent socket raises OSError."""
-    try:
-        return object.__getattribute__(socket, "__dict__")
-    except AttributeError:
-        return ()
+    """Return what was set on the object itself, which gevent's sockets have no place for. `vars` of a closed one raises OSError."""
+    return object.__getattribute__(socket, "__dict__") if type(socket).__dictoffset__ else ()
