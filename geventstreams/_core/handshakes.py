@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import os
 import weakref
-from typing import Any, NamedTuple
+from typing import Any
 
 from gevent import get_hub
 
 
-class Handshake(NamedTuple):
+class Handshake:
     """A wait for a peer: the hub where it waits, the descriptor or -1, words for it, and the address that it connects to, if it does."""
 
-    hub: weakref.ref[Any]
-    descriptor: int
-    words: str
-    address: Any
+    # Not a named tuple: to make the class of one takes a twentieth of the time in which the package is imported.
+    __slots__ = ("address", "descriptor", "hub", "words")
+
+    def __init__(self, descriptor: int, words: str, address: Any) -> None:
+        self.hub = weakref.ref(get_hub())
+        self.descriptor = descriptor
+        self.words = words
+        self.address = address
 
 
 _waiting: weakref.WeakKeyDictionary[Any, Handshake] = weakref.WeakKeyDictionary()
@@ -23,7 +27,7 @@ _waiting: weakref.WeakKeyDictionary[Any, Handshake] = weakref.WeakKeyDictionary(
 
 def began(owner: Any, descriptor: int, words: str, address: Any = None) -> None:
     """Note that an object waits for a peer; the note goes with the object, if `ended` is not called."""
-    _waiting[owner] = Handshake(weakref.ref(get_hub()), descriptor, words, address)
+    _waiting[owner] = Handshake(descriptor, words, address)
 
 
 def ended(owner: Any) -> None:

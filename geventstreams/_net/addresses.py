@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import _socket
 import errno
-from typing import Any, NamedTuple
+from typing import Any
 
 import gevent
 from gevent import get_hub
@@ -25,13 +25,17 @@ Address = tuple[int, Any]
 """An address family, and an address as `bind` and `connect` take it."""
 
 
-class Query(NamedTuple):
+class Query:
     """A host and a service to look up. Without a host it is for the addresses of this machine."""
 
-    host: str | None
-    is_literal: bool
-    service: int | str
-    family: int
+    # Not a named tuple: see `Handshake`.
+    __slots__ = ("family", "host", "is_literal", "service")
+
+    def __init__(self, host: str | None, is_literal: bool, service: int | str, family: int) -> None:
+        self.host = host
+        self.is_literal = is_literal
+        self.service = service
+        self.family = family
 
 
 def host_name(name: str, host: Any) -> tuple[str, bool]:
