@@ -37,6 +37,9 @@ LEAST_DESCRIPTOR = 3
 NOT_FOR_WORKERS = (signal.SIGINT, signal.SIGHUP)
 """Signals that a terminal, or `kill` with a group, sends to the supervisor and all workers. A starting worker must survive them."""
 
+IN_ORDER = (0, -signal.SIGTERM)
+"""Statuses of workers that a signal to all processes ended: drained, or before they could."""
+
 OBEY_TIMEOUT = 10.0
 """Seconds in which a worker must end after its second signal."""
 
@@ -158,26 +161,33 @@ class Slot:
             return
         steady = CLOCK.now() - began >= STEADY
         self._pause = 0.0 if steady else self._longer_pause()
-        self._supervisor.tell(f"worker {worker.pid} ended with status {status}; the next one starts in {in_seconds(self._pause)}")
         self.worker = None
+        line = f"worker {worker.pid} ended with status {status}; the next one starts"
+        if status not in IN_ORDER:
+            self._supervisor.tell(f"{line} in {in_seconds(self._pause)}")
+        gevent.sleep(self._pause)
+        if self._is_served():
+            return
+        if status in IN_ORDER:  # not told before the pause: a signal to all processes may end a worker first, and then stop this one
+            self._supervisor.tell(line)
         self._restart()
+
+    def _is_served(self) -> bool:
+        """Return whether no worker needs to be started."""
+        return self.worker is not None or self._supervisor.is_stopping
 
     def _longer_pause(self) -> float:
         return min(max(2 * self._pause, FIRST_PAUSE), LONGEST_PAUSE)
 
     def _restart(self) -> None:
-        """Start the next worker after the pause. If the system cannot start it, try again after a longer one."""
-        while True:
-            gevent.sleep(self._pause)
-            if self.worker is not None or self._supervisor.is_stopping:
-                return
+        """Start the next worker. If the system cannot start it, try again after a pause."""
+        while not self._is_served():
             try:
                 self.begin()
             except OSError as error:
                 self._pause = self._longer_pause()
                 self._supervisor.tell(f"a worker cannot be started: {error}; the next attempt in {self._pause:g} s")
-            else:
-                return
+                gevent.sleep(self._pause)
 
     def replace(self) -> None:
         """Start a new worker, and make the old one drain when the new one serves. If it does not serve, the old one stays."""
@@ -188,15 +198,15 @@ class Slot:
         except OSError as error:
             self._supervisor.tell(f"a worker cannot be started: {error}{self._kept()}")
             return
-        is_ready = new.is_ready()
+        if not new.is_ready() and not self._supervisor.is_stopping:
+            new.kill()
+            status = new.wait()
+            if not self._supervisor.is_stopping:  # else a signal to all processes has ended it
+                self._supervisor.tell(f"worker {new.pid} does not serve, status {status}{self._kept()}")
+            return
         if self._supervisor.is_stopping:
             return  # `stop` ends it with all others
         old = self.worker
-        if not is_ready:
-            new.kill()
-            kept = self._kept()
-            self._supervisor.tell(f"worker {new.pid} does not serve, status {new.wait()}{kept}")
-            return
         if old is not None:
             old.is_leaving = True
         self._take(new)

@@ -798,6 +798,61 @@ def test_every_worker_drains_after_one_signal(before: str) -> None:
         assert server.ended().status == Status.DONE
 
 
+@pytest.mark.parametrize("repeated", [1, 3])
+def test_a_signal_to_all_processes_is_one_stop(repeated: int) -> None:
+    """SIGTERM to a whole group is a stop, also where a worker has drained and ended before its supervisor runs: the supervisor neither says
+    that the worker ended nor starts another one."""
+    with serving("echo", "--workers", 2, start_new_session=True) as server:
+        both = children(server.process.pid)
+        server.process.send_signal(signal.SIGSTOP)
+        until(lambda: state(server.process.pid) == "T", 20)
+        for _ in range(repeated):  # the system keeps one of equal signals
+            os.killpg(server.process.pid, signal.SIGTERM)
+        until(lambda: {state(worker) for worker in both} == {"Z"}, 20)
+        server.process.send_signal(signal.SIGCONT)
+        outcome = server.ended()
+    drained = {f"worker {worker} drained: 0 finished, 0 idle, 0 killed" for worker in both}
+    assert (outcome.status, len(outcome.errors.splitlines()), set(outcome.errors.splitlines())) == (Status.DONE, 2, drained)
+
+
+def test_a_worker_that_drains_before_a_stop_is_not_told(supervise, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A signal that goes to all processes one after the other may end a worker a moment before it stops the supervisor: no line is
+    said that is false by then, and no other worker started."""
+    monkeypatch.setattr(workers, "FIRST_PAUSE", 1000)
+    monkeypatch.setattr(workers, "LONGEST_PAUSE", 1000)
+    supervisor, told = supervise("trap 'exit 0' TERM; echo ready; while :; do sleep 0.01; done")
+    assert supervisor.start()
+    supervisor.workers[0]._signal(signal.SIGTERM)
+    until(lambda: not supervisor.workers, 20)
+    supervisor.stop()
+    assert told == []
+
+
+@pytest.mark.slow
+def test_a_worker_that_ends_as_asked_by_its_own_signal_is_replaced() -> None:
+    """SIGTERM to one worker lets it drain, and the supervisor says that it ended and starts the next one."""
+    with serving("echo", "--workers", 1) as server:
+        [worker] = children(server.process.pid)
+        os.kill(worker, signal.SIGTERM)
+        said(server, f"worker {worker} ended with status 0; the next one starts\n")
+        until(lambda: len(children(server.process.pid)) == 1 and children(server.process.pid) != [worker], 20)
+
+
+def test_a_signal_to_all_processes_before_workers_serve() -> None:
+    """SIGTERM to a whole group while its workers start, which they do not survive, is a stop and no failure of theirs."""
+    with started(*GEVENTSTREAMS, "serve", "echo", "--workers", 2, "--listen", "127.0.0.1:0", start_new_session=True) as process:
+        until(lambda: len(children(process.pid)) == 2, 20)
+        both = children(process.pid)
+        until(lambda: all(b"--worker\0" in Path(f"/proc/{pid}/cmdline").read_bytes() for pid in both), 20)
+        for pid in both:
+            os.kill(pid, signal.SIGSTOP)  # so that they cannot be ready before
+        os.killpg(process.pid, signal.SIGTERM)
+        for pid in both:
+            os.kill(pid, signal.SIGCONT)
+        output, errors = process.communicate(timeout=LIMIT)
+    assert (process.returncode, errors) == (Status.DONE, b""), output
+
+
 def test_a_second_signal_while_workers_start() -> None:
     """A second signal does not wait for workers that are not ready."""
     with started(*GEVENTSTREAMS, "serve", "echo", "--workers", 1) as process:

@@ -50,7 +50,11 @@ def supervise(
     stops.signals.handle(signal.SIGHUP, supervisor.replace_all)
     stops.signals.handle(signal.SIGUSR1, partial(pass_on, signal.SIGUSR1, supervisor))
     if not started(supervisor, stops):
-        raise CommandError(Status.INTERRUPTED) if stops.second.is_set() else CommandError(Status.FAILED, "the workers do not start")
+        if stops.second.is_set():
+            raise CommandError(Status.INTERRUPTED)
+        if not stops.first.is_set():  # else a signal to all processes has ended workers that could not drain yet
+            raise CommandError(Status.FAILED, "the workers do not start")
+        return Status.DONE
     notices.announce(args, f"{what} with {len(groups)} workers on {listeners.names([each.getsockname() for each in groups[0]])}")
     metrics.start()
     with systemd.notified(stops.first):
