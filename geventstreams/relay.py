@@ -17,7 +17,8 @@ from geventstreams._core.host_names import server_name
 from geventstreams._core.transport import address_name
 from geventstreams._core.wakeup import Wakeup
 from geventstreams._net.addresses import host_name
-from geventstreams._net.connect import open_tcp_stream
+from geventstreams._net.connect import open_tcp_stream, open_unix_stream
+from geventstreams._net.unix_paths import unix_name, unix_path
 from geventstreams._streams.socket_stream import SocketStream
 from geventstreams.errors import ReadTimeout, StreamError, without_name
 from geventstreams.proxy_protocol import proxy_header, require
@@ -102,30 +103,42 @@ class Pair:
 
 
 class Upstream(NamedTuple):
-    """The server that a relay connects to.
+    """The server that a relay connects to: a host and a port, or the path of a Unix socket.
 
     Args:
         host: The host, as `open_tcp_stream` takes it.
         service: The port or service.
         ssl_ctx: A context for the client side of TLS; None means plain text.
-        server_name: The name that the certificate is checked for; None means `host`.
+        server_name: The name that the certificate is checked for; None means `host`. A Unix socket has no name of its own.
         proxy_version: The version of the PROXY header that tells the client's address, 1 or 2; None means no header.
         timeout: Seconds for connecting, and again for the handshake.
         read_timeout: The `read_timeout` of the stream to the server.
         write_timeout: The `write_timeout` of the stream to the server.
+        path: The path of a Unix socket, as `open_unix_stream` takes it, in place of `host` and `service`.
     """
 
-    host: Any
-    service: Any
+    host: Any = None
+    service: Any = None
     ssl_ctx: ssl.SSLContext | None = None
     server_name: str | None = None
     proxy_version: int | None = None
     timeout: float | None = 10.0
     read_timeout: float | None = None
     write_timeout: float | None = None
+    path: Any = None
 
     def __str__(self) -> str:
-        return address_name((self.host, self.service))
+        return address_name((self.host, self.service)) if self.path is None else unix_name(self.path)
+
+
+def _host(upstream: Upstream) -> str:
+    """Check the address, and return the name of the host; "" for a Unix socket."""
+    if upstream.path is None:
+        return host_name("host", upstream.host)[0]
+    if upstream.host is not None or upstream.service is not None:
+        raise ValueError(f"host and path exclude each other: {upstream.host!r}, {upstream.path!r}")
+    unix_path("path", upstream.path)
+    return ""
 
 
 class RelayHandler:
@@ -142,10 +155,10 @@ class RelayHandler:
             require()
             arguments.chosen("proxy_version", upstream.proxy_version, (1, 2))
         self._upstream = upstream
-        host, _ = host_name("host", upstream.host)
+        host = _host(upstream)
         self._server_name: str | None = None
-        if upstream.ssl_ctx is not None:
-            named = ("host", host) if upstream.server_name is None else ("server_name", upstream.server_name)
+        if upstream.ssl_ctx is not None and (host or upstream.server_name is not None or upstream.ssl_ctx.check_hostname):
+            named = ("host", host) if host and upstream.server_name is None else ("server_name", upstream.server_name)
             self._server_name = server_name(*named)
 
     def __call__(self, client: SocketStream, _address: Any) -> None:
@@ -159,12 +172,17 @@ class RelayHandler:
         except OSError as error:
             if getattr(error, "stream", None) is client:
                 raise
-            cause = without_name(getattr(error, "strerror", None) or str(error), str(self._upstream), "it")
+            cause = getattr(error, "strerror", None) or str(error)
+            for name in (str(self._upstream), repr(self._upstream.path)):
+                cause = without_name(cause, name, "it")
             raise StreamError(f"relaying to {self._upstream}: {cause}", error.errno, stream=client) from error
 
     def _connected(self, client: SocketStream) -> SocketStream:
         to = self._upstream
-        server = open_tcp_stream(to.host, to.service, timeout=to.timeout, read_timeout=to.read_timeout, write_timeout=to.write_timeout)
+        timeouts: Any = {"timeout": to.timeout, "read_timeout": to.read_timeout, "write_timeout": to.write_timeout}
+        server: SocketStream = (
+            open_tcp_stream(to.host, to.service, **timeouts) if to.path is None else open_unix_stream(to.path, **timeouts)
+        )
         try:
             if to.proxy_version is not None:
                 server.write(proxy_header(to.proxy_version, client.peer_address, self._destination(client)))

@@ -8,6 +8,7 @@ import gc
 import hashlib
 import os
 import random
+import re
 import signal
 import socket
 import ssl
@@ -16,7 +17,7 @@ import time
 
 import gevent
 import pytest
-from kit.command_line import LIMIT, refused, relaying, run, serving
+from kit.command_line import GEVENTSTREAMS, LIMIT, refused, relaying, run, serving, started
 from kit.conditions import until
 from kit.leftovers import descriptors, nothing_left
 from kit.network import HOST, reset, unused_port
@@ -286,6 +287,74 @@ def test_a_host_given_as_a_number(certificates) -> None:
             assert stream.read_line() == ("hello", False)
 
 
+@contextlib.contextmanager
+def unix_server(path: str, handle, **options):
+    """A server on a Unix socket."""
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(path)
+        listener.listen()
+        server = SocketStreamServer(listener, handle, **options)
+        server.start()
+        try:
+            yield server
+        finally:
+            server.stop(0)
+
+
+@pytest.mark.parametrize("secure", [False, True], ids=["plain", "TLS"])
+@pytest.mark.parametrize("version", [None, 1, 2], ids=str)
+@pytest.mark.parametrize("kind", ["path", "bytes", "abstract"])
+def test_an_upstream_on_a_unix_socket(certificates, tmp_path, kind: str, version: int | None, secure: bool) -> None:
+    """A Unix socket is a server as any other: PROXY header, TLS, bytes and ends go there, and the client's end does not end the answer."""
+    clients = []
+
+    def answer(stream, address) -> None:
+        clients.append(address)
+        stream.write(stream.read().upper())
+
+    path = f"\0geventstreams-{os.getpid()}" if kind == "abstract" else str(tmp_path / "sock")
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificates.server.chain, certificates.server.key)
+    tls_out = {"ssl_ctx": ssl.create_default_context(cafile=certificates.ca), "server_name": "localhost"} if secure else {}
+    upstream = Upstream(path=os.fsencode(path) if kind == "bytes" else path, proxy_version=version, **tls_out)
+    with (
+        unix_server(path, answer, proxy_protocol=version is not None, ssl_ctx=context if secure else None),
+        relay_server(upstream) as middle,
+        open_tcp_stream(HOST, middle.port, timeout=20, read_timeout=20) as stream,
+    ):
+        stream.write(b"hello" * 100_000)
+        stream.send_eof()
+        assert stream.read() == b"HELLO" * 100_000
+        if version is not None:
+            assert clients == [stream.address]
+
+
+@pytest.mark.parametrize(("path", "name"), [("/no/such/sock", "unix:/no/such/sock"), ("\0no such", "@no such")])
+def test_a_unix_socket_that_is_not_there(caplog, path: str, name: str) -> None:
+    """The line about a Unix socket that cannot be connected to names it once, as the command line does."""
+    assert str(Upstream(path=path)) == str(Upstream(path=os.fsencode(path))) == name
+    with relay_server(Upstream(path=path)) as server:
+        with open_tcp_stream(HOST, server.port, read_timeout=20) as client, pytest.raises(StreamReset):
+            client.read()
+        until(lambda: caplog.records)
+    cause = "(Connection refused|No such file or directory)"
+    assert re.fullmatch(f"relaying to {name}: cannot connect to it: {cause}", caplog.records[0].reason)
+
+
+@pytest.mark.parametrize(
+    ("named", "to"),
+    [
+        ("host and path", {"host": HOST, "service": 1, "path": "sock"}), ("path", {"path": ""}), ("path", {"path": "a\0b"}),
+        ("server_name", {"path": "sock", "ssl_ctx": ssl.create_default_context()}),
+    ],
+    ids=str,
+)
+def test_a_unix_socket_that_can_be_none_is_refused(named: str, to: dict) -> None:
+    """A path that no socket can have, an upstream of two kinds, and TLS without a name are refused when the handler is made."""
+    with pytest.raises((TypeError, ValueError), match=named):
+        RelayHandler(Upstream(**to))
+
+
 # What is left of connections.
 
 HEADER = b"PROXY TCP4 192.0.2.1 198.51.100.2 1234 443\r\n"
@@ -501,10 +570,40 @@ def test_curl_through_a_relay_to_a_real_server(nginx) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("workers", [(), ("--workers", 2)], ids=["one process", "workers"])
+@pytest.mark.parametrize("form", ["unix:{0}", "@{1}"])
+def test_relaying_to_a_unix_socket(tmp_path, form: str, workers: tuple) -> None:
+    """`--to unix:PATH` and `--to @NAME` relay to a Unix socket, with a PROXY header; the line says it as `connect` takes it."""
+    to = form.format(tmp_path / "sock", f"geventstreams-relay-{os.getpid()}")
+    told = "exec:echo $REMOTE_HOST:$REMOTE_PORT && tr a-z A-Z"
+    words = (*GEVENTSTREAMS, "serve", told, "--listen", to, "--proxy-protocol")
+    with started(*words) as server:
+        assert server.stdout.readline().decode().endswith(f" on {to}\n")
+        with serving("--to", to, "--send-proxy", 2, *workers, command="relay", says=f"relaying to {to} ") as middle:
+            with open_tcp_stream(HOST, middle.port, timeout=20, read_timeout=20) as stream:
+                host, port = stream.address
+                assert stream.read_line() == (f"{host}:{port}", False)
+                stream.write(b"hello")
+                stream.send_eof()
+                assert stream.read() == b"HELLO"
+            outcome = middle.end()
+            assert (outcome.status, "0 killed" in outcome.errors) == (Status.DONE, True)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["TCP", "Unix"])
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_a_signal_drains(number: signal.Signals) -> None:
+def test_a_signal_drains(tmp_path, number: signal.Signals, kind: str) -> None:
     """A client that waits for nothing is ended in order; one whose server still speaks is served to the end."""
-    with serving("exec:read go && echo begun && sleep 0.7 && echo late") as busy_server, relaying(busy_server.port) as middle:
+    program = "exec:read go && echo begun && sleep 0.7 && echo late"
+    path = f"unix:{tmp_path}/sock"
+    with contextlib.ExitStack() as ending_all:
+        if kind == "Unix":
+            busy_server = ending_all.enter_context(started(*GEVENTSTREAMS, "serve", program, "--listen", path))
+            assert busy_server.stdout.readline()
+            middle = ending_all.enter_context(serving("--to", path, command="relay", says="relaying "))
+        else:
+            middle = ending_all.enter_context(relaying(ending_all.enter_context(serving(program)).port))
         idle = open_tcp_stream(HOST, middle.port, timeout=20, read_timeout=20)
         busy = open_tcp_stream(HOST, middle.port, timeout=20, read_timeout=20)
         busy.write(b"go\n")
@@ -585,6 +684,8 @@ def test_five_thousand_pairs() -> None:
         (["--to", "localhost:70000"], "'70000' is not a port"),
         (["--to", ":80"], "'' is neither"),
         (["--to", "localhost:no-such"], "'no-such' is neither a port nor the name of a service"),
+        (["--to", "unix:"], "the path must not be empty"),
+        (["--to", "unix:/run/app.sock", "--tls-out"], "TLS over a Unix socket needs --server-name"),
         (["--to", "localhost:80", "--drain", "-1"], "'-1' is not a positive number of seconds"),
         (["--to", "a b:80"], "neither a host name nor an IP address"),
         (["--to", "localhost:80", "--send-proxy", "3"], "invalid choice: "),

@@ -100,8 +100,7 @@ def finish(args: argparse.Namespace, rest: Sequence[str]) -> None:
     args.to = options.destination([*args.address, *rest])
     if args.to.path and (args.proxy or args.ipv4 or args.ipv6):
         raise argparse.ArgumentTypeError("a Unix socket has neither a proxy nor IPv4 or IPv6")
-    if args.to.path and (args.tls or args.starttls) and not (args.server_name or args.insecure):
-        raise argparse.ArgumentTypeError("TLS over a Unix socket needs --server-name: the socket's path is not a name")
+    options.check_certificate_name(args.to, args.tls or args.starttls, args)
 
 
 def run(args: argparse.Namespace) -> int:

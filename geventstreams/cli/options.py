@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 from geventstreams._constants import NEVER
 from geventstreams._core.host_names import server_name
 from geventstreams._core.transport import address_name
-from geventstreams._net.unix_paths import unix_path
+from geventstreams._net.unix_paths import unix_name, unix_path
 from geventstreams.cli.statuses import available
 from geventstreams.proxy_protocol import require
 
@@ -128,9 +128,7 @@ class Destination(NamedTuple):
     path: str = ""
 
     def __str__(self) -> str:
-        if self.path:
-            return "@" + self.path[1:] if self.path.startswith("\0") else f"unix:{self.path}"
-        return address_name((self.host, self.port))
+        return unix_name(self.path) if self.path else address_name((self.host, self.port))
 
 
 def destination(words: Sequence[str]) -> Destination:
@@ -155,6 +153,12 @@ def destination(words: Sequence[str]) -> Destination:
 def target(text: str) -> Destination:
     """An address to connect to, in one word."""
     return destination([text])
+
+
+def check_certificate_name(to: Destination, secure: bool, args: argparse.Namespace) -> None:
+    """Refuse TLS to a Unix socket without a name for which its certificate can be checked."""
+    if to.path and secure and not (args.server_name or args.insecure):
+        raise argparse.ArgumentTypeError("TLS over a Unix socket needs --server-name: the socket's path is not a name")
 
 
 def socket_path(text: str) -> str:

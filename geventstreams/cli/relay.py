@@ -13,6 +13,7 @@ EXAMPLES = (
     ("pass a port on to another machine", "geventstreams relay --listen :8080 --to 127.0.0.1:80"),
     ("TLS for a server that has none", "geventstreams relay --listen :443 --tls-in chain.pem key.pem --to 127.0.0.1:80"),
     ("TLS for a client that has none", "geventstreams relay --listen 3306 --to db.example.org:3307 --tls-out"),
+    ("a port for a server on a Unix socket", "geventstreams relay --listen 8080 --to unix:/run/app.sock"),
     ("behind a load balancer, and in front of one",
      "geventstreams relay --listen :80 --proxy-from 10.0.0.0/8 --to 10.1.0.7:80 --send-proxy 2"),
 )
@@ -30,14 +31,18 @@ def add_parser(commands: Commands) -> None:
     parser = commands.add_parser(
         "relay",
         help="pass connections on to another server, with or without TLS on either side",
-        usage="%(prog)s --to HOST:PORT ...",
+        usage="%(prog)s --to ADDRESS ...",
         description="Accept connections, connect to --to for each of them, and pass on what comes from either side, until SIGINT or "
         "SIGTERM.",
         examples=EXAMPLES,
         notes=NOTES,
     )
     parser.add_argument(
-        "--to", type=options.target, required=True, metavar="HOST:PORT", help="the server to pass connections on to; [IPV6]:PORT"
+        "--to",
+        type=options.target,
+        required=True,
+        metavar="ADDRESS",
+        help="the server to pass connections on to: HOST:PORT, [IPV6]:PORT, unix:PATH or @NAME",
     )
     parser.add_argument(
         "--timeout",
@@ -62,16 +67,16 @@ def finish(args: argparse.Namespace, rest: list[str]) -> None:
     """Refuse what cannot be relayed to."""
     if rest:
         raise argparse.ArgumentTypeError(f"unexpected argument: {rest[0]}")
-    if args.to.path:
-        raise argparse.ArgumentTypeError("--to: a relay goes to a host and a port, not to a Unix socket")
+    options.check_certificate_name(args.to, args.tls_out, args)
 
 
 def run(args: argparse.Namespace) -> int:
     """Relay until a signal comes, then drain."""
     inner, outer = tls.relay_contexts(args)
     upstream = Upstream(
-        args.to.host,
-        args.to.port,
+        args.to.host or None,
+        args.to.port or None,
+        path=args.to.path or None,
         ssl_ctx=outer,
         server_name=args.server_name,
         proxy_version=args.send_proxy,

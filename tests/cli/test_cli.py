@@ -63,7 +63,6 @@ sys.exit(__main__.main(["bench"]))
         (["serve", "http:"], "'http:' is not one of"),
         (["serve", "echo", "--log", "xml"], "'xml'"),
         (["serve", "echo", "--idle-timeout", "0"], "'0' is not a positive number"),
-        (["relay", "--to", "unix:/x"], "not to a Unix socket"),
         (["relay"], "--to"),
         (["doctor", "me"], "me"),
         (["demo", "--connections", "0"], "'0' is not a whole number"),

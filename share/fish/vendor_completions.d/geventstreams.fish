@@ -114,7 +114,7 @@ complete -c geventstreams -n '_shtab_geventstreams_using serve' -l alpn -x -d 'a
 complete -c geventstreams -n '_shtab_geventstreams_using serve; and test $_shtab_geventstreams_npos -eq 0' -ka "echo discard time http http: file: exec:" -d 'echo, discard, time, http[:FOLDER], file:PATH or exec:CMD'
 complete -c geventstreams -n '_shtab_geventstreams_using; and test $_shtab_geventstreams_npos -eq 0' -a relay -d 'Accept connections, connect to --to for each of them, and pass on what comes from either side, until SIGINT or SIGTERM.'
 complete -c geventstreams -n '_shtab_geventstreams_using relay' -s h -l help -d 'show this help message and exit'
-complete -c geventstreams -n '_shtab_geventstreams_using relay' -l to -x -d 'the server to pass connections on to; [IPV6]:PORT'
+complete -c geventstreams -n '_shtab_geventstreams_using relay' -l to -x -d 'the server to pass connections on to: HOST:PORT, [IPV6]:PORT, unix:PATH or @NAME'
 complete -c geventstreams -n '_shtab_geventstreams_using relay' -l timeout -x -d 'give up if connecting to it, or the TLS handshake with it, takes longer than this (default: 10.0)'
 complete -c geventstreams -n '_shtab_geventstreams_using relay' -l listen -x -d 'HOST:PORT, [IPV6]:PORT, :PORT for all addresses, PORT for this machine only, unix:PATH, @NAME, fd:NUMBER for a listening socket that was passed on (default: the listeners of systemd'"'"'s socket activation, else a free port)'
 complete -c geventstreams -n '_shtab_geventstreams_using relay' -l workers -x -d 'processes that share the port; SIGHUP replaces them one by one'
