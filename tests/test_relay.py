@@ -347,7 +347,7 @@ def test_a_unix_socket_that_is_not_there(caplog, path: str, name: str) -> None:
         ("host and path", {"host": HOST, "service": 1, "path": "sock"}), ("path", {"path": ""}), ("path", {"path": "a\0b"}),
         ("server_name", {"path": "sock", "ssl_ctx": ssl.create_default_context()}),
     ],
-    ids=str,
+    ids=["two kinds", "empty", "NUL", "no name for TLS"],
 )
 def test_a_unix_socket_that_can_be_none_is_refused(named: str, to: dict) -> None:
     """A path that no socket can have, an upstream of two kinds, and TLS without a name are refused when the handler is made."""

@@ -366,7 +366,8 @@ class Wakeup:
         self._call_listeners()
         if self.waiter is not None and not self.fired:
             self.fired = True
-            if self.hold.loop.ptr and not self.hold.ended:
+            # A greenlet of a hub that was destroyed cannot go on, even if its loop runs in another hub.
+            if self.hub.loop is self.hold.loop and self.hold.loop.ptr and not self.hold.ended:
                 self.hold.loop.run_callback(self._resume)
         elif self.handler is not None:
             self.handler._on_event()

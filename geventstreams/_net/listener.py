@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import errno
+import os
 import socket as sockets
 from collections.abc import Callable
 from typing import Any
@@ -177,6 +178,17 @@ class Listener:
                 self._watcher.close()
             self._accepting_socket.detach()
             self._arrivals.close()
+
+    def is_left(self) -> bool:
+        """Return whether the hub was destroyed: nothing accepts clients or serves them any more."""
+        return self._arrivals.hub.loop is not self.hold.loop
+
+    def close_socket(self, socket: Any) -> None:
+        """Close the socket, too. One of gevent can close itself only while its hub lives."""
+        if self.is_left() and not isinstance(socket, SocketDouble):
+            os.close(getattr(socket, "_sock", socket).detach())
+        else:
+            socket.close()
 
 
 def listener_of(hub: Hub, socket: Any, arrived: Callable[[], object]) -> Listener:

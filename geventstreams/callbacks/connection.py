@@ -193,13 +193,12 @@ class AsyncSocket(ReceivingConnection):
         if not self._engine.is_of_this_process():
             self._close_in_child()
             return
-        if self._hold.ended:
-            self._thread_has_ended()
-            return
-        self._refuse_thread()
+        is_left = self._hold.ended or (self._hold.is_here() and self._is_left())
+        if not is_left:
+            self._refuse_thread()
         self._engine.disconnect(False)
-        if force:
-            self._drop(True)
+        if force or is_left:
+            self._drop(force)
         else:
             self._begin_closing(CLOSING)
 

@@ -204,14 +204,14 @@ class PushedEngine(StreamEngine):
             self.refuse()
         self.refuse_thread()
         if count:
+            if not self.queued and self.connection is not None:
+                self.connection._wrote()
+                self.queued = True
             if self.rest is None and not self._later_count and count <= self.output.room():
                 self.output.put(data, 0, count)
             else:
                 self._keep_for_later(data, count)
             self.remember(data, count)
-            if not self.queued and self.connection is not None:
-                self.queued = True
-                self.connection._wrote()
 
     def _keep_for_later(self, data: Any, count: int) -> None:
         """Queue what does not fit into the buffer: small messages together, large ones as they are unless they may be changed."""

@@ -29,6 +29,7 @@ cdef class SendingConnection(Task):
     cdef Wakeup _drained
 
     cdef bint _is_established(self) noexcept
+    cdef bint _is_left(self) except? False
     cdef int _wake(self) except -1
     cpdef int _send(self) except -1
     cdef void _wait_until_sent(self) except *

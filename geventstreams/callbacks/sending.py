@@ -21,7 +21,7 @@ from geventstreams._core.deadline import deadline_after, seconds_until
 from geventstreams._core.fork import inherited
 from geventstreams._core.linger import linger
 from geventstreams._core.transport_base import Transport
-from geventstreams._core.wakeup import Wakeup, hold_of
+from geventstreams._core.wakeup import DESTROYED, Wakeup, hold_of
 from geventstreams.callbacks.connecting import Attempt, Opener, Unconnected
 from geventstreams.callbacks.options import ConnectionOptions
 from geventstreams.callbacks.phases import (
@@ -99,7 +99,13 @@ class SendingConnection(Task):
 
     def _wrote(self) -> None:
         if self._phase != CONNECTING and not self._is_called_back():  # else it is sent when the callback returns or waits
+            if self._is_left():
+                raise StreamError(DESTROYED, stream=self._stream)
             self._loop.run_callback(self._send)
+
+    def _is_left(self) -> bool:
+        """Return whether the hub was destroyed; its loop may live on."""
+        return self._hub.loop is not self._hold.loop
 
     def _send(self) -> None:
         may_send = self._sender is None and self._failure is None and self._phase in (OPEN, CLOSING, CLOSING_QUIETLY)

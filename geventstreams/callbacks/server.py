@@ -84,7 +84,7 @@ class AsyncServer:
             listener.close()
             if self._path is not None:
                 self._path.remove()
-            self._socket.close()
+            listener.close_socket(self._socket)
 
     def __enter__(self) -> AsyncServer:
         return self

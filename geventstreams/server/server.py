@@ -302,7 +302,7 @@ class SocketStreamServer(StreamServer):
             if stream.timed_out:
                 self._recorder.timed_out(address)
         finally:
-            del self._connections.served[stream]
+            self._connections.served.pop(stream, None)  # it is not there where its hub was destroyed
             if self._connections.departed is not None:
                 self._connections.departed.append((stream, getcurrent()))
             self._recorder.octets_in += stream.octets_in
@@ -423,6 +423,10 @@ class SocketStreamServer(StreamServer):
         """
         seconds = self.stop_timeout if timeout is None else arguments.seconds_or_zero("timeout", timeout)
         self._refuse_thread()
+        if self._listener is not None and self._listener.is_left():
+            left = len(self._connections.served) + len(self._connections.queued)
+            self._thread_has_ended()
+            return DrainReport(finished=0, idle=0, killed=left)
         if seconds:
             self._accept_queued()
         self.close()

@@ -15,6 +15,7 @@ import gevent
 import greenlet
 import pytest
 from kit.command_line import LIMIT, run
+from kit.conditions import until
 from kit.leftovers import open_descriptor
 from servers import Certificates
 
@@ -26,8 +27,10 @@ from geventstreams import (
     makefile,
     noticed_socket_stream,
     open_tcp_stream,
+    pipe_server,
     process_wait,
     tcp_connect,
+    tcp_server,
     wait_for_input_streams,
 )
 from geventstreams.relay import relay
@@ -89,6 +92,83 @@ def test_a_destroyed_hub_is_a_clear_error(name: str, loop_too: bool, used: bool)
     assert "destroyed" in str(said)
     assert closed is None or isinstance(closed, StreamError), closed
     assert gone
+
+
+def ends_all(server: Any) -> Any:
+    """Stop a server that has handlers, or close one that has none."""
+    return server.stop(0) if hasattr(server, "stop") else server.close()
+
+
+@pytest.mark.parametrize("loop_too", [False, True], ids=["hub", "hub and loop"])
+@pytest.mark.parametrize("kind", ["server", "server at a path", "stream server", "connected stream server"])
+def test_a_server_of_a_destroyed_hub_can_be_closed(tmp_path: Path, kind: str, loop_too: bool) -> None:
+    """A server whose hub was destroyed is closed without an error: its descriptors are closed, and the file of its path is gone. Handlers,
+    which nothing can run any more, count as killed."""
+    path = tmp_path / "sock"
+
+    def go() -> tuple[Any, bool, Any]:
+        ended = threading.Event()
+        peer = None
+        server: Any
+        if kind == "server":
+            server = tcp_server("127.0.0.1", 0, print)
+        elif kind == "server at a path":
+            server = pipe_server(path, print)
+        else:
+            server = SocketStreamServer(("127.0.0.1", 0), lambda stream, _: (ended.set(), stream.read()))
+            server.start()
+        if kind == "connected stream server":
+            peer = socket.create_connection(("127.0.0.1", server.port))
+            until(ended.is_set)
+        number = server._socket.fileno() if hasattr(server, "_socket") else server.fileno()
+        gevent.get_hub().destroy(destroy_loop=loop_too)
+        report = outcome(ends_all, server)
+        again = outcome(ends_all, server)
+        rest: Any = None
+        if peer is not None:
+            with peer:
+                peer.settimeout(10)
+                rest = outcome(peer.recv, 1)
+        return (report, again), open_descriptor(number), rest
+
+    reports, still_open, rest = in_a_thread(go)
+    if kind == "connected stream server":
+        assert reports == ((0, 0, 1), (0, 0, 0))
+        assert isinstance(rest, ConnectionResetError)
+    else:
+        assert reports == ((0, 0, 0), (0, 0, 0)) if kind == "stream server" else (None, None)
+    assert not still_open
+    assert not path.exists()
+
+
+@pytest.mark.parametrize("loop_too", [False, True], ids=["hub", "hub and loop"])
+@pytest.mark.parametrize("ending", ["close", "close by force", "close with output"])
+def test_a_connection_of_a_destroyed_hub_refuses_and_closes(ending: str, loop_too: bool) -> None:
+    """A connection that calls back refuses to write once its hub was destroyed, each time and in both vocabularies, and can be closed:
+    what it held is not sent in part as if it were whole."""
+
+    def go() -> tuple[list[Any], Any, bool, bytes | BaseException]:
+        with socket.create_server(("127.0.0.1", 0)) as listener:
+            connection = tcp_connect("127.0.0.1", listener.getsockname()[1], None, stream=True)
+            near = connection.socket
+            until(lambda: near.peer_address is not None)
+            peer, _ = listener.accept()
+        with peer:
+            if ending == "close with output":
+                near.write(bytes(8_000_000))
+                gevent.sleep(0)
+            number = near.fileno()
+            gevent.get_hub().destroy(destroy_loop=loop_too)
+            said = [outcome(call) for call in (lambda: near.write(b"x"), lambda: connection.write(b"x"), lambda: near.write(b"y"))]
+            closed = outcome(near.close, ending == "close by force")
+            peer.settimeout(10)
+            rest = outcome(lambda: b"".join(iter(lambda: peer.recv(65536), b"")))
+            return said, closed, open_descriptor(number), rest
+
+    said, closed, still_open, rest = in_a_thread(go)
+    assert {(type(each), "destroyed" in str(each)) for each in said} == {(StreamError, True)}
+    assert (closed, still_open) == (None, False)
+    assert rest == b"" if ending == "close" else isinstance(rest, ConnectionResetError)
 
 
 class Died(Exception):
