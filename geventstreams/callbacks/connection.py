@@ -194,7 +194,9 @@ class AsyncSocket(ReceivingConnection):
             self._close_in_child()
             return
         is_left = self._hold.ended or (self._hold.is_here() and self._is_left())
-        if not is_left:
+        if is_left:
+            self._sender = None  # nothing resumes it
+        else:
             self._refuse_thread()
         self._engine.disconnect(False)
         if force or is_left:
