@@ -172,9 +172,7 @@ class RelayHandler:
         except OSError as error:
             if getattr(error, "stream", None) is client:
                 raise
-            cause = getattr(error, "strerror", None) or str(error)
-            for name in (str(self._upstream), repr(self._upstream.path)):
-                cause = without_name(cause, name, "it")
+            cause = without_name(getattr(error, "strerror", None) or str(error), str(self._upstream), "it")
             raise StreamError(f"relaying to {self._upstream}: {cause}", error.errno, stream=client) from error
 
     def _connected(self, client: SocketStream) -> SocketStream:

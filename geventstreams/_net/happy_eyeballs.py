@@ -158,9 +158,10 @@ class HappyEyeballs:
 
     def _causes(self) -> str:
         """Return the error of each address. The only address is not named again if it is the destination itself."""
-        if len(self._errors) == 1 and self._what in (address_name(self._errors[0][0]), repr(self._errors[0][0])):
-            return f": {self._errors[0][1].strerror or self._errors[0][1]}"
-        return "".join(f"; {address_name(address)}: {error.strerror or error}" for address, error in self._errors)
+        causes = [(address, error.strerror or error) for address, error in self._errors]
+        if len(causes) == 1 and (self._what == address_name(causes[0][0]) or not isinstance(causes[0][0], tuple)):
+            return f": {causes[0][1]}"
+        return "".join(f"; {address_name(address)}: {cause}" for address, cause in causes)
 
     def _failure(self) -> ConnectError:
         codes = {error.errno for _, error in self._errors}

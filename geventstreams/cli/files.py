@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from typing import Any
 
@@ -23,8 +24,12 @@ class File:
 
     def __call__(self, stream: SocketStream, _address: Any) -> None:
         file = self._threads.call(OpenFile, self._path)
+        sent = 0
         while data := self._threads.call(file.read):
             stream.write(data)
+            sent += len(data)
+        if sent < file.status.st_size:
+            raise file.too_short()
 
 
 class OpenFile:
@@ -36,6 +41,7 @@ class OpenFile:
         # Asked first, because opening a device can do something; asked again, because it can be replaced in between, and then
         # not even a FIFO makes the opening wait.
         check_regular(os.stat(path), path)
+        self._path = path
         self._descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOCTTY | os.O_NONBLOCK)
         self.status: os.stat_result = os.fstat(self._descriptor)
         check_regular(self.status, path)
@@ -47,6 +53,10 @@ class OpenFile:
     def read(self, size: int = BLOCK) -> bytes:
         """Return the next bytes, at most `size`; b"" at the end."""
         return os.read(self._descriptor, min(size, BLOCK))
+
+    def too_short(self) -> OSError:
+        """Return the error of a file that has ended too early. It resets the client, which must not take a part for the whole."""
+        return OSError(errno.EIO, "the file became shorter while it was sent", self._path)
 
     def __del__(self) -> None:
         if self._descriptor >= 0:

@@ -79,14 +79,22 @@ class Folder:
 
 def listing(path: str, where: str) -> bytes:
     """Return a page with links to what is in a folder; folders come first, names that begin with a dot are left out."""
-    entries = sorted((entry for entry in os.scandir(where) if not entry.name.startswith(".")), key=lambda e: (not e.is_dir(), e.name))
-    names = [entry.name + "/" * entry.is_dir() for entry in entries]
+    entries = [(not is_folder(entry), entry.name) for entry in os.scandir(where) if not entry.name.startswith(".")]
+    names = [name + "/" * (not is_file) for is_file, name in sorted(entries)]
     title = html.escape(unquote(path, errors="replace"))
     links = [
         f'<li><a href="{quote(os.fsencode(name))}">{html.escape(os.fsencode(name).decode(errors="replace"))}</a></li>' for name in names
     ]
     head = f'<!DOCTYPE html>\n<html><head><meta charset="utf-8"><title>{title}</title></head>\n<body><h1>{title}</h1>\n<ul>\n'
     return (head + "\n".join(links) + "\n</ul></body></html>\n").encode()
+
+
+def is_folder(entry: os.DirEntry[str]) -> bool:
+    """Return whether an entry leads to a folder. A symbolic link that leads to itself does not."""
+    try:
+        return entry.is_dir()
+    except OSError:
+        return False
 
 
 def type_of(path: str) -> str:
@@ -175,7 +183,7 @@ class Requests(BaseHTTPRequestHandler):
         while count:
             data = self._folder.read(file, count)
             if not data:
-                raise OSError("a file became shorter while it was sent")
+                raise file.too_short()
             self._stream.write(data)
             count -= len(data)
 

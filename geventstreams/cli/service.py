@@ -24,7 +24,8 @@ if TYPE_CHECKING:
     from geventstreams._types import Handler
 
 SIGNALS = """SIGINT (Ctrl-C) and SIGTERM drain: the port is closed at once, idle connections are ended in order, busy ones have --drain
-seconds to become idle. A second signal ends everything at once. SIGHUP replaces workers one by one. SIGUSR1 lists the open connections on
+seconds to become idle. A second signal ends everything at once. SIGHUP replaces workers one by one; without
+workers it drains, too. SIGUSR1 lists the open connections on
 standard error."""
 
 

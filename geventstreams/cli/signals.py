@@ -56,14 +56,15 @@ class Signals:
 
 
 class Stops:
-    """SIGINT and SIGTERM as events: the first one, and the second."""
+    """SIGINT, SIGTERM and, unless it is ignored as under `nohup`, SIGHUP as events: the first one, and the second."""
 
     def __init__(self) -> None:
         self.first: Event = Event()
         self.second: Event = Event()
         self.signals: Signals = Signals()
-        for number in (signal.SIGINT, signal.SIGTERM):
-            self.signals.handle(number, self.come)
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            if number != signal.SIGHUP or signal.getsignal(number) != signal.SIG_IGN:
+                self.signals.handle(number, self.come)
 
     def come(self) -> None:
         """Count a signal, or an event that counts as one."""

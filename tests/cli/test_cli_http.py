@@ -29,6 +29,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (root / "sub" / "index.html").write_text("index of sub")
     (root / "outside").symlink_to(base / "secret")
     (root / "inside").symlink_to(root / "page.html")
+    (root / "loop").symlink_to("loop")
     (root / ".hidden").write_text("hidden")
     os.mkfifo(root / "fifo")
     return root

@@ -94,6 +94,21 @@ def test_file_is_sent_whole(client: str, tmp_path: Path) -> None:
             assert hashlib.sha256(done.output).digest() == hashlib.sha256(content).digest()
 
 
+def test_a_file_that_becomes_shorter_is_no_whole_file(tmp_path: Path) -> None:
+    """A file that is truncated while it is sent resets the connection, and is one line: the client does not take a part for the whole."""
+    path = tmp_path / "file"
+    path.write_bytes(bytes(64 * MIB))
+    with serving(f"file:{path}") as server:
+        with connected(server.port) as client:
+            assert client.recv(1)
+            os.truncate(path, 0)
+            with pytest.raises(ConnectionResetError):
+                ends(client)
+        done = server.end()
+    (line,) = [line for line in done.errors.splitlines() if not line.startswith("drained")]
+    assert line.endswith(f": the file became shorter while it was sent: {path}")
+
+
 def test_file_that_disappears_is_told_in_a_line(tmp_path: Path) -> None:
     """A file that is gone when a client comes is one line on standard error, and the server goes on."""
     path = tmp_path / "file"

@@ -116,6 +116,33 @@ def test_a_path_that_exists_is_not_taken(tmp_path: Path) -> None:
     assert (tmp_path / "file").read_text() == "mine"
 
 
+# A terminal that is closed.
+
+
+@pytest.mark.parametrize("ignored", [False, True], ids=["as always", "under nohup"])
+def test_a_hangup_drains(tmp_path: Path, ignored: bool) -> None:
+    """SIGHUP to a single process is as SIGTERM: connections end in order, the file of a Unix socket is gone. `nohup` is obeyed."""
+    words = [sys.executable, "-c", "import os, signal, sys; signal.signal(1, signal.SIG_IGN); os.execv(sys.executable, sys.argv[1:])"]
+    path = tmp_path / "sock"
+    with started(*words * ignored, *GEVENTSTREAMS, "serve", "echo", "--listen", f"unix:{path}") as process:
+        assert process.stdout is not None
+        assert process.stdout.readline()
+        with socket.socket(socket.AF_UNIX) as client:
+            client.settimeout(LIMIT)
+            client.connect(str(path))
+            client.sendall(b"x")
+            assert client.recv(1) == b"x"
+            process.send_signal(signal.SIGHUP)
+            if ignored:
+                client.sendall(b"y")
+                assert client.recv(1) == b"y"
+                process.send_signal(signal.SIGTERM)
+            assert client.recv(1) == b""
+        _, errors = process.communicate(timeout=LIMIT)
+    assert (process.returncode, errors) == (0, b"drained: 0 finished, 1 idle, 0 killed\n")
+    assert not path.exists()
+
+
 # Idle connections.
 
 
