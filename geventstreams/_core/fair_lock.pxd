@@ -3,18 +3,23 @@ cimport cython
 cimport geventstreams._native.syscalls as _system
 from geventstreams._core.clock cimport Clock
 from geventstreams._core.deadline cimport deadline_after, seconds_until
+from geventstreams._core.fork cimport ForkGeneration
 from geventstreams._core.wakeup cimport Wakeup
 
 cdef Clock CLOCK
+cdef ForkGeneration FORK
 
 
 cdef class FairLock:
     cdef readonly object holder
     cdef object _queue
     cdef double _progress
+    cdef unsigned long _thread
+    cdef long _generation
 
     cpdef bint acquire(self, hub, double timeout) except? False
     cdef bint _seize(self, Wakeup waiter) except? False
+    cdef int _forget_parent(self) except -1
     cdef bint _withdraw(self, Wakeup waiter) except? False
     @cython.locals(deadline=double, left=double)
     cdef void _wait(self, Wakeup waiter, double timeout) except *
@@ -27,4 +32,4 @@ cpdef FairLock fair_lock_between(bint threads)
 
 
 cdef class SharedFairLock(FairLock):
-    cdef object _step
+    pass

@@ -5,11 +5,14 @@
 #   changes them is one step: `_seize`, `_withdraw`, `release`, `cancel_waiters`. Compiled, no other thread runs within a step, because
 #   nothing in it runs Python code; in the plain build a `SharedFairLock` takes care of that.
 # * A waiter is closed in its own hub's thread, and so never before its greenlet waits there.
+# * In a forked child no wait goes on that began in the parent, and of its threads only the one that forked is there. The first step in the
+#   child forgets the waiters, and a holder in another thread.
 # * `release` hands the lock to the first waiter even before that runs. A waiter that an exception ends has to release it then.
 
 from __future__ import annotations
 
 import _thread
+import os
 from collections import deque
 from typing import Any
 
@@ -18,9 +21,13 @@ from gevent.hub import Hub
 import geventstreams._native.syscalls as _system
 from geventstreams._core.clock import CLOCK
 from geventstreams._core.deadline import deadline_after, seconds_until
+from geventstreams._core.fork import FORK
 from geventstreams._core.wakeup import Wakeup
 
-_RLock = _system.original(_thread, "RLock")
+_STEP: Any = _system.original(_thread, "RLock")()
+"""Held in each step of a `SharedFairLock`. Not a plain lock: a signal handler may write to the same file within a step."""
+
+os.register_at_fork(before=_STEP.acquire, after_in_parent=_STEP.release, after_in_child=_STEP.release)
 
 
 class FairLock:
@@ -30,6 +37,8 @@ class FairLock:
         self.holder: object = None
         self._queue: deque[Wakeup] | None = None
         self._progress = 0.0
+        self._thread = 0
+        self._generation = FORK.generation
 
     def acquire(self, hub: Hub, timeout: float) -> bool:
         """Acquire the lock in FIFO order.
@@ -53,14 +62,24 @@ class FairLock:
 
     def _seize(self, waiter: Wakeup | None) -> bool:
         """Take the lock if it is free, else put the waiter into the queue. Return whether it was taken."""
+        if self._generation != FORK.generation:
+            self._forget_parent()
         if self.holder is None:
             self.holder = self if waiter is None else waiter
+            self._thread = _system.thread_id()
             return True
         if waiter is not None:
             if self._queue is None:
                 self._queue = deque()
             self._queue.append(waiter)
         return False
+
+    def _forget_parent(self) -> None:
+        """In a forked child, forget the waiters, and the holder unless this thread is the holder's."""
+        self._generation = FORK.generation
+        self._queue = None
+        if self._thread != _system.thread_id():
+            self.holder = None
 
     def _withdraw(self, waiter: Wakeup) -> bool:
         """End the waiting of a waiter. Return whether it has the lock."""
@@ -86,9 +105,12 @@ class FairLock:
 
     def release(self) -> None:
         """Hand the lock to the first waiter, or free it."""
+        if self._generation != FORK.generation:
+            self._forget_parent()
         if self._queue:
             waiter = self._queue.popleft()
             self.holder = waiter
+            self._thread = waiter.hold.thread
             waiter.close()
         else:
             self.holder = None
@@ -108,22 +130,18 @@ def fair_lock_between(threads: bool) -> FairLock:
 class SharedFairLock(FairLock):
     """A lock for the greenlets of several threads, where these may interrupt each other between any two bytecodes."""
 
-    def __init__(self) -> None:
-        FairLock.__init__(self)
-        self._step: Any = _RLock()  # not a plain lock: a signal handler may write to the same file within a step
-
     def _seize(self, waiter: Wakeup | None) -> bool:
-        with self._step:
+        with _STEP:
             return FairLock._seize(self, waiter)
 
     def _withdraw(self, waiter: Wakeup) -> bool:
-        with self._step:
+        with _STEP:
             return FairLock._withdraw(self, waiter)
 
     def release(self) -> None:
-        with self._step:
+        with _STEP:
             FairLock.release(self)
 
     def cancel_waiters(self) -> None:
-        with self._step:
+        with _STEP:
             FairLock.cancel_waiters(self)

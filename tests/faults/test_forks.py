@@ -264,6 +264,52 @@ def test_a_file_goes_on_in_the_child() -> None:
     pairs.close()
 
 
+def waiting_thread(call: Callable[[], object]) -> threading.Thread:
+    """A thread that makes a call, which waits by now."""
+    waits = threading.Event()
+
+    def run() -> None:
+        gevent.spawn(waits.set)  # it runs when the call switches to the hub
+        call()
+
+    thread = threading.Thread(target=run, daemon=True)
+    thread.start()
+    assert waits.wait(20)
+    return thread
+
+
+@pytest.mark.parametrize("mode", ["rwb", "r"])
+@pytest.mark.parametrize("queue", ["one", "two in turn"])
+@FORKS
+def test_a_file_that_another_thread_uses_at_the_fork_is_free_in_the_child(fork: str, mode: str, queue: str) -> None:
+    """A file that another native thread reads and writes when the process forks, while others wait for it, is free in the child, which has
+    no such threads: a call there waits for the socket only, and the parent's go on."""
+    pairs = Pairs()
+    plain, far = pairs.sockets("unix", SMALL)
+    file = makefile(plain, mode)
+    lines: list[Any] = []
+    readers = [waiting_thread(lambda: lines.append(file.readline())) for _ in range(1 if queue == "one" else 2)]
+    writers = [waiting_thread(lambda: (file.write(bytes(LONG)), file.flush()))] if mode == "rwb" else []
+
+    def use() -> None:
+        plain.settimeout(0.05)  # for the socket, and not for a lock
+        with gevent.Timeout(10), pytest.raises(TimeoutError):
+            file.readline()
+        if writers:
+            with gevent.Timeout(10), pytest.raises(TimeoutError):
+                file.write(bytes(LONG))
+
+    CHILDREN[fork](use)
+    plain.settimeout(None)
+    far.sendall(len(readers) * b"for the parent\n")
+    while writers and writers[0].is_alive():
+        select.select([far], [], [], 0.01)[0] and far.recv(65536)
+    for thread in readers:
+        thread.join(10)
+    assert len(lines) == len(readers)
+    pairs.close()
+
+
 # Servers and callbacks.
 
 
