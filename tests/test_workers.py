@@ -714,6 +714,25 @@ def test_ctrl_c_of_a_terminal_drains_workers() -> None:
         assert (outcome.status, outcome.errors.count("drained: ")) == (Status.DONE, 2), outcome
 
 
+ENDING = """
+import os, signal, sys
+from geventstreams.cli.signals import Stops
+
+class Late:
+    def __del__(self, kill=os.kill, pid=os.getpid(), number=signal.SIGTERM):
+        kill(pid, number)
+
+sys.modules["late"] = Late()  # dropped when the interpreter has forgotten the handlers of signals
+stops = Stops()
+raise SystemExit(130)
+"""
+
+
+def test_a_signal_at_the_very_end_leaves_the_exit_status() -> None:
+    """A signal that comes while the interpreter ends, behind the one that ended the command, does not kill it."""
+    assert run(sys.executable, "-c", ENDING).status == Status.INTERRUPTED
+
+
 COUNTING = """
 import os, signal, gevent
 from geventstreams.cli.signals import Stops

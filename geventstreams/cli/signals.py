@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import atexit
 import os
 import signal
 from collections.abc import Callable, Iterator
@@ -41,11 +42,17 @@ class Signals:
         self._watcher = self._loop.io(self._woken, READ)
         self._watcher.start(self._drain)
         signal.set_wakeup_fd(waking, warn_on_full_buffer=False)
+        atexit.register(self._ignore)
 
     def handle(self, number: int, handler: Callable[[], object]) -> None:
         """Call `handler()` for each signal of this number from now on. It must not wait."""
         self._handlers[number] = handler
         signal.signal(number, self._come)
+
+    def _ignore(self) -> None:
+        """Ignore the signals from now on: one that comes while the interpreter ends must not change the exit status."""
+        for number in self._handlers:
+            signal.signal(number, signal.SIG_IGN)
 
     def _come(self, number: int, _frame: Any) -> None:
         self._loop.run_callback(self._handlers[number])

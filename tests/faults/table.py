@@ -59,7 +59,9 @@ def read_runs(paths: Iterable[Path]) -> list[Run]:
     for path in paths:
         noted = json.loads(path.read_text(encoding="utf-8"))
         key = noted["build"], noted["loop"]
-        runs.setdefault(key, Run("ABCDEFGH"[len(runs)], *key, noted["versions"], {})).tests.update(noted["tests"])
+        run = runs.setdefault(key, Run("ABCDEFGH"[len(runs)], *key, noted["versions"], {}))
+        for name, outcomes in noted["tests"].items():  # several files may run one test, each over kinds of its own
+            run.tests.setdefault(name, {}).update(outcomes)
     return list(runs.values())
 
 
