@@ -24,6 +24,7 @@ from gevent import GreenletExit
 from gevent.hub import Hub
 
 import geventstreams._native.greenlets as _greenlets
+from geventstreams._constants import BLOCK
 from geventstreams._core.fairness import yield_to_hub
 from geventstreams._core.wakeup import EventHandler, HubHold, hold_of
 
@@ -95,6 +96,9 @@ class Pump:
 
     def __init__(self, hub: Hub) -> None:
         self.tasks: set[Task] = set()
+        self.store = bytearray(BLOCK)
+        self.block = memoryview(self.store)
+        """Memory for what a task receives and takes at once: it does not stay in it over a switch."""
         self._hold: HubHold = hold_of(hub)
         self._ready: list[Any] = []
         self._batch: list[Any] = []

@@ -1,3 +1,4 @@
+cimport geventstreams._native.memory as _bytes
 from geventstreams._core.fork cimport ForkGeneration
 from geventstreams._core.transport_base cimport Transport
 from geventstreams._streams.engine cimport StreamEngine
@@ -18,6 +19,7 @@ cdef int SHUT
 cdef class PushedEngine(StreamEngine):
     cdef readonly object connection
     cdef bint queued
+    cdef bint is_called_back
     cdef bint over
     cdef object _later
     cdef Py_ssize_t _later_count
@@ -28,6 +30,8 @@ cdef class PushedEngine(StreamEngine):
     cdef bint is_of_this_process(self) noexcept
     cdef bint lost(self) noexcept
     cdef Py_ssize_t receive_portion(self) except? -2
+    cdef bytes cut_received(self, bytearray store, Py_ssize_t count)
+    cdef void keep_received(self, block) except *
     cdef int keep_back(self, bint full) except -1
     cdef int enqueue(self, data, Py_ssize_t count) except -1
     cdef int _keep_for_later(self, data, Py_ssize_t count) except -1

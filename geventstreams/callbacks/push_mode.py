@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections import deque
 from typing import Any
 
+import geventstreams._native.memory as _bytes
 from geventstreams._constants import BLOCK, NEVER, NO_PERMIT, SMALL
 from geventstreams._core.fork import FORK
 from geventstreams._core.linger import linger
@@ -36,6 +37,8 @@ class PushedEngine(StreamEngine):
         self._init_engine(transport, read_limit, write_limit, linger_limit)
         self.connection: Any = connection
         self.queued: bool = False
+        self.is_called_back: bool = False
+        """Whether the connection is being served, and has not waited."""
         self.over: bool = False
         self._later: deque[Any] | None = None
         self._later_count = 0
@@ -179,6 +182,16 @@ class PushedEngine(StreamEngine):
             self._portion *= 2
         return count
 
+    def cut_received(self, store: bytearray, count: int) -> bytes:
+        """Take `count` bytes that `receive` put into memory which is not the buffer's."""
+        self.input.taken += count
+        return _bytes.cut(store, 0, count)
+
+    def keep_received(self, block: memoryview) -> None:
+        """Put into the buffer what `receive` had put into this memory when a signal handler raised within it."""
+        if self.input.counts and self.input.store is None:
+            self.input.append(block, 0, _bytes.take_last(self.input.counts))
+
     def keep_back(self, full: bool) -> None:
         """Say whether the connection waits for bytes to be taken; if so, it is told when that happens."""
         if full != self._kept_back:
@@ -205,7 +218,8 @@ class PushedEngine(StreamEngine):
         self.refuse_thread()
         if count:
             if not self.queued and self.connection is not None:
-                self.connection._wrote()
+                if not self.is_called_back:  # else it is sent when the callback returns or waits
+                    self.connection._wrote()
                 self.queued = True
             if self.rest is None and not self._later_count and count <= self.output.room():
                 self.output.put(data, 0, count)

@@ -25,7 +25,8 @@ cdef class ReceivingConnection(SendingConnection):
     cdef bint _end(self) except -1
     cdef bint _wants_input(self) except -1
     cdef bint _receive(self) except -1
-    cdef bint _deliver(self) except -1
+    cdef object _take(self)
+    cdef bint _deliver(self, data) except -1
     cdef bint _await_input(self) except -1
     cdef void _rest(self) except *
     cdef void _end_rest(self) except *

@@ -54,13 +54,17 @@ class ReceivingConnection(SendingConnection):
     # Serving.
 
     def _serve(self) -> None:
+        goes_on = False
+        self._engine.is_called_back = self._is_called_back()
         try:
-            if self._engine.is_of_this_process() and self._go_on():
-                return
+            goes_on = self._engine.is_of_this_process() and self._go_on()
         except BaseException:  # noqa: BLE001  # a signal handler raised, or this greenlet was killed
             if self._engine.is_of_this_process():
+                self._engine.keep_received(self._pump.block)
                 self._report()
-        self._leave()
+        if not goes_on:
+            self._leave()
+        self._engine.is_called_back = False
 
     def _go_on(self) -> bool:
         """Do all that can be done now. Return whether the connection goes on: an event, or `_wake`, comes next."""
@@ -107,6 +111,7 @@ class ReceivingConnection(SendingConnection):
             wakeup.disarm()
 
     def _flush(self) -> None:
+        self._engine.is_called_back = False
         if self._engine.queued:
             self._send()
 
@@ -167,15 +172,16 @@ class ReceivingConnection(SendingConnection):
     def _receive(self) -> bool:
         """Deliver what the system has; where it has nothing, send what is left to send. Return False to wait for the next event."""
         count = WOULD_WAIT
+        block = self._pump.block if self._draining and self._engine.input.store is None else None
         if not self._transport.emptied or self._phase == BROKEN:
             try:
-                count = self._engine.receive(None, 0, 0) if self._draining else self._engine.receive_portion()
+                count = self._engine.receive(block, 0, 0) if self._draining else self._engine.receive_portion()
             except OSError as error:
                 self._fail(from_system(error, "reading from", self._transport.peer, self._stream))
                 self._end_with_failure()
                 return True
         if count > 0:
-            return self._deliver()
+            return self._deliver(self._engine.cut_received(self._pump.store, count) if block is not None else self._take())
         if count == ENDED:
             self._receive_end()
         elif self._phase == BROKEN:
@@ -186,13 +192,15 @@ class ReceivingConnection(SendingConnection):
             return self._await_input()
         return True
 
-    def _deliver(self) -> bool:
-        """Call back with what has arrived. Return False if others come first."""
-        data: Any = self._stream
+    def _take(self) -> Any:
+        """Return what the read callback gets for the bytes in the buffer: these, or the stream."""
         if self._draining:
-            data = self._engine.input.take(self._engine.input.end - self._engine.input.start)
-        else:
-            self._has_stream = True
+            return self._engine.input.take(self._engine.input.end - self._engine.input.start)
+        self._has_stream = True
+        return self._stream
+
+    def _deliver(self, data: Any) -> bool:
+        """Call back with what has arrived. Return False if others come first."""
         if self._read_cb is not None:
             try:
                 self._read_cb(self, data)
@@ -200,9 +208,7 @@ class ReceivingConnection(SendingConnection):
                 self._callback_failed()
         if self._engine.queued:
             self._send()
-        if self._transport.emptied:
-            self._fairness.state = FRESH
-        elif self._fairness.is_due(self._hub):
+        if not self._transport.emptied and self._fairness.is_due(self._hub):
             self._pump.add_later(self)
             return False
         return True

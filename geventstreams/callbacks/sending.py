@@ -98,7 +98,7 @@ class SendingConnection(Task):
     # Sending.
 
     def _wrote(self) -> None:
-        if self._phase != CONNECTING and not self._is_called_back():  # else it is sent when the callback returns or waits
+        if self._phase != CONNECTING:
             if self._is_left():
                 raise StreamError(DESTROYED, stream=self._stream)
             self._loop.run_callback(self._send)

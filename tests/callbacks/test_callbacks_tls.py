@@ -249,6 +249,36 @@ def test_an_error_of_a_tls_callback_is_the_hubs(endpoints, calls, ours, reports)
     assert calls.names == []
 
 
+class StruckObject(ssl.SSLObject):
+    """An SSL object behind whose next read a signal handler raises, once `armed`."""
+
+    armed = False
+
+    def read(self, len=1024, buffer=None):  # noqa: A002  # its name in the standard library
+        count = super().read(len, buffer)
+        if StruckObject.armed:
+            StruckObject.armed = False
+            raise KeyError
+        return count
+
+
+def test_a_signal_handler_that_raises_within_openssl_ends_one_connection(endpoints, ours, peer_context, reports):
+    """What a handler raises while OpenSSL reads for a connection that is given bytes goes to the hub and closes it; others go on."""
+    reports.expect(KeyError)
+    ours.sslobject_class = StruckObject
+    server = endpoints.server(lambda socket, data: socket.write(data), ssl_ctx=ours)
+    struck, other = secured(endpoints, server, peer_context), secured(endpoints, server, peer_context)
+    for peer in (struck, other):
+        peer.sendall(b"before")
+        assert received(peer, 6) == b"before"
+    StruckObject.armed = True
+    struck.sendall(b"struck")
+    assert rest_of(struck) == b""
+    other.sendall(b"after")
+    assert received(other, 5) == b"after"
+    assert [type(error) for error in reports.errors] == [KeyError]
+
+
 def test_tls_can_be_attached_in_a_callback(endpoints, ours, theirs):
     """STARTTLS: a read callback attaches TLS to its stream and goes on; elsewhere attaching is StreamBusy."""
     lines = []
