@@ -6,6 +6,7 @@ from geventstreams._core.wakeup cimport Wakeup
 
 cdef Py_ssize_t RECORD
 cdef Py_ssize_t BATCH
+cdef Py_ssize_t LARGEST_BATCH
 cdef Py_ssize_t LOOKS
 cdef Py_ssize_t ENDED
 cdef Py_ssize_t WOULD_WAIT
@@ -24,6 +25,7 @@ cdef class TLSTransport(Transport):
     cdef Decrypter _decrypter
     cdef InputBuffer _ahead
     cdef Records _records
+    cdef Py_ssize_t _batch
     cdef Py_ssize_t _written_unseen
     cdef bint _needs_input
     cdef bint _shaken

@@ -24,7 +24,8 @@ from geventstreams._core.wakeup import EventHandler, Wakeup
 from geventstreams.errors import BROKEN, HandshakeEnded, StreamClosed, StreamError, StreamTruncated, TLSError, from_system, noted, renewed
 
 BATCH = 16 * RECORD
-"""Bytes of plain text that are encrypted for one send. If the peer does not read, this much is held at most."""
+LARGEST_BATCH = 64 * RECORD
+"""Bytes of plain text that are encrypted for one send: at first, and as long as all of each is taken at once. So much is held at most."""
 
 LOOKS = 16
 """Receive calls without plain text after which a read lets others run: a peer can send records without data for ever."""
@@ -56,6 +57,7 @@ class TLSTransport(Transport):
         self._decrypter = Decrypter(self._cipher)
         self._ahead = InputBuffer()
         self._records = Records()
+        self._batch = BATCH
         self._written_unseen = 0
         self._needs_input = False
         self._shaken = False
@@ -293,12 +295,16 @@ class TLSTransport(Transport):
                 self._push()
             except OSError as error:
                 raise self._explained(error) from None
+            if self.unsent:
+                self._batch = BATCH
+            elif count == self._batch < LARGEST_BATCH:
+                self._batch = 2 * count
         return count
 
     def _encrypt(self, data: bytes | memoryview, start: int, stop: int) -> int:
         """Make records, as many as one send is worth. Return the bytes of plain text, or WOULD_WAIT where TLS has to receive first."""
         at = start
-        last = start + BATCH if stop - start > BATCH else stop
+        last = start + self._batch if stop - start > self._batch else stop
         records, outgoing, methods = self._records, self._outgoing, self._methods
         if self._closed:  # by a signal handler, whose `forget` may have let go of them
             return self._not_ready()

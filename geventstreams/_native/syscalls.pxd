@@ -244,10 +244,10 @@ cdef inline Py_ssize_t send(int descriptor, object handle, object data, Py_ssize
 
 
 cdef inline Py_ssize_t send_pieces(int descriptor, object handle, list pieces, Py_ssize_t start) except? -2:
-    cdef iovec vectors[16]
+    cdef iovec vectors[64]
     cdef msghdr message
     cdef Py_ssize_t count, index
-    count = min(len(pieces), 16)
+    count = min(len(pieces), 64)
     if count == 1:  # without a message's header to be copied
         return _send(descriptor, PyBytes_AS_STRING(pieces[0]) + start, PyBytes_GET_SIZE(pieces[0]) - start)
     for index in range(count):

@@ -28,7 +28,7 @@ from geventstreams._constants import ENDED, WOULD_WAIT
 OWN_FAMILY = -1
 """In place of a family: the one of the socket's name. Not every system has an option that tells it."""
 
-_PIECES = 16
+_PIECES = 64
 
 _DONTWAIT = (_socket.MSG_DONTWAIT,)
 _ZERO = (0,)
@@ -117,7 +117,7 @@ def send(descriptor: int, handle: Any, data: bytes | memoryview, start: int, sto
 
 
 def send_pieces(descriptor: int, handle: Any, pieces: list[bytes], start: int) -> int:
-    """Send what the system takes now of the first sixteen pieces, without the first `start` bytes. Return the number, or WOULD_WAIT."""
+    """Send what the system takes now of the first 64 pieces, without the first `start` bytes. Return the number, or WOULD_WAIT."""
     first = memoryview(pieces[0])[start:]
     try:
         return handle.sendmsg([first, *pieces[1:_PIECES]], (), _SEND_FLAGS)  # type: ignore[no-any-return]  # as above

@@ -31,7 +31,7 @@ from geventstreams.testing.claims import (
 )
 
 HELD_BELOW = 320 * 1024
-"""Bytes that a layer below may hold beside the message: TLS makes sixteen records for one send, each a little longer than its text."""
+"""Bytes that a layer below may hold beside the message: TLS makes many records for one send, each a little longer than its text."""
 
 
 @claim("write close", peer="read", tries="writelines")

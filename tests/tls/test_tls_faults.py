@@ -4,6 +4,7 @@ import contextlib
 import gc
 import os
 import signal
+import socket
 import ssl
 import subprocess
 import sys
@@ -28,6 +29,8 @@ from servers.certificates import Certificates
 import geventstreams
 from geventstreams import LineTooLong, SocketStream, StreamClosed, StreamError, TLSError
 from geventstreams._core.fairness import yield_to_hub
+from geventstreams._core.owned_fd import SocketDouble
+from geventstreams._core.transport import SocketTransport
 from geventstreams.testing.claims import outcome, settle, started
 
 SEED = 20_40
@@ -661,6 +664,45 @@ def test_a_peer_that_never_reads_costs_little_memory(tls: TLSKit, side: str) -> 
         tracemalloc.stop()
         writer.kill(block=False)
         stream.abort()
+
+
+class CountingTransport(SocketTransport, SocketDouble):
+    """A socket, and its transport, which notes how much each call was to send, and how much the system took."""
+
+    def __init__(self, plain: socket.socket) -> None:
+        SocketTransport.__init__(self, plain)
+        self.sends: list[tuple[int, int]] = []
+
+    def transport(self) -> SocketTransport:
+        return self
+
+    def send_pieces(self, pieces: list[bytes], start: int) -> int:
+        count = SocketTransport.send_pieces(self, pieces, start)
+        self.sends.append((sum(map(len, pieces)) - start, count))
+        return count
+
+
+def test_a_batch_of_records_grows_while_the_system_takes_all(tls: TLSKit, side: str) -> None:
+    """Records for one send: 256 KiB, twice as many after each that was taken whole, up to 1 MiB, and 256 KiB after one that was not."""
+    near, far = tls.pairs.sockets()
+    counting = CountingTransport(near)
+    shaking = gevent.spawn(tls.secure, far, other(side))
+    stream = tls.secure(counting, side)
+    peer = shaking.get()
+    counting.sends.clear()
+    data = data_of(16 * MIB)
+    reading = gevent.spawn(peer.read_exactly, len(data))
+    stream.write(data)
+    stream.flush()
+    assert reading.get() == data
+    batch, sizes, held = 256 * KIB, set(), 0
+    for offered, count in counting.sends:
+        if not held:
+            sizes.add(batch)
+            assert batch < offered <= batch + batch // 100 or count == offered == counting.sends[-1][0]
+            batch = min(2 * batch, MIB) if count == offered else 256 * KIB
+        held = offered - max(count, 0)
+    assert {256 * KIB, 512 * KIB} <= sizes <= {256 * KIB, 512 * KIB, MIB}
 
 
 def test_idle_streams_hold_no_buffers(certificates: Certificates, pairs: Pairs) -> None:
