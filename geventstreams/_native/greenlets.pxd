@@ -57,7 +57,20 @@ cdef extern from *:
     static inline int geventstreams_resumes_plainly(PyObject *greenlet) {
         return geventstreams_has_greenlet() && geventstreams_has_no_hook(greenlet, geventstreams_switch_name);
     }
+    /* A context that is entered already, or one that was left otherwise, is left to the greenlet's attribute. */
+    static inline int geventstreams_enter_context(PyObject *greenlet, PyObject *context) {
+        if (PyContext_Enter(context) == 0)
+            return 0;
+        PyErr_Clear();
+        return PyObject_SetAttrString(greenlet, "gr_context", context);
+    }
+    static inline void geventstreams_leave_context(PyObject *context) {
+        if (PyContext_Exit(context) < 0)
+            PyErr_Clear();
+    }
     """
+    int geventstreams_enter_context(object greenlet, object context) except -1
+    void geventstreams_leave_context(object context) noexcept
     bint geventstreams_has_died(object hub) noexcept
     object geventstreams_current()
     object geventstreams_switch(object greenlet)
@@ -90,4 +103,13 @@ cdef inline int resume(object greenlet) except -1:
         geventstreams_switch(greenlet)
     else:
         greenlet.switch()
+    return 0
+
+
+cdef inline int enter_context(object greenlet, object context) except -1:
+    return geventstreams_enter_context(greenlet, context)
+
+
+cdef inline int leave_context(object context) noexcept:
+    geventstreams_leave_context(context)
     return 0

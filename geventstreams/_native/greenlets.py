@@ -36,3 +36,12 @@ def leave(greenlet: Any, hub: Any) -> None:
 def resume(greenlet: Any) -> None:
     """Switch to a greenlet that waits."""
     greenlet.switch()
+
+
+def enter_context(greenlet: Any, context: Any) -> None:
+    """Let a greenlet, the current one, run in a context of `contextvars` from now on."""
+    greenlet.gr_context = context
+
+
+def leave_context(context: Any) -> None:
+    """Let the current greenlet run in its former context, or in any: the next one is entered before other code runs."""

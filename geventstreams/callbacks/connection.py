@@ -110,7 +110,8 @@ class AsyncSocket(ReceivingConnection):
         if self._output != ACCEPTING:
             raise StreamClosed(f"the connection to {self._transport.peer} is closed for writing", stream=self._stream)
         if type(data) is bytes and type(start) is int and start == 0 and end is None:
-            self._engine.enqueue(data, len(data))
+            message: bytes = data
+            self._engine.enqueue(message, len(message))
         else:
             view = bytes_to_send("data", data, start, end)
             self._engine.enqueue(view, len(view))

@@ -226,15 +226,17 @@ class Pump:
     def _serve_task(self, task: Task, current: Any) -> None:
         task._queued = False
         task._greenlet = current
-        current.gr_context = task._context
+        _greenlets.enter_context(current, task._context)
         self._serving = task
         try:
             task._serve()
         finally:
             task._greenlet = None
+            _greenlets.leave_context(task._context)
             if self._serving is task:
                 self._serving = None
-            self.settle(task)
+            if task._finished or not task._counted:
+                self.settle(task)
         if task._killed:
             raise GreenletExit  # who killed this greenlet may wait for its end
 

@@ -215,7 +215,8 @@ class ReceivingConnection(SendingConnection):
 
     def _await_input(self) -> bool:
         """Have the next input reported. Return False if that is so; close if there was none until the read timeout."""
-        self._engine.input.settle()
+        if self._engine.input.store is not None:
+            self._engine.input.settle()
         self._fairness.state = FRESH
         if not self._read_deadline or self._received != self._transport.received:
             self._read_deadline = deadline_after(self._read_limit)

@@ -152,6 +152,24 @@ def test_each_connection_has_its_context(endpoints: Any, waits: bool) -> None:
     assert seen == ["connected"]
 
 
+def test_a_callback_may_change_the_context_of_its_greenlet(endpoints: Any, reports: Any) -> None:
+    """A callback that gives its greenlet another context leaves its connection's own as it is, for the next callback."""
+    results: list[tuple[bytes, str]] = []
+
+    def read(_socket: Any, data: bytes) -> None:
+        results.append((data, LABEL.get()))
+        LABEL.set(LABEL.get() + data.decode())
+        gevent.getcurrent().gr_context = contextvars.Context()
+        LABEL.set("lost")
+
+    peers = established(endpoints, endpoints.server(read), 2)
+    for number in range(3):
+        ready_together(peers)
+        until(lambda wanted=2 * number + 2: len(results) == wanted)
+    assert sorted(results) == [(b"0", "none"), (b"0", "none0"), (b"0", "none00"), (b"1", "none"), (b"1", "none1"), (b"1", "none11")]
+    assert reports.errors == []
+
+
 def test_a_kill_of_a_callback_that_waits_ends_its_connection_only(endpoints: Any, reports: Any) -> None:
     """The greenlet of a callback that waits may be killed: its connection is closed, which is no error, and the others go on."""
     waiting: dict[bytes, Any] = {}
