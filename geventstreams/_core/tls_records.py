@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import geventstreams._native.memory as _bytes
 from geventstreams._core.buffers import BlockPool, InputBuffer
 
 RECORD = 16384
@@ -32,15 +33,16 @@ class RecordBuffer(InputBuffer):
 
         Bytes that are not a record count as one, all of them: OpenSSL will refuse them.
         """
-        held = self.end - self.start
-        if not held:
+        start, held = self.start, self.end - self.start
+        store = self.store
+        if store is None or not held:
             return 0
-        self.kind = self.byte_at(0)
+        self.kind = _bytes.byte_at(store, start)
         if self.trusts_lengths and 20 <= self.kind <= 24:
             if held < HEADER:
                 return 0
-            length = HEADER + 256 * self.byte_at(3) + self.byte_at(4)
-            if length <= LARGEST and self.byte_at(1) == 3:
+            length = HEADER + 256 * _bytes.byte_at(store, start + 3) + _bytes.byte_at(store, start + 4)
+            if length <= LARGEST and _bytes.byte_at(store, start + 1) == 3:
                 return length if length <= held else 0
         self.trusts_lengths = False
         return held

@@ -312,7 +312,7 @@ class TLSTransport(Transport):
             records.append(outgoing.read())
         while at < last and not self._closed:
             size = RECORD if last - at > RECORD else last - at
-            piece = data[at : at + size]
+            piece = data if type(data) is bytes and size == len(data) else data[at : at + size]
             try:
                 at += methods.write(piece)
                 records.append(outgoing.read())
