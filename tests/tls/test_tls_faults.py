@@ -29,8 +29,7 @@ from servers.certificates import Certificates
 import geventstreams
 from geventstreams import LineTooLong, SocketStream, StreamClosed, StreamError, TLSError
 from geventstreams._core.fairness import yield_to_hub
-from geventstreams._core.owned_fd import SocketDouble
-from geventstreams._core.transport import SocketTransport
+from geventstreams._core.transport import SocketDouble, SocketTransport
 from geventstreams.testing.claims import outcome, settle, started
 
 SEED = 20_40
