@@ -14,6 +14,7 @@ from geventstreams._net.connect import open_tcp_stream, open_unix_stream
 from geventstreams._streams.socket_stream import SocketStream
 from geventstreams.cli import notices, options, peer_certificates, proxies, starttls, tls, trace
 from geventstreams.cli.conversation import SHORT_SILENCE, SILENCE, Conversation
+from geventstreams.cli.outlets import finish_errors
 from geventstreams.cli.parser import Commands
 from geventstreams.cli.progress import Progress, size
 from geventstreams.cli.signals import interruptible
@@ -164,6 +165,7 @@ def introduce(stream: SocketStream, args: argparse.Namespace) -> None:
     line = f"connected to {args.to} through {args.proxy}" if args.proxy else f"connected to {where}"
     agreement = "" if stream.ssl is None else f", {peer_certificates.agreement(stream.ssl, not args.insecure)}"
     notices.tell(args, line + agreement)
+    finish_errors()  # the trace comes after it, and writes by itself
 
 
 def is_talkative(args: argparse.Namespace) -> bool:

@@ -125,6 +125,12 @@ class Outlet(io.TextIOBase):
         return True
 
 
+def finish_errors() -> None:
+    """Wait until standard error has what was printed there, before another way writes to it or to standard output."""
+    if isinstance(sys.stderr, Outlet):
+        sys.stderr.finish()
+
+
 def lines_in(text: str) -> int:
     """Return how many lines a text has; one without an end of line counts."""
     return text.count("\n") + (text != "" and not text.endswith("\n"))

@@ -13,7 +13,7 @@ from typing import Any
 
 import gevent
 
-from geventstreams.cli.outlets import Outlet
+from geventstreams.cli.outlets import finish_errors
 
 PATIENCE = 1.0
 """Seconds before anything is drawn."""
@@ -66,8 +66,7 @@ class Progress:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None) -> None:
         if self._drawing is not None:
             self._drawing.kill()
-            if isinstance(sys.stderr, Outlet):
-                sys.stderr.finish()  # the drawing is gone before standard output says more
+            finish_errors()  # the drawing is gone before standard output says more
 
     def _draw(self) -> None:
         gevent.sleep(self._patience)

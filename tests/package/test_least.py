@@ -259,5 +259,7 @@ def test_the_table_names_each_goal(tmp_path: Path, capsys: pytest.CaptureFixture
     table = lines[lines.index(next(line for line in lines if line.startswith("what the goals cost at least"))) + 1 :]
     assert [line.split()[2] for line in table] == ["floor", "gevent-makefile", "uvloop"]
     [row] = json.loads((tmp_path / "least.json").read_text())["rows"]
-    assert {goal["least"]["verdict"] for goal in row["goals"]} <= {"met", "reachable", "not reachable here"}
+    verdicts = {goal["against"]: goal["least"]["verdict"] for goal in row["goals"] if "least" in goal}  # uvloop may not be installed
+    assert {"floor", "gevent-makefile"} <= set(verdicts) <= {"floor", "gevent-makefile", "uvloop"}
+    assert set(verdicts.values()) <= {"met", "reachable", "not reachable here"}
     assert all(goal["least"]["ratio"] > 0 for goal in row["goals"])
