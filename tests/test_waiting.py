@@ -8,6 +8,7 @@ import itertools
 import os
 import socket as stdlib_socket
 import struct
+import sys
 import threading
 import time
 import traceback
@@ -554,6 +555,14 @@ class TestWaitSet:
             assert members.wait() == [inputs[0]]
             send(peers[4], b"x")
             until(lambda: set(members.wait()) == {inputs[0], inputs[4]})
+
+    def test_a_wait_goes_through_what_is_ready_only(self, make_pair):
+        """After a wait the set keeps room for the members that are ready, not for all that it once asked."""
+        pairs = [make_pair() for _ in range(40)]
+        with WaitSet(ours for ours, _ in pairs) as members:
+            send(pairs[7][1], b"x")
+            assert members.wait() == [pairs[7][0]]
+            assert sys.getsizeof(members._ready_set.signals) <= sys.getsizeof(dict.fromkeys(range(5)))
 
     def test_add_and_discard_while_waiting(self, inputs, peers):
         """Members may come and go while another greenlet waits."""

@@ -124,7 +124,8 @@ class ReadySet:
     def ask(self) -> list[Any]:
         """Ask the streams whose callbacks were signalled: return those whose read would not wait, and arm the inputs of the others."""
         ready: list[Any] = []
-        for callback in list(self.signals):
+        signalled = list(self.signals)
+        for callback in signalled:
             stream = callback.stream()
             if stream is not None and waitable_of(stream).readable_now():
                 ready.append(stream)
@@ -137,6 +138,9 @@ class ReadySet:
                 except BaseException:
                     callback()  # a stream that cannot be armed is asked again the next time
                     raise
+        if len(self.signals) < len(signalled):
+            # A dict keeps the room of all it ever held, and iterating goes through it.
+            self.signals = dict.fromkeys(list(self.signals))
         return ready
 
     def ask_system(self) -> list[Any]:
