@@ -558,6 +558,8 @@ class TestWaitSet:
 
     def test_a_wait_goes_through_what_is_ready_only(self, make_pair):
         """After a wait the set keeps room for the members that are ready, not for all that it once asked."""
+        if not stays_armed(get_hub().loop):
+            pytest.skip("on libuv each wait asks all members")
         pairs = [make_pair() for _ in range(40)]
         with WaitSet(ours for ours, _ in pairs) as members:
             send(pairs[7][1], b"x")
