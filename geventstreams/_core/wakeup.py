@@ -78,6 +78,12 @@ class HubHold:
         if self.thread == _system.thread_id():
             _notice_end_of_thread(self)
 
+    def __del__(self) -> None:
+        # The hub is gone, and nothing runs its loop. The waker is active, and would keep the loop and its descriptors.
+        with suppress(AttributeError):  # its making failed
+            if self.has_loop():
+                self._waker.close()
+
     def use(self, loop: Any) -> None:
         """Use another loop for new watchers: `loop` stands in for the hub's, or is it again (see `geventstreams.testing.virtual_time`)."""
         self.loop = loop

@@ -15,7 +15,7 @@ import gevent
 import gevent.event
 import pytest
 from kit import conditions
-from kit.leftovers import open_descriptor
+from kit.leftovers import descriptors_in_use, open_descriptor
 from kit.pairs import Pairs
 
 from geventstreams import (
@@ -33,6 +33,7 @@ from geventstreams._core.wakeup import hold_of
 from geventstreams._streams.buffered import engine_of
 from geventstreams._streams.idle import is_idle
 from geventstreams.callbacks.api import tcp_connect, tcp_server
+from geventstreams.testing.claims import outcome
 
 LONG = 20
 
@@ -665,3 +666,31 @@ def test_a_thread_with_the_number_of_an_ended_one(pairs: Pairs) -> None:
         for reader in readers:
             reader.get()
     stream.close()
+
+
+@pytest.mark.skipif("libuv" in type(gevent.get_hub().loop).__module__, reason="gevent alone leaves the loop of a dead hub there")
+def test_a_thread_whose_hub_died_leaves_no_descriptor() -> None:
+    """A thread that used a stream, and whose hub's greenlet was ended, leaves nothing of its loop when it ends."""
+
+    def use() -> None:
+        near, far = socket.socketpair()
+        with far, SocketStream(near) as stream:
+            far.sendall(b"x")
+            assert stream.read(1) == b"x"
+            gevent.sleep(0)
+        hub = gevent.get_hub()
+        outcome(hub.switch)
+        outcome(hub.throw, KeyError)
+        assert hub.dead
+
+    def threads(count: int) -> int:
+        for _ in range(count):
+            thread = threading.Thread(target=use)
+            thread.start()
+            thread.join(20)
+            assert not thread.is_alive()
+        gc.collect()
+        return descriptors_in_use()
+
+    before = threads(1)
+    assert threads(10) == before
