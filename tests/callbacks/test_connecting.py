@@ -12,15 +12,13 @@ import pytest
 from gevent.event import Event
 from kit.callbacks import Calls, rest_of
 from kit.conditions import until
+from kit.loops import ON_LIBUV
 from kit.network import HOST, black_hole
 
 from geventstreams import tcp_connect
 from geventstreams.callbacks.connecting import Attempt
 
 pytestmark = pytest.mark.usefixtures("reports")
-
-
-ON_LIBUV = "libuv" in type(gevent.get_hub().loop).__module__
 
 
 class Opened:

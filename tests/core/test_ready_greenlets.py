@@ -7,16 +7,16 @@ from typing import Any
 import gevent
 import greenlet
 import pytest
+from kit.conditions import until
 from kit.forking import child
+from kit.loops import ON_LIBUV
 from kit.pairs import Pairs
 
 from geventstreams import ReadTimeout, StreamError
 
 COUNT = 20
 
-batches = pytest.mark.skipif(
-    "libev" not in type(gevent.get_hub().loop).__module__, reason="only libev's loop says how many of its events are left"
-)
+batches = pytest.mark.skipif(ON_LIBUV, reason="only libev's loop says how many of its events are left")
 
 
 class Echoes:
@@ -44,6 +44,10 @@ class Echoes:
         for far in self.sockets:
             far.sendall(line)
 
+    def wait(self, count: int) -> None:
+        """Wait until so many lines were read and reads have failed."""
+        until(lambda: len(self.lines) + len(self.errors) >= count, 5)
+
     def numbers(self, line: bytes) -> list[int]:
         return sorted(number for number, other in self.lines if other == line)
 
@@ -59,12 +63,6 @@ def interrupt(reader: Any, error: type[BaseException]) -> None:
     reader.throw(error)
 
 
-def until(echoes: Echoes, count: int) -> None:
-    with gevent.Timeout(5):
-        while len(echoes.lines) + len(echoes.errors) < count:
-            gevent.sleep(0.001)
-
-
 @batches
 def test_a_greenlet_that_waits_again_switches_to_the_next(pairs: Pairs) -> None:
     """Of twenty greenlets with a line each, only the first is switched to by the hub, and only the last switches back to it."""
@@ -73,7 +71,7 @@ def test_a_greenlet_that_waits_again_switches_to_the_next(pairs: Pairs) -> None:
     echoes.send(b"one\n")
     greenlet.settrace(lambda event, ends: switches.append(ends))
     try:
-        until(echoes, COUNT)
+        echoes.wait(COUNT)
     finally:
         greenlet.settrace(None)
     hub = gevent.get_hub()
@@ -100,7 +98,7 @@ def test_every_line_comes_once_and_in_order(pairs: Pairs) -> None:
     echoes = Echoes(pairs, busy)
     for turn in range(100):
         echoes.send(b"%d\n" % turn)
-        until(echoes, COUNT * (turn + 1))
+        echoes.wait(COUNT * (turn + 1))
     for number in range(COUNT):
         assert [line for other, line in echoes.lines if other == number] == [b"%d\n" % turn for turn in range(100)]
     echoes.close()
@@ -117,7 +115,7 @@ def test_a_greenlet_killed_before_its_turn_takes_no_byte(pairs: Pairs) -> None:
 
     echoes = Echoes(pairs, kill_another)
     echoes.send(b"one\n")
-    until(echoes, COUNT - 1)
+    echoes.wait(COUNT - 1)
     assert echoes.numbers(b"one\n") == [number for number in range(COUNT) if number != killed[0]]
     assert echoes.greenlets[killed[0]].dead
     assert echoes.streams[killed[0]].readline() == b"one\n"
@@ -137,7 +135,7 @@ def test_a_stream_closed_before_its_turn(pairs: Pairs) -> None:
 
     echoes = Echoes(pairs, close_others)
     echoes.send(b"one\n")
-    until(echoes, COUNT)
+    echoes.wait(COUNT)
     assert echoes.numbers(b"one\n") == first
     assert len(echoes.errors) == COUNT - 1
     echoes.close()
@@ -192,7 +190,7 @@ def test_an_error_of_a_raw_greenlet_does_not_hold_up_the_others(pairs: Pairs, ca
 
     echoes = Echoes(pairs, fail, spawn)
     echoes.send(b"one\n")
-    until(echoes, COUNT)
+    echoes.wait(COUNT)
     assert echoes.numbers(b"one\n") == list(range(COUNT))
     assert capfd.readouterr().err.count("ZeroDivisionError") >= COUNT // 3
     echoes.close()
@@ -216,7 +214,7 @@ def test_a_fork_while_others_are_ready(pairs: Pairs) -> None:
     parent = os.getpid()
     echoes = Echoes(pairs, fork)
     echoes.send(b"one\n")
-    until(echoes, COUNT)
+    echoes.wait(COUNT)
     if os.getpid() != parent:
         gevent.sleep(60)  # the test is the parent's: `child` ends this process
     assert echoes.numbers(b"one\n") == list(range(COUNT))

@@ -16,6 +16,7 @@ import gevent.event
 import pytest
 from kit import conditions
 from kit.leftovers import descriptors_in_use, open_descriptor
+from kit.loops import ON_LIBUV
 from kit.pairs import Pairs
 
 from geventstreams import (
@@ -668,7 +669,7 @@ def test_a_thread_with_the_number_of_an_ended_one(pairs: Pairs) -> None:
     stream.close()
 
 
-@pytest.mark.skipif("libuv" in type(gevent.get_hub().loop).__module__, reason="gevent alone leaves the loop of a dead hub there")
+@pytest.mark.skipif(ON_LIBUV, reason="gevent alone leaves the loop of a dead hub there")
 def test_a_thread_whose_hub_died_leaves_no_descriptor() -> None:
     """A thread that used a stream, and whose hub's greenlet was ended, leaves nothing of its loop when it ends."""
 

@@ -18,6 +18,7 @@ import pytest
 from kit.command_line import LIMIT, run
 from kit.conditions import until
 from kit.leftovers import open_descriptor
+from kit.loops import ON_LIBUV
 from servers import Certificates
 
 from geventstreams import (
@@ -96,9 +97,7 @@ def test_a_destroyed_hub_is_a_clear_error(name: str, loop_too: bool, used: bool)
     assert gone
 
 
-destroys_running_hub = pytest.mark.skipif(
-    "libuv" in type(gevent.get_hub().loop).__module__, reason="gevent's own destroy() never returns on libuv once the hub has run"
-)
+destroys_running_hub = pytest.mark.skipif(ON_LIBUV, reason="gevent's own destroy() never returns on libuv once the hub has run")
 
 
 def ends_all(server: Any) -> Any:
