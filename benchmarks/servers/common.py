@@ -55,6 +55,19 @@ def send_pieces(read: Callable[[int], bytes], write: Callable[[bytes], object], 
             flush()
 
 
+def echo_lines(file: Any) -> None:
+    """Serve the role `echo` on a buffered file."""
+    while line := file.readline():
+        file.write(line)
+        file.flush()
+
+
+def echo_one_line(file: Any) -> None:
+    """Serve the role `one_line` on a buffered file."""
+    file.write(file.readline())
+    file.flush()
+
+
 def flushed(file: Any) -> Callable[[bytes], None]:
     """Return a function that writes to a buffered file and flushes it."""
 

@@ -16,7 +16,7 @@ from typing import Any
 
 from gevent.event import Event
 
-from benchmarks.servers.common import receive_pieces, send_pieces, tls_context
+from benchmarks.servers.common import echo_lines, echo_one_line, receive_pieces, send_pieces, tls_context
 
 
 def native(options: Mapping[str, Any]) -> Any:
@@ -63,20 +63,9 @@ def _serve(talk: Callable[[Any], object], listener: socket.socket, options: Mapp
     _run(handle, False, listener, options)
 
 
-def _echo(connection: Any) -> None:
-    while line := connection.readline():
-        connection.write(line)
-        connection.flush()
-
-
-def _one_line(connection: Any) -> None:
-    connection.write(connection.readline())
-    connection.flush()
-
-
-echo = partial(_serve, _echo)
+echo = partial(_serve, echo_lines)
 echo_in_c = partial(_serve, lambda connection: connection.echo())
-one_line = partial(_serve, _one_line)
+one_line = partial(_serve, echo_one_line)
 receive = partial(_serve, lambda connection: receive_pieces(connection.read, connection.readinto, connection.send))
 send = partial(_serve, lambda connection: send_pieces(connection.read, connection.send))
 echo_chunks = partial(_run, lambda connection, data: connection.push(data), True)

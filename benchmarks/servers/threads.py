@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
-from benchmarks.servers.common import receive_pieces, send_pieces
+from benchmarks.servers.common import echo_lines, echo_one_line, receive_pieces, send_pieces
 
 STACK = 256 * 1024
 
@@ -26,15 +26,12 @@ def _serve(talk: Callable[[socket.socket], None], listener: socket.socket, _opti
 
 def _echo(connection: socket.socket) -> None:
     with connection.makefile("rwb") as file:
-        while line := file.readline():
-            file.write(line)
-            file.flush()
+        echo_lines(file)
 
 
 def _one_line(connection: socket.socket) -> None:
     with connection.makefile("rwb") as file:
-        file.write(file.readline())
-        file.flush()
+        echo_one_line(file)
 
 
 echo = partial(_serve, _echo)
