@@ -3,7 +3,7 @@
 import contextlib
 import gc
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 import gevent
 from greenlet import greenlet
@@ -36,13 +36,12 @@ def greenlets() -> int:
     return sum(isinstance(thing, greenlet) and bool(thing) for thing in gc.get_objects())
 
 
-def running_timers(*, collected: bool = True) -> int:
-    """Return how many timers of gevent run in this process; cycles are collected first, or count."""
+def running_timers(*, besides: Iterable[object] = ()) -> list[object]:
+    """Return the timers of gevent that run in this process, those of cycles too, without those that ran before: `besides`."""
     with gevent.get_hub().loop.timer(1) as timer:  # libuv keeps what is not closed in a list, though its memory is gone: a fork crashes
         kind = type(timer)
-    if collected:
-        gc.collect()
-    return sum(type(thing) is kind and thing.active for thing in gc.get_objects())
+    known = {id(one) for one in besides}
+    return [thing for thing in gc.get_objects() if type(thing) is kind and thing.active and id(thing) not in known]
 
 
 def instances(kind: type) -> int:

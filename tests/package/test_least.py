@@ -262,4 +262,4 @@ def test_the_table_names_each_goal(tmp_path: Path, capsys: pytest.CaptureFixture
     verdicts = {goal["against"]: goal["least"]["verdict"] for goal in row["goals"] if "least" in goal}  # uvloop may not be installed
     assert {"floor", "gevent-makefile"} <= set(verdicts) <= {"floor", "gevent-makefile", "uvloop"}
     assert set(verdicts.values()) <= {"met", "reachable", "not reachable here"}
-    assert all(goal["least"]["ratio"] > 0 for goal in row["goals"])
+    assert all(goal["least"]["ratio"] > 0 for goal in row["goals"] if "least" in goal)
