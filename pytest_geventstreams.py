@@ -287,7 +287,7 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) ->
     if call.excinfo is not None and "gevent" in sys.modules and _is_of_time(call.excinfo):
         import gevent.util
 
-        report.sections.append(("what each greenlet waits for", "\n".join(gevent.util.format_run_info())))
+        report.sections.append(("what each greenlet waits for", "\n".join(gevent.util.format_run_info(thread_stacks=False))))
     return report
 
 
