@@ -1,7 +1,8 @@
 cimport geventstreams._native.syscalls as _system
 from geventstreams._core.fork cimport ForkGeneration
 from geventstreams._core.transport_base cimport Transport
-from geventstreams._core.wakeup cimport HubHold, Wakeup, hold_of
+from geventstreams._core.hub_hold cimport HubHold, hold_of
+from geventstreams._core.wakeup cimport Wakeup
 
 cdef ForkGeneration FORK
 cdef Py_ssize_t BUSY

@@ -20,8 +20,9 @@ from gevent import get_hub
 import geventstreams._native.syscalls as _system
 from geventstreams._constants import BLOCK
 from geventstreams._core.fork import FORK, inherited
+from geventstreams._core.hub_hold import hold_of
 from geventstreams._core.transport_base import Transport
-from geventstreams._core.wakeup import READ, WRITE, EventHandler, Wakeup, hold_of
+from geventstreams._core.wakeup import READ, WRITE, EventHandler, Wakeup
 from geventstreams.errors import StreamError, UnsuitableSocket
 
 BUSY = 16384

@@ -24,10 +24,10 @@ from gevent._hub_local import get_hub_if_exists
 import geventstreams._native.memory as _bytes
 import geventstreams._native.syscalls as _system
 from geventstreams._constants import CALLS, NEVER, NO_PERMIT, WOULD_WAIT
-from geventstreams._core.at_exit import send_at_exit
 from geventstreams._core.buffers import NO_OUTPUT, OutputBuffer
 from geventstreams._core.fair_lock import FairLock, fair_lock_between
 from geventstreams._core.fork import FORK
+from geventstreams._core.living import send_at_exit
 from geventstreams._core.reader import ByteSource
 from geventstreams._files.raw_file import RawSocketFile
 from geventstreams._files.transports import FileTransport

@@ -1,6 +1,7 @@
 cimport geventstreams._native.syscalls as _system
 from geventstreams._core.fork cimport ForkGeneration
-from geventstreams._core.wakeup cimport HubHold, Wakeup
+from geventstreams._core.hub_hold cimport HubHold
+from geventstreams._core.wakeup cimport Wakeup
 
 cdef ForkGeneration FORK
 cdef int READ

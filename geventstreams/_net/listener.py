@@ -15,8 +15,9 @@ from gevent.hub import Hub
 
 import geventstreams._native.syscalls as _system
 from geventstreams._core.fork import FORK, inherited
+from geventstreams._core.hub_hold import HubHold
 from geventstreams._core.transport import SocketDouble
-from geventstreams._core.wakeup import READ, HubHold, Wakeup
+from geventstreams._core.wakeup import READ, Wakeup
 from geventstreams.errors import StreamError
 
 _Socket = _system.original(sockets, "socket")

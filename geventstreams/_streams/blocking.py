@@ -16,16 +16,17 @@ import geventstreams._native.greenlets as _greenlets
 import geventstreams._native.memory as _bytes
 import geventstreams._native.syscalls as _system
 from geventstreams._constants import BLOCK, FRESH, INPUT, NEVER, NO_PERMIT, WOULD_WAIT
-from geventstreams._core.at_exit import send_at_exit
 from geventstreams._core.clock import CLOCK
 from geventstreams._core.deadline import deadline_after, seconds_until
 from geventstreams._core.fair_lock import FairLock
 from geventstreams._core.fairness import Fairness, let_ready_run, yield_to_hub
 from geventstreams._core.fork import FORK
+from geventstreams._core.hub_hold import hold_of
 from geventstreams._core.linger import linger
+from geventstreams._core.living import send_at_exit
 from geventstreams._core.transport import SocketTransport
 from geventstreams._core.transport_base import Transport
-from geventstreams._core.wakeup import Wakeup, hold_of
+from geventstreams._core.wakeup import Wakeup
 from geventstreams._streams.engine import StreamEngine
 from geventstreams._streams.options import StreamOptions
 from geventstreams._streams.states import OPEN, TOLD, WANTED

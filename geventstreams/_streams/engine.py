@@ -28,9 +28,9 @@ from geventstreams._constants import CALLS, ENDED, NO_PERMIT, NO_TAIL, WOULD_WAI
 from geventstreams._core.buffers import NO_OUTPUT, OutputBuffer
 from geventstreams._core.clock import CLOCK
 from geventstreams._core.fork import FORK
+from geventstreams._core.hub_hold import OTHER_THREAD, hold_of
 from geventstreams._core.reader import ByteSource
 from geventstreams._core.transport_base import Transport
-from geventstreams._core.wakeup import OTHER_THREAD, hold_of
 from geventstreams._streams.states import OPEN, ORDERLY, TOLD
 from geventstreams.errors import (
     BROKEN,

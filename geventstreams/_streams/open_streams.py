@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from gevent import get_hub
 
-from geventstreams._core.at_exit import living
+from geventstreams._core.living import living
 from geventstreams._streams.buffered import BufferedStream
 
 

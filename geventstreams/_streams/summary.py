@@ -7,7 +7,7 @@ from typing import Any
 from geventstreams._constants import A_LINE, A_SEPARATOR, INPUT
 from geventstreams._core.clock import CLOCK
 from geventstreams._core.fork import FORK
-from geventstreams._core.run_info import show_waits_in
+from geventstreams._core.living import show_waits_in
 from geventstreams._core.transport import address_name
 from geventstreams._streams.engine import StreamEngine
 from geventstreams._streams.states import OPEN, ORDERLY

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 import gevent
 from gevent import GreenletExit, get_hub, getcurrent
 
+from geventstreams._core.hub_hold import hold_of
 from geventstreams._core.transport import NoTransport
-from geventstreams._core.wakeup import hold_of
 from geventstreams.errors import StreamError
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from geventstreams._constants import NEVER
 from geventstreams._core import arguments
-from geventstreams._core.run_info import show_waits_in
+from geventstreams._core.living import show_waits_in
 from geventstreams._core.transport_base import Transport
 from geventstreams._core.wakeup import Wakeup
 from geventstreams._streams.summary import summary_of

@@ -1,5 +1,6 @@
 cimport geventstreams._native.greenlets as _greenlets
-from geventstreams._core.wakeup cimport EventHandler, HubHold
+from geventstreams._core.hub_hold cimport HubHold
+from geventstreams._core.wakeup cimport EventHandler
 
 cdef Py_ssize_t SPARE
 

@@ -1,7 +1,8 @@
 cimport geventstreams._native.syscalls as _system
 from geventstreams._core.deadline cimport deadline_after, seconds_until
 from geventstreams._core.transport_base cimport Transport
-from geventstreams._core.wakeup cimport HubHold, Wakeup
+from geventstreams._core.hub_hold cimport HubHold
+from geventstreams._core.wakeup cimport Wakeup
 from geventstreams.callbacks.pump cimport Task
 from geventstreams.callbacks.push_mode cimport PushedEngine
 

@@ -19,9 +19,10 @@ import geventstreams._native.syscalls as _system
 from geventstreams._constants import NEVER, WOULD_WAIT
 from geventstreams._core.deadline import deadline_after, seconds_until
 from geventstreams._core.fork import inherited
+from geventstreams._core.hub_hold import DESTROYED, hold_of
 from geventstreams._core.linger import linger
 from geventstreams._core.transport_base import Transport
-from geventstreams._core.wakeup import DESTROYED, Wakeup, hold_of
+from geventstreams._core.wakeup import Wakeup
 from geventstreams.callbacks.connecting import Attempt, Opener, Unconnected
 from geventstreams.callbacks.options import ConnectionOptions
 from geventstreams.callbacks.phases import (

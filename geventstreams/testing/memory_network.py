@@ -27,7 +27,7 @@ from gevent import get_hub
 from geventstreams._constants import BLOCK
 from geventstreams._core.fork import FORK
 from geventstreams._core.host_names import is_literal
-from geventstreams._core.wakeup import hold_of
+from geventstreams._core.hub_hold import hold_of
 from geventstreams._net.network import Network, leave, network, use
 from geventstreams.testing.memory_ends import MemoryEnd
 from geventstreams.testing.memory_lines import CUT, RESET, Line, LineOptions, join

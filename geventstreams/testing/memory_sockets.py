@@ -17,8 +17,9 @@ from typing import Any
 from gevent import get_hub
 
 from geventstreams._core.fork import FORK
+from geventstreams._core.hub_hold import HubHold
 from geventstreams._core.transport import SocketDouble
-from geventstreams._core.wakeup import HubHold, Wakeup
+from geventstreams._core.wakeup import Wakeup
 from geventstreams._net.listener import Listener
 from geventstreams.errors import UnsuitableSocket
 from geventstreams.testing.memory_ends import MemoryEnd, MemoryTransport

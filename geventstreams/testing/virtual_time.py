@@ -28,7 +28,7 @@ import gevent
 from gevent import monkey
 
 from geventstreams._core.clock import CLOCK
-from geventstreams._core.wakeup import hold_of
+from geventstreams._core.hub_hold import hold_of
 from geventstreams.testing.handshakes import handshake_with_another_process, handshakes_of_gevent
 
 _running: VirtualClock | None = None

@@ -6,7 +6,8 @@ from geventstreams._streams.buffered cimport BufferedStream, engine_of
 from geventstreams._streams.engine cimport StreamEngine
 from geventstreams._core.deadline cimport deadline_after, seconds_until
 from geventstreams._core.fork cimport ForkGeneration
-from geventstreams._core.wakeup cimport HubHold, ReusableWakeup
+from geventstreams._core.hub_hold cimport HubHold
+from geventstreams._core.wakeup cimport ReusableWakeup
 
 cdef ForkGeneration FORK
 cdef double NEVER

@@ -30,8 +30,9 @@ from geventstreams._core import arguments
 from geventstreams._core.deadline import deadline_after, seconds_until
 from geventstreams._core.fairness import let_ready_run
 from geventstreams._core.fork import FORK, inherited
+from geventstreams._core.hub_hold import HubHold, hold_of
 from geventstreams._core.wait_reason import run_in_named_frame
-from geventstreams._core.wakeup import HubHold, ReusableWakeup, hold_of
+from geventstreams._core.wakeup import ReusableWakeup
 from geventstreams._streams.buffered import BufferedStream, engine_of
 from geventstreams.errors import StreamClosed, StreamError
 

@@ -10,7 +10,7 @@ from geventstreams._constants import FRESH, NEVER, SLICE
 from geventstreams._core.clock import CLOCK
 from geventstreams._core.deadline import deadline_after, seconds_until
 from geventstreams._core.fairness import Fairness, yield_to_hub
-from geventstreams._core.wakeup import hold_of
+from geventstreams._core.hub_hold import hold_of
 
 
 def test_a_deadline_is_a_moment_of_the_clock() -> None:

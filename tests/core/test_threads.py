@@ -30,7 +30,7 @@ from geventstreams import (
     wait_for_input_streams,
     wait_for_input_streams_returning_first,
 )
-from geventstreams._core.wakeup import hold_of
+from geventstreams._core.hub_hold import hold_of
 from geventstreams._streams.buffered import engine_of
 from geventstreams._streams.idle import is_idle
 from geventstreams.callbacks.api import tcp_connect, tcp_server

@@ -2,6 +2,6 @@
 
 import gevent
 
-from geventstreams._core.wakeup import stays_armed
+from geventstreams._core.hub_hold import stays_armed
 
 ON_LIBUV: bool = not stays_armed(gevent.get_hub().loop)

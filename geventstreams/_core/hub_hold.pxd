@@ -1,0 +1,46 @@
+cimport cython
+
+cimport geventstreams._native.greenlets as _greenlets
+cimport geventstreams._native.syscalls as _system
+
+cdef list _latest
+
+
+cdef class Wait:
+    cdef readonly object waiter
+    cdef bint fired
+
+
+cdef class HubHold:
+    cdef object __weakref__
+    cdef object hub
+    cdef readonly object loop
+    cdef bint stays_armed
+    cdef Py_ssize_t waiting
+    cdef list ready
+    cdef readonly unsigned long thread
+    cdef readonly bint ended
+    cdef readonly bint inherited
+    cdef object _calls
+    cdef object _waker
+    cdef object _dependents
+    cdef object _watcher
+
+    cpdef void use(self, loop) except *
+    cdef void begin(self) except *
+    cdef void end(self) except *
+    cdef void resume_later(self, Wait wait) except *
+    cpdef void resume_ready(self) except *
+    @cython.locals(wait=Wait)
+    cdef object next_ready(self)
+    cpdef bint is_here(self) noexcept
+    cpdef bint may_use_loop(self) noexcept
+    cpdef bint has_loop(self) except? False
+    cpdef void separate(self) except *
+    cpdef void run_there(self, call) except *
+    cpdef void tell_end_to(self, dependent, ended) except *
+    cpdef void thread_has_ended(self) except *
+
+
+@cython.locals(latest=HubHold, hold=HubHold)
+cpdef HubHold hold_of(hub)
