@@ -62,7 +62,12 @@ def stale_builds(package: Path) -> Iterator[str]:
         sources = [build.with_name(f"{build.name.partition('.')[0]}.py"), *declarations]
         newer = [path.name for path in sources if not path.exists() or path.stat().st_mtime > build.stat().st_mtime]
         if newer:
-            yield f"{build.name} is older than {', '.join(newer)}"
+            yield f"{build.name} is older than {some(newer, ', ')}"
+
+
+def some(words: list[str], separator: str) -> str:
+    """The first of these, and how many more there are."""
+    return separator.join(words[:3] if len(words) < 4 else [*words[:3], f"and {len(words) - 3} more"])
 
 
 def foreign_sources(package: Path) -> Iterator[str]:
@@ -103,7 +108,7 @@ def pytest_configure(config: pytest.Config) -> None:
     problems = list(foreign_sources(package)) if installed else [] if plain else list(stale_builds(package))
     if problems:
         mend = "install the checkout again" if installed else "run `python setup.py build_ext --inplace` again"
-        raise pytest.UsageError(f"stale geventstreams; {mend}, or delete the build: " + "; ".join(problems))
+        raise pytest.UsageError(f"stale geventstreams; {mend}, or delete the build: {some(problems, '; ')}")
     sys.path.append(str(CHECKOUT))  # for the benchmarks; the installed package comes first
     if not any(package.rglob(f"*{EXTENSION_SUFFIXES[0]}")):  # else programs that tests start would say that they are not compiled
         os.environ["PURE_PYTHON"] = "1"
