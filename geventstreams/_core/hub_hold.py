@@ -161,12 +161,16 @@ class HubHold:
 
 
 def _make_calls(calls: deque[Callable[[], object]]) -> None:
-    while calls:
-        try:
-            call = calls.popleft()
-        except IndexError:  # another thread took the last one
-            return
-        call()
+    try:
+        while calls:
+            try:
+                call = calls.popleft()
+            except IndexError:  # another thread took the last one
+                return
+            call()
+    finally:
+        if calls:  # one that fails, or a signal handler that raises, keeps no other from being made
+            _make_calls(calls)
 
 
 class _EndOfThread:

@@ -469,6 +469,16 @@ def test_a_call_for_another_threads_hub_leaves_its_loop_alone() -> None:
     assert watched.used_elsewhere <= {"ptr"}
 
 
+def test_a_call_that_fails_keeps_no_other_from_being_made(capfd: pytest.CaptureFixture[str]) -> None:
+    """Of the calls that wait for a hub each is made, although one fails: a greenlet that lets others run waits for such a call."""
+    hold = hold_of(gevent.get_hub())
+    called = gevent.event.Event()
+    for call in ({}.popitem, [].pop, called.set):
+        hold.run_there(call)
+    assert called.wait(5)
+    assert "KeyError" in capfd.readouterr().err
+
+
 # What an ended thread has left.
 
 
