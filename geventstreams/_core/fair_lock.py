@@ -18,13 +18,13 @@ from typing import Any
 
 from gevent.hub import Hub
 
-import geventstreams._native.syscalls as _system
+import geventstreams._native.interpreter as _interpreter
 from geventstreams._core.clock import CLOCK
 from geventstreams._core.deadline import deadline_after, seconds_until
 from geventstreams._core.fork import FORK
 from geventstreams._core.wakeup import Wakeup
 
-_STEP: Any = _system.original(_thread, "RLock")()
+_STEP: Any = _interpreter.original(_thread, "RLock")()
 """Held in each step of a `SharedFairLock`. Not a plain lock: a signal handler may write to the same file within a step."""
 
 os.register_at_fork(before=_STEP.acquire, after_in_parent=_STEP.release, after_in_child=_STEP.release)
@@ -66,7 +66,7 @@ class FairLock:
             self._forget_parent()
         if self.holder is None:
             self.holder = self if waiter is None else waiter
-            self._thread = _system.thread_id()
+            self._thread = _interpreter.thread_id()
             return True
         if waiter is not None:
             if self._queue is None:
@@ -77,7 +77,7 @@ class FairLock:
     def _forget_parent(self) -> None:
         """In a forked child, end the waits of this thread and forget those of others, and the holder unless this thread is the holder's."""
         self._generation = FORK.generation
-        queue, self._queue, this_thread = self._queue, None, _system.thread_id()
+        queue, self._queue, this_thread = self._queue, None, _interpreter.thread_id()
         if self._thread != this_thread:
             self.holder = None
         for waiter in queue or ():
@@ -127,7 +127,7 @@ class FairLock:
 
 def fair_lock_between(threads: bool) -> FairLock:
     """Make a lock for the greenlets of one thread, or of several `threads`."""
-    return SharedFairLock() if threads and not _system.compiled() else FairLock()
+    return SharedFairLock() if threads and not _interpreter.compiled() else FairLock()
 
 
 class SharedFairLock(FairLock):

@@ -2,7 +2,7 @@ cimport cython
 
 cimport geventstreams._native.clock as _clock
 cimport geventstreams._native.greenlets as _greenlets
-cimport geventstreams._native.syscalls as _system
+cimport geventstreams._native.interpreter as _interpreter
 from geventstreams._core.fork cimport ForkGeneration
 from geventstreams._core.wakeup cimport Wakeup
 

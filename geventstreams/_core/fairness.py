@@ -11,7 +11,7 @@ from gevent.hub import Hub
 
 import geventstreams._native.clock as _clock
 import geventstreams._native.greenlets as _greenlets
-import geventstreams._native.syscalls as _system
+import geventstreams._native.interpreter as _interpreter
 from geventstreams._constants import FRESH, NEVER, SLICE
 from geventstreams._core.fork import FORK, inherited
 from geventstreams._core.wakeup import Wakeup
@@ -40,7 +40,7 @@ class Fairness:
         if self.state != _RUNNING:
             self.state = _RUNNING
             self._since = now
-        if now - self._since <= SLICE or _greenlets.current() is hub or hub.thread_ident != _system.thread_id():
+        if now - self._since <= SLICE or _greenlets.current() is hub or hub.thread_ident != _interpreter.thread_id():
             return False
         self.state = FRESH
         return True

@@ -1,7 +1,7 @@
 cimport cython
 
 cimport geventstreams._native.greenlets as _greenlets
-cimport geventstreams._native.syscalls as _system
+cimport geventstreams._native.interpreter as _interpreter
 
 cdef list _latest
 

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 from gevent.hub import Hub
 
 import geventstreams._native.greenlets as _greenlets
-import geventstreams._native.syscalls as _system
+import geventstreams._native.interpreter as _interpreter
 from geventstreams._core.living import show_waits_of
 
 OTHER_THREAD = "this stream belongs to the hub of another thread"
@@ -64,7 +64,7 @@ class HubHold:
         self._waker.start(hub.loop.run_callback, _make_calls, self._calls)
         self._dependents: weakref.WeakKeyDictionary[Any, Callable[[Any], object]] = weakref.WeakKeyDictionary()
         self._watcher = hub.loop.timer(_AGES, _AGES)
-        if self.thread == _system.thread_id():
+        if self.thread == _interpreter.thread_id():
             _notice_end_of_thread(self)
 
     def __del__(self) -> None:
@@ -115,11 +115,11 @@ class HubHold:
 
     def is_here(self) -> bool:
         """Return whether the hub is this thread's."""
-        return self.thread == _system.thread_id() and not self.ended
+        return self.thread == _interpreter.thread_id() and not self.ended
 
     def may_use_loop(self) -> bool:
         """Return whether this thread may start and stop the loop's watchers."""
-        return self.thread == _system.thread_id() or self.ended
+        return self.thread == _interpreter.thread_id() or self.ended
 
     def has_loop(self) -> bool:
         """Return whether watchers of the loop can be stopped: it was not destroyed, and no thread of a parent process runs it."""
@@ -131,7 +131,7 @@ class HubHold:
         A loop of libuv shares its epoll descriptor with the parent's until `reinit`, which a plain `os.fork` does not call:
         stopping a watcher here would stop it there. libev sees the fork by itself.
         """
-        if self.thread != _system.thread_id():
+        if self.thread != _interpreter.thread_id():
             self.ended = self.inherited = True
         elif not self.stays_armed and self.has_loop():
             self.loop.reinit()
@@ -188,7 +188,7 @@ class _EndOfThread:
                 hold.thread_has_ended()
 
 
-_of_this_thread: Any = _system.original(_thread, "_local")()
+_of_this_thread: Any = _interpreter.original(_thread, "_local")()
 """The real thread's own variables, even where gevent has patched `threading`."""
 
 
@@ -209,7 +209,7 @@ _latest: list[weakref.ref[HubHold]] = []
 def hold_of(hub: Hub) -> HubHold:
     """Return the one hold of a hub. The one that was asked for last is found sooner: a thread has one hub."""
     latest = _latest[0]() if _latest else None
-    if latest is not None and _system.refers(latest.hub, hub):
+    if latest is not None and _interpreter.refers(latest.hub, hub):
         return latest
     hold = _holds.get(hub)
     if hold is None:

@@ -1,5 +1,5 @@
 cimport geventstreams._native.memory as _bytes
-cimport geventstreams._native.syscalls as _system
+cimport geventstreams._native.interpreter as _interpreter
 from geventstreams._core.buffers cimport OutputBuffer
 from geventstreams._core.fair_lock cimport FairLock, fair_lock_between
 from geventstreams._core.fork cimport ForkGeneration

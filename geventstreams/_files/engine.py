@@ -21,8 +21,8 @@ import gevent
 from gevent import get_hub, getcurrent, monkey
 from gevent._hub_local import get_hub_if_exists
 
+import geventstreams._native.interpreter as _interpreter
 import geventstreams._native.memory as _bytes
-import geventstreams._native.syscalls as _system
 from geventstreams._constants import CALLS, NEVER, NO_PERMIT, WOULD_WAIT
 from geventstreams._core.buffers import NO_OUTPUT, OutputBuffer
 from geventstreams._core.fair_lock import FairLock, fair_lock_between
@@ -51,7 +51,7 @@ class FileEngine(ByteSource):
         self.buffering = buffering
         self.between_threads: bool = transport.between_threads
         """Whether greenlets of several threads may use this file at once."""
-        self._needs_lock = transport.between_threads and not _system.compiled()
+        self._needs_lock = transport.between_threads and not _interpreter.compiled()
         self.input_lock = fair_lock_between(transport.between_threads)
         self.output_lock = fair_lock_between(transport.between_threads)
         self._reader: Any = None

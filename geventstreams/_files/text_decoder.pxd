@@ -2,7 +2,7 @@ cimport cython
 
 cimport geventstreams._native.clock as _clock
 cimport geventstreams._native.memory as _bytes
-cimport geventstreams._native.syscalls as _system
+cimport geventstreams._native.interpreter as _interpreter
 from geventstreams._core.fair_lock cimport FairLock
 from geventstreams._core.fairness cimport Fairness
 from geventstreams._core.reader cimport ByteReader

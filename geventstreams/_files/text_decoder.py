@@ -14,8 +14,8 @@ from typing import Any
 from gevent import get_hub
 
 import geventstreams._native.clock as _clock
+import geventstreams._native.interpreter as _interpreter
 import geventstreams._native.memory as _bytes
-import geventstreams._native.syscalls as _system
 from geventstreams._constants import ALL, FRESH, NEVER, SLICE
 from geventstreams._core.fair_lock import fair_lock_between
 from geventstreams._core.fairness import Fairness
@@ -38,7 +38,7 @@ class TextInput:
         self._file = file
         self._reader = file if isinstance(file, ByteReader) else None
         between_threads = getattr(file, "between_threads", False)
-        self._needs_lock = between_threads and not _system.compiled()
+        self._needs_lock = between_threads and not _interpreter.compiled()
         self._lock = fair_lock_between(between_threads)
         self._text = ""
         self._at = 0

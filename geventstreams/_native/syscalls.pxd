@@ -168,30 +168,14 @@ cdef extern from *:
             close(accepted);
         return client;
     }
-    static int geventstreams_refers(PyObject *reference, PyObject *thing) {
-    #if PY_VERSION_HEX >= 0x030D0000
-        PyObject *referent = NULL;
-        int same = PyWeakref_GetRef(reference, &referent) == 1 && referent == thing;
-        Py_XDECREF(referent);
-        return same;
-    #else
-        return PyWeakref_GetObject(reference) == thing;
-    #endif
-    }
     """
     const int MSG_NOSIGNAL
-    bint geventstreams_refers(object reference, object thing) noexcept
-    unsigned long PyThread_get_thread_ident() noexcept
     int geventstreams_polled(int descriptor) noexcept nogil
     int geventstreams_unread(int descriptor) noexcept nogil
     int geventstreams_not_yet_sent(int descriptor) noexcept nogil
     object geventstreams_ipv4_name(int descriptor)
     object geventstreams_accept_ipv4(int listener)
     list geventstreams_readable_of(list descriptors)
-
-
-cdef inline bint compiled() noexcept:
-    return True
 
 
 cdef inline object handle_of(int descriptor):
@@ -201,14 +185,6 @@ cdef inline object handle_of(int descriptor):
 
 cdef inline void release(object handle) noexcept:
     pass
-
-
-cdef inline unsigned long thread_id() noexcept:
-    return PyThread_get_thread_ident()
-
-
-cdef inline bint refers(object reference, object thing) noexcept:
-    return geventstreams_refers(reference, thing)
 
 
 cdef inline Py_ssize_t _failed(int code) except? -2:

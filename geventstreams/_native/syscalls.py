@@ -9,7 +9,6 @@
 from __future__ import annotations
 
 import _socket
-import _thread
 import contextlib
 import errno
 import fcntl
@@ -18,12 +17,11 @@ import select
 import struct
 import sys
 import termios
-import weakref
-from collections.abc import Callable, Iterator
-from types import ModuleType
+from collections.abc import Iterator
 from typing import Any
 
 from geventstreams._constants import ENDED, WOULD_WAIT
+from geventstreams._native.interpreter import original
 
 OWN_FAMILY = -1
 """In place of a family: the one of the socket's name. Not every system has an option that tells it."""
@@ -38,20 +36,8 @@ _SIOCOUTQNSD = 0x894B if sys.platform.startswith("linux") else 0
 _POLLRDHUP = getattr(select, "POLLRDHUP", 0)
 
 
-def original(module: ModuleType, name: str) -> Any:
-    """Return what a module had under this name before gevent patched it. `gevent.monkey` is not loaded for that."""
-    monkey = sys.modules.get("gevent.monkey")
-    return getattr(module, name) if monkey is None else monkey.get_original(module.__name__, name)
-
-
 _close = original(os, "close")  # the patched one puts it off until the hub runs
 _poll = original(select, "poll")
-thread_id: Callable[[], int] = original(_thread, "get_ident")
-
-
-def compiled() -> bool:
-    """Return whether the C twins of this file's functions are used."""
-    return False
 
 
 class _NonOwningSocket(_socket.socket):
@@ -228,11 +214,6 @@ def reset_on_close(descriptor: int, handle: Any) -> int:
     """Make the coming close a reset instead of an orderly end. Return 0."""
     handle.setsockopt(_socket.SOL_SOCKET, _socket.SO_LINGER, struct.pack("ii", 1, 0))
     return 0
-
-
-def refers(reference: weakref.ref[Any], thing: object) -> bool:
-    """Return whether a weak reference refers to this very object."""
-    return reference() is thing
 
 
 def close(descriptor: int) -> None:

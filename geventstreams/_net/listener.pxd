@@ -1,3 +1,4 @@
+cimport geventstreams._native.interpreter as _interpreter
 cimport geventstreams._native.syscalls as _system
 from geventstreams._core.fork cimport ForkGeneration
 from geventstreams._core.hub_hold cimport HubHold

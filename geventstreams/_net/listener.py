@@ -13,6 +13,7 @@ from typing import Any
 
 from gevent.hub import Hub
 
+import geventstreams._native.interpreter as _interpreter
 import geventstreams._native.syscalls as _system
 from geventstreams._core.fork import FORK, inherited
 from geventstreams._core.hub_hold import HubHold
@@ -20,7 +21,7 @@ from geventstreams._core.transport import SocketDouble
 from geventstreams._core.wakeup import READ, Wakeup
 from geventstreams.errors import StreamError
 
-_Socket = _system.original(sockets, "socket")
+_Socket = _interpreter.original(sockets, "socket")
 
 TRANSIENT = frozenset({errno.ECONNABORTED, errno.ECONNRESET, errno.EPROTO, errno.EINTR, errno.ETIMEDOUT, errno.ENETDOWN,
                   errno.ENETUNREACH, errno.EHOSTDOWN, errno.EHOSTUNREACH, errno.ENOPROTOOPT, errno.EOPNOTSUPP})

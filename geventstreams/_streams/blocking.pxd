@@ -2,7 +2,7 @@ cimport cython
 
 cimport geventstreams._native.greenlets as _greenlets
 cimport geventstreams._native.memory as _bytes
-cimport geventstreams._native.syscalls as _system
+cimport geventstreams._native.interpreter as _interpreter
 from geventstreams._core.clock cimport Clock
 from geventstreams._core.deadline cimport deadline_after, seconds_until
 from geventstreams._core.fair_lock cimport FairLock

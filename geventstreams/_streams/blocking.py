@@ -13,8 +13,8 @@ import weakref
 from typing import Any
 
 import geventstreams._native.greenlets as _greenlets
+import geventstreams._native.interpreter as _interpreter
 import geventstreams._native.memory as _bytes
-import geventstreams._native.syscalls as _system
 from geventstreams._constants import BLOCK, FRESH, INPUT, NEVER, NO_PERMIT, WOULD_WAIT
 from geventstreams._core.clock import CLOCK
 from geventstreams._core.deadline import deadline_after, seconds_until
@@ -110,7 +110,7 @@ class BlockingEngine(StreamEngine):
             self.refuse_input()
         if self.end is not None:
             return True
-        if self.thread != _system.thread_id():
+        if self.thread != _interpreter.thread_id():
             self.refuse_thread()
         if self.transport.emptied:
             return False
@@ -319,7 +319,7 @@ class BlockingEngine(StreamEngine):
         if self.output_lock.holder is None and self.failure is None:
             if not (output.end or self.transport.unsent):
                 return
-            if self.thread != _system.thread_id():
+            if self.thread != _interpreter.thread_id():
                 self.refuse_thread()
             output.calls -= FLUSH + (output.end - output.start) // WORTH
             if self.send_now() and not (output.end or self.transport.unsent):
@@ -406,7 +406,7 @@ class BlockingEngine(StreamEngine):
             self.closed = True
             self.transport.close_in_child()
             return
-        if self.thread != _system.thread_id() and not self.is_left():
+        if self.thread != _interpreter.thread_id() and not self.is_left():
             self.refuse_thread()
         self.closed = True
         self.input.permit = self.output.permit = NO_PERMIT
@@ -446,7 +446,7 @@ class BlockingEngine(StreamEngine):
             self.tell_listeners()
         if not abort:
             self.closer = current
-            if current is not self.hub and self.thread == _system.thread_id():
+            if current is not self.hub and self.thread == _interpreter.thread_id():
                 self._close_orderly(crowded)
             else:
                 self._close_at_once()

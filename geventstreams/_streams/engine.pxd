@@ -1,6 +1,6 @@
 cimport geventstreams._native.greenlets as _greenlets
 cimport geventstreams._native.memory as _bytes
-cimport geventstreams._native.syscalls as _system
+cimport geventstreams._native.interpreter as _interpreter
 from geventstreams._core.buffers cimport OutputBuffer
 from geventstreams._core.clock cimport Clock
 from geventstreams._core.fork cimport ForkGeneration

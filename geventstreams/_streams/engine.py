@@ -22,8 +22,8 @@ from typing import Any
 from gevent import get_hub
 
 import geventstreams._native.greenlets as _greenlets
+import geventstreams._native.interpreter as _interpreter
 import geventstreams._native.memory as _bytes
-import geventstreams._native.syscalls as _system
 from geventstreams._constants import CALLS, ENDED, NO_PERMIT, NO_TAIL, WOULD_WAIT
 from geventstreams._core.buffers import NO_OUTPUT, OutputBuffer
 from geventstreams._core.clock import CLOCK
@@ -73,7 +73,7 @@ class StreamEngine(ByteSource):
         self.octets_in: int = 0
         self.octets_out: int = 0
         self.hub: Any = get_hub()
-        self.thread: int = _system.thread_id()
+        self.thread: int = _interpreter.thread_id()
         self.generation: int = FORK.generation
         self.is_readable: bool = False
         self.is_writable: bool = False
@@ -167,16 +167,16 @@ class StreamEngine(ByteSource):
 
     def refuse_thread(self) -> None:
         """Raise StreamError where this stream is another thread's."""
-        if self.thread != _system.thread_id():
+        if self.thread != _interpreter.thread_id():
             raise StreamError(OTHER_THREAD, stream=self.stream())
 
     def is_here(self) -> bool:
         """Return whether this is the process and the thread of the stream."""
-        return self.generation == FORK.generation and self.thread == _system.thread_id()
+        return self.generation == FORK.generation and self.thread == _interpreter.thread_id()
 
     def is_left(self) -> bool:
         """Return whether the stream's thread has ended: nothing runs its hub, and all that can be done is to close it."""
-        return self.thread != _system.thread_id() and hold_of(self.hub).ended
+        return self.thread != _interpreter.thread_id() and hold_of(self.hub).ended
 
     def renew_input(self) -> None:
         """Let input be taken again after CALLS calls that did not wait."""
@@ -497,7 +497,7 @@ class StreamEngine(ByteSource):
         self.closed = True
         if self.generation != FORK.generation:
             self.transport.close_in_child()
-        elif self.thread == _system.thread_id() or self.is_left():
+        elif self.thread == _interpreter.thread_id() or self.is_left():
             self.send_before_closing()
             self.transport.close(self.leaves_a_part())
         elif self.leaves_a_part():

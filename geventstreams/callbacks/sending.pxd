@@ -1,4 +1,4 @@
-cimport geventstreams._native.syscalls as _system
+cimport geventstreams._native.interpreter as _interpreter
 from geventstreams._core.deadline cimport deadline_after, seconds_until
 from geventstreams._core.transport_base cimport Transport
 from geventstreams._core.hub_hold cimport HubHold

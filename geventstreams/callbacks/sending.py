@@ -15,7 +15,7 @@ from typing import Any
 import gevent
 from gevent import get_hub
 
-import geventstreams._native.syscalls as _system
+import geventstreams._native.interpreter as _interpreter
 from geventstreams._constants import NEVER, WOULD_WAIT
 from geventstreams._core.deadline import deadline_after, seconds_until
 from geventstreams._core.fork import inherited
@@ -87,7 +87,7 @@ class SendingConnection(Task):
         """Raise StreamError in a forked child, and in another thread than the connection's."""
         if not self._engine.is_of_this_process():
             raise inherited("connection")
-        if self._hold.thread != _system.thread_id():
+        if self._hold.thread != _interpreter.thread_id():
             raise StreamError("this connection belongs to the hub of another thread")
 
     def _wake(self) -> None:

@@ -1,6 +1,7 @@
 import cython
 
 cimport geventstreams._core.arguments as arguments
+cimport geventstreams._native.interpreter as _interpreter
 cimport geventstreams._native.syscalls as _system
 from geventstreams._streams.buffered cimport BufferedStream, engine_of
 from geventstreams._streams.engine cimport StreamEngine

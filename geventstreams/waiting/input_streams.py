@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 from gevent import get_hub
 from gevent.hub import Hub
 
+import geventstreams._native.interpreter as _interpreter
 import geventstreams._native.syscalls as _system
 from geventstreams._constants import NEVER, ROUND
 from geventstreams._core import arguments
@@ -192,7 +193,7 @@ class RememberedList(ReadySet):
             return False
         for index in range(len(streams)):
             callback: ReadinessCallback = self._in_order[index]
-            if not _system.refers(callback.stream, streams[index]):
+            if not _interpreter.refers(callback.stream, streams[index]):
                 return False
         return True
 
