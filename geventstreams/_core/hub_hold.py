@@ -69,9 +69,11 @@ class HubHold:
 
     def __del__(self) -> None:
         # The hub is gone, and nothing runs its loop. The waker is active, and would keep the loop and its descriptors.
-        with suppress(AttributeError):  # its making failed
+        try:  # at the end of the program the modules are emptied: what they import cannot be used here
             if self.has_loop():
                 self._waker.close()
+        except AttributeError:
+            pass  # its making failed
 
     def use(self, loop: Any) -> None:
         """Use another loop for new watchers: `loop` stands in for the hub's, or is it again (see `geventstreams.testing.virtual_time`)."""

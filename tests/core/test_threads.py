@@ -4,6 +4,7 @@ import gc
 import os
 import queue
 import socket
+import subprocess
 import sys
 import threading
 import time
@@ -619,6 +620,45 @@ def test_a_callback_connection_of_an_ended_thread(how: str) -> None:
         socket.create_connection(("127.0.0.1", port))
     client.close()
     listener.close()
+
+
+LEFT_TO_THE_END = """
+import socket, sys, threading
+import gevent
+from geventstreams import SocketStream, SocketStreamServer, WaitSet, tcp_connect, tcp_server
+from geventstreams import makefile
+
+listener = socket.create_server(("127.0.0.1", 0))
+address = listener.getsockname()
+ends = [*socket.socketpair(), *socket.socketpair()]
+left = []
+
+def begin():
+    stream = SocketStream(ends[0])
+    stream.write(b"unsent")
+    members = WaitSet([stream])
+    members.wait(0.001)
+    file = makefile(ends[2], "rwb")
+    file.write(b"unsent")
+    server = SocketStreamServer(("127.0.0.1", 0), lambda stream, address: None)
+    server.start()
+    left.extend([stream, members, file, server, tcp_connect(*address, lambda *args: None), tcp_server("127.0.0.1", 0, lambda *args: None)])
+    gevent.sleep(0.01)
+
+thread = threading.Thread(target=begin)
+thread.start()
+thread.join()
+left.append(left)
+if sys.argv[1:]:
+    del left[:-1], left
+"""
+
+
+@pytest.mark.parametrize("dropped", [[], ["dropped"]])
+def test_what_an_ended_thread_left_is_silent_at_exit(dropped: list[str]) -> None:
+    """What an ended thread has left, in a cycle that is found at the end of the program, says nothing then."""
+    program = subprocess.run([sys.executable, "-c", LEFT_TO_THE_END, *dropped], capture_output=True, text=True, timeout=30, check=False)
+    assert (program.returncode, program.stderr) == (0, "")
 
 
 def test_a_server_of_an_ended_thread() -> None:
