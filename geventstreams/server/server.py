@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any, TypeVar, overload
 import gevent
 from gevent import get_hub, getcurrent
 from gevent.lock import Semaphore
-from gevent.pool import Pool
 
 from geventstreams._core import arguments
 from geventstreams._core.deadline import deadline_after, seconds_until
@@ -21,11 +20,12 @@ from geventstreams._core.host_names import is_literal
 from geventstreams._core.transport import OwnedFd, address_name
 from geventstreams._net.addresses import Query, look_up_own, port_or_name
 from geventstreams._net.listener import TRANSIENT, Listener, listener_of
-from geventstreams._net.listening import BACKLOG, is_listening, listening_socket
+from geventstreams._net.listening import BACKLOG, listening_socket
 from geventstreams._streams.options import StreamOptions, keywords_for, takes_keywords_of
 from geventstreams._streams.socket_stream import SocketStream, StreamFactory
 from geventstreams.errors import StreamClosed
 from geventstreams.proxy_protocol import Balancers, read_proxy
+from geventstreams.server.checks import check_arguments
 from geventstreams.server.draining import Connections, Drain, DrainReport
 from geventstreams.server.stats import ServerStats, StatsRecorder, StreamsView, is_of_connection
 
@@ -120,7 +120,7 @@ class SocketStreamServer(StreamServer):
         keepalive: bool = False, stream_class: type[SocketStream] = SocketStream, **stream: Any,
     ) -> None:
         self._factory = StreamFactory(stream_class, **keywords_for(SocketStreamServer.__init__, stream))
-        _check(listener, handle if handle is not None else getattr(self, "handle", None), backlog, spawn)
+        check_arguments(listener, handle if handle is not None else getattr(self, "handle", None), backlog, spawn)
         self._balancers = None if proxy_protocol is False else Balancers(proxy_protocol)
         self._has_greeting = self._factory.is_secure or self._balancers is not None
         most = None if max_connections is None else arguments.positive("max_connections", max_connections)
@@ -129,7 +129,7 @@ class SocketStreamServer(StreamServer):
         self._nodelay = nodelay
         self._keepalive = keepalive
         self._listener: Listener | None = None
-        self._watched: Listener | None = None
+        self._latest: Listener | None = None  # `_listener`, also once it is closed
         self._room_watch: Any = None
         self._gone = 0
         self._connections = Connections()
@@ -187,7 +187,7 @@ class SocketStreamServer(StreamServer):
         if self._listener is None:
             if self.closed:
                 raise StreamClosed("this server does not listen")
-            self._listener = listener_of(get_hub(), self.socket, self._accept_client)
+            self._listener = self._latest = listener_of(get_hub(), self.socket, self._accept_client)
             self._listener.most_at_once = self.max_accept
             self._listener.hold.tell_end_to(self, SocketStreamServer._thread_has_ended)
         return self._listener
@@ -393,9 +393,9 @@ class SocketStreamServer(StreamServer):
         listener, self._listener = self._listener, None
         if listener is not None:
             listener.close()
-        if self._room_watch is not None:
+        if self._room_watch is not None and not self._is_left():
             gevent.kill(self._room_watch)
-            self._room_watch = None
+        self._room_watch = None
         StreamServer.close(self)
 
     def _thread_has_ended(self) -> None:
@@ -423,7 +423,7 @@ class SocketStreamServer(StreamServer):
         """
         seconds = self.stop_timeout if timeout is None else arguments.seconds_or_zero("timeout", timeout)
         self._refuse_thread()
-        if self._listener is not None and self._listener.is_left():
+        if self._is_left():
             left = len(self._connections.served) + len(self._connections.queued)
             self._thread_has_ended()
             return DrainReport(finished=0, idle=0, killed=left)
@@ -458,6 +458,10 @@ class SocketStreamServer(StreamServer):
             drain.hurry(seconds)
         return drain.wait()
 
+    def _is_left(self) -> bool:
+        """Return whether the server's hub was destroyed: nothing serves its connections any more."""
+        return self._latest is not None and self._latest.is_left()
+
     def _refuse_thread(self) -> None:
         """Raise StreamError if the server belongs to another thread that still runs, before its loop is touched."""
         if self._listener is not None:
@@ -472,39 +476,5 @@ class SocketStreamServer(StreamServer):
     def _waitable(self) -> Listener | None:
         """Return what is asked and watched in place of this server: its listener, also once that is closed."""
         if not self.closed:
-            self._watched = self._listening()
-        return self._watched
-
-
-def _check(listener: Any, handle: Any, backlog: int | None, spawn: Any) -> None:
-    """Refuse what gevent would accept unchecked, or refuse only after closing the listener."""
-    if not callable(handle):
-        raise TypeError(f"handle must be callable, or a method of a subclass, not {handle!r}")
-    if spawn is None:
-        raise ValueError("spawn must not be None: handlers may wait, and the hub may not")
-    if isinstance(spawn, int):
-        arguments.positive("spawn", spawn)
-    if isinstance(spawn, bool) or not (isinstance(spawn, int) or spawn == "default" or callable(spawn)
-                                       or isinstance(spawn, Pool)):
-        raise TypeError(f"spawn must be 'default', a number of greenlets, a gevent Pool or a callable, not {spawn!r}")
-    if backlog is not None:
-        arguments.positive("backlog", backlog)
-    if hasattr(listener, "accept"):
-        _check_socket(listener, backlog)
-    elif isinstance(listener, tuple) and len(listener) >= 2:
-        port_or_name("listener", listener[1])
-    elif isinstance(listener, int):
-        port_or_name("listener", listener)
-    elif isinstance(listener, str) and ":" not in listener and not listener.isdigit():
-        raise ValueError(f"listener must be a port or HOST:PORT, not {listener!r}; for a Unix socket, pass a socket that listens")
-    elif not isinstance(listener, str):
-        raise TypeError(f"listener must be an address, a port or a listening socket, not {listener!r}")
-
-
-def _check_socket(listener: Any, backlog: int | None) -> None:
-    if hasattr(listener, "do_handshake"):
-        raise TypeError(f"listener must be a plain socket, not {listener!r}: ask for TLS by ssl_ctx=")
-    if backlog is not None:
-        raise TypeError(f"backlog must be None if the listener is a socket, not {backlog!r}")
-    if not is_listening(listener.fileno()):
-        raise ValueError(f"listener must be a listening socket, not {listener!r}")
+            self._listening()
+        return self._latest

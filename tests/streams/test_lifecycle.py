@@ -151,6 +151,37 @@ def test_a_server_of_a_destroyed_hub_can_be_closed(tmp_path: Path, kind: str, lo
 
 @destroys_running_hub
 @pytest.mark.parametrize("loop_too", [False, True], ids=["hub", "hub and loop"])
+@pytest.mark.parametrize("closed", ["before", "after"])
+@pytest.mark.parametrize("spawn", ["default", 1])
+def test_a_closed_server_of_a_destroyed_hub_can_be_stopped(spawn: Any, closed: str, loop_too: bool) -> None:
+    """`stop` of a server that was closed before or after its hub was destroyed resets the connections, also those of a full pool: nothing
+    serves them any more. A second call finds none."""
+
+    def go() -> tuple[Any, Any, Any, Any]:
+        begun: list[SocketStream] = []
+        server = SocketStreamServer(("127.0.0.1", 0), lambda stream, _: (begun.append(stream), stream.read()), spawn=spawn)
+        server.start()
+        with socket.create_connection(("127.0.0.1", server.port)) as peer, socket.create_connection(("127.0.0.1", server.port)):
+            peer.settimeout(10)
+            until(lambda: len(begun) == (1 if spawn == 1 else 2))
+            gevent.sleep(0.01)  # a full pool has a greenlet that waits for room
+            if closed == "before":
+                server.close()
+            gevent.get_hub().destroy(destroy_loop=loop_too)
+            if closed == "after":
+                assert outcome(server.close) is None
+            report, again = outcome(server.stop), outcome(server.stop)
+            return report, again, outcome(peer.recv, 1), [stream.closed for stream in begun]
+
+    report, again, rest, states = in_a_thread(go)
+    assert report == (0, 0, len(states))
+    assert again == (0, 0, 0)
+    assert isinstance(rest, ConnectionResetError)
+    assert all(states)
+
+
+@destroys_running_hub
+@pytest.mark.parametrize("loop_too", [False, True], ids=["hub", "hub and loop"])
 @pytest.mark.parametrize("ending", ["close", "close by force", "close with output"])
 def test_a_connection_of_a_destroyed_hub_refuses_and_closes(ending: str, loop_too: bool) -> None:
     """A connection that calls back refuses to write once its hub was destroyed, each time and in both vocabularies, and can be closed:
