@@ -27,12 +27,13 @@ cdef int TOLD
 cdef long NO_PERMIT
 cdef ForkGeneration FORK
 cdef FairLock _FREE
+cdef Fairness _RESTED
 
 
 cdef class BlockingEngine(StreamEngine):
     cdef FairLock output_lock
     cdef object closer
-    cdef BackgroundSender background
+    cdef object background
     cdef Fairness fairness
     cdef double _deadline
     cdef long long _progress
@@ -40,6 +41,7 @@ cdef class BlockingEngine(StreamEngine):
 
     @cython.locals(wakeup=Wakeup)
     cpdef void arm_input(self) except *
+    cdef Fairness _own_fairness(self)
     cdef void _let_others_run(self) except *
     cdef Py_ssize_t _look_below(self) except? -2
     cdef void _refuse_interrupted(self) except *
@@ -59,9 +61,3 @@ cdef class BlockingEngine(StreamEngine):
     cdef void _close_orderly(self, bint crowded) except *
     cdef void _close_at_once(self) except *
     cpdef void send_last(self) except *
-
-
-cdef class BackgroundSender:
-    cdef object _engine
-    cdef object _wakeup
-    cdef object _listener

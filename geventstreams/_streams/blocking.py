@@ -9,7 +9,6 @@
 from __future__ import annotations
 
 import contextlib
-import weakref
 from typing import Any
 
 import geventstreams._native.greenlets as _greenlets
@@ -26,7 +25,7 @@ from geventstreams._core.linger import linger
 from geventstreams._core.living import send_at_exit
 from geventstreams._core.transport import SocketTransport
 from geventstreams._core.transport_base import Transport
-from geventstreams._core.wakeup import Wakeup
+from geventstreams._streams.background import BackgroundSender
 from geventstreams._streams.engine import StreamEngine
 from geventstreams._streams.options import StreamOptions
 from geventstreams._streams.states import OPEN, TOLD, WANTED
@@ -49,6 +48,8 @@ WORTH = 256
 
 _FREE = FairLock()
 """The lock of every engine whose output was never acquired: an idle stream has none of its own. It is never acquired itself."""
+_RESTED = Fairness()
+"""The fairness of every engine that has never kept others from running. It is never asked itself."""
 
 
 class BlockingEngine(StreamEngine):
@@ -61,7 +62,7 @@ class BlockingEngine(StreamEngine):
         self.output_lock = _FREE
         self.closer: Any = None
         self.background: BackgroundSender | None = None
-        self.fairness = Fairness()
+        self.fairness = _RESTED
         self._deadline = NEVER
         self._progress = 0
         self._fired = False
@@ -70,9 +71,14 @@ class BlockingEngine(StreamEngine):
 
     def renew_input(self) -> None:
         StreamEngine.renew_input(self)
-        if self.fairness.is_overdue(self.hub):
+        if self._own_fairness().is_overdue(self.hub):
             self._let_others_run()
             self.refuse_input()
+
+    def _own_fairness(self) -> Fairness:
+        if self.fairness is _RESTED:
+            self.fairness = Fairness()
+        return self.fairness
 
     def _let_others_run(self) -> None:
         """Let the hub go round once, as the reader."""
@@ -86,7 +92,7 @@ class BlockingEngine(StreamEngine):
 
     def renew_output(self) -> None:
         StreamEngine.renew_output(self)
-        if self.fairness.is_overdue(self.hub):
+        if self._own_fairness().is_overdue(self.hub):
             yield_to_hub(self.hub)
             self.refuse_output()
 
@@ -114,7 +120,7 @@ class BlockingEngine(StreamEngine):
             self.refuse_thread()
         if self.transport.emptied:
             return False
-        if self.fairness.is_due(self.hub):
+        if self._own_fairness().is_due(self.hub):
             self._let_others_run()
             self._refuse_interrupted()
         return True
@@ -172,7 +178,7 @@ class BlockingEngine(StreamEngine):
             return False
         else:
             self.refuse_thread()
-        if self.reader is None and self.fairness.is_overdue(self.hub):  # a loop that only asks must not keep others from running
+        if self.reader is None and self._own_fairness().is_overdue(self.hub):  # a loop that only asks must not keep others from running
             yield_to_hub(self.hub)
             self.refuse()
             return self.look()
@@ -282,7 +288,7 @@ class BlockingEngine(StreamEngine):
     def _send_or_wait(self, limit: float) -> None:
         """Send some bytes of the output, waiting for room where there is none."""
         self.refuse_thread()
-        if self.fairness.let_others_run(self.hub):
+        if self._own_fairness().let_others_run(self.hub):
             self._refuse_if_ended()
         if self.send_now():
             return
@@ -488,27 +494,3 @@ class BlockingEngine(StreamEngine):
 
 
 send_at_exit(BlockingEngine, lambda engine: engine.send_last())
-
-
-class BackgroundSender:
-    """Sends what a stream holds as room comes, from the hub, without keeping the stream alive."""
-
-    def __init__(self, engine: BlockingEngine, wakeup: Wakeup) -> None:
-        self._engine = weakref.ref(engine)
-        self._wakeup = wakeup
-        self._listener: Any = self.on_room
-        wakeup.arm()
-        wakeup.listen(self._listener)
-
-    def on_room(self) -> None:
-        """Send more. Called by the hub."""
-        engine = self._engine()
-        if engine is None or not engine.send_in_background():
-            self.stop()
-        else:
-            self._wakeup.arm()
-
-    def stop(self) -> None:
-        """End the sending; what is left stays in the stream."""
-        self._wakeup.unlisten(self._listener)
-        self._listener = None

@@ -1,0 +1,33 @@
+"""The sending of a stream's output from the hub, once the system has taken a part and no greenlet waits to send the rest."""
+
+from __future__ import annotations
+
+import weakref
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from geventstreams._types import BlockingEngine, Wakeup
+
+
+class BackgroundSender:
+    """Sends what a stream holds as room comes, from the hub, without keeping the stream alive."""
+
+    def __init__(self, engine: BlockingEngine, wakeup: Wakeup) -> None:
+        self._engine = weakref.ref(engine)
+        self._wakeup = wakeup
+        self._listener: Any = self.on_room
+        wakeup.arm()
+        wakeup.listen(self._listener)
+
+    def on_room(self) -> None:
+        """Send more. Called by the hub."""
+        engine = self._engine()
+        if engine is None or not engine.send_in_background():
+            self.stop()
+        else:
+            self._wakeup.arm()
+
+    def stop(self) -> None:
+        """End the sending; what is left stays in the stream."""
+        self._wakeup.unlisten(self._listener)
+        self._listener = None
