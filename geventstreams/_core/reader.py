@@ -122,12 +122,12 @@ class ByteReader(BinaryFile):
     """
 
     def __cinit__(self) -> None:  # compiled code only: an object whose __init__() was not called has no permit, and says so
+        _attributes.forget_empty(self)
         self._input: InputBuffer = NO_INPUT
         self._source = NO_SOURCE
 
     def _init_reader(self, source: ByteSource, readable: bool, writable: bool, line_limit: float, takes_turns: bool) -> None:
         """Initialize the fields of this class. Constructors call it."""
-        _attributes.forget_empty(self)
         self._input = source.input
         self._source = source
         self._is_readable = readable

@@ -102,7 +102,11 @@ class SocketTransport(Transport):
     """A connected stream socket, by its descriptor. It owns socket and descriptor until `close` or `hand_back`."""
 
     def __init__(self, socket: Any) -> None:
-        self._init_transport()
+        # What `_init_transport` does, without a call: a server makes one of these for each client.
+        self.emptied = False
+        self.unsent = 0
+        self.received = 0
+        self.ready = True
         self._descriptor = -1
         self._process = FORK.generation
         self._handle = None
@@ -121,7 +125,7 @@ class SocketTransport(Transport):
             descriptor, self._family, self._peer_address = _examined(socket)
             self._socket = None if isinstance(socket, int) else socket
             self._descriptor = descriptor
-        self._handle = _system.handle_of(self._descriptor)
+        self._handle = _system.handle_of(self._descriptor, self._family)
 
     @property
     def peer(self) -> str:  # type: ignore[override]  # read only here
@@ -137,7 +141,7 @@ class SocketTransport(Transport):
         count = _system.receive(self._descriptor, self._handle, space, start, counts)
         if count > 0:
             self.received += count
-            self.emptied: bool = count < BUSY and count < len(space) - start
+            self.emptied = count < BUSY and count < len(space) - start
         else:
             self.emptied = not count
         return count
@@ -230,7 +234,7 @@ class SocketTransport(Transport):
         if self._address is None and descriptor >= 0:
             is_ipv4 = self._family == _socket.AF_INET
             try:
-                address = _system.ipv4_name(descriptor) if is_ipv4 else _system.own_name(descriptor, self._family)
+                address = _system.ipv4_name(descriptor, self._handle) if is_ipv4 else _system.own_name(descriptor, self._family)
             except OSError:
                 address = None  # other code closed the descriptor
             if self._descriptor == descriptor:  # it was not closed meanwhile, by a signal handler

@@ -230,7 +230,7 @@ class BorrowedTransport(FileTransport):
         _system.release(handle)
         self._descriptor = descriptor
         if descriptor >= 0:
-            self._handle = _system.handle_of(descriptor)
+            self._handle = _system.handle_of(descriptor, _socket.AF_UNSPEC)
 
 
 class BorrowedTLSTransport(BorrowedTransport):

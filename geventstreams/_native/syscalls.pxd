@@ -178,7 +178,7 @@ cdef extern from *:
     list geventstreams_readable_of(list descriptors)
 
 
-cdef inline object handle_of(int descriptor):
+cdef inline object handle_of(int descriptor, int family):
     # The C twins need the number only.
     return None
 
@@ -278,7 +278,7 @@ cdef inline Py_ssize_t reset_on_close(int descriptor, object handle) except? -2:
     return 0
 
 
-cdef inline object ipv4_name(int descriptor):
+cdef inline object ipv4_name(int descriptor, object handle):
     return geventstreams_ipv4_name(descriptor)
 
 

@@ -49,13 +49,11 @@ class _NonOwningSocket(_socket.socket):
         self.detach()
 
 
-def handle_of(descriptor: int) -> Any:
-    """Return what `receive` and `send` of this build make their calls with. `release` it before the descriptor is closed."""
-    return _handle(descriptor, _socket.AF_UNSPEC)
+def handle_of(descriptor: int, family: int) -> Any:
+    """Return what the calls of this build are made with: here a socket object that never waits.
 
-
-def _handle(descriptor: int, family: int) -> _NonOwningSocket:
-    """Return a socket object that never waits."""
+    `release` it before the descriptor is closed.
+    """
     if _NONBLOCK:
         return _NonOwningSocket(family, _socket.SOCK_STREAM | _NONBLOCK, 0, descriptor)
     # Without that flag (macOS) the object takes the default timeout, and the descriptor its blocking mode: both are corrected.
@@ -75,7 +73,7 @@ def release(handle: Any) -> None:
 @contextlib.contextmanager
 def as_socket(descriptor: int, family: int = _socket.AF_UNSPEC) -> Iterator[_socket.socket]:
     """Return a context manager with a socket object, for calls that are rare. With OWN_FAMILY it knows its family."""
-    handle = _handle(descriptor, family)
+    handle = handle_of(descriptor, family)
     try:
         yield handle
     finally:
@@ -159,12 +157,12 @@ def end_input(descriptor: int) -> None:
 
 def own_name(descriptor: int, family: int) -> Any:
     """Return the address of our end of a connection, as `getsockname` does."""
-    return _handle(descriptor, family).getsockname()
+    return handle_of(descriptor, family).getsockname()
 
 
-def ipv4_name(descriptor: int) -> Any:
+def ipv4_name(descriptor: int, handle: Any) -> Any:
     """Return the address of our end of an IPv4 connection."""
-    return _handle(descriptor, _socket.AF_INET).getsockname()
+    return handle.getsockname()
 
 
 def accept(accepting_socket: Any, ipv4_descriptor: int) -> tuple[int, Any] | None:

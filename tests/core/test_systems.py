@@ -136,7 +136,7 @@ def test_a_borrowed_socket_without_its_flag(made, monkeypatch, blocking: bool) -
     usual = socket.getdefaulttimeout()
     socket.setdefaulttimeout(20)
     try:
-        borrowed = system.handle_of(client.fileno())
+        borrowed = system.handle_of(client.fileno(), client.family)
         with system.as_socket(client.fileno(), client.family) as other:
             assert other.getpeername() == client.getpeername()
         assert os.get_blocking(client.fileno()) == blocking
