@@ -156,7 +156,7 @@ class InputBuffer(ByteQueue):
         self._init_queue(pool)
         self.searched: int = 0
         self.taken: int = 0
-        self.counts: list[int] = []
+        self.counts: list[int] = _bytes.numbers()
         self.portion: int = sys.maxsize
         """Bytes for which there is room at once, at most."""
 
@@ -223,7 +223,7 @@ class InputBuffer(ByteQueue):
             count = self.end - start
         if not count:
             return b""
-        data = _bytes.cut(self.store, start, start + count)  # type: ignore[arg-type]  # not empty
+        data = _bytes.cut(self.view, start, start + count)  # type: ignore[arg-type]  # not empty
         self._advance(count)
         return data
 
@@ -257,7 +257,7 @@ class InputBuffer(ByteQueue):
         """Return the next `count` bytes or fewer, and leave them in place."""
         self.count_call()
         count = min(count, self.end - self.start)
-        return _bytes.cut(self.store, self.start, self.start + count) if count > 0 else b""  # type: ignore[arg-type]  # not empty
+        return _bytes.cut(self.view, self.start, self.start + count) if count > 0 else b""  # type: ignore[arg-type]  # not empty
 
     def byte_at(self, index: int) -> int:
         """Return the byte that lies `index` behind the next one, or -1."""

@@ -89,6 +89,11 @@ cdef extern from *:
     Py_ssize_t geventstreams_take_last(object counts) except? -1
     Py_ssize_t geventstreams_find_lf(object text, Py_ssize_t start) except -2
     PyObject *PyMemoryView_GET_BASE(object view)  # borrowed
+    Py_buffer *PyMemoryView_GET_BUFFER(object view) noexcept
+
+
+cdef inline list numbers():
+    return []
 
 
 cdef inline Py_ssize_t take_last(list counts) except? -1:
@@ -116,8 +121,8 @@ cdef inline object window(object view, Py_ssize_t start, Py_ssize_t stop):
     return PyMemoryView_FromMemory(address(view) + start, stop - start, PyBUF_WRITE)
 
 
-cdef inline bytes cut(bytearray store, Py_ssize_t start, Py_ssize_t stop):
-    return PyBytes_FromStringAndSize(PyByteArray_AS_STRING(store) + start, stop - start)
+cdef inline bytes cut(object view, Py_ssize_t start, Py_ssize_t stop):
+    return PyBytes_FromStringAndSize(<char *>PyMemoryView_GET_BUFFER(view).buf + start, stop - start)
 
 
 cdef inline str cut_latin1(bytearray store, Py_ssize_t start, Py_ssize_t stop):

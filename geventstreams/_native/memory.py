@@ -7,11 +7,10 @@
 from __future__ import annotations
 
 import operator
+import struct
+from collections import deque
 from collections.abc import Callable
 from typing import Any
-
-SMALL = 4096
-"""Up to this many bytes, to copy twice takes less time than to make views."""
 
 find_byte: Callable[[bytearray, int, int, int], int] = bytearray.find
 """Return the index of a byte within `[start:stop]`, or -1."""
@@ -28,8 +27,13 @@ put_byte: Callable[[Any, int, int], None] = operator.setitem
 owner: Callable[[memoryview], bytearray] = operator.attrgetter("obj")
 """Return the bytearray that a view of all of it was made from."""
 
-take_last: Callable[[list[int]], int] = list.pop
-"""Take the last number off a list that is not empty."""
+numbers: Callable[[], list[int]] = deque  # type: ignore[assignment]  # it has what is asked of it
+"""Return a new list for a few numbers, which keeps its memory while it is empty."""
+
+take_last: Callable[[list[int]], int] = deque.pop  # type: ignore[assignment]  # as above
+"""Take the last number off such a list that is not empty."""
+
+_number_at = struct.Struct(">I").unpack_from
 
 
 def is_plain(view: object, writable: bool) -> bool:
@@ -42,11 +46,9 @@ def window(view: memoryview, start: int, stop: int) -> memoryview:
     return view[start:stop]
 
 
-def cut(store: bytearray, start: int, stop: int) -> bytes:
-    """Return `store[start:stop]` as bytes."""
-    if stop - start <= SMALL:
-        return bytes(store[start:stop])
-    return bytes(memoryview(store)[start:stop])
+def cut(view: memoryview, start: int, stop: int) -> bytes:
+    """Return `view[start:stop]` as bytes."""
+    return view[start:stop].tobytes()
 
 
 def cut_latin1(store: bytearray, start: int, stop: int) -> str:
@@ -76,7 +78,7 @@ def grow(store: bytearray, size: int) -> None:
 
 def tail(data: bytes | memoryview, count: int) -> int:
     """Return the last four bytes of `data`, which has `count`, as one number whose lowest byte is the last."""
-    return int.from_bytes(data[-4:], "big")
+    return _number_at(data, count - 4)[0] if count >= 4 else int.from_bytes(data, "big")
 
 
 def find_lf(text: str, start: int) -> int:

@@ -29,7 +29,6 @@ cdef class Task(EventHandler):
 cdef class Pump:
     cdef object __weakref__
     cdef readonly set tasks
-    cdef bytearray store
     cdef object block
     cdef HubHold _hold
     cdef list _ready

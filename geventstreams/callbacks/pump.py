@@ -97,8 +97,7 @@ class Pump:
 
     def __init__(self, hub: Hub) -> None:
         self.tasks: set[Task] = set()
-        self.store = bytearray(BLOCK)
-        self.block = memoryview(self.store)
+        self.block = memoryview(bytearray(BLOCK))
         """Memory for what a task receives and takes at once: it does not stay in it over a switch."""
         self._hold: HubHold = hold_of(hub)
         self._ready: list[Any] = []

@@ -30,7 +30,7 @@ cdef class PushedEngine(StreamEngine):
     cdef bint is_of_this_process(self) noexcept
     cdef bint lost(self) noexcept
     cdef Py_ssize_t receive_portion(self) except? -2
-    cdef bytes cut_received(self, bytearray store, Py_ssize_t count)
+    cdef bytes cut_received(self, block, Py_ssize_t count)
     cdef void keep_received(self, block) except *
     cdef int keep_back(self, bint full) except -1
     cdef int enqueue(self, data, Py_ssize_t count) except -1

@@ -182,10 +182,10 @@ class PushedEngine(StreamEngine):
             self._portion *= 2
         return count
 
-    def cut_received(self, store: bytearray, count: int) -> bytes:
+    def cut_received(self, block: memoryview, count: int) -> bytes:
         """Take `count` bytes that `receive` put into memory which is not the buffer's."""
         self.input.taken += count
-        return _bytes.cut(store, 0, count)
+        return _bytes.cut(block, 0, count)
 
     def keep_received(self, block: memoryview) -> None:
         """Put into the buffer what `receive` had put into this memory when a signal handler raised within it."""

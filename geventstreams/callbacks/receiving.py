@@ -181,7 +181,7 @@ class ReceivingConnection(SendingConnection):
                 self._end_with_failure()
                 return True
         if count > 0:
-            return self._deliver(self._engine.cut_received(self._pump.store, count) if block is not None else self._take())
+            return self._deliver(self._engine.cut_received(block, count) if block is not None else self._take())
         if count == ENDED:
             self._receive_end()
         elif self._phase == BROKEN:
