@@ -98,11 +98,11 @@ class Wakeup(Wait):
             if timeout != NEVER:
                 self._set_deadline(timeout)
             while not (self.fired or self.expired or self.closed):
-                if _greenlets.has_died(hub):
-                    self.refuse()
                 if hold.ready and _greenlets.leaves_plainly(current, hub) and (following := hold.next_ready()) is not None:
                     _greenlets.resume(following)
                 else:
+                    if _greenlets.has_died(hub):
+                        self.refuse()
                     _greenlets.leave(current, hub)
                 if self.process != FORK.generation:
                     self.refuse()
