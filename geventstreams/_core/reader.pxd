@@ -32,7 +32,6 @@ cdef class ByteSource:
     cdef void look_at_clock(self) except *
     @cython.locals(count=Py_ssize_t, held=Py_ssize_t, first=bint)
     cdef Py_ssize_t fill(self, target, Py_ssize_t at, Py_ssize_t lacking) except? -2
-    cdef bint begin_fill(self) except? False
     cdef Py_ssize_t receive(self, target, Py_ssize_t at, Py_ssize_t lacking) except? -2
     cdef bint await_input(self, bint first) except? False
     cdef void raise_end(self) except *

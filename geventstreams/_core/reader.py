@@ -75,10 +75,6 @@ class ByteSource:
         buffer = self.input
         if buffer.counts and target is None and (count := buffer.absorb()):
             return count
-        if self.begin_fill():
-            count = self.receive(target, at, lacking)
-            if count != WOULD_WAIT:
-                return count
         held = buffer.end - buffer.start
         first = True
         while self.await_input(first):
@@ -90,17 +86,13 @@ class ByteSource:
             first = False
         return WOULD_WAIT
 
-    def begin_fill(self) -> bool:
-        """Begin to bring bytes. Return whether it is worth asking for some before waiting."""
-        return True
-
     def receive(self, target: memoryview | None, at: int, lacking: int) -> int:
         """Receive what is there, into the buffer or into `target[at:]`. Return how many bytes, ENDED, or WOULD_WAIT."""
         raise NotImplementedError
 
     def await_input(self, first: bool) -> bool:
-        """Wait until there may be input; `first` in this fill. Return False where this must not wait."""
-        return False
+        """Wait until there may be input, the `first` time only if asking at once is not worth it. Return False where this must not wait."""
+        return first
 
     def raise_end(self) -> None:
         """Raise the error that ended the input, unless it ended in order."""

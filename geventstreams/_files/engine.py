@@ -180,6 +180,8 @@ class FileEngine(ByteSource):
         return count
 
     def await_input(self, first: bool) -> bool:
+        if first:
+            return True
         self.input.settle()
         if not self.transport.await_input():
             return False

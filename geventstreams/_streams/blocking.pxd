@@ -4,7 +4,7 @@ cimport geventstreams._native.greenlets as _greenlets
 cimport geventstreams._native.memory as _bytes
 cimport geventstreams._native.interpreter as _interpreter
 from geventstreams._core.clock cimport Clock
-from geventstreams._core.deadline cimport deadline_after, seconds_until
+from geventstreams._core.deadline cimport seconds_until
 from geventstreams._core.fair_lock cimport FairLock
 from geventstreams._core.fairness cimport Fairness
 from geventstreams._core.fork cimport ForkGeneration
@@ -35,7 +35,6 @@ cdef class BlockingEngine(StreamEngine):
     cdef object closer
     cdef object background
     cdef Fairness fairness
-    cdef double _deadline
     cdef long long _progress
     cdef bint _fired
 

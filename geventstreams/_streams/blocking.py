@@ -16,7 +16,7 @@ import geventstreams._native.interpreter as _interpreter
 import geventstreams._native.memory as _bytes
 from geventstreams._constants import BLOCK, FRESH, INPUT, NEVER, NO_PERMIT, WOULD_WAIT
 from geventstreams._core.clock import CLOCK
-from geventstreams._core.deadline import deadline_after, seconds_until
+from geventstreams._core.deadline import seconds_until
 from geventstreams._core.fair_lock import FairLock
 from geventstreams._core.fairness import Fairness, let_ready_run, yield_to_hub
 from geventstreams._core.fork import FORK
@@ -55,7 +55,7 @@ _RESTED = Fairness()
 class BlockingEngine(StreamEngine):
     """Waits for input under `read_limit` and for room under `write_limit`, each between progress, and lets others run where it need not."""
 
-    __slots__ = ("_deadline", "_fired", "_progress", "background", "closer", "fairness", "output_lock")
+    __slots__ = ("_fired", "_progress", "background", "closer", "fairness", "output_lock")
 
     def __init__(self, transport: Transport, options: StreamOptions) -> None:
         self._init_engine(transport, options.read_limit, options.write_limit, options.linger_limit)
@@ -63,7 +63,6 @@ class BlockingEngine(StreamEngine):
         self.closer: Any = None
         self.background: BackgroundSender | None = None
         self.fairness = _RESTED
-        self._deadline = NEVER
         self._progress = 0
         self._fired = False
 
@@ -111,31 +110,28 @@ class BlockingEngine(StreamEngine):
 
     # Input.
 
-    def begin_fill(self) -> bool:
-        if self.input.permit != FORK.generation:
-            self.refuse_input()
-        if self.end is not None:
-            return True
-        if self.thread != _interpreter.thread_id():
-            self.refuse_thread()
-        if self.transport.emptied:
-            return False
-        if self._own_fairness().is_due(self.hub):
-            self._let_others_run()
-            self._refuse_interrupted()
-        return True
-
-    def await_input(self, first: bool) -> bool:
+    def await_input(self, first: bool) -> bool:  # noqa: PLR0912  # a method more would be a frame more in each read
         """Wait for input, at most until `read_limit` seconds have brought none; send first what is to be sent."""
         buffer, transport = self.input, self.transport
-        left = self.read_limit
         if first:
-            self.reading_since = now = CLOCK.now()
-            self._deadline = now + left
+            if buffer.permit != FORK.generation:
+                self.refuse_input()
+            if self.end is not None:
+                return True
+            if self.thread != _interpreter.thread_id():
+                self.refuse_thread()
+            self._progress = -1
+            if not transport.emptied:
+                if self._own_fairness().is_due(self.hub):
+                    self._let_others_run()
+                    self._refuse_interrupted()
+                return True
+        now, left = CLOCK.now(), self.read_limit
+        if self._progress != transport.received:
+            self._progress = transport.received
+            self.reading_since = now
         else:
-            if self._progress != transport.received:
-                self._deadline = deadline_after(left)
-            left = seconds_until(self._deadline)
+            left -= now - self.reading_since
             if not self._fired or left <= 0:
                 self.timed_out = True
                 raise ReadTimeout(f"nothing arrived from {self.peer} for {in_seconds(self.read_limit)}", stream=self.stream())
@@ -143,7 +139,6 @@ class BlockingEngine(StreamEngine):
             buffer.settle()
         if self.output.end or transport.unsent:
             self.send_before_wait()
-        self._progress = transport.received
         self.reader = _greenlets.current()
         buffer.permit = NO_PERMIT
         try:
@@ -327,7 +322,7 @@ class BlockingEngine(StreamEngine):
                 return
             if self.thread != _interpreter.thread_id():
                 self.refuse_thread()
-            output.calls -= FLUSH + (output.end - output.start) // WORTH
+            output.calls -= FLUSH + output.end // WORTH
             if self.send_now() and not (output.end or self.transport.unsent):
                 return
         self._acquire_output()

@@ -221,8 +221,8 @@ class StreamEngine(ByteSource):
         if self.end is not None and self.end is not ORDERLY:
             raise renewed(self.end, self.stream())
 
-    def begin_fill(self) -> bool:
-        return self.end is not None  # only the owner of an engine that never waits receives
+    def await_input(self, first: bool) -> bool:
+        return first and self.end is not None  # only the owner of an engine that never waits receives
 
     def receive(self, target: memoryview | None, at: int, lacking: int) -> int:
         if self.end is not None:
@@ -241,10 +241,10 @@ class StreamEngine(ByteSource):
         finally:
             self.sending = False
         if count > 0:
-            if target is None:
-                buffer.absorb()
-            else:
-                _bytes.take_last(buffer.counts)
+            if buffer.counts:  # else a signal handler has read what came
+                count = _bytes.take_last(buffer.counts)
+                if target is None:
+                    buffer.end += count
             self.octets_in += count
             self.timed_out = False
         elif count == WOULD_WAIT:
