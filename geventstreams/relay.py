@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import os
 import ssl
 from typing import Any, NamedTuple
 
@@ -18,7 +19,7 @@ from geventstreams._core.transport import address_name
 from geventstreams._core.wakeup import Wakeup
 from geventstreams._net.addresses import host_name
 from geventstreams._net.connect import open_tcp_stream, open_unix_stream
-from geventstreams._net.unix_paths import unix_name, unix_path
+from geventstreams._net.unix_paths import unix_path
 from geventstreams._streams.socket_stream import SocketStream
 from geventstreams.errors import ReadTimeout, StreamError, without_name
 from geventstreams.proxy_protocol import proxy_header, require
@@ -128,7 +129,7 @@ class Upstream(NamedTuple):
     path: Any = None
 
     def __str__(self) -> str:
-        return address_name((self.host, self.service)) if self.path is None else unix_name(self.path)
+        return address_name((self.host, self.service)) if self.path is None else address_name(os.fspath(self.path))
 
 
 def _host(upstream: Upstream) -> str:

@@ -376,15 +376,16 @@ def transport_of(socket: Any) -> Transport:
 
 
 def address_name(address: Any) -> str:
-    """Return the name of a connection's end in errors and logs: `host:port`, `[host]:port`, the path of a Unix socket, or `@name`."""
+    """Return the name of a connection's end in errors and logs: `host:port`, `[host]:port`, `unix:path`, or `@name` if abstract."""
     if isinstance(address, tuple):
         host, port = str(address[0]), address[1]
         if "." in host:
             host = host.removeprefix("::ffff:")  # an IPv4 client of a listener for both families
         return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-    if isinstance(address, bytes):
-        return f"@{address[1:].decode(errors='backslashreplace')}"
-    return str(address) if address else "peer"
+    if not address:
+        return "peer"
+    path = address.decode(errors="backslashreplace") if isinstance(address, bytes) else str(address)
+    return f"@{path[1:]}" if path.startswith("\0") else f"unix:{path}"
 
 
 def _examined(socket: Any) -> tuple[int, int, Any]:

@@ -15,7 +15,7 @@ from geventstreams._core.host_names import server_name
 from geventstreams._core.transport import address_name
 from geventstreams._net.addresses import Address, Query, family_of, host_name, look_up, port_or_name, wait_until
 from geventstreams._net.happy_eyeballs import HappyEyeballs, Preparation
-from geventstreams._net.unix_paths import unix_name, unix_path
+from geventstreams._net.unix_paths import unix_path
 from geventstreams._streams.options import StreamOptions, keywords_for, takes_keywords_of
 from geventstreams._streams.socket_stream import SocketStream, StreamFactory
 from geventstreams.errors import ConnectError, StreamError
@@ -190,7 +190,7 @@ def unix_opener(
     def connect() -> SocketStream:
         deadline = deadline_after(limit)
         while True:
-            attempts = HappyEyeballs(unix_name(where), lambda socket, family: None, deadline)
+            attempts = HappyEyeballs(address_name(where), lambda socket, family: None, deadline)
             try:
                 connected = attempts.run([(_socket.AF_UNIX, where)])
             except ConnectError as error:

@@ -159,7 +159,7 @@ class HappyEyeballs:
     def _causes(self) -> str:
         """Return the error of each address. The only address is not named again if it is the destination itself."""
         causes = [(address, error.strerror or error) for address, error in self._errors]
-        if len(causes) == 1 and (self._what == address_name(causes[0][0]) or not isinstance(causes[0][0], tuple)):
+        if len(causes) == 1 and self._what == address_name(causes[0][0]):
             return f": {causes[0][1]}"
         return "".join(f"; {address_name(address)}: {cause}" for address, cause in causes)
 

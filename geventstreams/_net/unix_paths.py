@@ -48,13 +48,6 @@ def is_abstract(path: str | bytes) -> bool:
     return path[:1] in ("\0", b"\0")
 
 
-def unix_name(path: Any) -> str:
-    """Return the name of a Unix socket as the command line writes it: `unix:PATH`, or `@NAME` for an abstract one."""
-    where = os.fspath(path)
-    text = where.decode(errors="backslashreplace") if isinstance(where, bytes) else where
-    return f"@{text[1:]}" if is_abstract(where) else f"unix:{text}"
-
-
 class BoundPath:
     """The file of a Unix socket that was just bound.
 

@@ -154,7 +154,7 @@ def pipe_connect(
     connection = ConnectionOptions(read_cb, event_cb, **keywords_for(pipe_connect, options))
     seconds, tls = connection.of_client(timeout)
     opener = unix_opener(where, seconds, tlsext_host_name, SocketStream, tls)
-    return _begin(connection, opener, repr(where), data)
+    return _begin(connection, opener, address_name(where), data)
 
 
 def _begin(connection: ConnectionOptions, opener: Opener, peer: str, data: Any) -> Any:

@@ -12,7 +12,7 @@ from typing import Any
 from geventstreams._core.transport import address_name
 from geventstreams._net.addresses import Query, family_of, host_name
 from geventstreams._net.listening import BACKLOG, adopt, descriptors_given, listen, listening_socket, shared_listeners
-from geventstreams._net.unix_paths import BoundPath, unix_name
+from geventstreams._net.unix_paths import BoundPath
 from geventstreams.cli.options import Descriptor, Destination
 from geventstreams.cli.statuses import CommandError, Status, message_of
 from geventstreams.errors import StreamError
@@ -71,7 +71,7 @@ def listening(where: Destination) -> Any:
 
 def names(addresses: Sequence[Any]) -> str:
     """Return the addresses of listening sockets as text that `connect` takes."""
-    return ", ".join(address_name(address) if isinstance(address, tuple) else unix_name(address) for address in addresses)
+    return ", ".join(map(address_name, addresses))
 
 
 def at_path(where: Destination) -> Any:

@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 from geventstreams._constants import NEVER
 from geventstreams._core.host_names import server_name
 from geventstreams._core.transport import address_name
-from geventstreams._net.unix_paths import unix_name, unix_path
+from geventstreams._net.unix_paths import unix_path
 from geventstreams.cli.statuses import available
 from geventstreams.proxy_protocol import require
 
@@ -128,7 +128,7 @@ class Destination(NamedTuple):
     path: str = ""
 
     def __str__(self) -> str:
-        return unix_name(self.path) if self.path else address_name((self.host, self.port))
+        return address_name(self.path or (self.host, self.port))
 
 
 def destination(words: Sequence[str]) -> Destination:

@@ -381,12 +381,14 @@ def test_signals_do_not_end_system_calls(pairs: Pairs, signals: int) -> None:
         (("127.0.0.1", 80), "127.0.0.1:80"),
         (("2001:db8::1", 80, 0, 0), "[2001:db8::1]:80"),
         (("::ffff:192.0.2.1", 80, 0, 0), "192.0.2.1:80"),
-        ("/run/app.sock", "/run/app.sock"),
+        ("/run/app.sock", "unix:/run/app.sock"),
+        (b"/run/app\xff", "unix:/run/app\\xff"),
+        ("\0app", "@app"),
         (b"\0app\xff", "@app\\xff"),
         ("", "peer"),
         (None, "peer"),
     ],
 )
 def test_the_name_of_an_address(address: object, name: str) -> None:
-    """An IPv4 client of a listener for both families is named by its IPv4 address, an abstract Unix socket by `@` and its name."""
+    """An IPv4 client of a listener for both families is named by its IPv4 address, a Unix socket as the command line takes it."""
     assert address_name(address) == name

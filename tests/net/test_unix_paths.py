@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pathlib
+import re
 import secrets
 import socket
 import stat
@@ -14,7 +15,16 @@ import pytest
 from kit.conditions import until
 from kit.leftovers import descriptors
 
-from geventstreams import SocketStreamServer, open_unix_stream, pipe_connect, pipe_server, tcp_connect, tcp_server
+from geventstreams import (
+    ConnectError,
+    SocketStreamServer,
+    StreamError,
+    open_unix_stream,
+    pipe_connect,
+    pipe_server,
+    tcp_connect,
+    tcp_server,
+)
 from geventstreams._net.unix_paths import LONGEST, unix_path
 
 FORMS = {"str": str, "bytes": os.fsencode, "Path": pathlib.Path}
@@ -52,6 +62,34 @@ def in_child(action) -> int:
         finally:
             os._exit(status)
     return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])  # that of gevent misses the end of a child that is quick
+
+
+# What they are called.
+
+
+@pytest.mark.parametrize("form", [str, os.fsencode])
+@pytest.mark.parametrize("kind", ["file", "abstract"])
+def test_a_unix_socket_has_one_name(folder, kind: str, form) -> None:
+    """Servers, streams and connections, connected or not yet, name a Unix socket `unix:PATH` or `@NAME`, given as text or bytes."""
+    path, name = (str(folder / "it"), f"unix:{folder}/it") if kind == "file" else (f"\0{folder}", f"@{folder}")
+    events: list = []
+    refused = pipe_connect(form(path), None, events.append)
+    assert f"peer={name}" in repr(refused)
+    until(lambda: events)
+    assert str(events[0]) == f"cannot connect to {name}: {events[0].error.errors[0][1].strerror}"
+    with pytest.raises(ConnectError, match=f"cannot connect to {re.escape(name)}: "):
+        open_unix_stream(form(path), timeout=5)
+    with pipe_server(form(path), None) as server:
+        assert f" {name} " in repr(server)
+        with pytest.raises(StreamError, match=f"cannot listen on {re.escape(name)}: "):
+            pipe_server(form(path), None)
+        with open_unix_stream(form(path), timeout=5) as stream:
+            assert f"peer={name} " in repr(stream)
+        connected = pipe_connect(form(path), None)
+        until(lambda: connected.fileno() >= 0)
+        assert f"peer={name} " in repr(connected)
+        connected.close()
+        until(lambda: connected.fileno() < 0 and not server.connections)
 
 
 # What is refused.
