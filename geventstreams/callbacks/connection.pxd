@@ -4,7 +4,7 @@ from geventstreams.callbacks.push_mode cimport PushedEngine
 from geventstreams.callbacks.receiving cimport ReceivingConnection
 
 cdef double NEVER
-cdef int ACCEPTING, CLOSING_EARLY, CLOSING, FAILED, OPEN
+cdef int CLOSING_EARLY, CLOSING, FAILED, OPEN
 
 
 cdef class AsyncSocket(ReceivingConnection):

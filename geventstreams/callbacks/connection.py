@@ -15,7 +15,7 @@ from geventstreams._core.wakeup import Wakeup
 from geventstreams._streams.summary import summary_of
 from geventstreams.callbacks.connecting import Opener
 from geventstreams.callbacks.options import ConnectionOptions, bytes_to_send
-from geventstreams.callbacks.phases import ACCEPTING, CLOSING, CLOSING_EARLY, FAILED, OPEN, Phase
+from geventstreams.callbacks.phases import CLOSING, CLOSING_EARLY, FAILED, OPEN, Phase
 from geventstreams.callbacks.push_mode import PushedEngine
 from geventstreams.callbacks.receiving import ReceivingConnection
 from geventstreams.errors import StreamClosed, StreamError, in_bytes, renewed
@@ -107,8 +107,8 @@ class AsyncSocket(ReceivingConnection):
         Raises:
             StreamClosed: The socket is closed, or its output was ended.
         """
-        if self._output != ACCEPTING:
-            raise StreamClosed(f"the connection to {self._transport.peer} is closed for writing", stream=self._stream)
+        if not self._accepts:
+            raise StreamClosed(f"the connection to {self._engine.peer} is closed for writing", stream=self._stream)
         if type(data) is bytes and type(start) is int and start == 0 and end is None:
             message: bytes = data
             self._engine.enqueue(message, len(message))
@@ -133,7 +133,7 @@ class AsyncSocket(ReceivingConnection):
                 self._drained.wait(NEVER)
         if self._lost:
             if self._failure is None:
-                raise StreamClosed(f"the connection to {self._transport.peer} was closed", stream=self._stream, unsent=self._lost)
+                raise StreamClosed(f"the connection to {self._engine.peer} was closed", stream=self._stream, unsent=self._lost)
             raise renewed(self._failure, self._stream, self._lost)
 
     def pause(self) -> None:
@@ -160,11 +160,9 @@ class AsyncSocket(ReceivingConnection):
         write_limit = arguments.seconds("write", write)
         self._refuse_thread()
         if self.closed:
-            raise StreamClosed(f"the connection to {self._transport.peer} is closed", stream=self._stream)
-        self._read_limit = read_limit
-        self._write_limit = write_limit
+            raise StreamClosed(f"the connection to {self._engine.peer} is closed", stream=self._stream)
+        self._engine.read_limit, self._engine.write_limit = read_limit, write_limit
         self._read_deadline = self._write_deadline = 0.0
-        self._engine.note_limits(read_limit, write_limit)
         self._wake()
 
     def set_callbacks(self, read_cb: BytesCallback | StreamCallback | None = None, event_cb: EventCallback | None = None,
@@ -206,15 +204,15 @@ class AsyncSocket(ReceivingConnection):
             self._begin_closing(CLOSING)
 
     def __repr__(self) -> str:
-        state = f"fd={self._transport.fileno()}" if self._phase == OPEN else Phase(self._phase).name.lower().replace("_", " ")
+        state = f"fd={self._engine.transport.fileno()}" if self._phase == OPEN else Phase(self._phase).name.lower().replace("_", " ")
         more = f" {summary_of(self._engine)}" if self._phase == OPEN else ""
-        return f"<{type(self).__name__} {state} peer={self._transport.peer}{more}>"
+        return f"<{type(self).__name__} {state} peer={self._engine.peer}{more}>"
 
     def _waits(self, hub: Any) -> list[tuple[Any, str]]:
         """Return what waits for input here, as `BufferedStream` does: the connection itself, which has no greenlet meanwhile."""
         if self._hub is not hub or not self._counted or self._resting or self._hold.ended:
             return []
-        return [(self, f"receives from {self._transport.peer}, {in_bytes(len(self._engine.input))} buffered")]
+        return [(self, f"receives from {self._engine.peer}, {in_bytes(len(self._engine.input))} buffered")]
 
     # For its stream.
 

@@ -8,7 +8,7 @@
 # then, sends the rest.
 #
 # `_phase` says how far the connection has come, and changes only in `_move`, along TRANSITIONS. While it is OPEN each half may end for
-# itself: `_input_ended`, and `_output`, which goes from ACCEPTING over FINISHING to FINISHED.
+# itself: `_input_ended`; not `_accepts` any more, and then `_end_sent` (FIN, under TLS close_notify).
 #
 # What ends a connection, and the last callback:
 #
@@ -66,8 +66,3 @@ TRANSITIONS: dict[int, frozenset[int]] = {
 """The phases that may follow each phase."""
 
 CONNECTING, OPEN, BROKEN, CLOSING_EARLY, CLOSING, CLOSING_QUIETLY, FAILED, CLOSED = map(int, Phase)
-
-ACCEPTING = 0
-FINISHING = 1
-FINISHED = 2
-"""The output: more may be written; nothing more may be written; the peer was sent the end (FIN, under TLS close_notify)."""

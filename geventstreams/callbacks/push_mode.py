@@ -109,13 +109,6 @@ class PushedEngine(StreamEngine):
             self.rest: Any = None
         StreamEngine.drop_output(self)
 
-    def plug(self, transport: Transport) -> Transport:
-        """Carry the stream's bytes over another transport from now on. Return the one before."""
-        old = StreamEngine.plug(self, transport)
-        if self.connection is not None:
-            self.connection._set_transport(transport)
-        return old
-
     def set_limits(self, read: float, write: float) -> None:
         if self.connection is None:
             raise StreamClosed(f"the connection to {self.peer} is closed", stream=self.stream())
@@ -162,11 +155,6 @@ class PushedEngine(StreamEngine):
         other.renew_permits()
         self.plug(other.transport)
         self.renew_permits()
-
-    def note_limits(self, read: float, write: float) -> None:
-        """Keep the timeouts of the connection."""
-        self.read_limit = read
-        self.write_limit = write
 
     def receive_portion(self) -> int:
         """Receive not more than a callback can read in a few milliseconds. Return as `receive`.

@@ -6,14 +6,13 @@ from geventstreams.callbacks.sending cimport SendingConnection
 cdef int FRESH
 cdef Py_ssize_t ENDED, WOULD_WAIT
 cdef int CONNECTING, OPEN, BROKEN, CLOSING_EARLY, CLOSING, CLOSING_QUIETLY, FAILED, CLOSED
-cdef int FINISHED
 
 
 cdef class ReceivingConnection(SendingConnection):
     cdef object _options, _read_cb, _event_cb
     cdef bint _draining, _has_stream, _paused, _full, _checking, _input_ended
     cdef Py_ssize_t _high_water, _low_water
-    cdef double _read_limit, _read_deadline
+    cdef double _read_deadline
     cdef long long _received
     cdef Fairness _fairness
 

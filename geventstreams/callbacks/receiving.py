@@ -23,7 +23,7 @@ from geventstreams._streams.buffered import engine_of
 from geventstreams.callbacks.connecting import Attempt, Opener
 from geventstreams.callbacks.events import end_of_file, event_for
 from geventstreams.callbacks.options import ConnectionOptions
-from geventstreams.callbacks.phases import BROKEN, CLOSED, CLOSING, CLOSING_EARLY, CLOSING_QUIETLY, CONNECTING, FAILED, FINISHED, OPEN
+from geventstreams.callbacks.phases import BROKEN, CLOSED, CLOSING, CLOSING_EARLY, CLOSING_QUIETLY, CONNECTING, FAILED, OPEN
 from geventstreams.callbacks.sending import SendingConnection
 from geventstreams.errors import ReadTimeout, StreamBusy, from_system, in_seconds
 
@@ -41,7 +41,6 @@ class ReceivingConnection(SendingConnection):
         self._draining = options.draining
         self._high_water = options.high_water
         self._low_water = options.low_water
-        self._read_limit = options.read_limit
         self._has_stream = False
         self._paused = False
         self._full = False
@@ -81,7 +80,7 @@ class ReceivingConnection(SendingConnection):
                 self._sent = False
                 if self._write_cb is not None and not self._engine.unsent():
                     self._call(self._write_cb, self)
-            elif self._engine.lost() or (self._input_ended and self._output == FINISHED):
+            elif self._engine.lost() or (self._input_ended and self._end_sent):
                 self._close_quietly()
             elif self._wants_input():
                 if not self._receive():
@@ -106,7 +105,7 @@ class ReceivingConnection(SendingConnection):
         return False
 
     def _disarm(self) -> None:
-        wakeup = self._transport.input_wakeup()
+        wakeup = self._engine.transport.input_wakeup()
         if wakeup.waiter is None:  # else a callback waits for input, as in `attach_ssl`
             wakeup.disarm()
 
@@ -151,7 +150,7 @@ class ReceivingConnection(SendingConnection):
         try:
             opened = attempt.run()
         except OSError as error:
-            self._fail_to_connect(from_system(error, "connecting to", self._transport.peer, self._stream))
+            self._fail_to_connect(from_system(error, "connecting to", self._engine.peer, self._stream))
             return False
         except BaseException:  # noqa: BLE001  # a callback of the TLS arguments raised, or this greenlet was killed
             self._report()
@@ -173,11 +172,11 @@ class ReceivingConnection(SendingConnection):
         """Deliver what the system has; where it has nothing, send what is left to send. Return False to wait for the next event."""
         count = WOULD_WAIT
         block = self._pump.block if self._draining and self._engine.input.store is None else None
-        if not self._transport.emptied or self._phase == BROKEN:
+        if not self._engine.transport.emptied or self._phase == BROKEN:
             try:
                 count = self._engine.receive(block, 0, 0) if self._draining else self._engine.receive_portion()
             except OSError as error:
-                self._fail(from_system(error, "reading from", self._transport.peer, self._stream))
+                self._fail(from_system(error, "reading from", self._engine.peer, self._stream))
                 self._end_with_failure()
                 return True
         if count > 0:
@@ -186,7 +185,7 @@ class ReceivingConnection(SendingConnection):
             self._receive_end()
         elif self._phase == BROKEN:
             self._end_with_failure()
-        elif self._engine.queued or (self._transport.unsent and self._sender is None):
+        elif self._engine.queued or (self._engine.transport.unsent and self._sender is None):
             self._send()
         else:
             return self._await_input()
@@ -208,7 +207,7 @@ class ReceivingConnection(SendingConnection):
                 self._callback_failed()
         if self._engine.queued:
             self._send()
-        if not self._transport.emptied and self._fairness.is_due(self._hub):
+        if not self._engine.transport.emptied and self._fairness.is_due(self._hub):
             self._pump.add_later(self)
             return False
         return True
@@ -218,13 +217,13 @@ class ReceivingConnection(SendingConnection):
         if self._engine.input.store is not None:
             self._engine.input.settle()
         self._fairness.state = FRESH
-        if not self._read_deadline or self._received != self._transport.received:
-            self._read_deadline = deadline_after(self._read_limit)
-            self._received = self._transport.received
+        if not self._read_deadline or self._received != self._engine.transport.received:
+            self._read_deadline = deadline_after(self._engine.read_limit)
+            self._received = self._engine.transport.received
         left = seconds_until(self._read_deadline)
         if left > 0:
-            return not self._transport.watch_input(self, left)
-        error = ReadTimeout(f"nothing arrived from {self._transport.peer} for {in_seconds(self._read_limit)}", stream=self._stream)
+            return not self._engine.transport.watch_input(self, left)
+        error = ReadTimeout(f"nothing arrived from {self._engine.peer} for {in_seconds(self._engine.read_limit)}", stream=self._stream)
         self._engine.end_with(error)
         self._close_quietly()
         self._report_event(event_for(error, self))
@@ -250,7 +249,7 @@ class ReceivingConnection(SendingConnection):
     def _taken(self) -> None:
         if not self._checking:
             self._checking = True
-            self._loop.run_callback(self._check_low_water)
+            self._hold.loop.run_callback(self._check_low_water)
 
     def _check_low_water(self) -> None:
         """Receive again if enough was taken from the buffer in this turn."""
@@ -271,7 +270,7 @@ class ReceivingConnection(SendingConnection):
             self._end_with_failure()
             return
         self._input_ended = True
-        event = end_of_file(self, self._transport.peer)
+        event = end_of_file(self, self._engine.peer)
         if not self._options.half_close:
             self._close_quietly()
         self._report_event(event)
@@ -286,7 +285,7 @@ class ReceivingConnection(SendingConnection):
         self._engine.disconnect(True)
         if isinstance(error, ssl.SSLError):  # the alert that says why is on its way
             self._move(CLOSING_QUIETLY)
-            self._output = FINISHED
+            self._end_sent = True
             self._shut_down()
             self._report_event(event_for(error, self))
         else:

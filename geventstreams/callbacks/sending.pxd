@@ -9,21 +9,18 @@ from geventstreams.callbacks.push_mode cimport PushedEngine
 cdef double NEVER
 cdef Py_ssize_t WOULD_WAIT
 cdef int CONNECTING, OPEN, BROKEN, CLOSING_EARLY, CLOSING, CLOSING_QUIETLY, FAILED, CLOSED
-cdef int ACCEPTING, FINISHING, FINISHED
 
 
 cdef class SendingConnection(Task):
     cdef object _hub
     cdef HubHold _hold
-    cdef object _loop
-    cdef Transport _transport
     cdef PushedEngine _engine
     cdef object _stream
     cdef int _phase
     cdef object _write_cb, _attempt, _on_closed
     cdef tuple _failure
-    cdef int _output
-    cdef double _write_limit, _write_deadline, _linger_limit
+    cdef bint _accepts, _end_sent
+    cdef double _write_deadline
     cdef object _sender
     cdef bint _sent
     cdef Py_ssize_t _lost

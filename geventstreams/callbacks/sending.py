@@ -2,7 +2,7 @@
 
 # Theory: phases.py. What is here may be called in any greenlet of the connection's thread. Invariants:
 #
-# * `_phase` changes only in `_move`, and `_output` only upwards.
+# * `_phase` changes only in `_move`; `_accepts` becomes False once, and then `_end_sent` True.
 # * Only `_send_in_background` and `_shut_down_in_background` wait. `_sender` is the greenlet of one of them; while there is one, nothing
 #   else sends.
 # * From FAILED on nothing is sent.
@@ -23,23 +23,10 @@ from geventstreams._core.hub_hold import DESTROYED, hold_of
 from geventstreams._core.linger import linger
 from geventstreams._core.transport_base import Transport
 from geventstreams._core.wakeup import Wakeup
+from geventstreams.callbacks import phases
 from geventstreams.callbacks.connecting import Attempt, Opener, Unconnected
 from geventstreams.callbacks.options import ConnectionOptions
-from geventstreams.callbacks.phases import (
-    ACCEPTING,
-    BROKEN,
-    CLOSED,
-    CLOSING,
-    CLOSING_EARLY,
-    CLOSING_QUIETLY,
-    CONNECTING,
-    FAILED,
-    FINISHED,
-    FINISHING,
-    OPEN,
-    TRANSITIONS,
-    Phase,
-)
+from geventstreams.callbacks.phases import BROKEN, CLOSED, CLOSING, CLOSING_EARLY, CLOSING_QUIETLY, CONNECTING, FAILED, OPEN
 from geventstreams.callbacks.pump import Task
 from geventstreams.callbacks.push_mode import PushedEngine
 from geventstreams.errors import ConnectTimeout, StreamError, TLSError, WriteTimeout, from_system, in_seconds, noted, renewed
@@ -53,19 +40,17 @@ class SendingConnection(Task):
         self._hub = get_hub()
         Task.__init__(self, self._hub)
         self._hold = hold_of(self._hub)
-        self._loop = self._hub.loop
-        self._transport = Unconnected(peer) if transport is None else transport
-        self._engine = PushedEngine(self, self._transport, options.read_limit, options.write_limit, options.linger_limit)
+        below = Unconnected(peer) if transport is None else transport
+        self._engine = PushedEngine(self, below, options.read_limit, options.write_limit, options.linger_limit)
         self._stream: Any = None  # the maker makes one at once, see `AsyncSocket._start`
         self._phase = CONNECTING
         self._write_cb = options.write_cb
         self._attempt = None if opener is None else Attempt(opener)
         self._on_closed = on_closed
         self._failure: tuple[Any, ...] | None = None
-        self._output = ACCEPTING
-        self._write_limit = options.write_limit
+        self._accepts = True
+        self._end_sent = False
         self._write_deadline = 0.0
-        self._linger_limit = options.linger_limit
         self._sender: Any = None
         self._sent = False
         self._lost = 0
@@ -74,14 +59,11 @@ class SendingConnection(Task):
     # State.
 
     def _move(self, phase: int) -> None:
-        assert phase in TRANSITIONS[self._phase], f"{self!r} became {Phase(phase).name}"
+        assert phase in phases.TRANSITIONS[self._phase], f"{self!r} became {phases.Phase(phase).name}"
         self._phase = phase
 
     def _is_established(self) -> bool:
         return self._phase not in (CONNECTING, CLOSING_EARLY)
-
-    def _set_transport(self, transport: Transport) -> None:
-        self._transport = transport
 
     def _refuse_thread(self) -> None:
         """Raise StreamError in a forked child, and in another thread than the connection's."""
@@ -93,7 +75,7 @@ class SendingConnection(Task):
     def _wake(self) -> None:
         """Have those look at the state again that serve it, and that send in the background."""
         if self._sender is not None:
-            self._transport.wake()
+            self._engine.transport.wake()
         self._wake_up()
 
     # Sending.
@@ -102,7 +84,7 @@ class SendingConnection(Task):
         if self._phase != CONNECTING:
             if self._is_left():
                 raise StreamError(DESTROYED, stream=self._stream)
-            self._loop.run_callback(self._send)
+            self._hold.loop.run_callback(self._send)
 
     def _is_left(self) -> bool:
         """Return whether the hub was destroyed; its loop may live on."""
@@ -142,7 +124,7 @@ class SendingConnection(Task):
 
     def _send_again(self) -> None:
         self._engine.queued = True
-        self._loop.run_callback(self._send)
+        self._hold.loop.run_callback(self._send)
 
     def _wait_until_sent(self) -> None:
         """Wait until everything is with the system, or the connection was closed."""
@@ -152,8 +134,8 @@ class SendingConnection(Task):
                 self._write_deadline = deadline_after(self._output_limit())
             left = seconds_until(self._write_deadline)
             if left <= 0:
-                raise WriteTimeout(f"{self._transport.peer} took nothing for {in_seconds(self._output_limit())}", stream=self._stream)
-            self._transport.wait_output(left)
+                raise WriteTimeout(f"{self._engine.peer} took nothing for {in_seconds(self._output_limit())}", stream=self._stream)
+            self._engine.transport.wait_output(left)
             if self._phase >= FAILED:
                 return
             before = self._engine.unsent()
@@ -163,9 +145,9 @@ class SendingConnection(Task):
                 self._write_deadline = 0.0
 
     def _output_limit(self) -> float:
-        if self._phase >= CLOSING_EARLY and self._write_limit == NEVER:
-            return self._linger_limit
-        return self._write_limit
+        if self._phase >= CLOSING_EARLY and self._engine.write_limit == NEVER:
+            return self._engine.linger_limit
+        return self._engine.write_limit
 
     def _all_sent(self) -> None:
         """Do what waits for the output to be sent: end it, close, or call `write_cb`."""
@@ -173,7 +155,7 @@ class SendingConnection(Task):
             self._drained.fire()
         if self._phase >= CLOSING:
             self._shut_down()
-        elif self._output != ACCEPTING:
+        elif not self._accepts:
             self._send_end()
         elif self._write_cb is not None:
             self._sent = True
@@ -186,7 +168,7 @@ class SendingConnection(Task):
         if not self._engine.is_of_this_process():
             self._close_in_child()
             return
-        failure = from_system(error, "writing to", self._transport.peer, self._stream)
+        failure = from_system(error, "writing to", self._engine.peer, self._stream)
         failure.unsent = self._engine.unsent()
         self._fail(failure)
         if self._phase == OPEN:
@@ -211,8 +193,8 @@ class SendingConnection(Task):
         return renewed(self._failure, self._stream, self._lost or None)  # type: ignore[arg-type]  # called after `_fail`
 
     def _refuse_output(self) -> None:
-        if self._output == ACCEPTING:
-            self._output = FINISHING
+        if self._accepts:
+            self._accepts = False
             self._engine.shut_output()
         if self._drained is not None:
             self._drained.fire()
@@ -220,7 +202,7 @@ class SendingConnection(Task):
     # Ending.
 
     def _end_output(self) -> None:
-        if self._output == ACCEPTING:
+        if self._accepts:
             self._refuse_thread()
             self._refuse_output()
             self._finish_output()
@@ -237,13 +219,13 @@ class SendingConnection(Task):
     def _send_end(self) -> None:
         """Tell the peer that nothing more comes, and go on receiving."""
         try:
-            if self._transport.end_output() == WOULD_WAIT:
+            if self._engine.transport.end_output() == WOULD_WAIT:
                 self._sender = gevent.spawn(self._send_in_background)
                 return
         except OSError as error:
             self._sending_failed(error)
             return
-        self._output = FINISHED
+        self._end_sent = True
         self._wake()
 
     def _close_quietly(self) -> None:
@@ -263,7 +245,7 @@ class SendingConnection(Task):
         self._write_deadline = 0.0  # a closing connection has another timeout
         if self._phase != CONNECTING:
             self._move(phase)
-            if self._failure is not None or not self._transport.is_open():
+            if self._failure is not None or not self._engine.transport.is_open():
                 self._drop(False)
             else:
                 self._finish_output()
@@ -277,14 +259,14 @@ class SendingConnection(Task):
 
     def _give_up(self) -> None:
         """Called when a connection that was closed early is not established in time."""
-        self._fail_to_connect(ConnectTimeout(f"connecting to {self._transport.peer}: no answer in time", stream=self._stream))
+        self._fail_to_connect(ConnectTimeout(f"connecting to {self._engine.peer}: no answer in time", stream=self._stream))
 
     def _shut_down(self) -> None:
         """Everything is sent: end the output if that was not done, and close; in the background where that has to wait."""
         try:
-            if self._output != FINISHED and self._transport.end_output() != WOULD_WAIT:
-                self._output = FINISHED
-            if self._output == FINISHED and not self._transport.unread() and not self._transport.not_yet_sent():
+            if not self._end_sent and self._engine.transport.end_output() != WOULD_WAIT:
+                self._end_sent = True
+            if self._end_sent and not self._engine.transport.unread() and not self._engine.transport.not_yet_sent():
                 self._drop(False)
                 return
         except OSError:
@@ -295,13 +277,13 @@ class SendingConnection(Task):
     def _shut_down_in_background(self) -> None:
         """End the output when the transport takes it, linger while the system has bytes to send, and close."""
         try:
-            while self._phase < FAILED and self._output != FINISHED:
-                if self._transport.end_output() != WOULD_WAIT:
-                    self._output = FINISHED
-                elif not self._transport.wait_output(self._output_limit()):
+            while self._phase < FAILED and not self._end_sent:
+                if self._engine.transport.end_output() != WOULD_WAIT:
+                    self._end_sent = True
+                elif not self._engine.transport.wait_output(self._output_limit()):
                     break
             if self._phase < FAILED:
-                linger(self._transport, self._linger_limit)
+                linger(self._engine.transport, self._engine.linger_limit)
         except OSError:
             pass  # everything was sent: nothing is lost by a peer that is gone
         finally:
@@ -312,7 +294,7 @@ class SendingConnection(Task):
         """Close the descriptor of a forked child, and leave the connection to the parent."""
         if self._phase != CLOSED:
             self._move(CLOSED)
-            self._transport.close_in_child()
+            self._engine.transport.close_in_child()
 
     def _drop(self, abort: bool) -> None:
         """Close the descriptor and let go of everything. The peer sees a reset if `abort` says so, or if output is left over."""
@@ -326,7 +308,7 @@ class SendingConnection(Task):
         self._move(FAILED if self._failure is not None and self._phase != CLOSING_QUIETLY else CLOSED)
         tls_failed = self._failure is not None and issubclass(self._failure[0], TLSError)
         # The peer must not take a part for the whole. Where TLS has failed, the alert says so.
-        self._transport.close(abort or (held > 0 and not tls_failed))
+        self._engine.transport.close(abort or (held > 0 and not tls_failed))
         if not self._engine.is_closed():
             self._engine.disconnect(True)
         self._engine.forget()

@@ -36,10 +36,8 @@ class AsyncServer:
     As a context manager it is closed at the end of the block; its connections go on.
     """
 
-    def __init__(
-        self, socket: Any, options: ConnectionOptions, factory: StreamFactory, stream_class: type[AsyncIOStream], nodelay: bool,
-        path: BoundPath | None = None,
-    ) -> None:
+    def __init__(self, socket: Any, options: ConnectionOptions, factory: StreamFactory, stream_class: type[AsyncIOStream], nodelay: bool,
+                 path: BoundPath | None = None) -> None:
         self._socket = socket
         self._options = options
         self._factory = factory
