@@ -33,13 +33,13 @@ class RateLimitedLog:
             bucket = self._buckets[event] = TokenBucket(burst)
         if not bucket.take():
             return
-        suppressed = bucket.take_refused()
+        suppressed, bucket.refused = bucket.refused, 0
         attributes = {"event": event, "server": self.server, "peer": peer, "reason": str(reason), "suppressed": suppressed}
         line = " ".join(f"{key}={_plain(value)}" for key, value in attributes.items() if value or value == "")
         try:
             self._logger.log(level, "%s", line, extra=attributes)
         except Exception:  # noqa: BLE001  # a log that cannot be written must not end a connection
-            bucket.add_refused(suppressed + 1)
+            bucket.refused += suppressed + 1
 
 
 class TokenBucket:
@@ -49,7 +49,8 @@ class TokenBucket:
         self._burst = burst
         self._left = float(burst)
         self._since = CLOCK.now()
-        self._refused = 0
+        self.refused = 0
+        """How many tokens were refused, or belong to a line that could not be written, since a line reported them."""
 
     def take(self) -> bool:
         """Take a token. Return whether there was one."""
@@ -57,19 +58,10 @@ class TokenBucket:
         self._left = min(self._burst, self._left + now - self._since)
         self._since = now
         if self._left < 1:
-            self._refused += 1
+            self.refused += 1
             return False
         self._left -= 1
         return True
-
-    def take_refused(self) -> int:
-        """Return how many tokens were refused since the last call."""
-        refused, self._refused = self._refused, 0
-        return refused
-
-    def add_refused(self, count: int) -> None:
-        """Add to the number of refused tokens: the line that was to report them was not written."""
-        self._refused += count
 
 
 def _plain(value: Any) -> str:

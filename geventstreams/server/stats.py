@@ -5,7 +5,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Mapping, Set
+from collections.abc import Iterator, KeysView
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from geventstreams._core.transport import address_name
@@ -38,27 +38,14 @@ class ServerStats(NamedTuple):
     octets_out: int
 
 
-class StreamsView(Set["SocketStream"]):
+class StreamsView(KeysView["SocketStream"]):
     """A live view of the streams of a server's connections. They may come and go during an iteration."""
 
-    def __init__(self, streams: Mapping[SocketStream, Any]) -> None:
-        self._streams = streams
-
-    def __contains__(self, stream: object) -> bool:
-        return stream in self._streams
-
     def __iter__(self) -> Iterator[SocketStream]:
-        return iter(list(self._streams))
-
-    def __len__(self) -> int:
-        return len(self._streams)
+        return iter(list(self._mapping))  # type: ignore[attr-defined]  # typeshed leaves it out
 
     def __repr__(self) -> str:
         return f"<{len(self)} streams: {list(self)!r}>"
-
-    @classmethod
-    def _from_iterable(cls, streams: Any) -> Any:
-        return frozenset(streams)
 
 
 class StatsRecorder:
@@ -79,11 +66,9 @@ class StatsRecorder:
     def stats(self) -> ServerStats:
         """Return the counts as they are now."""
         streams = list(self._streams)
-        return ServerStats(
-            self.accepted, len(streams), self._refused, self._handshake_failures, self._timeouts,
-            self.octets_in + sum(stream.octets_in for stream in streams),
-            self.octets_out + sum(stream.octets_out for stream in streams),
-        )
+        received = self.octets_in + sum(stream.octets_in for stream in streams)
+        sent = self.octets_out + sum(stream.octets_out for stream in streams)
+        return ServerStats(self.accepted, len(streams), self._refused, self._handshake_failures, self._timeouts, received, sent)
 
     def accepting_paused(self, error: OSError) -> None:
         """Log that the system has no descriptors or memory left to accept a client."""
