@@ -17,7 +17,7 @@ cdef class Listener:
     cdef public long _in_a_row
     cdef public Wakeup _arrivals
     cdef public long _process
-    cdef public bint _wanted
+    cdef public bint is_wanted
     cdef public object _loop
     cdef public object _arrived
     cdef public object _accepting_socket

@@ -58,7 +58,8 @@ class Listener:
         self._accepting_socket = AcceptingSocket(socket.family, socket.type, socket.proto, self._descriptor)
         self._watcher = self._loop.io(self._descriptor, READ)
         self._timer: Any = None
-        self._wanted = False
+        self.is_wanted: bool = False
+        """Whether it was started and not stopped. It may be resting."""
         self.resting: bool = False
         """Whether `rest` has interrupted the calls."""
         self.most_at_once: int = 1
@@ -81,8 +82,8 @@ class Listener:
     def start(self) -> None:
         """Call `arrived` from now on. StreamError in a forked child."""
         self._refuse()
-        if not self._wanted:
-            self._wanted = True
+        if not self.is_wanted:
+            self.is_wanted = True
             if not self.resting:
                 self._watcher.start(self._on_clients)
 
@@ -90,14 +91,9 @@ class Listener:
         if self._process != FORK.generation:
             raise inherited("listener")
 
-    @property
-    def is_wanted(self) -> bool:
-        """Whether it was started and not stopped. It may be resting."""
-        return self._wanted
-
     def stop(self) -> None:
         """Call no more."""
-        self._wanted = False
+        self.is_wanted = False
         self._stop_watching()
 
     def _stop_watching(self) -> None:
@@ -117,7 +113,7 @@ class Listener:
         if self.resting:
             self.resting = False
             self._stop_timer()
-            if self._wanted and self._process == FORK.generation:
+            if self.is_wanted and self._process == FORK.generation:
                 self._watcher.start(self._on_clients)
 
     def _stop_timer(self) -> None:
@@ -141,7 +137,7 @@ class Listener:
     def _call(self) -> None:
         """Call the owner, and once more for each few clients that came since the queue was last found empty."""
         for _ in range(min(1 + self._in_a_row // PATIENCE, self.most_at_once)):
-            if not self._wanted or self.resting or self._arrived is None or self._process != FORK.generation:
+            if not self.is_wanted or self.resting or self._arrived is None or self._process != FORK.generation:
                 return
             if not self._arrived():
                 self._in_a_row = 0

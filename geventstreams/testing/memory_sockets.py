@@ -287,7 +287,7 @@ class MemoryListener(Listener):
         self._accepting_socket: Any = socket
         self._watcher = _ClientWatcher(hub.loop, socket)
         self._timer = None
-        self._wanted = False
+        self.is_wanted = False
         self.resting = False
         self.most_at_once = 1
         self._in_a_row = 0
