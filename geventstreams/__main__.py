@@ -48,11 +48,8 @@ class Version(argparse.Action):
 def parser() -> Parser:
     """Return the parser of all commands."""
     top = Parser(
-        prog="geventstreams",
-        usage="%(prog)s COMMAND [OPTION ...]",
+        prog="geventstreams", usage="%(prog)s COMMAND [OPTION ...]", examples=EXAMPLES, notes=EXPLANATION,
         description="Connect to network services, serve them, and relay between them: TCP, Unix sockets, TLS.",
-        examples=EXAMPLES,
-        notes=EXPLANATION,
     )
     top.set_defaults(outlets=())
     top.add_argument("-V", "--version", action=Version, help="what runs here; more: geventstreams doctor")

@@ -23,9 +23,7 @@ class PlainFinder:
     def __init__(self, folders: dict[str, str]) -> None:
         self._finders = {name: FileFinder(folder, (SourceFileLoader, SOURCE_SUFFIXES)) for name, folder in folders.items()}
 
-    def find_spec(
-        self, fullname: str, path: Sequence[str] | None = None, target: ModuleType | None = None
-    ) -> ModuleSpec | None:
+    def find_spec(self, fullname: str, path: Sequence[str] | None = None, target: ModuleType | None = None) -> ModuleSpec | None:
         """Return the spec of the `.py` of a module that also exists built; None leaves every other name to the usual finders."""
         finder = self._finders.get(fullname)
         return None if finder is None else finder.find_spec(fullname, target)

@@ -58,11 +58,7 @@ Address: TypeAlias = Any
 TLSContext: TypeAlias = ssl.SSLContext | Literal[True, "tls-v1.2", "tls-v1.3"]
 """A context, True for a secure default one, or the only version of TLS to speak."""
 
-Side: TypeAlias = Literal["client", "server"]
-
 AnySide: TypeAlias = Literal["client", "server", "both"]
-
-Prefetched: TypeAlias = Literal["refuse", "handshake"]
 
 ConfigureContext: TypeAlias = Callable[[ssl.SSLContext], object]
 
@@ -99,6 +95,8 @@ BytesCallback: TypeAlias = Callable[[AsyncSocket, bytes], object]
 
 StreamCallback: TypeAlias = Callable[[AsyncSocket, AsyncIOStream], object]
 """A read callback of a connection that does not drain: it gets the stream that has the bytes."""
+
+AnyReadCallback: TypeAlias = BytesCallback | StreamCallback
 
 SocketCallback: TypeAlias = Callable[[AsyncSocket], object]
 

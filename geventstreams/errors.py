@@ -17,23 +17,9 @@ if TYPE_CHECKING:
     from geventstreams._types import Address, AnyStream
 
 __all__ = [
-    "ConnectError",
-    "ConnectTimeout",
-    "EndOfFile",
-    "HandshakeTimeout",
-    "IncompleteRead",
-    "LineTooLong",
-    "ReadTimeout",
-    "StreamBusy",
-    "StreamClosed",
-    "StreamError",
-    "StreamReset",
-    "StreamTimeout",
-    "StreamTruncated",
-    "TLSError",
-    "TLSVerificationError",
-    "UnsuitableSocket",
-    "WriteTimeout",
+    "ConnectError", "ConnectTimeout", "EndOfFile", "HandshakeTimeout", "IncompleteRead", "LineTooLong", "ReadTimeout", "StreamBusy",
+    "StreamClosed", "StreamError", "StreamReset", "StreamTimeout", "StreamTruncated", "TLSError", "TLSVerificationError",
+    "UnsuitableSocket", "WriteTimeout",
 ]
 
 

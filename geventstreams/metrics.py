@@ -100,9 +100,7 @@ class ServerRecorder:
         self._counters = {
             metric.field: prometheus_client.Counter(metric.name, metric.help, [LABEL], registry=registry) for metric in COUNTERS
         }
-        self._active = prometheus_client.Gauge(
-            ACTIVE.name, ACTIVE.help, [LABEL], registry=registry, multiprocess_mode="livesum"
-        )
+        self._active = prometheus_client.Gauge(ACTIVE.name, ACTIVE.help, [LABEL], registry=registry, multiprocess_mode="livesum")
         self._servers = [(_name(server), server) for server in servers]
         self._recorded: dict[tuple[str, str], int] = {}
 

@@ -33,15 +33,8 @@ def _replacement(original: Any, applies: Callable[[], bool]) -> Any:
     """Return a `makefile` to replace `original`. It calls `original` for sockets that our `makefile` does not take."""
 
     @functools.wraps(original)
-    def makefile(
-        self: Any,
-        mode: str = "r",
-        buffering: int | None = None,
-        *,
-        encoding: str | None = None,
-        errors: str | None = None,
-        newline: str | None = None,
-    ) -> Any:
+    def makefile(self: Any, mode: str = "r", buffering: int | None = None, *, encoding: str | None = None, errors: str | None = None,
+                 newline: str | None = None) -> Any:
         if not applies():
             return original(self, mode, buffering, encoding=encoding, errors=errors, newline=newline)
         if isinstance(mode, str) and "b" not in mode:
@@ -89,10 +82,8 @@ def main(arguments: list[str]) -> int:
     """Run the command line. Return the exit status, unless the script exits by itself."""
     parts = [name for name in inspect.signature(gevent.monkey.patch_all).parameters if name != "kwargs"]
     parser = argparse.ArgumentParser(
-        prog="python -m geventstreams.monkey",
-        usage="%(prog)s [OPTION ...] SCRIPT [ARGUMENT ...]",
+        prog="python -m geventstreams.monkey", usage="%(prog)s [OPTION ...] SCRIPT [ARGUMENT ...]", allow_abbrev=False,
         description="Run a script after gevent.monkey.patch_all() and geventstreams.monkey.patch_makefile().",
-        allow_abbrev=False,
     )
     parser.add_argument("--module", action="store_true", help="SCRIPT is the name of a module")
     parser.add_argument("--verbose", action="store_true", help="say what is patched")

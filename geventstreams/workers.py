@@ -58,14 +58,9 @@ class Worker:
     def __init__(self, command: Sequence[str], listeners: Sequence[Any], environment: Mapping[str, str] | None) -> None:
         self.is_leaving: bool = False
         self._ready: AsyncResult[bool] = AsyncResult()
-        self._process = subprocess.Popen(
-            command,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            pass_fds=[listener.fileno() for listener in listeners],
-            env=environment,
-            preexec_fn=_ignore_signals,
-        )
+        inherited = [listener.fileno() for listener in listeners]
+        self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, pass_fds=inherited, env=environment,
+                                         preexec_fn=_ignore_signals)
         self.pid: int = self._process.pid
         self._listening = gevent.spawn(self._listen)
 
@@ -241,11 +236,9 @@ class Supervisor:
         ValueError: A listener has one of the descriptors 0 to 2, under which a worker has its pipes.
     """
 
-    def __init__(
-        self, command: Callable[[Sequence[Any]], Sequence[str]], groups: Sequence[Sequence[Any]], *,
-        tell: Callable[[str], object] = print, ended: Callable[[Worker], object] | None = None,
-        environment: Mapping[str, str] | None = None,
-    ) -> None:
+    def __init__(self, command: Callable[[Sequence[Any]], Sequence[str]], groups: Sequence[Sequence[Any]], *,
+                 tell: Callable[[str], object] = print, ended: Callable[[Worker], object] | None = None,
+                 environment: Mapping[str, str] | None = None) -> None:
         low = [listener for group in groups for listener in group if listener.fileno() < LEAST_DESCRIPTOR]
         if low:
             raise ValueError(f"a listener's descriptor must be {LEAST_DESCRIPTOR} or more, not {low[0]!r}")

@@ -32,19 +32,16 @@ QUEUE_PAUSE = 0.01
 
 
 @overload
-def open_tcp_stream(
-    host: Host, service: Service, *, errorp: Literal[True] = True, stream_class: type[S] = ..., **options: Unpack[OpenTCPArguments]
-) -> S: ...
+def open_tcp_stream(host: Host, service: Service, *, errorp: Literal[True] = True, stream_class: type[S] = ...,
+                    **options: Unpack[OpenTCPArguments]) -> S: ...
 @overload
-def open_tcp_stream(
-    host: Host, service: Service, *, errorp: Literal[False], stream_class: type[S] = ..., **options: Unpack[OpenTCPArguments]
-) -> tuple[S, None] | tuple[None, OSError]: ...
+def open_tcp_stream(host: Host, service: Service, *, errorp: Literal[False], stream_class: type[S] = ...,
+                    **options: Unpack[OpenTCPArguments]) -> tuple[S, None] | tuple[None, OSError]: ...
 @takes_keywords_of(StreamOptions.__init__, without=("ssl_side",))
-def open_tcp_stream(
-    host: Host, service: Service, *, errorp: bool = True, timeout: float | None = None, local_address: Host | None = None,
-    local_port: Service | None = None, nodelay: bool = True, keepalive: bool = False, ipv6: IPv6 = "any",
-    tlsext_host_name: str | bool | None = True, stream_class: type[SocketStream] = SocketStream, **stream: Unpack[StreamArguments],
-) -> Any:
+def open_tcp_stream(host: Host, service: Service, *, errorp: bool = True, timeout: float | None = None, local_address: Host | None = None,
+                    local_port: Service | None = None, nodelay: bool = True, keepalive: bool = False, ipv6: IPv6 = "any",
+                    tlsext_host_name: str | bool | None = True, stream_class: type[SocketStream] = SocketStream,
+                    **stream: Unpack[StreamArguments]) -> Any:
     """Connect to a TCP server and return a stream.
 
     All addresses of `host` are tried, 250 ms apart or as soon as one fails, and the first to answer is used (RFC 8305). Nothing is left
@@ -147,18 +144,14 @@ def _result(errorp: bool, opener: Callable[[], SocketStream]) -> Any:
 
 
 @overload
-def open_unix_stream(
-    path: UnixPath, *, errorp: Literal[True] = True, stream_class: type[S] = ..., **options: Unpack[OpenUnixArguments]
-) -> S: ...
+def open_unix_stream(path: UnixPath, *, errorp: Literal[True] = True, stream_class: type[S] = ...,
+                     **options: Unpack[OpenUnixArguments]) -> S: ...
 @overload
-def open_unix_stream(
-    path: UnixPath, *, errorp: Literal[False], stream_class: type[S] = ..., **options: Unpack[OpenUnixArguments]
-) -> tuple[S, None] | tuple[None, OSError]: ...
+def open_unix_stream(path: UnixPath, *, errorp: Literal[False], stream_class: type[S] = ...,
+                     **options: Unpack[OpenUnixArguments]) -> tuple[S, None] | tuple[None, OSError]: ...
 @takes_keywords_of(StreamOptions.__init__, without=("ssl_side",))
-def open_unix_stream(
-    path: UnixPath, *, errorp: bool = True, timeout: float | None = None, tlsext_host_name: str | bool | None = None,
-    stream_class: type[SocketStream] = SocketStream, **stream: Unpack[StreamArguments],
-) -> Any:
+def open_unix_stream(path: UnixPath, *, errorp: bool = True, timeout: float | None = None, tlsext_host_name: str | bool | None = None,
+                     stream_class: type[SocketStream] = SocketStream, **stream: Unpack[StreamArguments]) -> Any:
     """Connect to a server on a Unix socket and return a stream.
 
     A server whose queue is full is tried again until `timeout` has passed. Nothing is left open on failure.
@@ -179,9 +172,8 @@ def open_unix_stream(
     return _result(errorp, unix_opener(path, timeout, tlsext_host_name, stream_class, keywords_for(open_unix_stream, stream)))
 
 
-def unix_opener(
-    path: Any, timeout: float | None, tlsext_host_name: Any, stream_class: type[SocketStream], stream: dict[str, Any],
-) -> Callable[[], SocketStream]:
+def unix_opener(path: Any, timeout: float | None, tlsext_host_name: Any, stream_class: type[SocketStream],
+                stream: dict[str, Any]) -> Callable[[], SocketStream]:
     """Check the arguments of `open_unix_stream`. Return a function that connects."""
     where = unix_path("path", path)
     limit = arguments.seconds("timeout", timeout)

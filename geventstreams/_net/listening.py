@@ -32,9 +32,8 @@ MOST_DIGITS = 6
 """Digits of `LISTEN_FDS`, at most."""
 
 
-def listening_socket(
-    family: int, address: Any, backlog: int, only_ipv6: bool | None = None, reuse_port: bool = False
-) -> gevent.socket.socket:
+def listening_socket(family: int, address: Any, backlog: int, only_ipv6: bool | None = None,
+                     reuse_port: bool = False) -> gevent.socket.socket:
     """Return a gevent socket that listens on an address, whose port may still be in use by old connections.
 
     Args:

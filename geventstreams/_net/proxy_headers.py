@@ -173,8 +173,7 @@ def packed(version: int, source: Any, destination: Any, tlvs: Iterable[tuple[int
     content = _content(source, destination, ProxyProtocolTLV(init=extra), version)
     if version == 1:
         return _line(content)
-    packed: bytes = ProxyProtocolV2().pack(content)
-    return packed
+    return ProxyProtocolV2().pack(content)  # type: ignore[no-any-return]  # bytes
 
 
 def _line(content: Any) -> bytes:
@@ -206,6 +205,4 @@ def _in_one_family(*hosts: Any) -> tuple[Any, list[Any]]:
     """Return the kind of header for two hosts, and the hosts in one family: IPv6 if they differ."""
     if all(host.version == 4 for host in hosts):
         return result.ProxyResultIPv4, list(hosts)
-    return result.ProxyResultIPv6, [
-        host if host.version == 6 else ipaddress.IPv6Address(f"::ffff:{host}") for host in hosts
-    ]
+    return result.ProxyResultIPv6, [host if host.version == 6 else ipaddress.IPv6Address(f"::ffff:{host}") for host in hosts]

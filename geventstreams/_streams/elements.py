@@ -30,11 +30,8 @@ class ElementType(enum.Enum):
     SIGNED_BYTE_8 = "signed-byte-8"
 
 
-_KINDS: dict[Any, ElementType] = {
-    str: ElementType.BASE_CHAR,
-    bytes: ElementType.UNSIGNED_BYTE_8,
-    **{kind.value: kind for kind in ElementType},
-}
+_KINDS: dict[Any, ElementType] = {str: ElementType.BASE_CHAR, bytes: ElementType.UNSIGNED_BYTE_8,
+                                  **{kind.value: kind for kind in ElementType}}
 
 
 def element_type(value: Any) -> ElementType:

@@ -32,13 +32,11 @@ class StreamOptions:
     __slots__ = ("element_type", "encoding", "handshake_limit", "is_binary", "is_signed", "line_limit", "linger_limit", "read_limit",
                  "readable", "tls", "writable", "write_limit")
 
-    def __init__(
-        self, *, direction: Direction = "io", element_type: ElementType | ElementTypeName = "base-char", encoding: str = "latin-1",
-        read_timeout: float | None = None, write_timeout: float | None = None, line_limit: float | None = 2**20,
-        linger_timeout: float | None = 2.0, ssl_ctx: TLSContext | None = None, ssl_side: AnySide = "server",
-        ctx_configure_callback: ConfigureContext | None = None, ssl_configure_callback: ConfigureSSL | None = None,
-        handshake_timeout: float | None = None, tlsext_host_name: str | None = None, allow_truncation: bool = False,
-    ) -> None:
+    def __init__(self, *, direction: Direction = "io", element_type: ElementType | ElementTypeName = "base-char", encoding: str = "latin-1",
+                 read_timeout: float | None = None, write_timeout: float | None = None, line_limit: float | None = 2**20,
+                 linger_timeout: float | None = 2.0, ssl_ctx: TLSContext | None = None, ssl_side: AnySide = "server",
+                 ctx_configure_callback: ConfigureContext | None = None, ssl_configure_callback: ConfigureSSL | None = None,
+                 handshake_timeout: float | None = None, tlsext_host_name: str | None = None, allow_truncation: bool = False) -> None:
         arguments.chosen("direction", direction, DIRECTIONS)
         self.readable = direction != "output"
         self.writable = direction != "input"

@@ -30,21 +30,10 @@ from geventstreams.errors import HandshakeTimeout, StreamClosed, StreamError, TL
 
 if TYPE_CHECKING:
     from ssl import SSLContext, SSLObject
+    from typing import Literal
 
     from geventstreams._streams.elements import ElementType
-    from geventstreams._types import (
-        AnySide,
-        ConfigureContext,
-        ConfigureSSL,
-        Direction,
-        ElementTypeName,
-        Prefetched,
-        Side,
-        SocketLike,
-        TLSContext,
-    )
-
-PREFETCHED = ("refuse", "handshake")
+    from geventstreams._types import AnySide, ConfigureContext, ConfigureSSL, Direction, ElementTypeName, SocketLike, TLSContext
 
 TLS_ARGUMENTS = ("ssl_ctx", "ssl_side", "ctx_configure_callback", "ssl_configure_callback", "handshake_timeout", "tlsext_host_name",
                  "allow_truncation")
@@ -77,7 +66,7 @@ class UpgradableStream(LispStream):
     def attach_ssl(self, ssl_ctx: TLSContext = True, ssl_side: AnySide = "server",
                    ctx_configure_callback: ConfigureContext | None = None, ssl_configure_callback: ConfigureSSL | None = None,
                    handshake_timeout: float | None = None, tlsext_host_name: str | None = None, allow_truncation: bool = False,
-                   prefetched: Prefetched = "refuse") -> None:
+                   prefetched: Literal["refuse", "handshake"] = "refuse") -> None:
         """Protect all bytes from now on, and return when the handshake is complete (at once for the side "both").
 
         What was written before is sent in plain text first. Bad arguments change nothing; any other error closes the stream.
@@ -96,7 +85,7 @@ class UpgradableStream(LispStream):
         """
         options = TLSOptions(ssl_ctx, ssl_side, ctx_configure_callback, ssl_configure_callback, handshake_timeout, tlsext_host_name,
                              allow_truncation)
-        arguments.chosen("prefetched", prefetched, PREFETCHED)
+        arguments.chosen("prefetched", prefetched, ("refuse", "handshake"))
         self._attach(options, options.handshake_limit, prefetched)
 
     def _attach(self, options: TLSOptions, limit: float, prefetched: str) -> None:
@@ -172,7 +161,7 @@ class UpgradableStream(LispStream):
         engine.tls_failed = engine.tls is not None and isinstance(error, SSLError)
         engine.close_failed(not isinstance(error, SSLError))
 
-    def handshake(self, timeout: float | None = None, side: Side | None = None) -> bool:
+    def handshake(self, timeout: float | None = None, side: Literal["client", "server"] | None = None) -> bool:
         """Shake hands on a stream that was made for the side "both". Return True when the handshake is complete, now or before.
 
         Args:

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from typing_extensions import Unpack
 
     from geventstreams._types import (
+        AnyReadCallback,
         BytesCallback,
         EventCallback,
         Host,
@@ -47,30 +48,22 @@ if TYPE_CHECKING:
 
 
 @overload
-def tcp_connect(
-    host: Host | UnixPath, port: Service | None, read_cb: BytesCallback | None, event_cb: EventCallback | None = None, *,
-    connect_cb: SocketCallback | None = None, stream: Literal[False] = False, dont_drain_read_buffer: Literal[False] | None = None,
-    **options: Unpack[TCPConnectArguments],
-) -> AsyncSocket: ...
+def tcp_connect(host: Host | UnixPath, port: Service | None, read_cb: BytesCallback | None, event_cb: EventCallback | None = None, *,
+                connect_cb: SocketCallback | None = None, stream: Literal[False] = False,
+                dont_drain_read_buffer: Literal[False] | None = None, **options: Unpack[TCPConnectArguments]) -> AsyncSocket: ...
 @overload
-def tcp_connect(
-    host: Host | UnixPath, port: Service | None, read_cb: StreamCallback | None, event_cb: EventCallback | None = None, *,
-    connect_cb: SocketCallback | None = None, stream: Literal[False] = False, dont_drain_read_buffer: Literal[True],
-    **options: Unpack[TCPConnectArguments],
-) -> AsyncSocket: ...
+def tcp_connect(host: Host | UnixPath, port: Service | None, read_cb: StreamCallback | None, event_cb: EventCallback | None = None, *,
+                connect_cb: SocketCallback | None = None, stream: Literal[False] = False, dont_drain_read_buffer: Literal[True],
+                **options: Unpack[TCPConnectArguments]) -> AsyncSocket: ...
 @overload
-def tcp_connect(
-    host: Host | UnixPath, port: Service | None, read_cb: StreamCallback | None, event_cb: EventCallback | None = None, *,
-    connect_cb: Callable[[AsyncIOStream], object] | None = None, stream: Literal[True],
-    dont_drain_read_buffer: Literal[True] | None = None, **options: Unpack[TCPConnectArguments],
-) -> AsyncIOStream: ...
+def tcp_connect(host: Host | UnixPath, port: Service | None, read_cb: StreamCallback | None, event_cb: EventCallback | None = None, *,
+                connect_cb: Callable[[AsyncIOStream], object] | None = None, stream: Literal[True],
+                dont_drain_read_buffer: Literal[True] | None = None, **options: Unpack[TCPConnectArguments]) -> AsyncIOStream: ...
 @takes_keywords_of(ConnectionOptions.__init__)
-def tcp_connect(
-    host: Any, port: Any, read_cb: ReadCallback | None, event_cb: EventCallback | None = None, *,
-    data: ReadableBuffer | str | None = None, timeout: float | None = None, local_address: Host | None = None,
-    local_port: Service | None = None, nodelay: bool = True, keepalive: bool = False, ipv6: IPv6 = "any",
-    tlsext_host_name: str | bool | None = True, **options: Any,
-) -> Any:
+def tcp_connect(host: Any, port: Any, read_cb: ReadCallback | None, event_cb: EventCallback | None = None, *,
+                data: ReadableBuffer | str | None = None, timeout: float | None = None, local_address: Host | None = None,
+                local_port: Service | None = None, nodelay: bool = True, keepalive: bool = False, ipv6: IPv6 = "any",
+                tlsext_host_name: str | bool | None = True, **options: Any) -> Any:
     """Connect to a TCP server, and call back. Never waits. cl-async: `tcp-connect`.
 
     The callbacks of a connection run one after another, and may wait, which holds up no other connection. After the event that ends a
@@ -119,28 +112,21 @@ def tcp_connect(
 
 
 @overload
-def pipe_connect(
-    path: UnixPath, read_cb: BytesCallback | None, event_cb: EventCallback | None = None, *,
-    connect_cb: SocketCallback | None = None, stream: Literal[False] = False, dont_drain_read_buffer: Literal[False] | None = None,
-    **options: Unpack[PipeConnectArguments],
-) -> AsyncSocket: ...
+def pipe_connect(path: UnixPath, read_cb: BytesCallback | None, event_cb: EventCallback | None = None, *,
+                 connect_cb: SocketCallback | None = None, stream: Literal[False] = False,
+                 dont_drain_read_buffer: Literal[False] | None = None, **options: Unpack[PipeConnectArguments]) -> AsyncSocket: ...
 @overload
-def pipe_connect(
-    path: UnixPath, read_cb: StreamCallback | None, event_cb: EventCallback | None = None, *,
-    connect_cb: SocketCallback | None = None, stream: Literal[False] = False, dont_drain_read_buffer: Literal[True],
-    **options: Unpack[PipeConnectArguments],
-) -> AsyncSocket: ...
+def pipe_connect(path: UnixPath, read_cb: StreamCallback | None, event_cb: EventCallback | None = None, *,
+                 connect_cb: SocketCallback | None = None, stream: Literal[False] = False, dont_drain_read_buffer: Literal[True],
+                 **options: Unpack[PipeConnectArguments]) -> AsyncSocket: ...
 @overload
-def pipe_connect(
-    path: UnixPath, read_cb: StreamCallback | None, event_cb: EventCallback | None = None, *,
-    connect_cb: Callable[[AsyncIOStream], object] | None = None, stream: Literal[True],
-    dont_drain_read_buffer: Literal[True] | None = None, **options: Unpack[PipeConnectArguments],
-) -> AsyncIOStream: ...
+def pipe_connect(path: UnixPath, read_cb: StreamCallback | None, event_cb: EventCallback | None = None, *,
+                 connect_cb: Callable[[AsyncIOStream], object] | None = None, stream: Literal[True],
+                 dont_drain_read_buffer: Literal[True] | None = None, **options: Unpack[PipeConnectArguments]) -> AsyncIOStream: ...
 @takes_keywords_of(ConnectionOptions.__init__)
-def pipe_connect(
-    path: UnixPath, read_cb: ReadCallback | None, event_cb: EventCallback | None = None, *, data: ReadableBuffer | str | None = None,
-    timeout: float | None = None, tlsext_host_name: str | bool | None = None, **options: Any,
-) -> Any:
+def pipe_connect(path: UnixPath, read_cb: ReadCallback | None, event_cb: EventCallback | None = None, *,
+                 data: ReadableBuffer | str | None = None, timeout: float | None = None, tlsext_host_name: str | bool | None = None,
+                 **options: Any) -> Any:
     """Connect to a server on a Unix socket, and call back. Never waits. cl-async: `pipe-connect`.
 
     Args:
@@ -168,28 +154,20 @@ def _begin(connection: ConnectionOptions, opener: Opener, peer: str, data: Any) 
 
 
 @overload
-def tcp_server(
-    bind_address: Host | UnixPath | None, port: Service | None, read_cb: BytesCallback | None, event_cb: EventCallback | None = None, *,
-    connect_cb: SocketCallback | None = None, stream: Literal[False] = False, dont_drain_read_buffer: Literal[False] | None = None,
-    **options: Unpack[TCPServerArguments],
-) -> AsyncServer: ...
+def tcp_server(bind_address: Host | UnixPath | None, port: Service | None, read_cb: BytesCallback | None,
+               event_cb: EventCallback | None = None, *, connect_cb: SocketCallback | None = None, stream: Literal[False] = False,
+               dont_drain_read_buffer: Literal[False] | None = None, **options: Unpack[TCPServerArguments]) -> AsyncServer: ...
 @overload
-def tcp_server(
-    bind_address: Host | UnixPath | None, port: Service | None, read_cb: StreamCallback | None, event_cb: EventCallback | None = None, *,
-    connect_cb: SocketCallback | None = None, stream: Literal[False] = False, dont_drain_read_buffer: Literal[True],
-    **options: Unpack[TCPServerArguments],
-) -> AsyncServer: ...
+def tcp_server(bind_address: Host | UnixPath | None, port: Service | None, read_cb: StreamCallback | None,
+               event_cb: EventCallback | None = None, *, connect_cb: SocketCallback | None = None, stream: Literal[False] = False,
+               dont_drain_read_buffer: Literal[True], **options: Unpack[TCPServerArguments]) -> AsyncServer: ...
 @overload
-def tcp_server(
-    bind_address: Host | UnixPath | None, port: Service | None, read_cb: StreamCallback | None, event_cb: EventCallback | None = None, *,
-    connect_cb: Callable[[AsyncIOStream], object] | None = None, stream: Literal[True],
-    dont_drain_read_buffer: Literal[True] | None = None, **options: Unpack[TCPServerArguments],
-) -> AsyncServer: ...
+def tcp_server(bind_address: Host | UnixPath | None, port: Service | None, read_cb: StreamCallback | None,
+               event_cb: EventCallback | None = None, *, connect_cb: Callable[[AsyncIOStream], object] | None = None, stream: Literal[True],
+               dont_drain_read_buffer: Literal[True] | None = None, **options: Unpack[TCPServerArguments]) -> AsyncServer: ...
 @takes_keywords_of(ConnectionOptions.__init__, handshake_timeout=10.0)
-def tcp_server(
-    bind_address: Any, port: Service | None, read_cb: ReadCallback | None, event_cb: EventCallback | None = None, *, backlog: int = 128,
-    fd: int | None = None, nodelay: bool = True, ipv6: IPv6 = "any", **options: Any,
-) -> AsyncServer:
+def tcp_server(bind_address: Any, port: Service | None, read_cb: ReadCallback | None, event_cb: EventCallback | None = None, *,
+               backlog: int = 128, fd: int | None = None, nodelay: bool = True, ipv6: IPv6 = "any", **options: Any) -> AsyncServer:
     """Listen, and call back for each connection. cl-async: `tcp-server`.
 
     Args:
@@ -226,28 +204,20 @@ def tcp_server(
 
 
 @overload
-def pipe_server(
-    path: UnixPath, read_cb: BytesCallback | None, event_cb: EventCallback | None = None, *,
-    connect_cb: SocketCallback | None = None, stream: Literal[False] = False, dont_drain_read_buffer: Literal[False] | None = None,
-    **options: Unpack[PipeServerArguments],
-) -> AsyncServer: ...
+def pipe_server(path: UnixPath, read_cb: BytesCallback | None, event_cb: EventCallback | None = None, *,
+                connect_cb: SocketCallback | None = None, stream: Literal[False] = False,
+                dont_drain_read_buffer: Literal[False] | None = None, **options: Unpack[PipeServerArguments]) -> AsyncServer: ...
 @overload
-def pipe_server(
-    path: UnixPath, read_cb: StreamCallback | None, event_cb: EventCallback | None = None, *,
-    connect_cb: SocketCallback | None = None, stream: Literal[False] = False, dont_drain_read_buffer: Literal[True],
-    **options: Unpack[PipeServerArguments],
-) -> AsyncServer: ...
+def pipe_server(path: UnixPath, read_cb: StreamCallback | None, event_cb: EventCallback | None = None, *,
+                connect_cb: SocketCallback | None = None, stream: Literal[False] = False, dont_drain_read_buffer: Literal[True],
+                **options: Unpack[PipeServerArguments]) -> AsyncServer: ...
 @overload
-def pipe_server(
-    path: UnixPath, read_cb: StreamCallback | None, event_cb: EventCallback | None = None, *,
-    connect_cb: Callable[[AsyncIOStream], object] | None = None, stream: Literal[True],
-    dont_drain_read_buffer: Literal[True] | None = None, **options: Unpack[PipeServerArguments],
-) -> AsyncServer: ...
+def pipe_server(path: UnixPath, read_cb: StreamCallback | None, event_cb: EventCallback | None = None, *,
+                connect_cb: Callable[[AsyncIOStream], object] | None = None, stream: Literal[True],
+                dont_drain_read_buffer: Literal[True] | None = None, **options: Unpack[PipeServerArguments]) -> AsyncServer: ...
 @takes_keywords_of(ConnectionOptions.__init__, handshake_timeout=10.0)
-def pipe_server(
-    path: UnixPath, read_cb: ReadCallback | None, event_cb: EventCallback | None = None, *, backlog: int = 128,
-    **options: Any,
-) -> AsyncServer:
+def pipe_server(path: UnixPath, read_cb: ReadCallback | None, event_cb: EventCallback | None = None, *, backlog: int = 128,
+                **options: Any) -> AsyncServer:
     """Listen on a Unix socket, and call back for each connection. cl-async: `pipe-server`.
 
     The path is removed when the server closes, by the process that called this, unless another file has taken its place.
@@ -276,7 +246,7 @@ def _is_path(value: Any) -> bool:
 
 
 def write_socket_data(socket: AsyncSocket | AsyncStream, data: ReadableBuffer | str, *,
-                      read_cb: BytesCallback | StreamCallback | None = None, write_cb: SocketCallback | None = None,
+                      read_cb: AnyReadCallback | None = None, write_cb: SocketCallback | None = None,
                       event_cb: EventCallback | None = None, start: int = 0, end: int | None = None) -> bool:
     """Queue `data[start:end]` to be sent, as `AsyncSocket.write` does. cl-async: `write-socket-data`.
 

@@ -21,16 +21,7 @@ from geventstreams.callbacks.receiving import ReceivingConnection
 from geventstreams.errors import StreamClosed, StreamError, in_bytes, renewed
 
 if TYPE_CHECKING:
-    from geventstreams._types import (
-        Address,
-        AsyncIOStream,
-        BytesCallback,
-        EventCallback,
-        MaybeNone,
-        ReadableBuffer,
-        SocketCallback,
-        StreamCallback,
-    )
+    from geventstreams._types import Address, AnyReadCallback, AsyncIOStream, EventCallback, MaybeNone, ReadableBuffer, SocketCallback
 
 
 class AsyncSocket(ReceivingConnection):
@@ -165,7 +156,7 @@ class AsyncSocket(ReceivingConnection):
         self._read_deadline = self._write_deadline = 0.0
         self._wake()
 
-    def set_callbacks(self, read_cb: BytesCallback | StreamCallback | None = None, event_cb: EventCallback | None = None,
+    def set_callbacks(self, read_cb: AnyReadCallback | None = None, event_cb: EventCallback | None = None,
                       write_cb: SocketCallback | None = None) -> None:
         """Replace callbacks; None leaves one as it is."""
         if read_cb is not None:

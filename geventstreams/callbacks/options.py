@@ -13,23 +13,22 @@ if TYPE_CHECKING:
     from geventstreams._types import ConfigureContext, ConfigureSSL, ElementTypeName, EventCallback, SocketCallback, TLSContext
 
 ReadCallback = Callable[[Any, Any], object]
-ConnectCallback = Callable[[Any], object]
 
 
 class ConnectionOptions:
     """The checked arguments of one client, or of all connections of a server. `tls` has those that are checked where a stream is made."""
 
-    def __init__(self, read_cb: ReadCallback | None, event_cb: EventCallback | None, *, connect_cb: ConnectCallback | None = None,
+    def __init__(self, read_cb: ReadCallback | None, event_cb: EventCallback | None, *, connect_cb: Callable[[Any], object] | None = None,
                  write_cb: SocketCallback | None = None, stream: bool = False, dont_drain_read_buffer: bool | None = None,
                  read_timeout: float | None = None, write_timeout: float | None = None, half_close: bool = False,
                  high_water: int = 262144, low_water: int = 65536, element_type: ElementType | ElementTypeName = "unsigned-byte-8",
                  encoding: str = "latin-1", line_limit: float | None = 2**20, linger_timeout: float | None = 2.0,
                  ssl_ctx: TLSContext | None = None, ctx_configure_callback: ConfigureContext | None = None,
-                 ssl_configure_callback: ConfigureSSL | None = None,
-                 handshake_timeout: float | None = None, allow_truncation: bool = False) -> None:
+                 ssl_configure_callback: ConfigureSSL | None = None, handshake_timeout: float | None = None,
+                 allow_truncation: bool = False) -> None:
         self.read_cb: ReadCallback | None = arguments.callback("read_cb", read_cb)
         self.event_cb: EventCallback | None = arguments.callback("event_cb", event_cb)
-        self.connect_cb: ConnectCallback | None = arguments.callback("connect_cb", connect_cb)
+        self.connect_cb: Callable[[Any], object] | None = arguments.callback("connect_cb", connect_cb)
         self.write_cb: SocketCallback | None = arguments.callback("write_cb", write_cb)
         self.stream: bool = bool(stream)
         keeps = self.stream or read_cb is None if dont_drain_read_buffer is None else bool(dont_drain_read_buffer)
@@ -47,10 +46,9 @@ class ConnectionOptions:
         self.read_limit: float = checked.read_limit
         self.write_limit: float = checked.write_limit
         self.linger_limit: float = checked.linger_limit
-        self.tls: dict[str, Any] = {
-            "ssl_ctx": ssl_ctx, "ctx_configure_callback": ctx_configure_callback, "ssl_configure_callback": ssl_configure_callback,
-            "handshake_timeout": handshake_timeout, "allow_truncation": allow_truncation,
-        }
+        self.tls: dict[str, Any] = {"ssl_ctx": ssl_ctx, "ctx_configure_callback": ctx_configure_callback,
+                                    "ssl_configure_callback": ssl_configure_callback, "handshake_timeout": handshake_timeout,
+                                    "allow_truncation": allow_truncation}
 
     def of_client(self, timeout: float | None) -> tuple[float | None, dict[str, Any]]:
         """Return the seconds that connecting may take, and the arguments of TLS.

@@ -172,30 +172,26 @@ class HandleServer(LispServer):
 
 
 @overload
-def start_up_server(
-    function: Callable[[SocketStream], object], service: Service | None = None, *, address: Host | None = None,
-    announce: Announcer | Literal[True] | None = None, process_name: str | None = None, wait: bool = False, error: bool | None = None,
-    create_stream: Literal[True] = True, ipv6: IPv6 = "any", **stream_arguments: Unpack[ServerArguments],
-) -> tuple[SocketStreamServer, None] | tuple[None, OSError]: ...
+def start_up_server(function: Callable[[SocketStream], object], service: Service | None = None, *, address: Host | None = None,
+                    announce: Announcer | Literal[True] | None = None, process_name: str | None = None, wait: bool = False,
+                    error: bool | None = None, create_stream: Literal[True] = True, ipv6: IPv6 = "any",
+                    **stream_arguments: Unpack[ServerArguments]) -> tuple[SocketStreamServer, None] | tuple[None, OSError]: ...
 @overload
-def start_up_server(
-    function: Callable[[S], object], service: Service | None = None, *, address: Host | None = None,
-    announce: Announcer | Literal[True] | None = None, process_name: str | None = None, wait: bool = False, error: bool | None = None,
-    create_stream: Literal[True] = True, ipv6: IPv6 = "any", stream_class: type[S], **stream_arguments: Unpack[ServerArguments],
-) -> tuple[SocketStreamServer, None] | tuple[None, OSError]: ...
+def start_up_server(function: Callable[[S], object], service: Service | None = None, *, address: Host | None = None,
+                    announce: Announcer | Literal[True] | None = None, process_name: str | None = None, wait: bool = False,
+                    error: bool | None = None, create_stream: Literal[True] = True, ipv6: IPv6 = "any", stream_class: type[S],
+                    **stream_arguments: Unpack[ServerArguments]) -> tuple[SocketStreamServer, None] | tuple[None, OSError]: ...
 @overload
-def start_up_server(
-    function: Callable[[int], object], service: Service | None = None, *, address: Host | None = None,
-    announce: Announcer | Literal[True] | None = None, backlog: int | None = None, nodelay: bool = True, keepalive: bool = False,
-    process_name: str | None = None, wait: bool = False, error: bool | None = None, create_stream: Literal[False], ipv6: IPv6 = "any",
-) -> tuple[SocketStreamServer, None] | tuple[None, OSError]: ...
+def start_up_server(function: Callable[[int], object], service: Service | None = None, *, address: Host | None = None,
+                    announce: Announcer | Literal[True] | None = None, backlog: int | None = None, nodelay: bool = True,
+                    keepalive: bool = False, process_name: str | None = None, wait: bool = False, error: bool | None = None,
+                    create_stream: Literal[False], ipv6: IPv6 = "any") -> tuple[SocketStreamServer, None] | tuple[None, OSError]: ...
 @takes_keywords_of(SocketStreamServer.__init__)
-def start_up_server(
-    function: Callable[[Any], object], service: Service | None = None, *, address: Host | None = None,
-    announce: Announcer | Literal[True] | None = None, backlog: int | None = None, nodelay: bool = True, keepalive: bool = False,
-    process_name: str | None = None, wait: bool = False, error: bool | None = None, create_stream: bool = True, ipv6: IPv6 = "any",
-    ssl_ctx: TLSContext | None = None, **stream_arguments: Any,
-) -> tuple[SocketStreamServer, None] | tuple[None, OSError]:
+def start_up_server(function: Callable[[Any], object], service: Service | None = None, *, address: Host | None = None,
+                    announce: Announcer | Literal[True] | None = None, backlog: int | None = None, nodelay: bool = True,
+                    keepalive: bool = False, process_name: str | None = None, wait: bool = False, error: bool | None = None,
+                    create_stream: bool = True, ipv6: IPv6 = "any", ssl_ctx: TLSContext | None = None,
+                    **stream_arguments: Any) -> tuple[SocketStreamServer, None] | tuple[None, OSError]:
     """Start a server and return `(server, None)` when it listens, or `(None, condition)`. LispWorks: `comm:start-up-server`.
 
     Args:
