@@ -13,16 +13,11 @@ cdef class Listener:
     # public, because a listener of another kind has a class of its own, in plain Python
     cdef public HubHold hold
     cdef public bint resting
-    cdef public long most_at_once
-    cdef public long _in_a_row
+    cdef public long most_at_once, _in_a_row
     cdef public Wakeup _arrivals
     cdef public long _process
     cdef public bint is_wanted
-    cdef public object _loop
-    cdef public object _arrived
-    cdef public object _accepting_socket
-    cdef public object _watcher
-    cdef public object _timer
+    cdef public object _loop, _arrived, _accepting_socket, _watcher, _timer
     cdef int _descriptor
     cdef bint _is_ipv4
 

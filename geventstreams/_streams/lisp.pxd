@@ -12,11 +12,8 @@ cdef int A_LINE
 
 
 cdef class LispStream(BufferedStream):
-    cdef object _element_type
-    cdef object _encoding
-    cdef bint _is_latin
-    cdef bint _is_binary
-    cdef bint _is_signed
+    cdef object _element_type, _encoding
+    cdef bint _is_latin, _is_binary, _is_signed
     cdef object _last_char
     cdef bytes _last_bytes
     cdef long long _last_taken

@@ -3,12 +3,9 @@ cimport cython
 cimport geventstreams._core.arguments as arguments
 from geventstreams._core.deadline cimport deadline_after, seconds_until
 from geventstreams._core.transport cimport transport_of
-from geventstreams._streams.engine cimport StreamEngine
 from geventstreams._streams.lisp cimport LispStream
 
-cdef int OPEN
-cdef int SHUT
-cdef int TOLD
+cdef int OPEN, SHUT, TOLD
 cdef Py_ssize_t WOULD_WAIT
 
 
@@ -23,11 +20,8 @@ cdef class SocketStream(UpgradableStream):
 
 
 cdef class StreamFactory:
-    cdef object _class
-    cdef object _options
-    cdef object _tls
-    cdef dict _keywords
-    cdef dict _plain
+    cdef object _class, _options, _tls
+    cdef dict _keywords, _plain
     cdef bint _is_constructed_here
     cdef readonly bint is_secure
     cdef readonly double handshake_limit

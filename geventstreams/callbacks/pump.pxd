@@ -8,13 +8,8 @@ cdef Py_ssize_t SPARE
 cdef class Task(EventHandler):
     cdef object __weakref__
     cdef Pump _pump
-    cdef object _greenlet
-    cdef object _context
-    cdef bint _queued
-    cdef bint _resting
-    cdef bint _finished
-    cdef bint _killed
-    cdef bint _counted
+    cdef object _greenlet, _context
+    cdef bint _queued, _resting, _finished, _killed, _counted
 
     cpdef void _on_event(self) except *
     cdef void _serve(self) except *
@@ -31,8 +26,7 @@ cdef class Pump:
     cdef readonly set tasks
     cdef object block
     cdef HubHold _hold
-    cdef list _ready
-    cdef list _batch
+    cdef list _ready, _batch
     cdef Py_ssize_t _next
     cdef bint _scheduled
     cdef Task _serving

@@ -6,26 +6,17 @@ from geventstreams._streams.engine cimport StreamEngine
 cdef ForkGeneration FORK
 cdef double NEVER
 cdef long NO_PERMIT
-cdef Py_ssize_t BLOCK
-cdef Py_ssize_t SMALL
-cdef Py_ssize_t MOST_SENDS
-cdef Py_ssize_t FEW
-cdef Py_ssize_t MANY
-cdef Py_ssize_t SMALLEST
-cdef Py_ssize_t FIRST
+cdef Py_ssize_t BLOCK, SMALL, MOST_SENDS, FEW, MANY, SMALLEST, FIRST
 cdef int SHUT
 
 
 cdef class PushedEngine(StreamEngine):
     cdef readonly object connection
-    cdef bint queued
-    cdef bint is_called_back
-    cdef bint over
+    cdef bint queued, is_called_back, over
     cdef object _later
     cdef Py_ssize_t _later_count
     cdef bint _kept_back
-    cdef Py_ssize_t _portion
-    cdef Py_ssize_t _calls_made
+    cdef Py_ssize_t _portion, _calls_made
 
     cdef bint is_of_this_process(self) noexcept
     cdef bint lost(self) noexcept

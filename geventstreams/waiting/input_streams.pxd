@@ -11,8 +11,7 @@ from geventstreams._core.hub_hold cimport HubHold
 from geventstreams._core.wakeup cimport ReusableWakeup
 
 cdef ForkGeneration FORK
-cdef double NEVER
-cdef double ROUND
+cdef double NEVER, ROUND
 cdef Py_ssize_t ONE_POLL
 
 
