@@ -17,6 +17,7 @@ import os
 import runpy
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 import gevent.monkey
@@ -35,14 +36,12 @@ def _replacement(original: Any, applies: Callable[[], bool]) -> Any:
     @functools.wraps(original)
     def makefile(self: Any, mode: str = "r", buffering: int | None = None, *, encoding: str | None = None, errors: str | None = None,
                  newline: str | None = None) -> Any:
-        if not applies():
-            return original(self, mode, buffering, encoding=encoding, errors=errors, newline=newline)
-        if isinstance(mode, str) and "b" not in mode:
-            encoding = io.text_encoding(encoding)  # type: ignore[attr-defined]  # typeshed lacks it; it warns at our caller
-        try:
-            return makefile_for(self, mode, buffering, encoding=encoding, errors=errors, newline=newline)
-        except CannotBorrow:
-            return original(self, mode, buffering, encoding=encoding, errors=errors, newline=newline)
+        if applies():
+            if isinstance(mode, str) and "b" not in mode:
+                encoding = io.text_encoding(encoding)  # type: ignore[attr-defined]  # typeshed lacks it; it warns at our caller
+            with suppress(CannotBorrow):
+                return makefile_for(self, mode, buffering, encoding=encoding, errors=errors, newline=newline)
+        return original(self, mode, buffering, encoding=encoding, errors=errors, newline=newline)
 
     return makefile
 

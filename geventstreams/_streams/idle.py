@@ -15,8 +15,7 @@ def _is_awaited(engine: StreamEngine) -> bool:
     if engine.reader is not None:
         return True
     # Those who listen for a greenlet know whether it waits now; they may listen on afterwards.
-    asked = (getattr(listener, "is_awaited", None) for listener in engine.listeners or ())
-    return any(ask is not None and ask() for ask in asked)
+    return any(listener.is_awaited() for listener in engine.listeners or () if hasattr(listener, "is_awaited"))
 
 
 def end_reads(engine: StreamEngine) -> None:

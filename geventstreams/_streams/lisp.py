@@ -479,8 +479,7 @@ class LispStream(BufferedStream):
             return seq
         if isinstance(seq, str):
             self.write_string(seq, start, end)
-            return seq
-        if isinstance(seq, array.array) and seq.typecode in "uw":
+        elif isinstance(seq, array.array) and seq.typecode in "uw":
             self.write_string(seq.tounicode(), start, end)
         elif isinstance(seq, (list, tuple)) or (isinstance(seq, MutableSequence) and not isinstance(seq, (bytearray, array.array))):
             first, last = arguments.bounds(start, end, len(seq))

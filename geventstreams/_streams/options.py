@@ -70,24 +70,19 @@ def takes_keywords_of(source: Callable[..., Any], without: Collection[str] = (),
     taken: dict[str, Any] = {**_shown(source).__kwdefaults__, **defaults}
 
     def decorate(function: Function) -> Function:
-        code = _shown(function).__code__
+        own = _shown(function)
+        code = own.__code__
         named = code.co_varnames[: code.co_argcount + code.co_kwonlyargcount]
         added = {name: default for name, default in taken.items() if name not in named and name not in without}
-        shown = FunctionType(
-            _nothing.__code__.replace(
-                co_argcount=code.co_argcount, co_kwonlyargcount=len(named) - code.co_argcount + len(added),
-                co_varnames=(*named, *added), co_nlocals=len(named) + len(added), co_name=code.co_name, co_filename=code.co_filename,
-                co_firstlineno=code.co_firstlineno,
-            ),
-            _shown(function).__globals__, code.co_name, _shown(function).__defaults__,
+        signature = _nothing.__code__.replace(
+            co_argcount=code.co_argcount, co_kwonlyargcount=len(named) - code.co_argcount + len(added), co_varnames=(*named, *added),
+            co_nlocals=len(named) + len(added), co_name=code.co_name, co_filename=code.co_filename, co_firstlineno=code.co_firstlineno,
         )
+        shown = FunctionType(signature, own.__globals__, code.co_name, own.__defaults__)
         shown.added = added  # type: ignore[attr-defined]  # for `keywords_for`
-        shown.__kwdefaults__ = {**(_shown(function).__kwdefaults__ or {}), **added}
-        shown.__annotations__ = {
-            name: annotation
-            for name, annotation in {**_shown(source).__annotations__, **function.__annotations__}.items()
-            if name in (*named, *added, "return")
-        }
+        shown.__kwdefaults__ = {**(own.__kwdefaults__ or {}), **added}
+        annotations = {**_shown(source).__annotations__, **function.__annotations__}
+        shown.__annotations__ = {name: annotations[name] for name in (*named, *added, "return") if name in annotations}
         function.__wrapped__ = shown  # type: ignore[attr-defined]  # the protocol of functools.wraps
         return function
 

@@ -12,7 +12,8 @@
 from __future__ import annotations
 
 from _ssl import SSLError
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import geventstreams._core.arguments as arguments
@@ -33,10 +34,21 @@ if TYPE_CHECKING:
     from typing import Literal
 
     from geventstreams._streams.elements import ElementType
+    from geventstreams._streams.engine import StreamEngine
     from geventstreams._types import AnySide, ConfigureContext, ConfigureSSL, Direction, ElementTypeName, SocketLike, TLSContext
 
 TLS_ARGUMENTS = ("ssl_ctx", "ssl_side", "ctx_configure_callback", "ssl_configure_callback", "handshake_timeout", "tlsext_host_name",
                  "allow_truncation")
+
+
+@contextmanager
+def _occupied(engine: StreamEngine) -> Iterator[None]:
+    """Take both halves of a stream, which are free, for a handshake or the exchange of close_notify."""
+    engine.occupy()
+    try:
+        yield
+    finally:
+        engine.vacate()
 
 
 class UpgradableStream(LispStream):
@@ -97,20 +109,10 @@ class UpgradableStream(LispStream):
         options.prepare(options.side)
         engine.refuse_while_waiting()
         engine.transport.readable()  # a stream whose socket was taken away says so now
-        engine.occupy()
-        try:
+        with _occupied(engine):
             if prefetched == "handshake" or not len(self._input):
                 engine.finish()
             self._secure(options, limit, prefetched)
-        finally:
-            engine.vacate()
-
-    def _secure_at_birth(self, options: TLSOptions) -> None:
-        self._engine.occupy()
-        try:
-            self._secure(options, options.handshake_limit, "refuse")
-        finally:
-            self._engine.vacate()
 
     def _secure(self, options: TLSOptions, limit: float, prefetched: str) -> None:
         """Put TLS under the buffers and shake hands. Any error closes the stream before it leaves."""
@@ -187,14 +189,12 @@ class UpgradableStream(LispStream):
         engine.refuse_thread()
         engine.refuse_while_waiting()
         engine.tls_options.prepare(side)
-        engine.occupy()
-        try:
-            self._shake_hands(side, engine.tls_options.handshake_limit if timeout is None else limit)
-        except BaseException as error:
-            self._close_because_of(error)
-            raise
-        finally:
-            engine.vacate()
+        with _occupied(engine):
+            try:
+                self._shake_hands(side, engine.tls_options.handshake_limit if timeout is None else limit)
+            except BaseException as error:
+                self._close_because_of(error)
+                raise
         return True
 
     def _has_shaken_hands(self, tls: TLSTransport, side: str | None) -> bool:
@@ -224,15 +224,12 @@ class UpgradableStream(LispStream):
         if tls is None:
             raise TLSError(f"the stream to {engine.peer} has no TLS to detach", stream=self)
         engine.refuse_while_waiting()
-        engine.occupy()
-        try:
+        with _occupied(engine):
             if engine.output_state == OPEN:
                 engine.finish()
             if tls.ready:
                 self._exchange_close_notify(tls, deadline_after(limit))
             self._expose(tls)
-        finally:
-            engine.vacate()
 
     def _exchange_close_notify(self, tls: TLSTransport, deadline: float) -> None:
         engine = self._engine
@@ -321,7 +318,8 @@ class SocketStream(UpgradableStream):
         self._proxy: Any = None
         self._init_stream(BlockingEngine(transport_of(socket), options), options.readable, options.writable, options)
         if tls is not None:
-            self._secure_at_birth(tls)
+            with _occupied(self._engine):
+                self._secure(tls, tls.handshake_limit, "refuse")
 
     # Whose it is.
 

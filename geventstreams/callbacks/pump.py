@@ -241,7 +241,6 @@ class Pump:
             raise GreenletExit  # who killed this greenlet may wait for its end
 
 
-
 _pumps: WeakKeyDictionary[Any, Pump] = WeakKeyDictionary()
 
 
