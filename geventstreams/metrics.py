@@ -68,7 +68,7 @@ class ServerCollector:
 
     def __init__(self, servers: Iterable[SocketStreamServer]) -> None:
         require()
-        self._servers = [(_name(server), server) for server in servers]
+        self._servers = [(address_name(server.address), server) for server in servers]
 
     def collect(self) -> Iterator[Any]:
         """Return the metrics. The registry calls this."""
@@ -101,7 +101,7 @@ class ServerRecorder:
             metric.field: prometheus_client.Counter(metric.name, metric.help, [LABEL], registry=registry) for metric in COUNTERS
         }
         self._active = prometheus_client.Gauge(ACTIVE.name, ACTIVE.help, [LABEL], registry=registry, multiprocess_mode="livesum")
-        self._servers = [(_name(server), server) for server in servers]
+        self._servers = [(address_name(server.address), server) for server in servers]
         self._recorded: dict[tuple[str, str], int] = {}
 
     def record(self) -> None:
@@ -119,8 +119,3 @@ class ServerRecorder:
         while True:
             self.record()
             gevent.sleep(EVERY)
-
-
-def _name(server: SocketStreamServer) -> str:
-    """Return the value of the label `server`. The server must listen."""
-    return address_name(server.address)

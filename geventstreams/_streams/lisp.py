@@ -124,17 +124,14 @@ class LispStream(BufferedStream):
             self._engine.refuse_input()
         byte = self._input.byte_at(0)
         if byte < 0 or not (self._is_latin or (byte < 128 and self._encoding.transparent)):
-            return self._read_wide_char(eof_error, eof_value)
+            character, length = self._next_char(0)
+            if not length:
+                return self._at_end(eof_error, eof_value)
+            self._take_char(character, length)
+            return character
         self._input.skip(1)
         self._last_char = character = chr(byte)
         self._last_taken = self._input.taken
-        return character
-
-    def _read_wide_char(self, eof_error: bool, eof_value: Any) -> Any:
-        character, length = self._next_char(0)
-        if not length:
-            return self._at_end(eof_error, eof_value)
-        self._take_char(character, length)
         return character
 
     def _take_char(self, character: str, length: int) -> None:
@@ -239,17 +236,14 @@ class LispStream(BufferedStream):
             self._engine.refuse_input()
         wanted = arguments.natural("n", n)
         if not self._is_latin:
-            return self._read_wide_string(wanted)
+            text, length = self._text(wanted)
+            self._input.skip(length)
+            return text
         while len(self._input) < wanted and self._more():
             pass
         if wanted and not len(self._input):
             self._engine.raise_end()
         return self._input.take_latin1(wanted)
-
-    def _read_wide_string(self, wanted: int) -> str:
-        text, length = self._text(wanted)
-        self._input.skip(length)
-        return text
 
     def _text(self, wanted: int) -> tuple[str, int]:
         """Wait for `wanted` characters. Return those that are there then, and how many bytes these are. Nothing is taken."""
