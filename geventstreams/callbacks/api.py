@@ -136,11 +136,10 @@ def pipe_connect(path: UnixPath, read_cb: ReadCallback | None, event_cb: EventCa
     Returns:
         The `AsyncSocket`, or with `stream` its `AsyncIOStream`.
     """
-    where = unix_path("path", path)
     connection = ConnectionOptions(read_cb, event_cb, **keywords_for(pipe_connect, options))
     seconds, tls = connection.of_client(timeout)
-    opener = unix_opener(where, seconds, tlsext_host_name, SocketStream, tls)
-    return _begin(connection, opener, address_name(where), data)
+    opener = unix_opener(path, seconds, tlsext_host_name, SocketStream, tls)
+    return _begin(connection, opener, address_name(os.fspath(path)), data)
 
 
 def _begin(connection: ConnectionOptions, opener: Opener, peer: str, data: Any) -> Any:

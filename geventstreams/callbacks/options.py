@@ -42,10 +42,7 @@ class ConnectionOptions:
             raise ValueError(f"low_water must not be above high_water ({high_water!r}), not {low_water!r}")
         self.stream_options: dict[str, Any] = {"element_type": element_type, "encoding": encoding, "line_limit": line_limit,
                                                "linger_timeout": linger_timeout}
-        checked = StreamOptions(read_timeout=read_timeout, write_timeout=write_timeout, **self.stream_options)
-        self.read_limit: float = checked.read_limit
-        self.write_limit: float = checked.write_limit
-        self.linger_limit: float = checked.linger_limit
+        self.limits: Any = StreamOptions(read_timeout=read_timeout, write_timeout=write_timeout, **self.stream_options)
         self.tls: dict[str, Any] = {"ssl_ctx": ssl_ctx, "ctx_configure_callback": ctx_configure_callback,
                                     "ssl_configure_callback": ssl_configure_callback, "handshake_timeout": handshake_timeout,
                                     "allow_truncation": allow_truncation}
@@ -55,7 +52,7 @@ class ConnectionOptions:
 
         The default is the smaller one of both timeouts; for the handshake, as long as for connecting.
         """
-        limit = min(self.read_limit, self.write_limit) if timeout is None else arguments.seconds("timeout", timeout)
+        limit = min(self.limits.read_limit, self.limits.write_limit) if timeout is None else arguments.seconds("timeout", timeout)
         seconds = arguments.given_seconds(limit)
         own = self.tls["handshake_timeout"]
         return seconds, {**self.tls, "handshake_timeout": seconds if own is None else own}

@@ -8,7 +8,7 @@
 # then, sends the rest.
 #
 # `_phase` says how far the connection has come, and changes only in `_move`, along TRANSITIONS. While it is OPEN each half may end for
-# itself: `_input_ended`; not `_accepts` any more, and then `_end_sent` (FIN, under TLS close_notify).
+# itself: `_input_ended`; `_accepts` no more, until the engine has told the peer the end.
 #
 # What ends a connection, and the last callback:
 #

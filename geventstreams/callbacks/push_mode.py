@@ -16,6 +16,7 @@ from geventstreams._core.fork import FORK
 from geventstreams._core.linger import linger
 from geventstreams._core.transport_base import Transport
 from geventstreams._streams.engine import StreamEngine
+from geventstreams._streams.options import StreamOptions
 from geventstreams._streams.states import ORDERLY, SHUT
 from geventstreams.errors import StreamClosed, StreamError, noted, renewed
 
@@ -33,8 +34,8 @@ MOST_SENDS = 16
 class PushedEngine(StreamEngine):
     """Has the input that its connection received, and queues output for it. The connection's streams are views of it."""
 
-    def __init__(self, connection: Any, transport: Transport, read_limit: float, write_limit: float, linger_limit: float) -> None:
-        self._init_engine(transport, read_limit, write_limit, linger_limit)
+    def __init__(self, connection: Any, transport: Transport, limits: StreamOptions) -> None:
+        self._init_engine(transport, limits.read_limit, limits.write_limit, limits.linger_limit)
         self.connection: Any = connection
         self.queued: bool = False
         self.is_called_back: bool = False

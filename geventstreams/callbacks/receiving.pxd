@@ -3,7 +3,7 @@ from geventstreams._core.fairness cimport Fairness
 from geventstreams._streams.buffered cimport engine_of
 from geventstreams.callbacks.sending cimport SendingConnection
 
-cdef int FRESH
+cdef int FRESH, TOLD
 cdef Py_ssize_t ENDED, WOULD_WAIT
 cdef int CONNECTING, OPEN, BROKEN, CLOSING_EARLY, CLOSING, CLOSING_QUIETLY, FAILED, CLOSED
 

@@ -20,6 +20,7 @@ from geventstreams._core.deadline import deadline_after, seconds_until
 from geventstreams._core.fairness import Fairness
 from geventstreams._core.transport_base import Transport
 from geventstreams._streams.buffered import engine_of
+from geventstreams._streams.states import TOLD
 from geventstreams.callbacks.connecting import Attempt, Opener
 from geventstreams.callbacks.events import end_of_file, event_for
 from geventstreams.callbacks.options import ConnectionOptions
@@ -80,7 +81,7 @@ class ReceivingConnection(SendingConnection):
                 self._sent = False
                 if self._write_cb is not None and not self._engine.unsent():
                     self._call(self._write_cb, self)
-            elif self._engine.lost() or (self._input_ended and self._end_sent):
+            elif self._engine.lost() or (self._input_ended and self._engine.output_state == TOLD):
                 self._close_quietly()
             elif self._wants_input():
                 if not self._receive():
@@ -285,7 +286,7 @@ class ReceivingConnection(SendingConnection):
         self._engine.disconnect(True)
         if isinstance(error, ssl.SSLError):  # the alert that says why is on its way
             self._move(CLOSING_QUIETLY)
-            self._end_sent = True
+            self._engine.output_state = TOLD
             self._shut_down()
             self._report_event(event_for(error, self))
         else:

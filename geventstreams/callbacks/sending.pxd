@@ -7,7 +7,6 @@ from geventstreams.callbacks.pump cimport Task
 from geventstreams.callbacks.push_mode cimport PushedEngine
 
 cdef double NEVER
-cdef Py_ssize_t WOULD_WAIT
 cdef int CONNECTING, OPEN, BROKEN, CLOSING_EARLY, CLOSING, CLOSING_QUIETLY, FAILED, CLOSED
 
 
@@ -19,7 +18,7 @@ cdef class SendingConnection(Task):
     cdef int _phase
     cdef object _write_cb, _attempt, _on_closed
     cdef tuple _failure
-    cdef bint _accepts, _end_sent
+    cdef bint _accepts
     cdef double _write_deadline
     cdef object _sender
     cdef bint _sent

@@ -2,7 +2,7 @@
 
 # Theory: phases.py. What is here may be called in any greenlet of the connection's thread. Invariants:
 #
-# * `_phase` changes only in `_move`; `_accepts` becomes False once, and then `_end_sent` True.
+# * `_phase` changes only in `_move`; `_accepts` becomes False once.
 # * Only `_send_in_background` and `_shut_down_in_background` wait. `_sender` is the greenlet of one of them; while there is one, nothing
 #   else sends.
 # * From FAILED on nothing is sent.
@@ -16,7 +16,7 @@ import gevent
 from gevent import get_hub
 
 import geventstreams._native.interpreter as _interpreter
-from geventstreams._constants import NEVER, WOULD_WAIT
+from geventstreams._constants import NEVER
 from geventstreams._core.deadline import deadline_after, seconds_until
 from geventstreams._core.fork import inherited
 from geventstreams._core.hub_hold import DESTROYED, hold_of
@@ -40,8 +40,7 @@ class SendingConnection(Task):
         self._hub = get_hub()
         Task.__init__(self, self._hub)
         self._hold = hold_of(self._hub)
-        below = Unconnected(peer) if transport is None else transport
-        self._engine = PushedEngine(self, below, options.read_limit, options.write_limit, options.linger_limit)
+        self._engine = PushedEngine(self, Unconnected(peer) if transport is None else transport, options.limits)
         self._stream: Any = None  # the maker makes one at once, see `AsyncSocket._start`
         self._phase = CONNECTING
         self._write_cb = options.write_cb
@@ -49,7 +48,6 @@ class SendingConnection(Task):
         self._on_closed = on_closed
         self._failure: tuple[Any, ...] | None = None
         self._accepts = True
-        self._end_sent = False
         self._write_deadline = 0.0
         self._sender: Any = None
         self._sent = False
@@ -219,14 +217,12 @@ class SendingConnection(Task):
     def _send_end(self) -> None:
         """Tell the peer that nothing more comes, and go on receiving."""
         try:
-            if self._engine.transport.end_output() == WOULD_WAIT:
+            if self._engine.tell_end_now():
+                self._wake()
+            else:
                 self._sender = gevent.spawn(self._send_in_background)
-                return
         except OSError as error:
             self._sending_failed(error)
-            return
-        self._end_sent = True
-        self._wake()
 
     def _close_quietly(self) -> None:
         """Close behind the final event, or in place of one: what was written is still sent. Nothing, if it is closed already."""
@@ -264,9 +260,7 @@ class SendingConnection(Task):
     def _shut_down(self) -> None:
         """Everything is sent: end the output if that was not done, and close; in the background where that has to wait."""
         try:
-            if not self._end_sent and self._engine.transport.end_output() != WOULD_WAIT:
-                self._end_sent = True
-            if self._end_sent and not self._engine.transport.unread() and not self._engine.transport.not_yet_sent():
+            if self._engine.tell_end_now() and not self._engine.transport.unread() and not self._engine.transport.not_yet_sent():
                 self._drop(False)
                 return
         except OSError:
@@ -277,10 +271,8 @@ class SendingConnection(Task):
     def _shut_down_in_background(self) -> None:
         """End the output when the transport takes it, linger while the system has bytes to send, and close."""
         try:
-            while self._phase < FAILED and not self._end_sent:
-                if self._engine.transport.end_output() != WOULD_WAIT:
-                    self._end_sent = True
-                elif not self._engine.transport.wait_output(self._output_limit()):
+            while self._phase < FAILED and not self._engine.tell_end_now():
+                if not self._engine.transport.wait_output(self._output_limit()):
                     break
             if self._phase < FAILED:
                 linger(self._engine.transport, self._engine.linger_limit)
