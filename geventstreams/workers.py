@@ -202,8 +202,6 @@ class Slot:
         if self._supervisor.is_stopping:
             return  # `stop` ends it with all others
         old = self.worker
-        if old is not None:
-            old.is_leaving = True
         self._take(new)
         if old is not None:
             old.leave()

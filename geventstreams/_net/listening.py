@@ -55,11 +55,10 @@ def listening_socket(family: int, address: Any, backlog: int, only_ipv6: bool | 
             listener.setsockopt(_socket.IPPROTO_IPV6, _socket.IPV6_V6ONLY, int(only_ipv6))
         listener.bind(address)
         listener.listen(min(backlog, LONGEST_QUEUE))
-    except OSError as error:
+    except BaseException as error:
         listener.close()
-        raise StreamError(f"cannot listen on {address_name(address)}: {error.strerror or error}", error.errno) from None
-    except BaseException:
-        listener.close()
+        if isinstance(error, OSError):
+            raise StreamError(f"cannot listen on {address_name(address)}: {error.strerror or error}", error.errno) from None
         raise
     return listener
 

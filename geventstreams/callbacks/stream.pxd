@@ -3,13 +3,10 @@ from geventstreams._core.fork cimport ForkGeneration
 from geventstreams._core.reader cimport ByteReader
 from geventstreams._streams.buffered cimport BufferedStream
 from geventstreams._streams.socket_stream cimport UpgradableStream
-from geventstreams.callbacks.push_mode cimport PushedEngine
 
 cdef ForkGeneration FORK
 cdef object START
 
 
 cdef class AsyncStream(UpgradableStream):
-    cdef PushedEngine _pushed
-
     cpdef object readline(self, object size=*)

@@ -14,7 +14,6 @@ from geventstreams._streams.buffered import BufferedStream
 from geventstreams._streams.options import StreamOptions
 from geventstreams._streams.socket_stream import UpgradableStream
 from geventstreams.callbacks.connection import AsyncSocket
-from geventstreams.callbacks.push_mode import PushedEngine
 from geventstreams.errors import EndOfFile, line_too_long
 
 if TYPE_CHECKING:
@@ -52,14 +51,13 @@ class AsyncStream(UpgradableStream):
         if not isinstance(socket, AsyncSocket):
             raise TypeError(f"socket must be an AsyncSocket, not {type(socket).__name__} {socket!r}")
         options = StreamOptions(element_type=element_type, encoding=encoding, line_limit=line_limit, linger_timeout=linger_timeout)
-        self._pushed: PushedEngine = socket._claim_engine()
-        self._init_stream(self._pushed, type(self)._reads, type(self)._writes, options)
+        self._init_stream(socket._claim_engine(), type(self)._reads, type(self)._writes, options)
         socket._set_stream(self)
 
     @property
     def socket(self) -> AsyncSocket | MaybeNone:
         """The `AsyncSocket`; None when its connection is over."""
-        return self._pushed.connection
+        return self._engine.connection  # type: ignore[attr-defined]  # it is a PushedEngine
 
     # The Python vocabulary.
 
