@@ -124,7 +124,7 @@ class LispStream(BufferedStream):
             self._engine.refuse_input()
         byte = self._input.byte_at(0)
         if byte < 0 or not (self._is_latin or (byte < 128 and self._encoding.transparent)):
-            character, length = self._next_char(0)
+            character, length = self._next_char()
             if not length:
                 return self._at_end(eof_error, eof_value)
             self._take_char(character, length)
@@ -139,27 +139,23 @@ class LispStream(BufferedStream):
         self._last_char = character
         self._last_taken = self._input.taken
 
-    def _next_char(self, at: int) -> tuple[str, int]:
-        """Wait for a whole character behind the next `at` bytes. Return it and its length in bytes, or "" and 0 if none comes."""
+    def _next_char(self) -> tuple[str, int]:
+        """Wait for a whole character. Return it and its length in bytes, or "" and 0 if none comes."""
         while True:
-            character, length = self._char_at(at)
+            character, length = self._first_char()
             if length or not self._more():
-                return (character, length) if length else self._last_chance(at)
+                return (character, length) if length else self._first_char()
 
-    def _last_chance(self, at: int) -> tuple[str, int]:
-        """Return what `_char_at` does; half a character before the end of the input is an error, before a timeout nothing yet."""
-        if self._engine.end is not None and len(self._input) > at:
-            return self._encoding.decode(self._input.peek(at + self._encoding.most)[at:], 1, True)
-        return "", 0
-
-    def _char_at(self, at: int) -> tuple[str, int]:
-        """Return the character behind the next `at` bytes of the buffer and its length in bytes; "" and 0 if it is not whole."""
-        byte = self._input.byte_at(at)
+    def _first_char(self) -> tuple[str, int]:
+        """Return the first character of the buffer and its length in bytes; "" and 0 if it is not whole, an error if it never will be."""
+        byte = self._input.byte_at(0)
         if byte < 0:
             return "", 0
         if self._is_latin or (byte < 128 and self._encoding.transparent):
             return chr(byte), 1
-        return self._encoding.decode(self._input.peek(at + self._encoding.most)[at:], 1, False)
+        data = self._input.peek(self._encoding.most)
+        character, length = self._encoding.decode(data, 1, False)
+        return (character, length) if length or self._engine.end is None else self._encoding.decode(data, 1, True)
 
     def unread_char(self, character: str) -> None:
         """Put back the character that `read_char` returned last, if nothing was read since. Common Lisp: `unread-char`.
@@ -200,7 +196,7 @@ class LispStream(BufferedStream):
         while True:
             if self._input.permit != FORK.generation:
                 self._engine.refuse_input()
-            character, length = self._next_char(0)
+            character, length = self._next_char()
             if not length:
                 return self._at_end(eof_error, eof_value)
             if peek_type is None or character == peek_type or (peek_type is True and character not in WHITE_SPACE):
@@ -216,14 +212,11 @@ class LispStream(BufferedStream):
         """
         self._engine.begin_read()
         while True:
-            character, length = self._char_at(0)
-            ended = self._engine.end is not None
-            if ended and not length:
-                character, length = self._last_chance(0)
+            character, length = self._first_char()
             if length:
                 self._take_char(character, length)
                 return character
-            if ended:
+            if self._engine.end is not None:
                 return self._at_end(eof_error, eof_value)
             if self._engine.receive_unasked() < 0:
                 return None
