@@ -104,7 +104,7 @@ class AsyncSocket(ReceivingConnection):
             message: bytes = data
             self._engine.enqueue(message, len(message))
         else:
-            view = bytes_to_send("data", data, start, end)
+            view = bytes_to_send(data, start, end)
             self._engine.enqueue(view, len(view))
         return self._engine.unsent() <= self._high_water
 

@@ -58,11 +58,11 @@ class ConnectionOptions:
         return seconds, {**self.tls, "handshake_timeout": seconds if own is None else own}
 
 
-def bytes_to_send(name: str, data: Any, start: int = 0, end: int | None = None) -> Any:
+def bytes_to_send(data: Any, start: int = 0, end: int | None = None) -> Any:
     """Return `data[start:end]` as bytes or a view of bytes; a string is encoded as UTF-8."""
     if isinstance(data, str):
         first, last = arguments.bounds(start, end, len(data))
         return data[first:last].encode()
-    view = arguments.byte_view(name, data)
+    view = arguments.byte_view("data", data)
     first, last = arguments.bounds(start, end, len(view))
     return view[first:last]

@@ -16,7 +16,6 @@ cdef class Task(EventHandler):
     cdef void _disarm(self) except *
     cdef void _flush(self) except *
     cdef void _wake_up(self) except *
-    cdef bint _is_called_back(self) noexcept
     cdef void _begin(self) except *
     cdef void _begin_waiting(self) except *
 

@@ -69,10 +69,6 @@ class Task(EventHandler):
         if self._greenlet is None and not (self._queued or self._finished or self._pump._hold.ended):
             self._pump.add(self)
 
-    def _is_called_back(self) -> bool:
-        """Return whether it is being served and has not waited."""
-        return self._pump._serving is self
-
     def _begin(self) -> None:
         """Have it served for the first time."""
         self._pump.tasks.add(self)

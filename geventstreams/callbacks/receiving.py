@@ -55,7 +55,7 @@ class ReceivingConnection(SendingConnection):
 
     def _serve(self) -> None:
         goes_on = False
-        self._engine.is_called_back = self._is_called_back()
+        self._engine.is_called_back = self._pump._serving is self
         try:
             goes_on = self._engine.is_of_this_process() and self._go_on()
         except BaseException:  # noqa: BLE001  # a signal handler raised, or this greenlet was killed
