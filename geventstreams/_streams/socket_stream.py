@@ -183,7 +183,10 @@ class UpgradableStream(LispStream):
         if tls is None:
             raise TLSError(f"the stream to {engine.peer} has no TLS to shake hands for: attach_ssl() comes first", stream=self)
         if tls.ready:
-            return self._has_shaken_hands(tls, side)
+            actual = "server" if tls.object.server_side else "client"
+            if side is not None and side != actual:
+                raise ValueError(f"side must be {actual!r}, since the handshake was made as that, not {side!r}")
+            return True
         if side is None:
             raise ValueError("side must be 'client' or 'server', since the stream was made for both")
         engine.refuse_thread()
@@ -195,12 +198,6 @@ class UpgradableStream(LispStream):
             except BaseException as error:
                 self._close_because_of(error)
                 raise
-        return True
-
-    def _has_shaken_hands(self, tls: TLSTransport, side: str | None) -> bool:
-        actual = "server" if tls.object.server_side else "client"
-        if side is not None and side != actual:
-            raise ValueError(f"side must be {actual!r}, since the handshake was made as that, not {side!r}")
         return True
 
     # Detaching.
