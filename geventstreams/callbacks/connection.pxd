@@ -1,4 +1,3 @@
-from geventstreams._core.transport_base cimport Transport
 from geventstreams._core.wakeup cimport Wakeup
 from geventstreams.callbacks.push_mode cimport PushedEngine
 from geventstreams.callbacks.receiving cimport ReceivingConnection
@@ -8,4 +7,4 @@ cdef int CLOSING_EARLY, CLOSING, FAILED, OPEN
 
 
 cdef class AsyncSocket(ReceivingConnection):
-    cdef public object data
+    pass

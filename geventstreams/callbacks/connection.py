@@ -4,17 +4,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from geventstreams._constants import NEVER
 from geventstreams._core import arguments
 from geventstreams._core.living import show_waits_in
-from geventstreams._core.transport_base import Transport
 from geventstreams._core.wakeup import Wakeup
 from geventstreams._streams.summary import summary_of
-from geventstreams.callbacks.connecting import Opener
-from geventstreams.callbacks.options import ConnectionOptions, bytes_to_send
+from geventstreams.callbacks.options import bytes_to_send
 from geventstreams.callbacks.phases import CLOSING, CLOSING_EARLY, FAILED, OPEN, Phase
 from geventstreams.callbacks.push_mode import PushedEngine
 from geventstreams.callbacks.receiving import ReceivingConnection
@@ -35,11 +32,6 @@ class AsyncSocket(ReceivingConnection):
     Attributes:
         data: Any object of the application's; None at first.
     """
-
-    def __init__(self, options: ConnectionOptions, transport: Transport | None = None, opener: Opener | None = None, peer: str = "peer",
-                 on_closed: Callable[[AsyncSocket], object] | None = None) -> None:
-        ReceivingConnection.__init__(self, options, transport, opener, peer, on_closed)
-        self.data: Any = None
 
     def _start(self) -> None:
         """Begin to connect, or to receive. Called once, by the maker, behind `AsyncIOStream(socket, ...)`."""

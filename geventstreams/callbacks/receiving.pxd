@@ -9,6 +9,7 @@ cdef int CONNECTING, OPEN, BROKEN, CLOSING_EARLY, CLOSING, CLOSING_QUIETLY, FAIL
 
 
 cdef class ReceivingConnection(SendingConnection):
+    cdef public object data
     cdef object _options, _read_cb, _event_cb
     cdef bint _draining, _has_stream, _paused, _full, _checking, _input_ended
     cdef Py_ssize_t _high_water, _low_water

@@ -32,10 +32,11 @@ from geventstreams.errors import ReadTimeout, StreamBusy, from_system, in_second
 class ReceivingConnection(SendingConnection):
     """Connects, receives and calls back, as long as it is open; then reports what ended it."""
 
-    def __init__(self, options: ConnectionOptions, transport: Transport | None, opener: Opener | None, peer: str,
-                 on_closed: Callable[[Any], object] | None) -> None:
+    def __init__(self, options: ConnectionOptions, transport: Transport | None = None, opener: Opener | None = None, peer: str = "peer",
+                 on_closed: Callable[[Any], object] | None = None) -> None:
         SendingConnection.__init__(self, options, transport, opener, peer, on_closed)
         self._hold.tell_end_to(self, ReceivingConnection._thread_has_ended)
+        self.data: Any = None
         self._options: Any = options
         self._read_cb = options.read_cb
         self._event_cb = options.event_cb
