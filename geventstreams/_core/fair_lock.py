@@ -16,7 +16,7 @@ import os
 from collections import deque
 from typing import Any
 
-from gevent.hub import Hub
+from gevent.hub import Hub, get_hub
 
 import geventstreams._native.interpreter as _interpreter
 from geventstreams._core.clock import CLOCK
@@ -40,14 +40,14 @@ class FairLock:
         self._thread = 0
         self._generation = FORK.generation
 
-    def acquire(self, hub: Hub, timeout: float) -> bool:
-        """Acquire the lock in FIFO order.
+    def acquire(self, hub: Hub | None, timeout: float) -> bool:
+        """Acquire the lock in FIFO order. A hub of None is this thread's.
 
         Return False if the waiters were cancelled, or its holders made no progress for `timeout` seconds.
         """
         if self._seize(None):
             return True
-        waiter = Wakeup(hub)
+        waiter = Wakeup(get_hub() if hub is None else hub)
         try:
             if self._seize(waiter):
                 return True

@@ -7,7 +7,7 @@ and a greenlet that calls it after each slice of work is one callback of those.
 from __future__ import annotations
 
 import gevent
-from gevent.hub import Hub
+from gevent.hub import Hub, get_hub
 
 import geventstreams._native.clock as _clock
 import geventstreams._native.greenlets as _greenlets
@@ -45,18 +45,18 @@ class Fairness:
         self.state = FRESH
         return True
 
-    def is_due(self, hub: Hub) -> bool:
-        """Return what `is_overdue` does, without a look at the clock for the first call after a wait."""
+    def is_due(self, hub: Hub | None) -> bool:
+        """Return what `is_overdue` does, without a look at the clock for the first call after a wait. A hub of None is this thread's."""
         if self.state == FRESH:
             self.state = _SECOND
             return False
-        return self.is_overdue(hub)
+        return self.is_overdue(get_hub() if hub is None else hub)
 
-    def let_others_run(self, hub: Hub) -> bool:
+    def let_others_run(self, hub: Hub | None) -> bool:
         """Let the hub go round once if the slice is over. Return whether it did."""
         if not self.is_due(hub):
             return False
-        yield_to_hub(hub)
+        yield_to_hub(get_hub() if hub is None else hub)
         return True
 
 

@@ -62,6 +62,7 @@ cdef class ByteReader(BinaryFile):
     cpdef object read1(self, object size=*)
     cpdef bytes peek(self, object size=*)
     cpdef object readinto(self, buffer)
+    @cython.locals(length=Py_ssize_t, wanted=Py_ssize_t)
     cpdef object readline(self, object size=*)
     cpdef list readlines(self, object hint=*)
     cdef Py_ssize_t _line(self, Py_ssize_t wanted) except? -2

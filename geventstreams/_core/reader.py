@@ -316,15 +316,15 @@ class ByteReader(BinaryFile):
             ReadTimeout: Nothing arrived for `read_timeout` seconds. The part that arrived stays readable: call again.
         """
         buffer = self._input
-        if size is ALL and buffer.permit == FORK.generation:
+        wanted = ALL if size is ALL else self._size("size", size)
+        if buffer.permit == FORK.generation:
             if buffer.end > buffer.start:
                 length = buffer.line_length()
-                if 0 < length <= self._line_limit:
+                if 0 < length <= self._line_limit and (length <= wanted or wanted < 0):
                     return buffer.take(length)
             if not self._takes_turns:
-                length = self._line(ALL)
+                length = self._line(wanted)
                 return None if length == WOULD_WAIT else buffer.take(length)  # type: ignore[return-value]  # see the class
-        wanted = ALL if size is ALL else self._size("size", size)
         self._source.begin_read()
         try:
             length = self._line(wanted)

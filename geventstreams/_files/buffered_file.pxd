@@ -9,7 +9,6 @@ from geventstreams._core.reader cimport ByteReader
 from geventstreams._files.engine cimport FileEngine
 
 cdef ForkGeneration FORK
-cdef long NO_PERMIT
 cdef Py_ssize_t DIRECT
 cdef Py_ssize_t LARGE
 cdef Py_ssize_t LARGEST

@@ -17,7 +17,7 @@ from typing import Any
 import geventstreams._core.arguments as arguments
 import geventstreams._native.attributes as _attributes
 import geventstreams._native.memory as _bytes
-from geventstreams._constants import DIRECT, NEVER, NO_PERMIT, WOULD_WAIT
+from geventstreams._constants import DIRECT, NEVER, WOULD_WAIT
 from geventstreams._core.buffers import NO_OUTPUT, OutputBuffer
 from geventstreams._core.fork import FORK
 from geventstreams._core.reader import ByteReader
@@ -42,14 +42,13 @@ class SocketFile(ByteReader):
         self._engine = NO_ENGINE
         self._source = NO_ENGINE
 
-    def __init__(self, raw: RawSocketFile, transport: FileTransport, buffering: int, readable: bool, writable: bool) -> None:
-        engine = FileEngine(raw, transport, buffering, readable, writable)
+    def __init__(self, transport: FileTransport, buffering: int, readable: bool, writable: bool) -> None:
+        engine = FileEngine(transport, buffering, readable, writable)
         self._init_reader(engine, readable, writable, NEVER, True)
         self._output = engine.output
         self._engine = engine
         self._buffering = buffering
         self._has_own_readline = False  # a pair of two directions has, and calls it within no other call
-        engine.serve(self)
         self._alive = True
 
     @property
@@ -101,7 +100,7 @@ class SocketFile(ByteReader):
         return ByteReader.readlines(self, most + 1 if most > 0 else most)
 
     def _size(self, name: str, value: Any) -> int:
-        return -1 if value is None else arguments.whole(name, value)
+        return value if type(value) is int else -1 if value is None else arguments.whole(name, value)
 
     def _unfinished_line(self) -> int:
         return len(self._input)  # as in the standard library, where the socket may not wait
@@ -187,9 +186,7 @@ class SocketFile(ByteReader):
     @property
     def raw(self) -> RawSocketFile:
         """The unbuffered file below."""
-        if self._engine.raw is None:
-            raise ValueError("raw stream has been detached")
-        return self._engine.raw
+        return self._engine.raw_file()
 
     @property
     def name(self) -> int:
@@ -209,11 +206,7 @@ class SocketFile(ByteReader):
     def detach(self) -> RawSocketFile:
         """Flush, and return the raw file. This file cannot be used afterwards, and what it has read ahead is lost."""
         self.flush()
-        raw = self.raw
-        raw.keep(False)
-        self._engine.raw = None
-        self._input.permit = self._output.permit = NO_PERMIT
-        return raw
+        return self._engine.detach()
 
     @property
     def closed(self) -> bool:
@@ -221,13 +214,13 @@ class SocketFile(ByteReader):
         return self._is_closed()
 
     def _is_closed(self) -> bool:
-        if self._engine.raw is None:
+        if self._engine.detached:
             raise ValueError("raw stream has been detached")
         return self._engine.closed or self._engine.transport.closed
 
     def close(self) -> None:
         """Flush, and give the socket's reference back even if the flush fails. Greenlets that wait in this file get ValueError."""
-        if self._engine.closed or self._engine.raw is None:
+        if self._engine.closed or self._engine.detached:
             return
         flush = self._own_flush()
         try:
@@ -241,7 +234,7 @@ class SocketFile(ByteReader):
 
     def __del__(self) -> None:
         # Never waits, since a collector may run it anywhere.
-        if not getattr(self, "_alive", False) or self._engine.closed or self._engine.raw is None:
+        if not getattr(self, "_alive", False) or self._engine.closed or self._engine.detached:
             return
         try:
             self._drop()
@@ -257,14 +250,14 @@ class SocketFile(ByteReader):
         with contextlib.suppress(Exception):  # as the destructor of any file of io
             close()
         if not self._engine.closed:
-            self._engine.raw.keep(False)  # type: ignore[union-attr]  # there is one, whose own destructor closes it
+            self._engine.detach()  # whose own destructor closes it, unless the user has it
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None) -> None:
         self.close()
 
     def __repr__(self) -> str:
         kind = f"{type(self).__module__}.{type(self).__qualname__}"
-        return f"<{kind}>" if self._engine.raw is None else f"<{kind} name={self.name}>"
+        return f"<{kind}>" if self._engine.detached else f"<{kind} name={self.name}>"
 
 
 class TwoWaySocketFile(SocketFile):

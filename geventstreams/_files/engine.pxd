@@ -1,6 +1,7 @@
-cimport geventstreams._native.memory as _bytes
+cimport geventstreams._native.greenlets as _greenlets
 cimport geventstreams._native.interpreter as _interpreter
-from geventstreams._core.buffers cimport OutputBuffer
+cimport geventstreams._native.memory as _bytes
+from geventstreams._core.buffers cimport InputBuffer, OutputBuffer
 from geventstreams._core.fair_lock cimport FairLock, fair_lock_between
 from geventstreams._core.fork cimport ForkGeneration
 from geventstreams._core.reader cimport ByteSource
@@ -11,11 +12,15 @@ cdef long NO_PERMIT
 cdef double NEVER
 cdef Py_ssize_t CALLS
 cdef Py_ssize_t WOULD_WAIT
+cdef InputBuffer NO_INPUT
+cdef OutputBuffer NO_OUTPUT
+cdef FairLock _NO_LOCK
 
 
 cdef class FileEngine(ByteSource):
     cdef readonly OutputBuffer output
-    cdef public object raw
+    cdef object _raw
+    cdef readonly bint detached
     cdef readonly FileTransport transport
     cdef readonly bint closed
     cdef readonly bint between_threads
@@ -29,10 +34,8 @@ cdef class FileEngine(ByteSource):
     cdef bint _needs_lock
     cdef object _reader
     cdef object _writer
-    cdef object _file
     cdef tuple _lost
 
-    cpdef void serve(self, file) except *
     cdef void refuse_interrupted(self) except *
     cdef void enter_output(self) except *
     cdef void leave_output(self) except *
@@ -46,3 +49,6 @@ cdef class FileEngine(ByteSource):
     cdef void _flush_at_close(self) except *
     cpdef void drop(self) except *
     cpdef void send_last(self) except *
+
+
+cdef void _let_go(OutputBuffer output, FileTransport transport, long process) except *

@@ -14,17 +14,17 @@ import atexit
 import errno
 import io
 import sys
-import weakref
 from typing import Any
 
 import gevent
-from gevent import get_hub, getcurrent, monkey
+from gevent import monkey
 from gevent._hub_local import get_hub_if_exists
 
+import geventstreams._native.greenlets as _greenlets
 import geventstreams._native.interpreter as _interpreter
 import geventstreams._native.memory as _bytes
 from geventstreams._constants import CALLS, NEVER, NO_PERMIT, WOULD_WAIT
-from geventstreams._core.buffers import NO_OUTPUT, OutputBuffer
+from geventstreams._core.buffers import NO_INPUT, NO_OUTPUT, OutputBuffer
 from geventstreams._core.fair_lock import FairLock, fair_lock_between
 from geventstreams._core.fork import FORK
 from geventstreams._core.living import send_at_exit
@@ -36,6 +36,8 @@ from geventstreams.errors import BROKEN
 LOST = BROKEN - {errno.ENOTCONN}
 """Error numbers that end the input for good: what comes after them is not an orderly end."""
 
+_NO_LOCK = FairLock()
+
 
 class FileEngine(ByteSource):
     """What every buffered file on a foreign socket stands on: who may read and write, the waits, and the closing."""
@@ -43,17 +45,21 @@ class FileEngine(ByteSource):
     def __cinit__(self) -> None:  # compiled code only: an object whose __init__() was not called has no permit, and says so
         self.output: OutputBuffer = NO_OUTPUT
 
-    def __init__(self, raw: RawSocketFile, transport: FileTransport, buffering: int, readable: bool, writable: bool) -> None:
+    def __init__(self, transport: FileTransport, buffering: int, readable: bool, writable: bool) -> None:
         self._init_source()
-        self.output = OutputBuffer()
-        self.raw: RawSocketFile | None = raw
+        # The half that a file does not have is shared by all such files: it is empty, without a permit, and never locked.
+        if not readable:
+            self.input = NO_INPUT
+        self.output = OutputBuffer() if writable else NO_OUTPUT
+        self.input_lock = fair_lock_between(transport.between_threads) if readable else _NO_LOCK
+        self.output_lock = fair_lock_between(transport.between_threads) if writable else _NO_LOCK
+        self._raw: RawSocketFile | None = None
+        self.detached = False
         self.transport = transport
         self.buffering = buffering
         self.between_threads: bool = transport.between_threads
         """Whether greenlets of several threads may use this file at once."""
         self._needs_lock = transport.between_threads and not _interpreter.compiled()
-        self.input_lock = fair_lock_between(transport.between_threads)
-        self.output_lock = fair_lock_between(transport.between_threads)
         self._reader: Any = None
         self._writer: Any = None
         self.closer: Any = None
@@ -61,29 +67,41 @@ class FileEngine(ByteSource):
         self.closed = False
         self.is_readable = readable
         self.is_writable = writable
-        self._file: Any = None
         self.generation = FORK.generation
-        self.input.permit = FORK.generation if self.is_readable and not self._needs_lock else NO_PERMIT
-        self.output.permit = FORK.generation if self.is_writable and not self._needs_lock else NO_PERMIT
-        raw.keep(True)
+        if readable and not self._needs_lock:
+            self.input.permit = FORK.generation
+        if writable and not self._needs_lock:
+            self.output.permit = FORK.generation
 
-    def serve(self, file: Any) -> None:
-        """Be the engine of this file."""
-        self._file = weakref.ref(file)
+    def raw_file(self) -> RawSocketFile:
+        """Return the raw file, which is made when it is first asked for."""
+        if self.detached:
+            raise ValueError("raw stream has been detached")
+        if self._raw is None:
+            self._raw = RawSocketFile(self.transport, self.is_readable, self.is_writable, kept=True)
+        return self._raw
+
+    def detach(self) -> RawSocketFile:
+        """Take the raw file away, whose user closes it from now on."""
+        raw, self._raw = self.raw_file(), None
+        raw.keep(False)
+        self.detached = True
+        self.input.permit = self.output.permit = NO_PERMIT
+        return raw
 
     # Who may do what. A call may begin at once while the buffer's permit is the fork generation. In the plain build another thread may run
     # between that question and the call, so a file that threads may share has no permit there and acquires the lock for each call.
 
     def refuse(self) -> None:
         """Raise ValueError if the file is closed, or its raw file was taken away."""
-        if self.raw is None:
+        if self.detached:
             raise ValueError("raw stream has been detached")
         if self.closed:
             raise ValueError("I/O operation on closed file")
 
     def refuse_interrupted(self) -> None:
         """Raise ValueError after a wait if another greenlet closed the file."""
-        if self.closer is not getcurrent():
+        if self.closer is not _greenlets.current():
             self.refuse()
 
     def begin_read(self) -> None:
@@ -91,10 +109,11 @@ class FileEngine(ByteSource):
         self.refuse()
         if not self.is_readable:
             raise io.UnsupportedOperation("not readable")
-        if self._reader is getcurrent():
-            raise RuntimeError(f"reentrant call inside {self._file()!r}")
+        current = _greenlets.current()
+        if self._reader is current:
+            raise RuntimeError(f"reentrant call inside a file of {self.transport.socket!r}")
         self._acquire(self.input_lock)
-        self._reader = getcurrent()
+        self._reader = current
         self.input.permit = NO_PERMIT
         try:
             self.look_at_clock()
@@ -119,11 +138,12 @@ class FileEngine(ByteSource):
         self.refuse()
         if not self.is_writable:
             raise io.UnsupportedOperation("not writable")
-        if self._writer is getcurrent():
-            raise RuntimeError(f"reentrant call inside {self._file()!r}")
+        current = _greenlets.current()
+        if self._writer is current:
+            raise RuntimeError(f"reentrant call inside a file of {self.transport.socket!r}")
         self._acquire(self.output_lock)
         self._drop_inherited()
-        self._writer = getcurrent()
+        self._writer = current
         self.output.permit = NO_PERMIT
         if self.output.calls <= 0:
             self.output.calls = CALLS
@@ -146,7 +166,7 @@ class FileEngine(ByteSource):
             self.output.clear()
 
     def _acquire(self, lock: FairLock) -> None:
-        if lock.acquire(get_hub(), NEVER) and (self.closed or self.raw is None):
+        if lock.acquire(None, NEVER) and (self.closed or self.detached):
             lock.release()
         self.refuse()
 
@@ -226,14 +246,14 @@ class FileEngine(ByteSource):
             if len(self.output) or self.output_lock.holder is not None:
                 self._flush_at_close()
         finally:
-            _let_go(self.output, self.raw, self.generation)  # type: ignore[arg-type]  # there is one
+            _let_go(self.output, self.transport, self.generation)
             self.input.clear()
             self.output.clear()
 
     def _flush_at_close(self) -> None:
         """Send the rest, once the greenlet that was woken in the middle of a write has left."""
-        self.closer = getcurrent()
-        self.output_lock.acquire(get_hub(), NEVER)
+        self.closer = _greenlets.current()
+        self.output_lock.acquire(None, NEVER)
         self._drop_inherited()
         try:
             self.flush()
@@ -244,27 +264,26 @@ class FileEngine(ByteSource):
         """Close the file, which nothing refers to any more. What it holds is sent without it."""
         self.closed = True
         if len(self.output) and not self.transport.closed and self.generation == FORK.generation:
-            _LeftOutput(self.output, self.transport, self.raw).send()  # type: ignore[arg-type]  # there is one
+            _LeftOutput(self.output, self.transport).send()
         else:
-            self.raw.close()  # type: ignore[union-attr]  # there is one
+            self.transport.close()
 
     def send_last(self) -> None:
         """Send, at the end of the program, what the system takes now."""
-        if self.generation == FORK.generation and not self.closed and self.raw is not None and self.output_lock.holder is None:
+        if self.generation == FORK.generation and not self.closed and not self.detached and self.output_lock.holder is None:
             self.transport.send_at_once(self.output, True)
 
 
 class _LeftOutput:
     """What a dropped file still held. Errors are not reported: there is no caller."""
 
-    def __init__(self, output: OutputBuffer, transport: FileTransport, raw: RawSocketFile) -> None:
+    def __init__(self, output: OutputBuffer, transport: FileTransport) -> None:
         self._output = output
         self._transport = transport
-        self._raw = raw
         self._generation = FORK.generation
 
     def send(self) -> None:
-        """Send what the system takes now, and the rest in a greenlet where the thread has a hub that may run; then close the raw file."""
+        """Send what the system takes now, and the rest in a greenlet where the thread has a hub that may run; then close the transport."""
         if self._send_now() or not _hub_may_run():
             self.give_up()
             return
@@ -272,10 +291,10 @@ class _LeftOutput:
         gevent.spawn(self._send_waiting)
 
     def give_up(self) -> None:
-        """Close the raw file at the end of the program or of the thread, after a last attempt."""
+        """Close the transport at the end of the program or of the thread, after a last attempt."""
         if not self._transport.closed and self._generation == FORK.generation:
             self._send_now(last=True)
-        _let_go(self._output, self._raw, self._generation)
+        _let_go(self._output, self._transport, self._generation)
 
     def _send_now(self, last: bool = False) -> bool:
         """Return whether nothing is left that can be sent."""
@@ -292,7 +311,7 @@ class _LeftOutput:
             pass
         finally:
             _of_thread.left.discard(self)
-            _let_go(self._output, self._raw, self._generation)
+            _let_go(self._output, self._transport, self._generation)
 
 
 class _LeftOutputs(set[_LeftOutput]):
@@ -324,9 +343,9 @@ def _hub_may_run() -> bool:
     return hub is not None and hub.loop is not None and not hub.dead
 
 
-def _let_go(output: OutputBuffer, raw: RawSocketFile, process: int) -> None:
-    """Close a raw file. Where output is left and the socket is closed with it, the connection is reset; not by a forked child."""
+def _let_go(output: OutputBuffer, transport: FileTransport, process: int) -> None:
+    """Close a transport. Where output is left and the socket is closed with it, the connection is reset; not by a forked child."""
     if len(output) and process == FORK.generation:
-        raw.give_up()
+        transport.give_up()
     else:
-        raw.close()
+        transport.close()

@@ -61,12 +61,11 @@ def makefile(
     if size == 0 and "b" not in mode:
         raise ValueError("unbuffered streams must be binary")
     transport = borrow(sock, readable, writable)
-    raw = RawSocketFile(sock, "r" * readable + "w" * writable, transport)
-    if size == 0:
-        return raw
     try:
+        if size == 0:
+            return RawSocketFile(transport, readable, writable)
         kind = TwoWaySocketFile if readable and writable else SocketFile
-        return file_over(kind(raw, transport, size if size > 0 else BLOCK, readable, writable), mode, encoding, errors, newline)
+        return file_over(kind(transport, size if size > 0 else BLOCK, readable, writable), mode, encoding, errors, newline)
     except BaseException:
-        raw.close()
+        transport.close()
         raise

@@ -12,24 +12,18 @@ import socket as sockets
 from typing import Any
 
 import geventstreams._core.arguments as arguments
-import geventstreams._native.syscalls as _system
 from geventstreams._constants import WOULD_WAIT
 from geventstreams._files.transports import FileTransport
 
 
 class RawSocketFile(sockets.SocketIO):
-    """Like the standard library's raw file, except that a timeout does not end it. It waits by its transport.
+    """Like the standard library's raw file, except that a timeout does not end it. It waits by its transport, and is closed with it."""
 
-    It counts once in the socket's `_io_refs` and gives that back once, when it is closed or dropped; no other class
-    touches them.
-    """
-
-    def __init__(self, socket: Any, mode: Any, transport: FileTransport) -> None:
+    def __init__(self, transport: FileTransport, readable: bool, writable: bool, kept: bool = False) -> None:
         self._transport = transport
         self._gathered = bytearray()
-        self._kept = False
-        super().__init__(socket, mode)
-        socket._io_refs += 1
+        self.keep(kept)
+        super().__init__(transport.socket, "r" * readable + "w" * writable)
 
     @property
     def _sock(self) -> Any:
@@ -116,23 +110,19 @@ class RawSocketFile(sockets.SocketIO):
                 return None
         return count
 
-    def give_up(self) -> None:
-        """Close with output left unsent. Where the owner has closed the socket, its last file resets the connection, this one or another,
-        so that the peer cannot take a part for the whole."""
-        socket = self._transport.socket
-        if not self.closed and getattr(socket, "_closed", False):
-            with contextlib.suppress(OSError):  # the owner took the descriptor away
-                _system.reset_on_close(socket.fileno(), socket)
-        self.close()
+    @property
+    def closed(self) -> bool:
+        """Whether this file, or the buffered one over it, was closed."""
+        return self._transport.closed
+
+    def flush(self) -> None:
+        """Do nothing: nothing is held back."""
+        self.readable()  # says so if the file was closed
 
     def close(self) -> None:
         """Let go of the socket, and wake the greenlets that wait here."""
-        if not self.closed:
-            socket = self._transport.socket
-            self._transport.close()
-            io.RawIOBase.close(self)
-            self._gathered.clear()
-            socket._decref_socketios()
+        self._transport.close()
+        self._gathered.clear()
 
     def keep(self, kept: bool) -> None:
         """Say whether a buffered file over this one closes it, after it has sent its output."""

@@ -11,8 +11,6 @@ import operator
 import re
 from typing import Any
 
-from gevent import get_hub
-
 import geventstreams._native.clock as _clock
 import geventstreams._native.interpreter as _interpreter
 import geventstreams._native.memory as _bytes
@@ -112,7 +110,7 @@ class TextInput:
         """Wait until no other call reads."""
         if self._is_closed():
             raise ValueError("I/O operation on closed file.")
-        self._lock.acquire(get_hub(), NEVER)
+        self._lock.acquire(None, NEVER)
 
     def _is_closed(self) -> bool:
         return self._file.closed if self._reader is None else self._reader._is_closed()
@@ -184,7 +182,7 @@ class TextInput:
             self._size = max(self._size // 2, LEAST)
         elif took < SLICE / 8:
             self._size = min(self._size * 2, MOST)
-        return _clock.monotonic() if self._fairness.let_others_run(get_hub()) else now
+        return _clock.monotonic() if self._fairness.let_others_run(None) else now
 
     def _decode(self, data: bytes) -> str:
         before = self._decoder.getstate()

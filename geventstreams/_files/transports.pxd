@@ -22,6 +22,8 @@ cdef class FileTransport(Transport):
     cpdef bint let_others_run(self) except? False
     cpdef bint await_input(self) except? False
     cpdef bint await_output(self) except? False
+    cdef void _disconnect(self) except *
+    cpdef void give_up(self) except *
 
 
 cdef class BorrowedTransport(FileTransport):

@@ -3,12 +3,14 @@
 # Invariants:
 # * The owner may close, detach or wrap the socket at any time, so its descriptor is asked for before every system call, and no watcher
 #   stays armed after a wait.
+# * A transport counts once in the socket's `_io_refs`, from `borrow` to `close`; no other class touches them.
 # * As everywhere, only `wait_input` and `wait_output` wait, except in `AnySocketTransport`: the methods of an unknown socket wait by
 #   themselves.
 
 from __future__ import annotations
 
 import _socket
+import contextlib
 import errno
 import os
 import ssl
@@ -55,7 +57,7 @@ class FileTransport(Transport):
 
     def let_others_run(self) -> bool:
         """Let the hub go round once if nothing had to wait for a while. Return whether it did."""
-        return self._fairness.let_others_run(get_hub())
+        return self._fairness.let_others_run(None)
 
     def await_input(self) -> bool:
         """Wait as the socket's `recv` would. Return False where it may not wait; raise TimeoutError when it times out."""
@@ -76,6 +78,28 @@ class FileTransport(Transport):
                 return False
             output.strike(count)
         return True
+
+    def fileno(self) -> int:
+        return -1 if self.socket is None else int(self.socket.fileno())
+
+    def close(self, abort: bool = False) -> None:
+        """Let go of the socket, which stays as it is unless its owner has closed it, and wake the greenlets that wait."""
+        socket, self.socket = self.socket, None
+        if socket is not None:
+            self.closed = True
+            self._disconnect()
+            socket._decref_socketios()
+
+    def _disconnect(self) -> None:
+        """Let go of the descriptor."""
+
+    def give_up(self) -> None:
+        """Close with output left unsent. Where the owner has closed the socket, its last file resets the connection, this one or another,
+        so that the peer cannot take a part for the whole."""
+        if getattr(self.socket, "_closed", False):
+            with contextlib.suppress(OSError):  # the owner took the descriptor away
+                _system.reset_on_close(self.fileno(), self.socket)
+        self.close()
 
 
 class BorrowedTransport(FileTransport):
@@ -162,18 +186,12 @@ class BorrowedTransport(FileTransport):
         kept = [wakeup for wakeup in (self._input, self._output) if wakeup is not None]
         return kept + [wakeup for wakeup in self._awaited.copy() if wakeup not in kept]
 
-    def fileno(self) -> int:
-        return -1 if self.socket is None else int(self.socket.fileno())
-
     def wake(self) -> None:
         if self._has_wakeups():
             for wakeup in self._wakeups():
                 wakeup.fire()
 
-    def close(self, abort: bool = False) -> None:
-        """Let go of the socket, which stays as it is, and wake the greenlets that wait."""
-        self.closed = True
-        self.socket = None
+    def _disconnect(self) -> None:
         self._follow(-1)
 
     def __del__(self) -> None:
@@ -187,7 +205,7 @@ class BorrowedTransport(FileTransport):
 
     def limit(self) -> float:
         """Return the seconds that a call on the socket may take at the moment; 0 where it may not wait."""
-        seconds = self.socket.gettimeout()
+        seconds = self.socket.timeout  # what `gettimeout` returns, without a call
         return NEVER if seconds is None else float(seconds)
 
     def await_input(self) -> bool:
@@ -212,7 +230,8 @@ class BorrowedTransport(FileTransport):
         """Return the descriptor that the socket has now."""
         if self.socket is None:
             raise ValueError("I/O operation on closed file")
-        descriptor = self.socket.fileno()
+        # A socket of gevent has a socket of the system, and asks it by a method in Python.
+        descriptor = (self.socket if self.between_threads else self.socket._sock).fileno()
         if descriptor != self._descriptor:
             self._follow(descriptor)
         if descriptor < 0:
@@ -350,11 +369,6 @@ class AnySocketTransport(FileTransport):
     def wake(self) -> None:
         """Do nothing: the waits are in the socket's own methods."""
 
-    def close(self, abort: bool = False) -> None:
-        self.closed = True
-        self.socket = None
-
-
 class CannotBorrow(TypeError):
     """No file can be made on this object: it is not a socket, or one that can only block the hub."""
 
@@ -370,19 +384,25 @@ _KNOWN: dict[Any, type[BorrowedTransport]] = {
 
 def borrow(socket: Any, readable: bool, writable: bool) -> FileTransport:
     """Return the transport for a socket that its owner keeps; raise CannotBorrow if there is none, or it can only block the hub."""
+    transport = _transport_for(socket, readable, writable)(socket)
+    socket._io_refs += 1
+    return transport
+
+
+def _transport_for(socket: Any, readable: bool, writable: bool) -> type[FileTransport]:
     kind = type(socket)
     transport = _KNOWN.get((getattr(kind, "recv_into", None), getattr(kind, "send", None)))
     if transport is not None and hasattr(kind, "_decref_socketios"):  # it has all, where the object has nothing of its own
         own = _attributes(socket)
         if "recv_into" not in own and "send" not in own:
-            return transport(socket)
+            return transport
     if isinstance(socket, _BLOCKING_TLS_SOCKET):
         raise CannotBorrow(f"socket must not be a blocking ssl.SSLSocket, not {socket!r}: wrap it by gevent.ssl")
     needed = [*["recv_into"] * readable, *["send"] * writable, "fileno", "_io_refs", "_decref_socketios"]
     missing = ", ".join(name for name in needed if not hasattr(socket, name))
     if missing:
         raise CannotBorrow(f"socket must be a socket, not {type(socket).__name__} {socket!r}: it has no {missing}")
-    return AnySocketTransport(socket)
+    return AnySocketTransport
 
 
 def _attributes(socket: Any) -> Any:
