@@ -23,7 +23,7 @@ class RawSocketFile(sockets.SocketIO):
         self._transport = transport
         self._gathered = bytearray()
         self.keep(kept)
-        super().__init__(transport.socket, "r" * readable + "w" * writable)
+        super().__init__(transport.socket, "r" * readable + "w" * writable)  # type: ignore[arg-type]  # one of the modes
 
     @property
     def _sock(self) -> Any:
