@@ -25,6 +25,7 @@ from geventstreams._constants import BLOCK, CALLS, NO_PERMIT, SMALL
 
 _LARGE = 16 * BLOCK
 _MANY = 4096
+_ANY = sys.maxsize
 
 
 class BlockPool:
@@ -157,7 +158,7 @@ class InputBuffer(ByteQueue):
         self.searched: int = 0
         self.taken: int = 0
         self.counts: list[int] = _bytes.numbers()
-        self.portion: int = sys.maxsize
+        self.portion: int = _ANY
         """Bytes for which there is room at once, at most."""
 
     # Arriving.

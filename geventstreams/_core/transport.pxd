@@ -6,6 +6,8 @@ from geventstreams._core.wakeup cimport Wakeup
 
 cdef ForkGeneration FORK
 cdef Py_ssize_t BUSY
+cdef int _INET
+cdef int _UNIX
 
 
 cdef class OwnedFd:
@@ -34,6 +36,9 @@ cdef class SocketTransport(Transport):
     cdef HubHold _hold
 
     cdef void _refuse(self) except *
+    cdef void _learn_address(self) except *
+    cdef int _detach(self) except -2
+    cdef int _detach_quietly(self) except -2
 
 
 cpdef Transport transport_of(socket)

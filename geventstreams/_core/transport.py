@@ -28,6 +28,9 @@ from geventstreams.errors import StreamError, UnsuitableSocket
 BUSY = 16384
 """Bytes of one receive call after which more have probably come already: a call that finds nothing costs less than a needless wait."""
 
+_INET: int = _socket.AF_INET
+_UNIX: int = _socket.AF_UNIX
+
 
 class SocketDouble:
     """A socket that is not the system's and has no descriptor: a test double. It makes what the package makes for a descriptor.
@@ -214,7 +217,7 @@ class SocketTransport(Transport):
         return _system.receive(self._descriptor, self._handle, memoryview(bytearray(BLOCK)), 0, counts)
 
     def not_yet_sent(self) -> int:
-        return 0 if self._family == _socket.AF_UNIX else _system.not_yet_sent(self._descriptor)
+        return 0 if self._family == _UNIX else _system.not_yet_sent(self._descriptor)
 
     def unread(self) -> int:
         return _system.unread(self._descriptor)
@@ -230,16 +233,20 @@ class SocketTransport(Transport):
         return self._descriptor
 
     def addresses(self) -> tuple[Any, Any]:
+        self._learn_address()
+        return self._address, self._peer_address
+
+    def _learn_address(self) -> None:
+        """Note the address of our end, which the system tells until the descriptor is closed."""
         descriptor = self._descriptor
         if self._address is None and descriptor >= 0:
-            is_ipv4 = self._family == _socket.AF_INET
+            is_ipv4 = self._family == _INET
             try:
                 address = _system.ipv4_name(descriptor, self._handle) if is_ipv4 else _system.own_name(descriptor, self._family)
             except OSError:
                 address = None  # other code closed the descriptor
             if self._descriptor == descriptor:  # it was not closed meanwhile, by a signal handler
                 self._address = address
-        return self._address, self._peer_address
 
     def rename_peer(self, address: Any) -> None:
         """Set the address of the peer: that of the client whose connection a proxy forwards."""
@@ -265,7 +272,7 @@ class SocketTransport(Transport):
 
     def _detach(self) -> int:
         """Release everything but the descriptor, and return that."""
-        self.addresses()
+        self._learn_address()
         descriptor, self._descriptor = self._descriptor, -1
         for wakeup in (self._input, self._output):
             if wakeup is not None:
@@ -285,7 +292,7 @@ class SocketTransport(Transport):
 
     def reset_at_end(self) -> None:
         # The option is the connection's, which in a forked child is the parent's.
-        if self._descriptor >= 0 and self._family != _socket.AF_UNIX and self._process == FORK.generation:
+        if self._descriptor >= 0 and self._family != _UNIX and self._process == FORK.generation:
             with contextlib.suppress(OSError):  # other code closed it: there is no connection to reset
                 _system.reset_on_close(self._descriptor, self._handle)
 

@@ -3,7 +3,7 @@
 cimport geventstreams._native.memory as _bytes
 from cpython.buffer cimport Py_buffer
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
-from libc.errno cimport EAGAIN, EINTR, errno
+from libc.errno cimport EAGAIN, EBADF, ECONNRESET, EINTR, EIO, errno
 from libc.string cimport memset, strerror
 
 
@@ -26,6 +26,9 @@ cdef extern from "sys/socket.h" nogil:
     const int SHUT_WR
     const int SOL_SOCKET
     const int SO_LINGER
+
+cdef extern from "unistd.h" nogil:
+    int c_close "close"(int descriptor)
 
 cdef extern from "Python.h":
     Py_buffer *PyMemoryView_GET_BUFFER(object view) noexcept
@@ -274,6 +277,15 @@ cdef inline Py_ssize_t reset_on_close(int descriptor, object handle) except? -2:
     now.l_onoff = 1
     now.l_linger = 0
     if c_setsockopt(descriptor, SOL_SOCKET, SO_LINGER, &now, sizeof(now)):
+        return _failed(errno)
+    return 0
+
+
+cdef inline int close(int descriptor) except -1:
+    cdef int failed
+    with nogil:  # it may take its time, with an option of the user's
+        failed = c_close(descriptor)
+    if failed and errno not in (EINTR, EIO, EBADF, ECONNRESET):
         return _failed(errno)
     return 0
 

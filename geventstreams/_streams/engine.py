@@ -16,8 +16,8 @@ from __future__ import annotations
 import contextlib
 import errno
 import io
-import weakref
 from typing import Any
+from weakref import ref
 
 from gevent import get_hub
 
@@ -97,7 +97,7 @@ class StreamEngine(ByteSource):
 
     def serve(self, stream: Any, readable: bool, writable: bool) -> None:
         """Be the engine of this stream, which has these directions, from now on."""
-        self._stream = weakref.ref(stream)
+        self._stream = ref(stream)
         self.is_readable = readable
         self.is_writable = writable
         self.renew_permits()

@@ -405,7 +405,8 @@ class StreamFactory:
         stream: SocketStream | None = None
         try:
             if self._is_constructed_here:
-                plain: SocketStream = self._class.__new__(self._class)
+                kind = self._class
+                plain: SocketStream = SocketStream.__new__(SocketStream) if kind is SocketStream else kind.__new__(kind)
                 stream = plain
                 plain._init_connected(connected, self._options, self._tls if secure else None)
             else:
