@@ -211,7 +211,7 @@ _latest: list[weakref.ref[HubHold]] = []
 def hold_of(hub: Hub) -> HubHold:
     """Return the one hold of a hub. The one that was asked for last is found sooner: a thread has one hub."""
     latest = _latest[0]() if _latest else None
-    if latest is not None and _interpreter.refers(latest.hub, hub):
+    if latest is not None and latest.hub() is hub:
         return latest
     hold = _holds.get(hub)
     if hold is None:
