@@ -55,7 +55,7 @@ cdef class InputBuffer(ByteQueue):
     cpdef int settle(self) except -1
     @cython.locals(calls=Py_ssize_t)
     cpdef int count_call(self) except -1
-    @cython.locals(calls=Py_ssize_t)
+    @cython.locals(start=Py_ssize_t, calls=Py_ssize_t)
     cdef int _advance(self, Py_ssize_t count) except -1
     cpdef bytes take(self, Py_ssize_t count)
     cpdef str take_latin1(self, Py_ssize_t count)
@@ -82,6 +82,7 @@ cdef class OutputBuffer(ByteQueue):
     cdef int _put_copy(self, object data, Py_ssize_t start, Py_ssize_t count) except -1
     cdef void _note_single(self) noexcept
     cpdef void put_rest(self, object data, Py_ssize_t start, Py_ssize_t count) except *
+    @cython.locals(start=Py_ssize_t)
     cpdef int strike(self, Py_ssize_t count) except -1
     cpdef void clear(self) except *
     cpdef void drop_unbegun(self) except *

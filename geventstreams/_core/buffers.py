@@ -171,7 +171,7 @@ class InputBuffer(ByteQueue):
             self._lease()
         elif self.capacity - self.end < self.pool.least_room:
             self.reserve(self.pool.least_room)
-        if self.portion < self.capacity - self.end:
+        if self.portion < self.capacity:
             return self.view[: self.end + self.portion]  # type: ignore[index, return-value]  # reserved
         return self.view  # type: ignore[return-value]  # reserved
 
@@ -208,13 +208,13 @@ class InputBuffer(ByteQueue):
             self.permit: int = NO_PERMIT
 
     def _advance(self, count: int) -> None:
-        self.start += count
+        self.start = start = self.start + count
         self.taken += count
         self.searched = 0
         self.calls = calls = self.calls - 1
         if calls <= 0:
             self.permit = NO_PERMIT
-        if self.start == self.end and not self.counts:
+        if start == self.end and not self.counts:
             self._release()
 
     def take(self, count: int) -> bytes:
@@ -367,9 +367,9 @@ class OutputBuffer(ByteQueue):
 
     def strike(self, count: int) -> None:
         """Forget `count` bytes that were sent."""
-        self.start += count
         self.sent += count
-        if self.start == self.end:
+        self.start = start = self.start + count
+        if start == self.end:
             self.ends = None
             if self.store is not None:
                 self._release()

@@ -78,7 +78,7 @@ class ByteSource:
         held = buffer.end - buffer.start
         first = True
         while self.await_input(first):
-            if buffer.end - buffer.start > held:
+            if buffer.end and buffer.end - buffer.start > held:
                 return buffer.end - buffer.start - held
             count = self.receive(target, at, lacking)
             if count != WOULD_WAIT:
@@ -318,7 +318,7 @@ class ByteReader(BinaryFile):
         buffer = self._input
         wanted = ALL if size is ALL else self._size("size", size)
         if buffer.permit == FORK.generation:
-            if buffer.end > buffer.start:
+            if buffer.end:
                 length = buffer.line_length()
                 if 0 < length <= self._line_limit and (length <= wanted or wanted < 0):
                     return buffer.take(length)
@@ -349,12 +349,13 @@ class ByteReader(BinaryFile):
                     return length
             source.goal = A_LINE
             count = source.fill(None, 0, 0)
+            if count > 0:
+                continue
             if count == WOULD_WAIT:
                 return self._unfinished_line()
-            if count == ENDED:
-                if not held:
-                    source.raise_end()
-                return held
+            if not held:
+                source.raise_end()
+            return held
 
     def readlines(self, hint: int | None = -1) -> list[bytes]:
         """Return all lines up to the end, or up to the one with which they are `hint` bytes together, where that is positive.

@@ -120,14 +120,14 @@ class BlockingEngine(StreamEngine):
                 return True
             if self.thread != _interpreter.thread_id():
                 self.refuse_thread()
-            self._progress = -1
             if not transport.emptied:
+                self._progress = -1
                 if self._own_fairness().is_due(self.hub):
                     self._let_others_run()
                     self._refuse_interrupted()
                 return True
         now, left = CLOCK.now(), self.read_limit
-        if self._progress != transport.received:
+        if first or self._progress != transport.received:
             self._progress = transport.received
             self.reading_since = now
         else:
@@ -323,7 +323,8 @@ class BlockingEngine(StreamEngine):
             if self.thread != _interpreter.thread_id():
                 self.refuse_thread()
             output.calls -= FLUSH + output.end // WORTH
-            if self.send_now() and not (output.end or self.transport.unsent):
+            self.send_now()
+            if not (output.end or self.transport.unsent):
                 return
         self._acquire_output()
         try:

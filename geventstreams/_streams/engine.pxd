@@ -29,7 +29,7 @@ cdef class StreamEngine(ByteSource):
     cdef public bint timed_out
     cdef public Py_ssize_t accepted
     cdef public long long octets_in
-    cdef public long long octets_out
+    cdef long long unbuffered
     cdef readonly object hub
     cdef readonly unsigned long thread
     cdef readonly long generation

@@ -51,9 +51,9 @@ class StreamEngine(ByteSource):
 
     __slots__ = (
         "_stream", "accepted", "broken", "closed", "end", "failure", "generation", "hub", "is_readable", "is_writable", "linger_limit",
-        "listeners", "octets_in", "octets_out", "output", "output_state", "read_limit", "reader", "reading_since", "reset", "rest",
-        "rest_at", "sending", "tail", "thread", "timed_out", "tls", "tls_failed", "tls_options", "transport", "write_limit", "writer",
-        "writing_since",
+        "listeners", "octets_in", "output", "output_state", "read_limit", "reader", "reading_since", "reset", "rest",
+        "rest_at", "sending", "tail", "thread", "timed_out", "tls", "tls_failed", "tls_options", "transport", "unbuffered", "write_limit",
+        "writer", "writing_since",
     )
 
     def __cinit__(self) -> None:  # compiled code only: an object whose __init__() was not called has no permit, and says so
@@ -71,7 +71,7 @@ class StreamEngine(ByteSource):
         self.timed_out: bool = False
         self.accepted: int = 0
         self.octets_in: int = 0
-        self.octets_out: int = 0
+        self.unbuffered: int = 0
         self.hub: Any = get_hub()
         self.thread: int = _interpreter.thread_id()
         self.generation: int = FORK.generation
@@ -109,6 +109,11 @@ class StreamEngine(ByteSource):
     @property
     def peer(self) -> str:
         return self.transport.peer
+
+    @property
+    def octets_out(self) -> int:
+        """How many bytes the system has taken."""
+        return self.output.sent + self.unbuffered
 
     # Who may do what.
 
@@ -341,12 +346,11 @@ class StreamEngine(ByteSource):
                 count = transport.send(output.view, output.start, output.end)  # type: ignore[arg-type]  # not empty
                 if count > 0:
                     output.strike(count)
-                    self.octets_out += count
             elif (rest := self.rest) is not None:
                 count = transport.send(rest, self.rest_at, len(rest))
                 if count > 0:
                     self.rest_at += count
-                    self.octets_out += count
+                    self.unbuffered += count
             else:
                 count = 1
         except OSError as error:
