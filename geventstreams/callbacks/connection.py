@@ -112,7 +112,7 @@ class AsyncSocket(ReceivingConnection):
                 self._send()
             else:
                 if self._drained is None:
-                    self._drained = Wakeup(self._hub)
+                    self._drained = Wakeup(self._engine.hub)
                 self._drained.wait(NEVER)
         if self._lost:
             if self._failure is None:
@@ -175,7 +175,7 @@ class AsyncSocket(ReceivingConnection):
         if not self._engine.is_of_this_process():
             self._close_in_child()
             return
-        is_left = self._hold.ended or (self._hold.is_here() and self._is_left())
+        is_left = self._pump.hold.ended or (self._pump.hold.is_here() and self._is_left())
         if is_left:
             self._sender = None  # nothing resumes it
         else:
@@ -193,7 +193,7 @@ class AsyncSocket(ReceivingConnection):
 
     def _waits(self, hub: Any) -> list[tuple[Any, str]]:
         """Return what waits for input here, as `BufferedStream` does: the connection itself, which has no greenlet meanwhile."""
-        if self._hub is not hub or not self._counted or self._resting or self._hold.ended:
+        if self._engine.hub is not hub or not self._counted or self._resting or self._pump.hold.ended:
             return []
         return [(self, f"receives from {self._engine.peer}, {in_bytes(len(self._engine.input))} buffered")]
 

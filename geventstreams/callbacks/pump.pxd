@@ -24,7 +24,7 @@ cdef class Pump:
     cdef object __weakref__
     cdef readonly set tasks
     cdef object block
-    cdef HubHold _hold
+    cdef HubHold hold
     cdef list _ready, _batch
     cdef Py_ssize_t _next
     cdef bint _scheduled

@@ -66,7 +66,7 @@ class Task(EventHandler):
 
     def _wake_up(self) -> None:
         """Have it served, unless it is being served: then it sees by itself what has changed."""
-        if self._greenlet is None and not (self._queued or self._finished or self._pump._hold.ended):
+        if self._greenlet is None and not (self._queued or self._finished or self._pump.hold.ended):
             self._pump.add(self)
 
     def _begin(self) -> None:
@@ -95,7 +95,7 @@ class Pump:
         self.tasks: set[Task] = set()
         self.block = memoryview(bytearray(BLOCK))
         """Memory for what a task receives and takes at once: it does not stay in it over a switch."""
-        self._hold: HubHold = hold_of(hub)
+        self.hold: HubHold = hold_of(hub)
         self._ready: list[Any] = []
         self._batch: list[Any] = []
         self._next = 0
@@ -131,23 +131,23 @@ class Pump:
                 self._schedule()
         elif not task._counted:
             task._counted = True
-            self._hold.waiting += 1
-            if self._hold.waiting == 1:
-                self._hold.begin()
+            self.hold.waiting += 1
+            if self.hold.waiting == 1:
+                self.hold.begin()
 
     def _discount(self, task: Task) -> None:
         if task._counted:
             task._counted = False
-            self._hold.waiting -= 1
-            if self._hold.waiting == 0:
-                self._hold.end()
+            self.hold.waiting -= 1
+            if self.hold.waiting == 0:
+                self.hold.end()
 
     # In the hub.
 
     def _schedule(self) -> None:
-        if not self._scheduled and self._hold.loop.ptr and not self._hold.ended:
+        if not self._scheduled and self.hold.loop.ptr and not self.hold.ended:
             self._scheduled = True
-            self._hold.loop.run_callback(self._run)
+            self.hold.loop.run_callback(self._run)
 
     def _run(self) -> None:
         """Have the tasks served that are ready now. Called by the loop."""
@@ -180,7 +180,7 @@ class Pump:
         """Leave the pump's greenlet to a task whose callback waits in it."""
         self._serving = self._greenlet = None
         self._discount(task)
-        if not self._hold.stays_armed:
+        if not self.hold.stays_armed:
             task._disarm()
         task._flush()
 

@@ -35,7 +35,7 @@ class ReceivingConnection(SendingConnection):
     def __init__(self, options: ConnectionOptions, transport: Transport | None = None, opener: Opener | None = None, peer: str = "peer",
                  on_closed: Callable[[Any], object] | None = None) -> None:
         SendingConnection.__init__(self, options, transport, opener, peer, on_closed)
-        self._hold.tell_end_to(self, ReceivingConnection._thread_has_ended)
+        self._pump.hold.tell_end_to(self, ReceivingConnection._thread_has_ended)
         self.data: Any = None
         self._options: Any = options
         self._read_cb = options.read_cb
@@ -209,7 +209,7 @@ class ReceivingConnection(SendingConnection):
                 self._callback_failed()
         if self._engine.queued:
             self._send()
-        if not self._engine.transport.emptied and self._fairness.is_due(self._hub):
+        if not self._engine.transport.emptied and self._fairness.is_due(self._engine.hub):
             self._pump.add_later(self)
             return False
         return True
@@ -251,7 +251,7 @@ class ReceivingConnection(SendingConnection):
     def _taken(self) -> None:
         if not self._checking:
             self._checking = True
-            self._hold.loop.run_callback(self._check_low_water)
+            self._pump.hold.loop.run_callback(self._check_low_water)
 
     def _check_low_water(self) -> None:
         """Receive again if enough was taken from the buffer in this turn."""
@@ -313,13 +313,13 @@ class ReceivingConnection(SendingConnection):
         if isinstance(error, GreenletExit):
             self._killed = True
         else:
-            self._hub.handle_error(self, kind, error, traceback)
+            self._engine.hub.handle_error(self, kind, error, traceback)
 
     def _report_event(self, event: Any) -> None:
         if self._event_cb is not None:
             self._call(self._event_cb, event)
         elif event.error is not None:
-            self._hub.handle_error(self, type(event.error), event.error, None)
+            self._engine.hub.handle_error(self, type(event.error), event.error, None)
 
     def _refuse_outside_callbacks(self) -> None:
         if getcurrent() is not self._greenlet:

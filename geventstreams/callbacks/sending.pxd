@@ -1,7 +1,6 @@
 cimport geventstreams._native.interpreter as _interpreter
 from geventstreams._core.deadline cimport deadline_after, seconds_until
 from geventstreams._core.transport_base cimport Transport
-from geventstreams._core.hub_hold cimport HubHold
 from geventstreams._core.wakeup cimport Wakeup
 from geventstreams.callbacks.pump cimport Task
 from geventstreams.callbacks.push_mode cimport PushedEngine
@@ -11,8 +10,6 @@ cdef int CONNECTING, OPEN, BROKEN, CLOSING_EARLY, CLOSING, CLOSING_QUIETLY, FAIL
 
 
 cdef class SendingConnection(Task):
-    cdef object _hub
-    cdef HubHold _hold
     cdef PushedEngine _engine
     cdef object _stream
     cdef int _phase

@@ -19,7 +19,7 @@ import geventstreams._native.interpreter as _interpreter
 from geventstreams._constants import NEVER
 from geventstreams._core.deadline import deadline_after, seconds_until
 from geventstreams._core.fork import inherited
-from geventstreams._core.hub_hold import DESTROYED, hold_of
+from geventstreams._core.hub_hold import DESTROYED
 from geventstreams._core.linger import linger
 from geventstreams._core.transport_base import Transport
 from geventstreams._core.wakeup import Wakeup
@@ -37,9 +37,7 @@ class SendingConnection(Task):
 
     def __init__(self, options: ConnectionOptions, transport: Transport | None, opener: Opener | None, peer: str,
                  on_closed: Callable[[Any], object] | None) -> None:
-        self._hub = get_hub()
-        Task.__init__(self, self._hub)
-        self._hold = hold_of(self._hub)
+        Task.__init__(self, get_hub())
         self._engine = PushedEngine(self, Unconnected(peer) if transport is None else transport, options.limits)
         self._stream: Any = None  # the maker makes one at once, see `AsyncSocket._start`
         self._phase = CONNECTING
@@ -67,7 +65,7 @@ class SendingConnection(Task):
         """Raise StreamError in a forked child, and in another thread than the connection's."""
         if not self._engine.is_of_this_process():
             raise inherited("connection")
-        if self._hold.thread != _interpreter.thread_id():
+        if self._pump.hold.thread != _interpreter.thread_id():
             raise StreamError("this connection belongs to the hub of another thread")
 
     def _wake(self) -> None:
@@ -82,11 +80,11 @@ class SendingConnection(Task):
         if self._phase != CONNECTING:
             if self._is_left():
                 raise StreamError(DESTROYED, stream=self._stream)
-            self._hold.loop.run_callback(self._send)
+            self._pump.hold.loop.run_callback(self._send)
 
     def _is_left(self) -> bool:
         """Return whether the hub was destroyed; its loop may live on."""
-        return self._hub.loop is not self._hold.loop
+        return self._engine.hub.loop is not self._pump.hold.loop
 
     def _send(self) -> None:
         may_send = self._sender is None and self._failure is None and self._phase in (OPEN, CLOSING, CLOSING_QUIETLY)
@@ -122,7 +120,7 @@ class SendingConnection(Task):
 
     def _send_again(self) -> None:
         self._engine.queued = True
-        self._hold.loop.run_callback(self._send)
+        self._pump.hold.loop.run_callback(self._send)
 
     def _wait_until_sent(self) -> None:
         """Wait until everything is with the system, or the connection was closed."""
