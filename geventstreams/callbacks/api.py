@@ -145,7 +145,7 @@ def pipe_connect(path: UnixPath, read_cb: ReadCallback | None, event_cb: EventCa
 def _begin(connection: ConnectionOptions, opener: Opener, peer: str, data: Any) -> Any:
     first = None if data is None else bytes_to_send(data)
     socket = AsyncSocket(connection, opener=opener, peer=peer)
-    AsyncIOStream(socket, **connection.stream_options)
+    AsyncIOStream.__new__(AsyncIOStream)._claim(socket, connection.of_streams)
     if first is not None:
         socket.write(first)
     socket._start()

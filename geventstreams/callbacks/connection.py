@@ -34,7 +34,7 @@ class AsyncSocket(ReceivingConnection):
     """
 
     def _start(self) -> None:
-        """Begin to connect, or to receive. Called once, by the maker, behind `AsyncIOStream(socket, ...)`."""
+        """Begin to connect, or to receive. Called once, by the maker, when the socket has its stream."""
         if self._attempt is None:
             self._begin()
         else:

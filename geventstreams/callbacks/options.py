@@ -40,9 +40,8 @@ class ConnectionOptions:
         self.low_water: int = arguments.positive("low_water", low_water)
         if self.low_water > self.high_water:
             raise ValueError(f"low_water must not be above high_water ({high_water!r}), not {low_water!r}")
-        self.stream_options: dict[str, Any] = {"element_type": element_type, "encoding": encoding, "line_limit": line_limit,
-                                               "linger_timeout": linger_timeout}
-        self.limits: Any = StreamOptions(read_timeout=read_timeout, write_timeout=write_timeout, **self.stream_options)
+        self.of_streams: Any = StreamOptions(element_type=element_type, encoding=encoding, read_timeout=read_timeout, line_limit=line_limit,
+                                             write_timeout=write_timeout, linger_timeout=linger_timeout)
         self.tls: dict[str, Any] = {"ssl_ctx": ssl_ctx, "ctx_configure_callback": ctx_configure_callback,
                                     "ssl_configure_callback": ssl_configure_callback, "handshake_timeout": handshake_timeout,
                                     "allow_truncation": allow_truncation}
@@ -52,7 +51,7 @@ class ConnectionOptions:
 
         The default is the smaller one of both timeouts; for the handshake, as long as for connecting.
         """
-        limit = min(self.limits.read_limit, self.limits.write_limit) if timeout is None else arguments.seconds("timeout", timeout)
+        limit = min(self.of_streams.read_limit, self.of_streams.write_limit) if timeout is None else arguments.seconds("timeout", timeout)
         seconds = arguments.given_seconds(limit)
         own = self.tls["handshake_timeout"]
         return seconds, {**self.tls, "handshake_timeout": seconds if own is None else own}

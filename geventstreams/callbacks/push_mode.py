@@ -34,8 +34,8 @@ MOST_SENDS = 16
 class PushedEngine(StreamEngine):
     """Has the input that its connection received, and queues output for it. The connection's streams are views of it."""
 
-    def __init__(self, connection: Any, transport: Transport, limits: StreamOptions) -> None:
-        self._init_engine(transport, limits.read_limit, limits.write_limit, limits.linger_limit)
+    def __init__(self, connection: Any, transport: Transport, options: StreamOptions) -> None:
+        self._init_engine(transport, options.read_limit, options.write_limit, options.linger_limit)
         self.connection: Any = connection
         self.queued: bool = False
         self.is_called_back: bool = False

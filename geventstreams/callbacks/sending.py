@@ -38,7 +38,7 @@ class SendingConnection(Task):
     def __init__(self, options: ConnectionOptions, transport: Transport | None, opener: Opener | None, peer: str,
                  on_closed: Callable[[Any], object] | None) -> None:
         Task.__init__(self, get_hub())
-        self._engine = PushedEngine(self, Unconnected(peer) if transport is None else transport, options.limits)
+        self._engine = PushedEngine(self, Unconnected(peer) if transport is None else transport, options.of_streams)
         self._stream: Any = None  # the maker makes one at once, see `AsyncSocket._start`
         self._phase = CONNECTING
         self._write_cb = options.write_cb

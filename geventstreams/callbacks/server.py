@@ -120,7 +120,7 @@ class AsyncServer:
                 connection = AsyncSocket(self._options, transport_of(client), on_closed=self._forget)
             except OSError:
                 return  # the client is gone already
-        self._stream_class(connection, **self._options.stream_options)
+        self._stream_class.__new__(self._stream_class)._claim(connection, self._options.of_streams)
         self._connections[connection] = None
         connection._start()
 

@@ -50,7 +50,11 @@ class AsyncStream(UpgradableStream):
                  encoding: str = "latin-1", line_limit: float | None = 2**20, linger_timeout: float | None = 2.0) -> None:
         if not isinstance(socket, AsyncSocket):
             raise TypeError(f"socket must be an AsyncSocket, not {type(socket).__name__} {socket!r}")
-        options = StreamOptions(element_type=element_type, encoding=encoding, line_limit=line_limit, linger_timeout=linger_timeout)
+        self._claim(socket, StreamOptions(element_type=element_type, encoding=encoding, line_limit=line_limit,
+                                          linger_timeout=linger_timeout))
+
+    def _claim(self, socket: AsyncSocket, options: StreamOptions) -> None:
+        """Become the stream of a socket. Makers of connections, whose options are checked, call only this."""
         self._init_stream(socket._claim_engine(), type(self)._reads, type(self)._writes, options)
         socket._set_stream(self)
 

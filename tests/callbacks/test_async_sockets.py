@@ -847,7 +847,7 @@ def test_a_signal_handler_that_raises_while_sending(reports):
     ours, peer = gevent.socket.socketpair()
     options = ConnectionOptions(None, None)
     client = AsyncSocket(options, Interrupted(ours))
-    AsyncIOStream(client, **options.stream_options)
+    AsyncIOStream(client)
     client._start()
     rounds()
     with contextlib.closing(peer), contextlib.closing(client):
