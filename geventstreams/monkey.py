@@ -17,7 +17,6 @@ import os
 import runpy
 import sys
 from collections.abc import Callable
-from contextlib import suppress
 from typing import Any
 
 import gevent.monkey
@@ -30,24 +29,26 @@ _BLOCKING_SOCKET: Any = gevent.monkey.get_original("socket", "socket")
 _originals: dict[Any, Any] = {}
 
 
-def _replacement(original: Any, applies: Callable[[], bool]) -> Any:
-    """Return a `makefile` to replace `original`. It calls `original` for sockets that our `makefile` does not take."""
+def _replacement(original: Any, applies: Callable[[], bool] | None = None) -> Any:
+    """Return a `makefile` to replace `original`. It calls `original` where it does not apply, and for sockets that ours does not take."""
 
     @functools.wraps(original)
     def makefile(self: Any, mode: str = "r", buffering: int | None = None, *, encoding: str | None = None, errors: str | None = None,
                  newline: str | None = None) -> Any:
-        if applies():
-            if isinstance(mode, str) and "b" not in mode:
-                encoding = io.text_encoding(encoding)  # type: ignore[attr-defined]  # typeshed lacks it; it warns at our caller
-            with suppress(CannotBorrow):
-                return makefile_for(self, mode, buffering, encoding=encoding, errors=errors, newline=newline)
-        return original(self, mode, buffering, encoding=encoding, errors=errors, newline=newline)
+        if applies is not None and not applies():
+            return original(self, mode, buffering, encoding=encoding, errors=errors, newline=newline)
+        if isinstance(mode, str) and "b" not in mode:
+            encoding = io.text_encoding(encoding)  # type: ignore[attr-defined]  # typeshed lacks it; it warns at our caller
+        try:
+            return makefile_for(self, mode, buffering, encoding=encoding, errors=errors, newline=newline)
+        except CannotBorrow:
+            return original(self, mode, buffering, encoding=encoding, errors=errors, newline=newline)
 
     return makefile
 
 
 _REPLACEMENTS: dict[Any, Any] = {
-    gevent.socket.socket: _replacement(gevent.socket.socket.makefile, lambda: True),
+    gevent.socket.socket: _replacement(gevent.socket.socket.makefile),
     _BLOCKING_SOCKET: _replacement(_BLOCKING_SOCKET.makefile, lambda: gevent.monkey.is_module_patched("socket")),
 }
 

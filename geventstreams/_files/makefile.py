@@ -65,7 +65,8 @@ def makefile(
         if size == 0:
             return RawSocketFile(transport, readable, writable)
         kind = TwoWaySocketFile if readable and writable else SocketFile
-        return file_over(kind(transport, size if size > 0 else BLOCK, readable, writable), mode, encoding, errors, newline)
+        file = kind(transport, size if size > 0 else BLOCK, readable, writable)
+        return file if "b" in mode else file_over(file, mode, encoding, errors, newline)
     except BaseException:
         transport.close()
         raise

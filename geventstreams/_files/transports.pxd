@@ -51,3 +51,8 @@ cdef class BorrowedTLSTransport(BorrowedTransport):
 
 cdef class AnySocketTransport(FileTransport):
     cdef object _open(self)
+
+
+cpdef FileTransport borrow(socket, bint readable, bint writable)
+cdef object _transport_for(socket, bint readable, bint writable)
+cdef object _attributes(socket)

@@ -119,8 +119,7 @@ class BorrowedTransport(FileTransport):
         self._input: Wakeup | None = None
         self._output: Wakeup | None = None
         self._awaited: list[Wakeup] = []  # used only where threads share the socket; each has its own wakeups
-        descriptor = socket.fileno()
-        if descriptor >= 0:
+        if self.between_threads and (descriptor := socket.fileno()) >= 0:
             self._follow(descriptor)  # so that two threads which begin at once have nothing to begin with
 
     # The seam.
