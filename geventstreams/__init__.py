@@ -21,8 +21,8 @@ Modules to import by name: `geventstreams.monkey`, `geventstreams.metrics`, `gev
 `geventstreams.workers`, and `geventstreams.testing` for tests.
 """
 
-# Servers, waiting, callbacks and `makefile` are loaded when one of their names is first used, so a program pays at its start for what it
-# uses. _ON_DEMAND is the list of their names; checkers find them by the imports under TYPE_CHECKING.
+# Connecting, servers, waiting, callbacks and `makefile` are loaded when one of their names is first used, so a program pays at its start
+# for what it uses. _ON_DEMAND is the list of their names; checkers find them by the imports under TYPE_CHECKING.
 
 from __future__ import annotations
 
@@ -41,8 +41,6 @@ prefer_plain_modules()  # before the first import of a hot module
 from geventstreams import errors as errors
 from geventstreams._core.transport import SocketTransport as SocketTransport
 from geventstreams._core.transport_base import Transport as Transport
-from geventstreams._net.connect import open_tcp_stream as open_tcp_stream
-from geventstreams._net.connect import open_unix_stream as open_unix_stream
 from geventstreams._streams import engine as _engine
 from geventstreams._streams.buffered import BufferedStream as BufferedStream
 from geventstreams._streams.elements import ElementType as ElementType
@@ -54,6 +52,8 @@ if TYPE_CHECKING:
     from geventstreams import server as server
     from geventstreams import waiting as waiting
     from geventstreams._files.makefile import makefile as makefile
+    from geventstreams._net.connect import open_tcp_stream as open_tcp_stream
+    from geventstreams._net.connect import open_unix_stream as open_unix_stream
     from geventstreams._streams.open_streams import open_streams as open_streams
     from geventstreams.callbacks import *
     from geventstreams.server import *
@@ -63,12 +63,12 @@ compiled: bool = runs_compiled(_engine)
 """Whether the hot modules run compiled."""
 
 _AT_START = (
-    "BufferedStream", "ElementType", "SocketStream", "SocketTransport", "Transport", "compiled", "open_tcp_stream", "open_unix_stream",
-    *errors.__all__,
+    "BufferedStream", "ElementType", "SocketStream", "SocketTransport", "Transport", "compiled", *errors.__all__,
 )  # fmt: skip
 
 _ON_DEMAND = {
     "_files.makefile": {"makefile"},
+    "_net.connect": {"open_tcp_stream", "open_unix_stream"},
     "_streams.open_streams": {"open_streams"},
     "callbacks": {
         "AsyncIOStream", "AsyncInputStream", "AsyncOutputStream", "AsyncServer", "AsyncSocket", "AsyncStream", "DNSError", "TCPEOF",

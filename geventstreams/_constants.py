@@ -44,5 +44,10 @@ DIRECT = 8192
 """A read of at least this size goes straight into the caller's memory where nothing is buffered, to its last byte: one more system call
 costs less than copying what would come with it."""
 
+DONE = 0
+NEEDS_INPUT = 1
+NEEDS_ROOM = 2
+"""What a TLS handshake says: it is complete, or waits for input, or for room to send."""
+
 NO_PERMIT = 0
 """The fork generation of no process: a half of a stream with this permit may not be used at once."""

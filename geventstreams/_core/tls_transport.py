@@ -14,7 +14,7 @@ import os
 from _ssl import SSLError, SSLWantReadError
 from typing import Any
 
-from geventstreams._constants import ENDED, WOULD_WAIT
+from geventstreams._constants import DONE, ENDED, NEEDS_INPUT, NEEDS_ROOM, WOULD_WAIT
 from geventstreams._core.buffers import InputBuffer
 from geventstreams._core.tls_context import Session, refusal_of
 from geventstreams._core.tls_decrypter import Decrypter
@@ -29,11 +29,6 @@ LARGEST_BATCH = 64 * RECORD
 
 LOOKS = 16
 """Receive calls without plain text after which a read lets others run: a peer can send records without data for ever."""
-
-DONE = 0
-NEEDS_INPUT = 1
-NEEDS_ROOM = 2
-"""What `shake_hands` returns: the handshake is complete, or waits for input, or for room to send."""
 
 ORDERLY: tuple[Any, ...] = ("close_notify",)
 """The end of an input by close_notify, or by a truncation that is allowed; other ends are errors that were `noted`."""

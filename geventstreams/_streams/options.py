@@ -10,14 +10,15 @@ from collections.abc import Callable, Collection, Mapping
 from types import FunctionType
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from geventstreams import _core
 from geventstreams._constants import NEVER
 from geventstreams._core import arguments
-from geventstreams._core.tls_context import TLSOptions
 from geventstreams._streams.elements import ElementType
 from geventstreams._streams.elements import element_type as element_type_of
 from geventstreams._streams.elements import encoding as encoding_of
 
 if TYPE_CHECKING:
+    from geventstreams._core.tls_context import TLSOptions
     from geventstreams._types import AnySide, ConfigureContext, ConfigureSSL, Direction, ElementTypeName, TLSContext
 
 DIRECTIONS = ("io", "input", "output")
@@ -52,7 +53,7 @@ class StreamOptions:
         self.tls: TLSOptions | None = None
         tls_arguments = (ssl_side, ctx_configure_callback, ssl_configure_callback, handshake_timeout, tlsext_host_name)
         if ssl_ctx is not None or tls_arguments != NO_TLS:
-            tls = TLSOptions(True if ssl_ctx is None else ssl_ctx, *tls_arguments, allow_truncation)
+            tls = _core.tls_context.TLSOptions(True if ssl_ctx is None else ssl_ctx, *tls_arguments, allow_truncation)
             self.handshake_limit = tls.handshake_limit
             if ssl_ctx is not None:
                 tls.prepare(ssl_side)

@@ -17,11 +17,9 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import geventstreams._core.arguments as arguments
-from geventstreams._constants import WOULD_WAIT
-from geventstreams._core import handshakes
+from geventstreams import _core
+from geventstreams._constants import DONE, NEEDS_INPUT, WOULD_WAIT
 from geventstreams._core.deadline import deadline_after, seconds_until
-from geventstreams._core.tls_context import TLSOptions
-from geventstreams._core.tls_transport import DONE, NEEDS_INPUT, TLSTransport
 from geventstreams._core.transport import NoTransport, OwnedFd, transport_of
 from geventstreams._streams.blocking import BlockingEngine
 from geventstreams._streams.lisp import LispStream
@@ -33,6 +31,8 @@ if TYPE_CHECKING:
     from ssl import SSLContext, SSLObject
     from typing import Literal
 
+    from geventstreams._core.tls_context import TLSOptions
+    from geventstreams._core.tls_transport import TLSTransport
     from geventstreams._streams.elements import ElementType
     from geventstreams._streams.engine import StreamEngine
     from geventstreams._types import AnySide, ConfigureContext, ConfigureSSL, Direction, ElementTypeName, SocketLike, TLSContext
@@ -95,8 +95,8 @@ class UpgradableStream(LispStream):
             HandshakeTimeout: The handshake was not complete after `handshake_timeout` seconds in all.
             StreamBusy: A greenlet waits in the stream.
         """
-        options = TLSOptions(ssl_ctx, ssl_side, ctx_configure_callback, ssl_configure_callback, handshake_timeout, tlsext_host_name,
-                             allow_truncation)
+        options = _core.tls_context.TLSOptions(ssl_ctx, ssl_side, ctx_configure_callback, ssl_configure_callback, handshake_timeout,
+                                               tlsext_host_name, allow_truncation)
         arguments.chosen("prefetched", prefetched, ("refuse", "handshake"))
         self._attach(options, options.handshake_limit, prefetched)
 
@@ -120,7 +120,7 @@ class UpgradableStream(LispStream):
         try:
             if len(self._input) and prefetched == "refuse":
                 raise TLSError(f"{in_bytes(len(self._input))} from {engine.peer} arrived in plain text before TLS", stream=self)
-            tls = TLSTransport(engine.transport, options.allow_truncation)
+            tls = _core.tls_transport.TLSTransport(engine.transport, options.allow_truncation)
             tls.feed(self._input.take(len(self._input)))
             engine.plug(tls)
             engine.tls, engine.tls_options = tls, options
@@ -136,7 +136,7 @@ class UpgradableStream(LispStream):
         tls: TLSTransport = engine.tls
         deadline = deadline_after(limit)
         tls.begin(engine.tls_options.begin(side))
-        handshakes.began(self, tls.fileno(), f"the TLS handshake with {tls.peer}")
+        _core.handshakes.began(self, tls.fileno(), f"the TLS handshake with {tls.peer}")
         try:
             while (need := tls.shake_hands()) != DONE:
                 left = seconds_until(deadline)
@@ -152,7 +152,7 @@ class UpgradableStream(LispStream):
             error.stream = self
             raise
         finally:
-            handshakes.ended(self)
+            _core.handshakes.ended(self)
 
     def _close_because_of(self, error: BaseException) -> None:
         """Close at once, or, where TLS has refused and an alert says why, so that the alert arrives."""

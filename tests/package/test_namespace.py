@@ -89,6 +89,14 @@ def test_a_program_loads_what_it_uses() -> None:
     assert "geventstreams.server" in loaded_by("from geventstreams import SocketStreamServer")
 
 
+def test_connecting_and_tls_are_loaded_when_they_are_used() -> None:
+    """`import geventstreams` loads nothing of them. All of TLS is loaded when its arguments are checked, not while a peer waits for it."""
+    rooms = {f"geventstreams.{name}" for name in ("_net.connect", "_core.tls_context", "_core.tls_transport")}
+    assert not rooms & loaded_by("import geventstreams")
+    secure = loaded_by("from geventstreams._streams.options import StreamOptions; StreamOptions(tlsext_host_name='a.example')")
+    assert secure & rooms == {"geventstreams._core.tls_context", "geventstreams._core.tls_transport"}
+
+
 @pytest.mark.parametrize("name", ["callbacks", "errors", "server", "waiting"])
 def test_public_names_are_those_of_the_rooms(name: str) -> None:
     """Each name that a public room lists is a name of the package, and the same object."""
