@@ -316,11 +316,11 @@ class ByteReader(BinaryFile):
             ReadTimeout: Nothing arrived for `read_timeout` seconds. The part that arrived stays readable: call again.
         """
         buffer = self._input
-        wanted = ALL if size is ALL else self._size("size", size)
+        wanted = -1 if size is ALL else self._size("size", size)
         if buffer.permit == FORK.generation:
             if buffer.end:
                 length = buffer.line_length()
-                if 0 < length <= self._line_limit and (length <= wanted or wanted < 0):
+                if 0 < length <= self._line_limit and (wanted < 0 or length <= wanted):
                     return buffer.take(length)
             if not self._takes_turns:
                 length = self._line(wanted)
