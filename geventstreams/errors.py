@@ -240,8 +240,7 @@ def in_bytes(count: int) -> str:
 
 def in_seconds(seconds: float) -> str:
     """Return a number of seconds as people write it, to the nanosecond: without an exponent, or zeros at the end."""
-    text = f"{seconds:.9f}".rstrip("0").rstrip(".")
-    return f"{text} s"
+    return f"{seconds:.9f}".rstrip("0").rstrip(".") + " s"
 
 
 def without_name(text: str, name: str, instead: str) -> str:
