@@ -5,7 +5,7 @@ from geventstreams._core.deadline cimport deadline_after, seconds_until
 from geventstreams._core.transport cimport transport_of
 from geventstreams._streams.lisp cimport LispStream
 
-cdef int OPEN, SHUT, TOLD
+cdef int OPEN, SHUT, TOLD, WANTED
 cdef Py_ssize_t WOULD_WAIT
 
 

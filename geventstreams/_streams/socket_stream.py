@@ -24,7 +24,7 @@ from geventstreams._core.transport import NoTransport, OwnedFd, transport_of
 from geventstreams._streams.blocking import BlockingEngine
 from geventstreams._streams.lisp import LispStream
 from geventstreams._streams.options import StreamOptions
-from geventstreams._streams.states import OPEN, SHUT, TOLD
+from geventstreams._streams.states import OPEN, SHUT, TOLD, WANTED
 from geventstreams.errors import HandshakeTimeout, StreamClosed, StreamError, TLSError, in_bytes, in_seconds
 
 if TYPE_CHECKING:
@@ -261,7 +261,10 @@ class UpgradableStream(LispStream):
         engine.plug(inner)
         engine.tls = engine.tls_options = None
         engine.end = None
-        engine.output_state = TOLD if tls.output_ended else OPEN
+        if tls.output_ended:
+            engine.output_state = TOLD
+        elif engine.output_state != WANTED:
+            engine.output_state = OPEN
 
 
 class SocketStream(UpgradableStream):

@@ -415,6 +415,21 @@ def test_a_close_ends_an_end_that_waits(secured: Any) -> None:
     peer.abort()
 
 
+def test_a_detaching_keeps_an_end_that_the_peer_was_not_told(secured: Any) -> None:
+    """After a send_eof that was interrupted, detach_ssl accepts nothing in plain text, and the next send_eof tells the peer."""
+    stream, peer, transport = stalled(secured)
+    assert isinstance(outcome(stream.send_eof), WriteTimeout)
+    transport.resume()
+    answering = started(peer.detach_ssl, 100, 1)
+    stream.detach_ssl(100, 1)
+    assert answering.get() is None
+    assert isinstance(outcome(stream.write, b"would be in plain text"), StreamClosed)
+    stream.send_eof()
+    assert in_greenlet(peer.read) == b"all of it"
+    stream.abort()
+    peer.abort()
+
+
 def test_a_detaching_that_was_interrupted_does_not_end_the_output(secured: Any) -> None:
     """detach_ssl that was ended before its close_notify had left is finished by the next one, and the plain stream goes on."""
     stream, peer, transport = stalled(secured)
