@@ -74,8 +74,8 @@ def _close(incoming: Line, outgoing: Line, abort: bool, is_tcp: bool) -> None:
     outgoing.drained.fire()
 
 
-NAMES = ("memory one", "memory two")
-"""The addresses of a `memory_pair`: its ends are named by them."""
+ADDRESSES = (("memory", 1), ("memory", 2))
+"""The addresses of a `memory_pair`."""
 
 
 class MemoryTransport(Transport):
@@ -90,7 +90,7 @@ class MemoryTransport(Transport):
 
     @property
     def peer(self) -> str:  # type: ignore[override]  # read only here
-        return self._peer_address if self._peer_address in NAMES else address_name(self._peer_address)
+        return address_name(self._peer_address)
 
     def _check(self) -> None:
         if not self._is_open:
@@ -207,5 +207,5 @@ def memory_pair(capacity: int = BLOCK) -> tuple[Transport, Transport]:
         raise ValueError(f"capacity must be positive, not {capacity!r}")
     there, back = (Line(LineOptions(window=capacity), Random(0)) for _ in range(2))
     join(there, back)
-    near, far = MemoryEnd(back, there, NAMES, is_tcp=False), MemoryEnd(there, back, NAMES[::-1], is_tcp=False)
+    near, far = MemoryEnd(back, there, ADDRESSES, is_tcp=False), MemoryEnd(there, back, ADDRESSES[::-1], is_tcp=False)
     return MemoryTransport(near), MemoryTransport(far)

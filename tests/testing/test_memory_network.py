@@ -576,8 +576,8 @@ def test_streams_that_wait_in_it_are_reported(served: Callable[..., Served]) -> 
 
 
 def test_a_pair_is_as_before() -> None:
-    """`memory_pair` has no delays, no sockets and names in place of addresses."""
+    """`memory_pair` has no delays, no sockets and addresses of its own."""
     near, far = memory_pair()
-    assert (near.peer, near.addresses()) == ("memory two", ("memory one", "memory two"))
+    assert (near.peer, near.addresses()) == ("memory:2", (("memory", 1), ("memory", 2)))
     near.send(memoryview(b"x"), 0, 1)
     assert far.readable() == 1
