@@ -15,6 +15,7 @@ from functools import partial
 from typing import Any
 
 import gevent
+from gevent._hub_local import get_hub_if_exists
 from kit.leftovers import open_descriptor
 
 from campaigns.ends import Ends
@@ -34,12 +35,20 @@ WAITS: dict[str, Callable[[Any], Any]] = {
 }
 
 
+_LEFT: list[Any] = []
+"""The loops of the threads of the last call. gevent leaves them, with two descriptors each, where the thread does not destroy its hub."""
+
+
 def in_threads(tally: Tally, works: list[Callable[[], Any]]) -> list[Any]:
     """What each of some functions gives or raises, in a thread of its own."""
+    while _LEFT:
+        _LEFT.pop().destroy()
     said: list[Any] = [None] * len(works)
 
     def work(index: int) -> None:
         said[index] = outcome(works[index])
+        if (hub := get_hub_if_exists()) is not None and hub.loop is not None:
+            _LEFT.append(hub.loop)
 
     threads = [threading.Thread(target=work, args=(index,), daemon=True) for index in range(len(works))]
     for thread in threads:
