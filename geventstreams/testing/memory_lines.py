@@ -44,6 +44,8 @@ class LineOptions:
         self.latency: tuple[Any, Any] = _range("latency", latency)
         self.chunks: tuple[Any, Any] | None = None if chunks is None else _range("chunks", chunks, 1)
         self.bandwidth: float = NEVER if bandwidth is None else arguments.seconds("bandwidth", bandwidth)
+        self.joins: bool = self.chunks is not None and self.latency == (0.0, 0.0) and self.bandwidth == NEVER
+        """Whether bytes that wait for their turn, and for nothing else, arrive together."""
         self.window: int = arguments.positive("window", window)
         after, seconds = stall if isinstance(stall, tuple) and len(stall) == 2 else (stall, None)
         self.stall_seconds: float = NEVER if seconds is None else arguments.seconds("stall", seconds)
@@ -129,6 +131,8 @@ class Line:
         self._faults = list(options.faults)
         self._flight: deque[_Arrival] = deque()
         self._in_flight = 0
+        self._open = 0
+        """Bytes that may join the last chunk in flight. Else pieces would be cut smaller with each full window, down to single bytes."""
         self._sent = 0
         self._free_at = 0.0
         self._last_due = 0.0
@@ -156,10 +160,16 @@ class Line:
             return WOULD_WAIT
         at = start
         while at < start + count:
-            size = min(start + count - at, self._chunk())
+            room = self._open or self._chunk()
+            size = min(start + count - at, room)
             if self._faults:
                 size = min(size, self._faults[0][0] - self._sent)
-            self._ship(bytes(data[at : at + size]))
+            piece = bytes(data[at : at + size])
+            if self._open:
+                self._join(piece)
+            else:
+                self._ship(piece)
+            self._open = room - size if self._options.joins else 0
             at += size
             self._sent += size
             self._ship_faults()
@@ -170,7 +180,13 @@ class Line:
         chunks = self._options.chunks
         return BLOCK if chunks is None else self._random.randint(*chunks)
 
+    def _join(self, data: bytes) -> None:
+        last = self._flight[-1]
+        self._flight[-1] = last._replace(data=last.data + data)
+        self._in_flight += len(data)
+
     def _ship(self, data: bytes, event: str = "") -> None:
+        self._open = 0
         self._free_at = max(self._free_at, CLOCK.now()) + len(data) / self._options.bandwidth
         self._last_due = max(self._last_due, self._free_at + self.draw_latency())
         self._flight.append(_Arrival(self._last_due, self._free_at, data, event))
@@ -239,6 +255,7 @@ class Line:
             if delivered and self._options.chunks is not None:  # each chunk arrives in a turn of its own
                 break
             arrival = self._flight.popleft()
+            self._open = self._open if self._flight else 0
             delivered = bool(arrival.data)
             self._arrive(arrival)
         if self._flight and self._pending is None and not self.is_stalled:

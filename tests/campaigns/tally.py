@@ -9,9 +9,8 @@ from contextlib import contextmanager
 from random import Random
 from typing import Any
 
-LIMIT = 300
-"""Seconds within which a greenlet of a campaign has to end. Its work takes a few, but 88 where 560,000 bytes are written seven at a time
-under TLS, over a network in memory whose window and chunks are small."""
+LIMIT = 60
+"""Seconds within which a greenlet of a campaign has to end; its work takes a few."""
 
 
 class Tally:

@@ -249,6 +249,25 @@ def test_chunks(served: Callable[..., Served]) -> None:
     assert b"".join(pieces) == sample(20)
 
 
+def test_a_full_window_does_not_cut_chunks_smaller_and_smaller() -> None:
+    """Small writes over a full window arrive in chunks of the sizes wanted, not in single bytes in the end."""
+    with MemoryNetwork(seed=1, chunks=(1, 90), window=50) as network:
+        near, far = network.socketpair()
+        with SocketStream(near) as writer, SocketStream(far) as reader:
+
+            def write() -> None:
+                for _ in range(300):
+                    writer.sendall(bytes(29))
+                writer.send_eof()
+
+            writing = gevent.spawn(write)
+            pieces = list(iter(lambda: reader.read1(100), b""))
+            writing.get()
+    assert sum(map(len, pieces)) == 300 * 29
+    assert max(map(len, pieces)) <= 90
+    assert len(pieces) < 300 * 29 / 10
+
+
 def test_a_reset_in_mid_answer(served: Callable[..., Served], clock: VirtualClock) -> None:
     """After exactly so many bytes both ends get a reset, whose message has the seed; what arrived before is read first."""
     server = served(b"a" * 100 + b"\n", latency=1, to_client={"reset_after": 60})
