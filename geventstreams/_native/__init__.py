@@ -1,4 +1,4 @@
-"""The functions that exist twice, in C (`.pxd`) and in Python: memory, system calls, greenlets, attributes.
+"""The functions that exist twice, in C (`.pxd`) and in Python: memory, system calls, greenlets, attributes, the interpreter.
 
 Compiled modules use the C twin where there is one, plain modules the Python function. Read by every room that is compiled. Nothing here
 knows a buffer, a transport or a stream.
