@@ -409,9 +409,13 @@ def test_busy_connections_have_time_to_finish(tmp_path: Path) -> None:
         beginning = client.recv(100)
         server.process.send_signal(signal.SIGTERM)
         until(lambda: refuses(server.port), LIMIT)
-        assert beginning + ends(client) == content
+        try:
+            rest = ends(client)
+        except ConnectionResetError:
+            rest = b""  # the server says why
         done = server.end(0)
     assert (done.status, done.errors) == (0, "drained: 1 finished, 0 idle, 0 killed\n")
+    assert beginning + rest == content
 
 
 @pytest.mark.parametrize("drain", ["0.2", "0"])
