@@ -346,7 +346,7 @@ class StreamEngine(ByteSource):
                 count = transport.send(output.view, output.start, output.end)  # type: ignore[arg-type]  # not empty
                 if count > 0:
                     output.strike(count)
-            elif (rest := self.rest) is not None:
+            elif (rest := self.rest) is not None and self.rest_at < len(rest):
                 count = transport.send(rest, self.rest_at, len(rest))
                 if count > 0:
                     self.rest_at += count

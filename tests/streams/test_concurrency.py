@@ -17,11 +17,13 @@ from kit.forking import CHILDREN, child
 from kit.pairs import Pairs
 
 from geventstreams import WaitSet, noticed_socket_stream, process_wait, wait_for_input_streams
+from geventstreams._constants import BLOCK, SLICE, WOULD_WAIT
 from geventstreams._streams.lisp import LispStream
 from geventstreams._streams.socket_stream import SocketStream
 from geventstreams.errors import StreamBusy, StreamClosed, StreamError, WriteTimeout
 from geventstreams.testing import HostileTransport, memory_pair
 from geventstreams.testing.claims import ATTEMPTS, beside, outcome, sample, settle, started, stuffed
+from geventstreams.testing.transports import TransportOver
 
 # Readers.
 
@@ -513,3 +515,42 @@ def test_a_fork_in_the_middle_of_a_write(pairs: Pairs) -> None:
     CHILDREN["gevent"](lambda: None)
     with beside(lambda: (writer.get(), stream.send_eof())):
         assert peer.read() == data
+
+
+class LayeredTransport(TransportOver):
+    """Holds a part of what it is given until the next call, as TLS does; each send takes longer than others are kept waiting."""
+
+    held = b""
+
+    def _note(self) -> None:
+        self.unsent = len(self.held)
+
+    def send(self, data: bytes | memoryview, start: int, stop: int) -> int:
+        self.flush()
+        time.sleep(2 * SLICE)
+        self.held = bytes(data[start : min(stop, start + BLOCK)])
+        self._note()
+        return len(self.held) or WOULD_WAIT
+
+    def flush(self) -> int:
+        held, self.held = self.held, b""
+        self._note()
+        return self.below.send(held, 0, len(held)) if held else 0
+
+    def wait_output(self, limit: float) -> bool:
+        gevent.sleep(0.001)
+        return True
+
+
+def test_a_write_ends_where_another_greenlet_has_sent_the_rest_of_it() -> None:
+    """A write lets others run, one of which sends the rest before it waits for input: then the write has nothing to wait for."""
+    near, far = memory_pair(2**20)
+    stream, peer = LispStream(LayeredTransport(near), element_type=bytes), LispStream(far, element_type=bytes)
+    data = sample(8 * BLOCK)
+    writing, reading = gevent.spawn(stream.write, data), gevent.spawn(stream.read, 1)
+    assert writing.get(timeout=10) == len(data)
+    stream.flush()
+    assert peer.read_exactly(len(data)) == data
+    reading.kill()
+    stream.abort()
+    peer.abort()
