@@ -358,6 +358,8 @@ class BlockingEngine(StreamEngine):
             except StreamError as error:
                 self.failure = noted(error)
         self._stop_background()
+        if self.writer is not None:  # it waits for room, of which the system may never tell: nothing is left to send
+            self.transport.output_wakeup().fire()
         return False
 
     def _stop_background(self) -> None:

@@ -521,23 +521,29 @@ class LayeredTransport(TransportOver):
     """Holds a part of what it is given until the next call, as TLS does; each send takes longer than others are kept waiting."""
 
     held = b""
+    is_stuck = False
 
     def _note(self) -> None:
         self.unsent = len(self.held)
 
     def send(self, data: bytes | memoryview, start: int, stop: int) -> int:
-        self.flush()
+        if self.flush() == WOULD_WAIT:
+            return WOULD_WAIT
         time.sleep(2 * SLICE)
         self.held = bytes(data[start : min(stop, start + BLOCK)])
         self._note()
         return len(self.held) or WOULD_WAIT
 
     def flush(self) -> int:
+        if self.is_stuck and self.held:
+            return WOULD_WAIT
         held, self.held = self.held, b""
         self._note()
         return self.below.send(held, 0, len(held)) if held else 0
 
     def wait_output(self, limit: float) -> bool:
+        if self.is_stuck:
+            return self.output_wakeup().wait(limit)
         gevent.sleep(0.001)
         return True
 
@@ -548,6 +554,25 @@ def test_a_write_ends_where_another_greenlet_has_sent_the_rest_of_it() -> None:
     stream, peer = LispStream(LayeredTransport(near), element_type=bytes), LispStream(far, element_type=bytes)
     data = sample(8 * BLOCK)
     writing, reading = gevent.spawn(stream.write, data), gevent.spawn(stream.read, 1)
+    assert writing.get(timeout=10) == len(data)
+    stream.flush()
+    assert peer.read_exactly(len(data)) == data
+    reading.kill()
+    stream.abort()
+    peer.abort()
+
+
+def test_a_write_that_waits_for_room_ends_where_another_greenlet_has_sent_the_rest_of_it() -> None:
+    """What another greenlet sends of a write that waits for room ends that wait, although the system tells of no room."""
+    near, far = memory_pair(2**20)
+    transport = LayeredTransport(near)
+    stream, peer = LispStream(transport, element_type=bytes), LispStream(far, element_type=bytes)
+    data = sample(8 * BLOCK)
+    transport.is_stuck = True
+    writing = started(stream.write, data)
+    assert not writing.ready()
+    transport.is_stuck = False
+    reading = gevent.spawn(stream.read, 1)
     assert writing.get(timeout=10) == len(data)
     stream.flush()
     assert peer.read_exactly(len(data)) == data
