@@ -548,34 +548,36 @@ class LayeredTransport(TransportOver):
         return True
 
 
+class SharedWrite:
+    """A write of several blocks to a `LayeredTransport`; a read beside it sends what is left of it before it waits."""
+
+    def __init__(self) -> None:
+        near, far = memory_pair(2**20)
+        self.transport = LayeredTransport(near)
+        self.stream, self.peer = LispStream(self.transport, element_type=bytes), LispStream(far, element_type=bytes)
+        self.data = sample(8 * BLOCK)
+
+    def ends(self, writing: Any, reading: Any) -> None:
+        """The write returns, and the peer gets all of it."""
+        assert writing.get(timeout=10) == len(self.data)
+        self.stream.flush()
+        assert self.peer.read_exactly(len(self.data)) == self.data
+        reading.kill()
+        self.stream.abort()
+        self.peer.abort()
+
+
 def test_a_write_ends_where_another_greenlet_has_sent_the_rest_of_it() -> None:
     """A write lets others run, one of which sends the rest before it waits for input: then the write has nothing to wait for."""
-    near, far = memory_pair(2**20)
-    stream, peer = LispStream(LayeredTransport(near), element_type=bytes), LispStream(far, element_type=bytes)
-    data = sample(8 * BLOCK)
-    writing, reading = gevent.spawn(stream.write, data), gevent.spawn(stream.read, 1)
-    assert writing.get(timeout=10) == len(data)
-    stream.flush()
-    assert peer.read_exactly(len(data)) == data
-    reading.kill()
-    stream.abort()
-    peer.abort()
+    shared = SharedWrite()
+    shared.ends(gevent.spawn(shared.stream.write, shared.data), gevent.spawn(shared.stream.read, 1))
 
 
 def test_a_write_that_waits_for_room_ends_where_another_greenlet_has_sent_the_rest_of_it() -> None:
     """What another greenlet sends of a write that waits for room ends that wait, although the system tells of no room."""
-    near, far = memory_pair(2**20)
-    transport = LayeredTransport(near)
-    stream, peer = LispStream(transport, element_type=bytes), LispStream(far, element_type=bytes)
-    data = sample(8 * BLOCK)
-    transport.is_stuck = True
-    writing = started(stream.write, data)
+    shared = SharedWrite()
+    shared.transport.is_stuck = True
+    writing = started(shared.stream.write, shared.data)
     assert not writing.ready()
-    transport.is_stuck = False
-    reading = gevent.spawn(stream.read, 1)
-    assert writing.get(timeout=10) == len(data)
-    stream.flush()
-    assert peer.read_exactly(len(data)) == data
-    reading.kill()
-    stream.abort()
-    peer.abort()
+    shared.transport.is_stuck = False
+    shared.ends(writing, gevent.spawn(shared.stream.read, 1))
