@@ -128,7 +128,7 @@ class ByteReader(BinaryFile):
         self._takes_turns = takes_turns
         """Whether calls of several greenlets wait for each other, between `begin_read` and `end_read` of the source."""
         self._has_direct_input = True
-        self._has_own_readline = type(self).readline is not _READLINE
+        self._has_own_readline = not _attributes.is_method(type(self).readline, _READLINE)
 
     def _is_closed(self) -> bool:
         """Return whether the file is closed for its user."""

@@ -90,7 +90,7 @@ class Wakeup(Wait):
         self.waiter = current
         hold.waiting += 1
         try:
-            if not self.armed or self.process != FORK.generation or hub.loop is not hold.loop or hold.ended:
+            if not self.armed or self.process != FORK.generation or _greenlets.loop_of(hub) is not hold.loop or hold.ended:
                 self.arm()
             if hold.waiting == 1:
                 hold.begin()
@@ -127,7 +127,7 @@ class Wakeup(Wait):
         Raises:
             StreamError: As `wait`.
         """
-        if not self.armed or self.process != FORK.generation or self.hub.loop is not self.hold.loop or self.hold.ended:
+        if not self.armed or self.process != FORK.generation or _greenlets.loop_of(self.hub) is not self.hold.loop or self.hold.ended:
             self.arm()
         self.handler = handler
         self.deadline = NEVER
@@ -143,7 +143,7 @@ class Wakeup(Wait):
         """
         if self.process != FORK.generation:
             raise inherited("stream")
-        if self.hub.loop is not self.hold.loop:
+        if _greenlets.loop_of(self.hub) is not self.hold.loop:
             raise StreamError(DESTROYED)
         if not self.hold.is_here():
             raise StreamError(OTHER_THREAD)
@@ -171,7 +171,7 @@ class Wakeup(Wait):
         if self.waiter is not None and not self.fired:
             self.fired = True
             # A greenlet of a hub that was destroyed cannot go on, even if its loop runs in another hub.
-            if self.hub.loop is self.hold.loop and self.hold.loop.ptr and not self.hold.ended:
+            if _greenlets.loop_of(self.hub) is self.hold.loop and self.hold.loop.ptr and not self.hold.ended:
                 self.hold.loop.run_callback(self._resume)
         elif self.handler is not None:
             self.handler._on_event()

@@ -315,5 +315,7 @@ class TwoWaySocketFile(SocketFile):
 
 
 io.BufferedIOBase.register(SocketFile)
+_attributes.own_methods(SocketFile)
+_attributes.own_methods(TwoWaySocketFile)
 NO_ENGINE = FileEngine.__new__(FileEngine)
 """What a file has whose constructor was not called."""

@@ -26,9 +26,35 @@ cdef extern from *:
         Py_INCREF(value);
         return value;
     }
+    static inline int geventstreams_is_method(PyObject *method, PyObject *other) {
+        return method == other || (Py_IS_TYPE(method, &PyMethodDescr_Type) && Py_IS_TYPE(other, &PyMethodDescr_Type)
+                                   && ((PyMethodDescrObject *)method)->d_method == ((PyMethodDescrObject *)other)->d_method);
+    }
+    // The interpreter calls a method at once only where the object is of the very class that the method was made for.
+    static inline int geventstreams_own_methods(PyObject *of) {
+        PyTypeObject *kind = (PyTypeObject *)of;
+        for (Py_ssize_t i = 1; i < PyTuple_GET_SIZE(kind->tp_mro); i++) {
+            PyObject *name, *method, *own;
+            Py_ssize_t at = 0;
+            while (PyDict_Next(((PyTypeObject *)PyTuple_GET_ITEM(kind->tp_mro, i))->tp_dict, &at, &name, &method)) {
+                if (!Py_IS_TYPE(method, &PyMethodDescr_Type) || PyUnicode_READ_CHAR(name, 0) == '_' || _PyType_Lookup(kind, name) != method)
+                    continue;
+                own = PyDescr_NewMethod(kind, ((PyMethodDescrObject *)method)->d_method);
+                if (own == NULL || PyDict_SetItem(kind->tp_dict, name, own) < 0) {
+                    Py_XDECREF(own);
+                    return -1;
+                }
+                Py_DECREF(own);
+                PyType_Modified(kind);
+            }
+        }
+        return 0;
+    }
     """
     void geventstreams_forget_empty(object file) noexcept
     object geventstreams_override(object file, object name)
+    bint geventstreams_is_method(object method, object other) noexcept
+    int geventstreams_own_methods(object kind) except -1
 
 
 cdef inline void forget_empty(object file) noexcept:
@@ -37,3 +63,11 @@ cdef inline void forget_empty(object file) noexcept:
 
 cdef inline object override(object file, str name):
     return geventstreams_override(file, name)
+
+
+cdef inline void own_methods(object kind) except *:
+    geventstreams_own_methods(kind)
+
+
+cdef inline bint is_method(object method, object other) noexcept:
+    return geventstreams_is_method(method, other)

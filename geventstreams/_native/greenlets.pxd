@@ -6,7 +6,8 @@ cdef extern from *:
 
     /* Classes of gevent without hooks, whose attributes cannot be changed; NULL where gevent's are not compiled. */
     static PyTypeObject *geventstreams_greenlet = NULL, *geventstreams_raw_greenlet = NULL, *geventstreams_hub = NULL;
-    static PyObject *geventstreams_switch_name, *geventstreams_switch_out_name;
+    static PyObject *geventstreams_switch_name, *geventstreams_switch_out_name, *geventstreams_loop_name;
+    static PyGetSetDef *geventstreams_loop = NULL; /* of the hub's attribute, which every wait asks for */
 
     static PyTypeObject *geventstreams_class(const char *module_name, const char *name, int is_fixed) {
         PyObject *module = PyImport_ImportModule(module_name), *kind;
@@ -21,11 +22,17 @@ cdef extern from *:
     static int geventstreams_import_greenlet(void) {
         geventstreams_switch_name = PyUnicode_InternFromString("switch");
         geventstreams_switch_out_name = PyUnicode_InternFromString("switch_out");
+        geventstreams_loop_name = PyUnicode_InternFromString("loop");
         geventstreams_greenlet = geventstreams_class("gevent", "Greenlet", 1);
         if (!PyErr_Occurred())
             geventstreams_raw_greenlet = geventstreams_class("gevent._greenlet_primitives", "TrackedRawGreenlet", 1);
         if (!PyErr_Occurred())
             geventstreams_hub = geventstreams_class("gevent.hub", "Hub", 0);
+        if (geventstreams_hub != NULL) {
+            PyObject *loop = _PyType_Lookup(geventstreams_hub, geventstreams_loop_name);
+            if (loop != NULL && Py_IS_TYPE(loop, &PyGetSetDescr_Type))
+                geventstreams_loop = ((PyGetSetDescrObject *)loop)->d_getset;
+        }
         if (!PyErr_Occurred())
             PyGreenlet_Import();
         return _PyGreenlet_API != NULL;
@@ -35,6 +42,13 @@ cdef extern from *:
     }
     static inline PyObject *geventstreams_current(void) {
         return geventstreams_has_greenlet() ? (PyObject *)PyGreenlet_GetCurrent() : NULL;
+    }
+    static inline PyObject *geventstreams_loop_of(PyObject *hub) {
+        if (!geventstreams_has_greenlet())
+            return NULL;
+        if (Py_TYPE(hub) == geventstreams_hub && geventstreams_loop != NULL)
+            return geventstreams_loop->get(hub, geventstreams_loop->closure);
+        return PyObject_GetAttr(hub, geventstreams_loop_name);
     }
     static inline PyObject *geventstreams_switch(PyObject *greenlet) {
         return geventstreams_has_greenlet() ? PyGreenlet_Switch((PyGreenlet *)greenlet, NULL, NULL) : NULL;
@@ -73,6 +87,7 @@ cdef extern from *:
     void geventstreams_leave_context(object context) noexcept
     bint geventstreams_has_died(object hub) noexcept
     object geventstreams_current()
+    object geventstreams_loop_of(object hub)
     object geventstreams_switch(object greenlet)
     bint geventstreams_leaves_plainly(object greenlet, object hub)
     bint geventstreams_resumes_plainly(object greenlet)
@@ -80,6 +95,10 @@ cdef extern from *:
 
 cdef inline object current():
     return geventstreams_current()
+
+
+cdef inline object loop_of(object hub):
+    return geventstreams_loop_of(hub)
 
 
 cdef inline bint has_died(object hub) noexcept:

@@ -19,6 +19,10 @@ from greenlet import getcurrent
 current: Callable[[], Any] = getcurrent
 
 
+loop_of: Callable[[Any], Any] = operator.attrgetter("loop")
+"""Return the loop of a hub; None once the hub was destroyed."""
+
+
 has_died: Callable[[Any], bool] = operator.attrgetter("dead")
 """Return whether a hub's greenlet has ended: a switch to it would come back at once, or go to its parent."""
 

@@ -43,6 +43,7 @@ cdef class BlockingEngine(StreamEngine):
     cdef Fairness _own_fairness(self)
     cdef void _let_others_run(self) except *
     cdef Py_ssize_t _look_below(self) except? -2
+    cdef object _read_timeout(self)
     cdef void _refuse_interrupted(self) except *
     cdef void _put_waiting(self, data, Py_ssize_t count) except *
     cdef void _send_message(self, data, Py_ssize_t count) except *

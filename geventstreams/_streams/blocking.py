@@ -36,7 +36,6 @@ from geventstreams.errors import (
     StreamError,
     StreamReset,
     WriteTimeout,
-    from_system,
     in_seconds,
     noted,
 )
@@ -134,7 +133,7 @@ class BlockingEngine(StreamEngine):
             left -= now - self.reading_since
             if not self._fired or left <= 0:
                 self.timed_out = True
-                raise ReadTimeout(f"nothing arrived from {self.peer} for {in_seconds(self.read_limit)}", stream=self.stream())
+                raise self._read_timeout()
         if buffer.store is not None:
             buffer.settle()
         if self.output.end or transport.unsent:
@@ -144,7 +143,9 @@ class BlockingEngine(StreamEngine):
         try:
             self._fired = transport.wait_input(left)
         except StreamError as error:
-            raise from_system(error, "waiting for", self.peer, self.stream())  # noqa: B904  # the very error, with the stream in it
+            if error.stream is None:
+                error.stream = self.stream()
+            raise
         finally:
             self.reader = None
             self.goal = INPUT
@@ -153,6 +154,9 @@ class BlockingEngine(StreamEngine):
         if self.closed:
             self._refuse_interrupted()
         return True
+
+    def _read_timeout(self) -> ReadTimeout:
+        return ReadTimeout(f"nothing arrived from {self.peer} for {in_seconds(self.read_limit)}", stream=self.stream())
 
     def _refuse_interrupted(self) -> None:
         if self.closed:

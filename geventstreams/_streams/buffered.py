@@ -95,7 +95,7 @@ class BufferedStream(ByteReader):
         self._engine = engine
         self._has_direct_input = fills_here
         self._flushes_here = type(self)._flush_buffer is _FLUSH
-        self._writes_here = type(self).write is _WRITE
+        self._writes_here = _attributes.is_method(type(self).write, _WRITE)
         engine.serve(self, readable, writable)
         self._alive = True
 

@@ -17,6 +17,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import geventstreams._core.arguments as arguments
+import geventstreams._native.attributes as _attributes
 from geventstreams import _core
 from geventstreams._constants import DONE, NEEDS_INPUT, WOULD_WAIT
 from geventstreams._core.deadline import deadline_after, seconds_until
@@ -374,6 +375,9 @@ class SocketStream(UpgradableStream):
         old = engine.plug(NoTransport(addresses) if new is None else transport_of(new))
         engine.forget_ends()
         return old
+
+
+_attributes.own_methods(SocketStream)
 
 
 class StreamFactory:

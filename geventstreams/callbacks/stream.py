@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import geventstreams._core.arguments as arguments
+import geventstreams._native.attributes as _attributes
 from geventstreams._core.fork import FORK
 from geventstreams._core.reader import ByteReader
 from geventstreams._streams.buffered import BufferedStream
@@ -187,3 +188,6 @@ class AsyncIOStream(AsyncInputStream, AsyncOutputStream):
     _reads = True
     _writes = True
 
+
+for kind in (AsyncStream, AsyncInputStream, AsyncOutputStream, AsyncIOStream):
+    _attributes.own_methods(kind)
