@@ -12,7 +12,14 @@ cdef extern from *:
         return PyWeakref_GetObject(reference) == thing;
     #endif
     }
+    static Py_ssize_t geventstreams_identity(PyObject *things) {
+        size_t result = (size_t)PyList_GET_SIZE(things);
+        for (Py_ssize_t index = 0; index < PyList_GET_SIZE(things); index++)
+            result = (result ^ ((size_t)PyList_GET_ITEM(things, index) >> 4)) * (size_t)0x9E3779B97F4A7C15u;
+        return (Py_ssize_t)result;
+    }
     """
+    Py_ssize_t geventstreams_identity(list things) noexcept
     bint geventstreams_refers(object reference, object thing) noexcept
     unsigned long PyThread_get_thread_ident() noexcept
 
@@ -27,3 +34,7 @@ cdef inline unsigned long thread_id() noexcept:
 
 cdef inline bint refers(object reference, object thing) noexcept:
     return geventstreams_refers(reference, thing)
+
+
+cdef inline Py_ssize_t identity_of(list things) noexcept:
+    return geventstreams_identity(things)

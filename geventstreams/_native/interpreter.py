@@ -27,3 +27,8 @@ def compiled() -> bool:
 def refers(reference: weakref.ref[Any], thing: object) -> bool:
     """Return whether a weak reference refers to this very object."""
     return reference() is thing
+
+
+def identity_of(things: list[Any]) -> int:
+    """Return a hash of which objects a list holds, and in which order."""
+    return hash(tuple(map(id, things)))

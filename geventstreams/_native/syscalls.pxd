@@ -88,9 +88,11 @@ cdef extern from *:
         }
         for (index = 0; found != NULL && count > 0; index++)
             if (asked[index].revents) {
+                PyObject *number = PyLong_FromSsize_t(index);
                 count--;
-                if (PyList_Append(found, PyList_GET_ITEM(descriptors, index)))
+                if (number == NULL || PyList_Append(found, number))
                     Py_CLEAR(found);
+                Py_XDECREF(number);
             }
         PyMem_Free(asked);
         return found;

@@ -121,11 +121,12 @@ def readable(descriptor: int) -> int:
 
 
 def readable_of(descriptors: list[int]) -> list[int]:
-    """Return those of the descriptors that have bytes, an end, an error or (a listener) a client now."""
+    """Return the indexes of those descriptors that have bytes, an end, an error or (a listener) a client now."""
     poll = _poll()
     for descriptor in descriptors:
         poll.register(descriptor, select.POLLIN | _POLLRDHUP)
-    return [descriptor for descriptor, _ in poll.poll(0)]
+    found = {descriptor for descriptor, _ in poll.poll(0)}
+    return [index for index, descriptor in enumerate(descriptors) if descriptor in found]
 
 
 def unread(descriptor: int) -> int:

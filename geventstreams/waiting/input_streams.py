@@ -214,7 +214,7 @@ class ListsOfHub:
 
     def is_new(self, streams: list[Any]) -> bool:
         """Return whether these streams were not asked about lately. An error here costs time and nothing else."""
-        identity = hash(tuple(map(id, streams)))
+        identity = _interpreter.identity_of(streams)
         if identity in self._seen:
             return False
         self._seen.append(identity)
@@ -351,7 +351,7 @@ def _readable(streams: list[Any], were_asked: bool) -> list[Any]:
 
     One poll(2) asks first, for those of which only the system can tell: for all that hold nothing, because they `were_asked` before.
     """
-    polled = {}
+    polled, descriptors = [], []
     candidates = []
     for stream in streams:
         descriptor = -1
@@ -360,10 +360,11 @@ def _readable(streams: list[Any], were_asked: bool) -> list[Any]:
         elif isinstance(stream, BufferedStream):
             descriptor = engine_of(stream).polled_descriptor()
         if descriptor >= 0:
-            polled[descriptor] = stream
+            polled.append(stream)
+            descriptors.append(descriptor)
         else:
             candidates.append(stream)
-    candidates += [polled[descriptor] for descriptor in _system.readable_of(list(polled))]
+    candidates += [polled[index] for index in _system.readable_of(descriptors)]
     return [stream for stream in candidates if waitable_of(stream).readable_now()]
 
 
