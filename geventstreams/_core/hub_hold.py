@@ -72,8 +72,8 @@ class HubHold:
         try:  # at the end of the program the modules are emptied: what they import cannot be used here
             if self.has_loop():
                 self._waker.close()
-        except AttributeError:
-            pass  # its making failed
+        except (AttributeError, TypeError):
+            pass  # or its making failed
 
     def use(self, loop: Any) -> None:
         """Use another loop for new watchers: `loop` stands in for the hub's, or is it again (see `geventstreams.testing.virtual_time`)."""
