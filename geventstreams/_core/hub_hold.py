@@ -16,6 +16,7 @@ import weakref
 from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from gevent.hub import Hub
@@ -157,9 +158,8 @@ class HubHold:
         Called in the hub's thread when it runs no more Python code but this.
         """
         self.ended = True
+        self._calls.extend([partial(ended, dependent) for dependent, ended in self._dependents.items()])
         _make_calls(self._calls)
-        for dependent, ended in list(self._dependents.items()):
-            ended(dependent)
 
 
 def _make_calls(calls: deque[Callable[[], object]]) -> None:
@@ -186,8 +186,7 @@ class _EndOfThread:
     def __del__(self) -> None:
         # The process takes all with it; and a forked child drops the threads of its parent before anything else runs there.
         if not self._is_finalizing() and self._process == os.getpid():
-            for hold in list(self.holds):
-                hold.thread_has_ended()
+            _make_calls(deque([hold.thread_has_ended for hold in self.holds]))
 
 
 _of_this_thread: Any = _interpreter.original(_thread, "_local")()

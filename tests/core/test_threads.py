@@ -480,6 +480,37 @@ def test_a_call_that_fails_keeps_no_other_from_being_made(capfd: pytest.CaptureF
     assert "KeyError" in capfd.readouterr().err
 
 
+class Dependent:
+    """Something of a thread that wants to know when that has ended."""
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+def test_a_dependent_that_fails_keeps_no_other_from_being_told() -> None:
+    """When a thread has ended, all that depends on it is told, of each of its hubs, although the calls of others fail."""
+    told: list[str] = []
+    dependents = [Dependent() for _ in range(4)]
+
+    def fail(_: Dependent) -> None:
+        raise OSError("this dependent fails")
+
+    def with_a_hub(first: Dependent, second: Dependent, name: str) -> None:
+        hub = gevent.hub.Hub()
+        hold = hold_of(hub)
+        hold.tell_end_to(first, fail)
+        hold.tell_end_to(second, lambda _: told.append(name))
+        hubs.append(hub)
+
+    def run() -> None:
+        with_a_hub(*dependents[:2], "first")
+        with_a_hub(*dependents[2:], "second")
+
+    hubs: list[Any] = []
+    thread = Native(run)
+    thread.get()
+    thread.join()
+    conditions.until(lambda: sorted(told) == ["first", "second"])
+
+
 # What an ended thread has left.
 
 
