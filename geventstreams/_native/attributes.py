@@ -1,10 +1,12 @@
-"""What a user has set on a file or a stream itself, such as a method that a test puts in place of the class's own.
+"""What a class has of its own, and what a user has set on a file or a stream itself, such as a method that a test puts in its place.
 
 A compiled object has no dictionary before something is set on it, or (in CPython 3.11) an empty one.
 """
 
 from __future__ import annotations
 
+import operator
+from collections.abc import Callable
 from typing import Any
 
 
@@ -21,6 +23,5 @@ def own_methods(kind: type) -> None:
     """Give a compiled class the methods that it inherits as its own, which are called faster."""
 
 
-def is_method(method: object, other: object) -> bool:
-    """Return whether what a class has under a name is the method that another class has there: its own copy, or the very one."""
-    return method is other
+is_method: Callable[[object, object], bool] = operator.is_
+"""Return whether what a class has under a name is the method that another class has there: its own copy, or the very one."""

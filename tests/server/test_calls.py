@@ -4,8 +4,6 @@ import os
 import subprocess
 import sys
 
-from kit.loops import ON_LIBUV
-
 PROGRAM = """
 import os, sys
 import gevent
@@ -43,13 +41,10 @@ print(calls / 8, len(files))
 
 
 def test_a_connection_costs_few_calls() -> None:
-    """In the plain build a connection is accepted, served and closed with at most 58 calls, in at most 12 files.
-
-    With libuv it takes two more: a watcher is stopped after each wait.
-    """
+    """In the plain build a connection is accepted, served and closed with at most 58 calls, in at most 12 files."""
     done = subprocess.run(
         [sys.executable, "-c", PROGRAM], env={**os.environ, "PURE_PYTHON": "1"}, capture_output=True, text=True, check=True
     )
     calls, files = map(float, done.stdout.split())
-    assert 40 <= calls <= (60 if ON_LIBUV else 58)
+    assert 40 <= calls <= 58
     assert 10 <= files <= 12
