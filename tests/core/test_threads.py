@@ -14,6 +14,7 @@ from typing import Any
 
 import gevent
 import gevent.event
+import gevent.socket
 import pytest
 from kit import conditions
 from kit.leftovers import descriptors_in_use, open_descriptor
@@ -318,8 +319,7 @@ def test_waiting_for_what_is_another_threads_is_refused(pairs: Pairs, what: str,
         far.sendall(b"x")
         client = pairs.keep(socket.create_connection(("127.0.0.1", server.port)))
     assert wait_for_input_streams([near], timeout=5) == [near]
-    client.settimeout(5)
-    gevent.sleep(0.05)
+    gevent.socket.wait_read(client.fileno(), timeout=5)  # the server is this thread's: it accepts, and closes, meanwhile
     assert client.recv(1) == b""
     server.stop()
 
@@ -401,10 +401,8 @@ def test_calls_on_another_threads_connection_are_refused(call: str) -> None:
     )
     with pytest.raises(StreamError, match="another thread"):
         Native(SOCKET_CALLS[call], connection).get()
-    gevent.sleep(0.05)
     connection.write(b"hello")
-    gevent.sleep(0.05)
-    assert echoed == [b"hello"]
+    conditions.until(lambda: b"".join(echoed) == b"hello", what="the echo")
     connection.close()
     server.close()
     conditions.until(lambda: not server.connections, what="the end of the server's connection")
