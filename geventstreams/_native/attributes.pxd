@@ -34,9 +34,10 @@ cdef extern from *:
     static inline int geventstreams_own_methods(PyObject *of) {
         PyTypeObject *kind = (PyTypeObject *)of;
         for (Py_ssize_t i = 1; i < PyTuple_GET_SIZE(kind->tp_mro); i++) {
-            PyObject *name, *method, *own;
+            PyObject *name, *method, *own, *methods = ((PyTypeObject *)PyTuple_GET_ITEM(kind->tp_mro, i))->tp_dict;
             Py_ssize_t at = 0;
-            while (PyDict_Next(((PyTypeObject *)PyTuple_GET_ITEM(kind->tp_mro, i))->tp_dict, &at, &name, &method)) {
+            /* NULL: `object` of CPython 3.12 and later, whose methods all begin with an underscore. */
+            while (methods != NULL && PyDict_Next(methods, &at, &name, &method)) {
                 if (!Py_IS_TYPE(method, &PyMethodDescr_Type) || PyUnicode_READ_CHAR(name, 0) == '_' || _PyType_Lookup(kind, name) != method)
                     continue;
                 own = PyDescr_NewMethod(kind, ((PyMethodDescrObject *)method)->d_method);
