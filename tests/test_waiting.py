@@ -246,6 +246,11 @@ class TestWaitFunction:
         with pytest.raises(TypeError, match="wait_reason"):
             wait_for_input_streams(inputs, wait_reason=3, timeout=0.01)
 
+    def test_function_of_a_wrong_type(self, inputs):
+        """A timeout in the place of the wait function is a TypeError that names the argument."""
+        with pytest.raises(TypeError, match="wait_function must be callable or None, not int 5"):
+            wait_for_input_streams(inputs, 5)
+
 
 class TestNothingAndClosed:
     def test_empty_list(self):
@@ -284,6 +289,14 @@ class TestNothingAndClosed:
         """What is no stream is refused by type and value."""
         with pytest.raises(TypeError, match="str 'x'"):
             wait_for_input_streams([*inputs, "x"])
+
+    @pytest.mark.parametrize("wait", [wait_for_input_streams, wait_for_input_streams_returning_first, WaitSet])
+    def test_a_stream_in_the_place_of_a_list(self, wait, inputs, peers):
+        """A stream alone is refused, and its lines are not taken for streams: all input stays."""
+        peers[0].sendall(b"a line\n")
+        with gevent.Timeout(5), pytest.raises(TypeError, match=r"streams must be a list of streams, not SocketStream <SocketStream"):
+            wait(inputs[0])
+        assert inputs[0].readline() == b"a line\n"
 
 
 class TestTogether:

@@ -99,7 +99,7 @@ def callback(name: str, value: Any) -> Any:
 def byte_view(name: str, value: Any) -> memoryview:
     """Return a contiguous view of the bytes of a bytes-like object."""
     if isinstance(value, str):
-        raise TypeError(f"{name} must be bytes-like, not str {value!r}: write_string and write_sequence take characters")
+        raise TypeError(f"{name} must be bytes-like, not str {value!r}: encode it first")
     try:
         view = memoryview(value)
     except TypeError:
