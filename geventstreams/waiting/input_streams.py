@@ -8,8 +8,7 @@
 # lists of their own, and drops the oldest that no greenlet waits for. A list that was not seen lately may not come again: its streams are
 # asked by one poll(2), and it is remembered only if none is ready, or when it comes again.
 #
-# libev may report only a part of the ready descriptors in one round of the loop (ONE_POLL). All that are ready must be returned, so after a
-# full round the remaining streams are asked by one poll(2); so they are where no wait takes place.
+# All that are ready must be returned. One poll(2) asks the remaining streams where no wait takes place, and after a full round (ONE_POLL).
 #
 # Invariants: a callback refers to its set weakly, and sets refer to streams weakly (a WaitSet strongly to its members), so no wait keeps a
 # stream alive. Input is never taken here.
@@ -416,12 +415,11 @@ class WaitSet(Generic[S]):
 
     def discard(self, stream: S) -> None:
         """Remove a stream if it is a member, also while a greenlet waits."""
-        ready_set = self._ready_set
-        self._refuse_unless(ready_set.hold.may_use_loop())
-        callback = ready_set.callbacks.pop(stream, None)
+        self._refuse_unless(self._ready_set.hold.may_use_loop())
+        callback = self._ready_set.callbacks.pop(stream, None)
         if callback is not None:
             waitable_of(stream).unwatch_input(callback)
-            ready_set.signals.pop(callback, None)
+            self._ready_set.signals.pop(callback, None)
 
     def wait(self, timeout: float | None = None) -> list[S]:
         """Wait until at least one member is ready, and return all that are, in no particular order.
@@ -438,12 +436,11 @@ class WaitSet(Generic[S]):
             StreamClosed: This set was closed, before the call or during the wait.
         """
         limit = arguments.seconds_or_zero("timeout", timeout)
-        deadline = deadline_after(limit) if limit else 0.0
         self._refuse()
-        ready_set: ReadySet = self._ready_set
+        ready_set = self._ready_set
         ready_set.begin()
         try:
-            ready = self._wait(deadline) if limit else ready_set.ask() + ready_set.ask_system()
+            ready = self._wait(deadline_after(limit)) if limit else ready_set.ask() + ready_set.ask_system()
         finally:
             ready_set.end()
         self._refuse()
@@ -453,7 +450,7 @@ class WaitSet(Generic[S]):
         return ready
 
     def _wait(self, deadline: float) -> list[S]:
-        ready_set: ReadySet = self._ready_set
+        ready_set = self._ready_set
         if ready_set.signals and ready_set.ask():
             let_ready_run(ready_set.hub)  # the loop looks at the other members too, even if some stay ready all the time
         while not (ready := ready_set.ask()):
@@ -462,12 +459,11 @@ class WaitSet(Generic[S]):
         return ready
 
     def _refuse(self) -> None:
-        ready_set: ReadySet = self._ready_set
         if self._closed:
             raise StreamClosed("this WaitSet is closed")
-        if ready_set.process != FORK.generation:
+        if self._ready_set.process != FORK.generation:
             raise inherited("WaitSet")
-        self._refuse_unless(ready_set.hold.is_here())
+        self._refuse_unless(self._ready_set.hold.is_here())
 
     def _refuse_unless(self, is_thread_right: bool) -> None:
         if not is_thread_right:
