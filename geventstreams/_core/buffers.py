@@ -234,7 +234,7 @@ class InputBuffer(ByteQueue):
             count = self.end - self.start
         if not count:
             return ""
-        text = _bytes.cut_latin1(self.store, self.start, self.start + count)  # type: ignore[arg-type]  # not empty
+        text = self.store[self.start : self.start + count].decode("latin-1")  # type: ignore[index]  # not empty
         self._advance(count)
         return text
 
@@ -264,7 +264,7 @@ class InputBuffer(ByteQueue):
         """Return the byte that lies `index` behind the next one, or -1."""
         if index >= self.end - self.start:
             return -1
-        return _bytes.byte_at(self.store, self.start + index)  # type: ignore[arg-type]  # not empty
+        return self.store[self.start + index]  # type: ignore[index]  # not empty
 
     def skip(self, count: int) -> None:
         """Drop the next `count` bytes."""
@@ -287,7 +287,7 @@ class InputBuffer(ByteQueue):
         stop = min(stop, self.end - self.start)
         if stop - start < len(wanted):
             return -1
-        at = _bytes.find(self.store, wanted, self.start + start, self.start + stop)  # type: ignore[arg-type]  # not empty
+        at = self.store.find(wanted, self.start + start, self.start + stop)  # type: ignore[union-attr]  # not empty
         return at - self.start if at >= 0 else -1
 
     def put_back(self, data: bytes | memoryview) -> None:

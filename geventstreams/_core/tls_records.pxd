@@ -1,4 +1,3 @@
-cimport geventstreams._native.memory as _bytes
 from geventstreams._core.buffers cimport BlockPool, InputBuffer
 
 cdef Py_ssize_t HEADER

@@ -6,7 +6,6 @@
 
 from __future__ import annotations
 
-import geventstreams._native.memory as _bytes
 from geventstreams._core.buffers import BlockPool, InputBuffer
 
 RECORD = 16384
@@ -37,12 +36,12 @@ class RecordBuffer(InputBuffer):
         store = self.store
         if store is None or not held:
             return 0
-        self.kind = _bytes.byte_at(store, start)
+        self.kind = store[start]
         if self.trusts_lengths and 20 <= self.kind <= 24:
             if held < HEADER:
                 return 0
-            length = HEADER + 256 * _bytes.byte_at(store, start + 3) + _bytes.byte_at(store, start + 4)
-            if length <= LARGEST and _bytes.byte_at(store, start + 1) == 3:
+            length = HEADER + 256 * store[start + 3] + store[start + 4]
+            if length <= LARGEST and store[start + 1] == 3:
                 return length if length <= held else 0
         self.trusts_lengths = False
         return held

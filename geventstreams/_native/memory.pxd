@@ -5,7 +5,6 @@ from cpython.bytearray cimport PyByteArray_AS_STRING, PyByteArray_Resize
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
 from cpython.memoryview cimport PyMemoryView_FromMemory
 from cpython.object cimport PyObject
-from cpython.unicode cimport PyUnicode_DecodeLatin1
 from libc.string cimport memchr, memcpy, memmove
 
 
@@ -16,10 +15,6 @@ cdef inline Py_ssize_t find_byte(bytearray store, int byte, Py_ssize_t start, Py
         return -1
     hit = <char *>memchr(base + start, byte, stop - start)
     return hit - base if hit is not NULL else -1
-
-
-cdef inline Py_ssize_t find(bytearray store, bytes wanted, Py_ssize_t start, Py_ssize_t stop) except -2:
-    return store.find(wanted, start, stop)
 
 
 cdef extern from *:
@@ -104,10 +99,6 @@ cdef inline bytearray owner(object view):
     return <bytearray>PyMemoryView_GET_BASE(view)
 
 
-cdef inline int byte_at(bytearray store, Py_ssize_t index) noexcept:
-    return (<unsigned char *>PyByteArray_AS_STRING(store))[index]
-
-
 cdef inline bint is_plain(object view, bint writable) noexcept:
     return geventstreams_is_plain(view, writable)
 
@@ -123,10 +114,6 @@ cdef inline object window(object view, Py_ssize_t start, Py_ssize_t stop):
 
 cdef inline bytes cut(object view, Py_ssize_t start, Py_ssize_t stop):
     return PyBytes_FromStringAndSize(<char *>PyMemoryView_GET_BUFFER(view).buf + start, stop - start)
-
-
-cdef inline str cut_latin1(bytearray store, Py_ssize_t start, Py_ssize_t stop):
-    return PyUnicode_DecodeLatin1(PyByteArray_AS_STRING(store) + start, stop - start, NULL)
 
 
 cdef inline int copy_in(bytearray store, Py_ssize_t at, object data, Py_ssize_t start, Py_ssize_t count) except -1:
@@ -165,16 +152,8 @@ cdef inline long long tail(object data, Py_ssize_t count) except -1:
     return number
 
 
-cdef extern from "Python.h":
-    str PyUnicode_Substring(object text, Py_ssize_t start, Py_ssize_t stop)
-
-
 cdef inline Py_ssize_t find_lf(str text, Py_ssize_t start) except -2:
     return geventstreams_find_lf(text, start)
-
-
-cdef inline str cut_text(str text, Py_ssize_t start, Py_ssize_t stop):
-    return PyUnicode_Substring(text, start, stop)
 
 
 cdef inline bytes blank(Py_ssize_t size):

@@ -15,12 +15,6 @@ from typing import Any
 find_byte: Callable[[bytearray, int, int, int], int] = bytearray.find
 """Return the index of a byte within `[start:stop]`, or -1."""
 
-find: Callable[[bytearray, bytes, int, int], int] = bytearray.find
-"""Return the index of the first sequence of bytes that lies wholly in `[start:stop]`, or -1."""
-
-byte_at: Callable[[bytearray, int], int] = operator.getitem
-"""Return the byte at an index, 0..255."""
-
 put_byte: Callable[[Any, int, int], None] = operator.setitem
 """Put a byte, 0..255, at an index."""
 
@@ -51,11 +45,6 @@ def cut(view: memoryview, start: int, stop: int) -> bytes:
     return view[start:stop].tobytes()
 
 
-def cut_latin1(store: bytearray, start: int, stop: int) -> str:
-    """Return `store[start:stop]` as text in which a character's code is its byte."""
-    return store[start:stop].decode("latin-1")
-
-
 def copy_in(store: bytearray, at: int, data: bytes | bytearray | memoryview, start: int, count: int) -> None:
     """Copy `data[start:start+count]`, which is contiguous and of single bytes, to `store[at:]`."""
     store[at : at + count] = data if count == len(data) else memoryview(data)[start : start + count]
@@ -84,11 +73,6 @@ def tail(data: bytes | memoryview, count: int) -> int:
 def find_lf(text: str, start: int) -> int:
     """Return the index of the first LF in `text[start:]`, or -1."""
     return text.find("\n", start)
-
-
-def cut_text(text: str, start: int, stop: int) -> str:
-    """Return `text[start:stop]`."""
-    return text[start:stop]
 
 
 def blank(size: int) -> bytes | bytearray:
