@@ -18,14 +18,8 @@ cdef extern from "sys/socket.h" nogil:
         size_t msg_iovlen
     ssize_t c_sendmsg "sendmsg"(int descriptor, const msghdr *message, int flags)
     int c_shutdown "shutdown"(int descriptor, int how)
-    struct linger:
-        int l_onoff
-        int l_linger
-    int c_setsockopt "setsockopt"(int descriptor, int level, int name, const void *value, unsigned int size)
     const int MSG_DONTWAIT
     const int SHUT_WR
-    const int SOL_SOCKET
-    const int SO_LINGER
 
 cdef extern from "unistd.h" nogil:
     int c_close "close"(int descriptor)
@@ -101,6 +95,10 @@ cdef extern from *:
         int count = 0;
         return ioctl(descriptor, FIONREAD, &count) ? -1 : count;
     }
+    static inline int geventstreams_reset_on_close(int descriptor) {
+        struct linger now = {1, 0};
+        return setsockopt(descriptor, SOL_SOCKET, SO_LINGER, &now, sizeof(now));
+    }
     static inline int geventstreams_not_yet_sent(int descriptor) {
         int count = 0;
     #ifdef SIOCOUTQNSD
@@ -123,17 +121,11 @@ cdef extern from *:
                 *end++ = '0' + part[index] / 10 % 10;
             *end++ = '0' + part[index] % 10;
         }
-        host = PyUnicode_New(end - text, 127);
+        host = PyUnicode_FromStringAndSize(text, end - text);
         port = PyLong_FromLong(ntohs(name->sin_port));
-        tuple = host == NULL || port == NULL ? NULL : PyTuple_New(2);
-        if (tuple == NULL) {
-            Py_XDECREF(host);
-            Py_XDECREF(port);
-            return NULL;
-        }
-        memcpy(PyUnicode_DATA(host), text, end - text);
-        PyTuple_SET_ITEM(tuple, 0, host);
-        PyTuple_SET_ITEM(tuple, 1, port);
+        tuple = host == NULL || port == NULL ? NULL : PyTuple_Pack(2, host, port);
+        Py_XDECREF(host);
+        Py_XDECREF(port);
         return tuple;
     }
     static PyObject *geventstreams_ipv4_name(int descriptor) {
@@ -146,7 +138,7 @@ cdef extern from *:
     static PyObject *geventstreams_accept_ipv4(int listener) {
         struct sockaddr_in name;
         socklen_t size;
-        PyObject *address, *descriptor = NULL, *client = NULL;
+        PyObject *client;
         int accepted;
         do {
             size = sizeof(name);
@@ -164,11 +156,7 @@ cdef extern from *:
     #ifndef SOCK_CLOEXEC
         fcntl(accepted, F_SETFD, FD_CLOEXEC);
     #endif
-        address = geventstreams_ipv4_tuple(&name);
-        if (address != NULL && (descriptor = PyLong_FromLong(accepted)) != NULL)
-            client = PyTuple_Pack(2, descriptor, address);
-        Py_XDECREF(address);
-        Py_XDECREF(descriptor);
+        client = Py_BuildValue("iN", accepted, geventstreams_ipv4_tuple(&name));
         if (client == NULL)
             close(accepted);
         return client;
@@ -177,6 +165,7 @@ cdef extern from *:
     const int MSG_NOSIGNAL
     int geventstreams_polled(int descriptor) noexcept nogil
     int geventstreams_unread(int descriptor) noexcept nogil
+    int geventstreams_reset_on_close(int descriptor) noexcept nogil
     int geventstreams_not_yet_sent(int descriptor) noexcept nogil
     object geventstreams_ipv4_name(int descriptor)
     object geventstreams_accept_ipv4(int listener)
@@ -192,7 +181,11 @@ cdef inline void release(object handle) noexcept:
     pass
 
 
-cdef inline Py_ssize_t _failed(int code) except? -2:
+cdef inline Py_ssize_t _result(Py_ssize_t count) except? -2:
+    # What a system call returned, or WOULD_WAIT.
+    cdef int code = errno
+    if count >= 0:
+        return count
     if code == EAGAIN:
         return -1
     raise OSError(code, strerror(code).decode("utf-8", "replace"))
@@ -206,18 +199,14 @@ cdef inline Py_ssize_t receive(int descriptor, object handle, object space, Py_s
         count = c_recv(descriptor, place, size, MSG_DONTWAIT)
     if count > 0:
         counts.append(count)
-    elif count < 0:
-        return _failed(errno)
-    return count
+    return _result(count)
 
 
 cdef inline Py_ssize_t _send(int descriptor, const char *source, Py_ssize_t size) except? -2:
     cdef Py_ssize_t count = c_send(descriptor, source, size, MSG_DONTWAIT | MSG_NOSIGNAL)
     while count < 0 and errno == EINTR:
         count = c_send(descriptor, source, size, MSG_DONTWAIT | MSG_NOSIGNAL)
-    if count < 0:
-        return _failed(errno)
-    return count
+    return _result(count)
 
 
 cdef inline Py_ssize_t send(int descriptor, object handle, object data, Py_ssize_t start, Py_ssize_t stop) except? -2:
@@ -241,23 +230,15 @@ cdef inline Py_ssize_t send_pieces(int descriptor, object handle, list pieces, P
     count = c_sendmsg(descriptor, &message, MSG_DONTWAIT | MSG_NOSIGNAL)
     while count < 0 and errno == EINTR:
         count = c_sendmsg(descriptor, &message, MSG_DONTWAIT | MSG_NOSIGNAL)
-    if count < 0:
-        return _failed(errno)
-    return count
+    return _result(count)
 
 
 cdef inline Py_ssize_t unread(int descriptor) except? -2:
-    cdef int count = geventstreams_unread(descriptor)
-    if count < 0:
-        return _failed(errno)
-    return count
+    return _result(geventstreams_unread(descriptor))
 
 
 cdef inline Py_ssize_t readable(int descriptor) except? -2:
-    cdef int count = geventstreams_polled(descriptor)
-    if count < 0:
-        return _failed(errno)
-    return unread(descriptor) if count else -1
+    return unread(descriptor) if _result(geventstreams_polled(descriptor)) > 0 else -1
 
 
 cdef inline list readable_of(list descriptors):
@@ -269,18 +250,11 @@ cdef inline Py_ssize_t not_yet_sent(int descriptor) noexcept:
 
 
 cdef inline Py_ssize_t end_output(int descriptor, object handle) except? -2:
-    if c_shutdown(descriptor, SHUT_WR):
-        return _failed(errno)
-    return 0
+    return _result(c_shutdown(descriptor, SHUT_WR))
 
 
 cdef inline Py_ssize_t reset_on_close(int descriptor, object handle) except? -2:
-    cdef linger now
-    now.l_onoff = 1
-    now.l_linger = 0
-    if c_setsockopt(descriptor, SOL_SOCKET, SO_LINGER, &now, sizeof(now)):
-        return _failed(errno)
-    return 0
+    return _result(geventstreams_reset_on_close(descriptor))
 
 
 cdef inline int close(int descriptor) except -1:
@@ -288,7 +262,7 @@ cdef inline int close(int descriptor) except -1:
     with nogil:  # it may take its time, with an option of the user's
         failed = c_close(descriptor)
     if failed and errno not in (EINTR, EIO, EBADF, ECONNRESET):
-        return _failed(errno)
+        _result(failed)
     return 0
 
 
