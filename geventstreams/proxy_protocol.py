@@ -14,7 +14,7 @@ from collections.abc import Iterable
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
-from geventstreams._core.deadline import deadline_after, seconds_until
+from geventstreams._core.clock import deadline_after, seconds_until
 from geventstreams._core.transport import address_name
 from geventstreams.errors import HandshakeTimeout, ReadTimeout, StreamError, in_seconds
 

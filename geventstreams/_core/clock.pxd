@@ -2,6 +2,8 @@ cimport cython
 
 cimport geventstreams._native.clock as _clock
 
+cdef double NEVER
+
 
 @cython.final
 cdef class Clock:
@@ -9,6 +11,9 @@ cdef class Clock:
     cdef double shift
 
     cpdef double now(self) noexcept
-    cpdef double stop(self) noexcept
-    cpdef void set(self, double now) noexcept
-    cpdef void resume(self) noexcept
+
+
+cdef Clock _CLOCK
+
+cpdef double deadline_after(double timeout) noexcept
+cpdef double seconds_until(double deadline) noexcept

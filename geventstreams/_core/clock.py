@@ -1,11 +1,15 @@
-"""The clock of all timeouts in this package: the system's monotonic one, unless a test stops it.
+"""The clock of all timeouts in this package, and timeouts as points of its time.
 
-Only `geventstreams.testing.virtual_time` stops and sets it.
+It is the system's monotonic clock, unless a test stops it: `geventstreams.testing.virtual_time` does, and nothing else.
+
+A deadline is a moment of the clock, NEVER where there is no timeout. A timeout that limits the time without progress, not the total time,
+takes a new deadline at each progress.
 """
 
 from __future__ import annotations
 
 import geventstreams._native.clock as _clock
+from geventstreams._constants import NEVER
 
 
 class Clock:
@@ -38,4 +42,14 @@ class Clock:
         self.shift -= _clock.monotonic()
 
 
-CLOCK = Clock()
+CLOCK = _CLOCK = Clock()  # the second name is one that C knows
+
+
+def deadline_after(timeout: float) -> float:
+    """Return the moment that is `timeout` seconds from now."""
+    return timeout if timeout == NEVER else _CLOCK.now() + timeout
+
+
+def seconds_until(deadline: float) -> float:
+    """Return the seconds left until a deadline; 0 or less once it has passed."""
+    return deadline if deadline == NEVER else deadline - _CLOCK.now()

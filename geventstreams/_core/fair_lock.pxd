@@ -1,8 +1,7 @@
 cimport cython
 
 cimport geventstreams._native.interpreter as _interpreter
-from geventstreams._core.clock cimport Clock
-from geventstreams._core.deadline cimport deadline_after, seconds_until
+from geventstreams._core.clock cimport Clock, deadline_after, seconds_until
 from geventstreams._core.fork cimport ForkGeneration
 from geventstreams._core.wakeup cimport Wakeup
 

@@ -19,8 +19,7 @@ from typing import Any
 from gevent.hub import Hub, get_hub
 
 import geventstreams._native.interpreter as _interpreter
-from geventstreams._core.clock import CLOCK
-from geventstreams._core.deadline import deadline_after, seconds_until
+from geventstreams._core.clock import CLOCK, deadline_after, seconds_until
 from geventstreams._core.fork import FORK
 from geventstreams._core.wakeup import Wakeup
 

@@ -7,7 +7,7 @@ delivered yet. So a close reads and drops what still arrives for as long as the 
 from __future__ import annotations
 
 from geventstreams._constants import ENDED, WOULD_WAIT
-from geventstreams._core.deadline import deadline_after, seconds_until
+from geventstreams._core.clock import deadline_after, seconds_until
 from geventstreams._core.transport_base import Transport
 
 FIRST_LOOK = 0.001

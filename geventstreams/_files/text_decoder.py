@@ -12,8 +12,8 @@ import re
 from typing import Any
 
 import geventstreams._native.clock as _clock
-import geventstreams._native.memory as _bytes
 import geventstreams._native.interpreter as _interpreter
+import geventstreams._native.memory as _bytes
 from geventstreams._constants import ALL, FRESH, NEVER, SLICE
 from geventstreams._core.fair_lock import fair_lock_between
 from geventstreams._core.fairness import Fairness

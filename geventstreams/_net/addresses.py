@@ -13,7 +13,7 @@ from gevent import get_hub
 
 from geventstreams._constants import NEVER
 from geventstreams._core import arguments
-from geventstreams._core.deadline import seconds_until
+from geventstreams._core.clock import seconds_until
 from geventstreams._core.host_names import is_literal
 from geventstreams._core.wakeup import Wakeup
 from geventstreams._net.network import network

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Literal, overload
 
 from geventstreams._core import arguments
-from geventstreams._core.deadline import deadline_after
+from geventstreams._core.clock import deadline_after
 from geventstreams._core.host_names import server_name
 from geventstreams._core.transport import address_name
 from geventstreams._net.addresses import Address, Query, family_of, host_name, look_up, port_or_name, wait_until

@@ -3,8 +3,7 @@ cimport cython
 cimport geventstreams._native.greenlets as _greenlets
 cimport geventstreams._native.memory as _bytes
 cimport geventstreams._native.interpreter as _interpreter
-from geventstreams._core.clock cimport Clock
-from geventstreams._core.deadline cimport seconds_until
+from geventstreams._core.clock cimport Clock, seconds_until
 from geventstreams._core.fair_lock cimport FairLock
 from geventstreams._core.fairness cimport Fairness
 from geventstreams._core.fork cimport ForkGeneration

@@ -2,7 +2,7 @@ cimport cython
 
 cimport geventstreams._core.arguments as arguments
 cimport geventstreams._native.attributes as _attributes
-from geventstreams._core.deadline cimport deadline_after, seconds_until
+from geventstreams._core.clock cimport deadline_after, seconds_until
 from geventstreams._core.transport cimport transport_of
 from geventstreams._streams.lisp cimport LispStream
 

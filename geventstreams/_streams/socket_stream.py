@@ -20,7 +20,7 @@ import geventstreams._core.arguments as arguments
 import geventstreams._native.attributes as _attributes
 from geventstreams import _core
 from geventstreams._constants import DONE, NEEDS_INPUT, WOULD_WAIT
-from geventstreams._core.deadline import deadline_after, seconds_until
+from geventstreams._core.clock import deadline_after, seconds_until
 from geventstreams._core.transport import NoTransport, OwnedFd, transport_of
 from geventstreams._streams.blocking import BlockingEngine
 from geventstreams._streams.lisp import LispStream

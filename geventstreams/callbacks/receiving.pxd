@@ -1,4 +1,4 @@
-from geventstreams._core.deadline cimport deadline_after, seconds_until
+from geventstreams._core.clock cimport deadline_after, seconds_until
 from geventstreams._core.fairness cimport Fairness
 from geventstreams._streams.buffered cimport engine_of
 from geventstreams.callbacks.sending cimport SendingConnection

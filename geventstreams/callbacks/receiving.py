@@ -16,7 +16,7 @@ from typing import Any
 from gevent import GreenletExit, getcurrent
 
 from geventstreams._constants import ENDED, FRESH, WOULD_WAIT
-from geventstreams._core.deadline import deadline_after, seconds_until
+from geventstreams._core.clock import deadline_after, seconds_until
 from geventstreams._core.fairness import Fairness
 from geventstreams._core.transport_base import Transport
 from geventstreams._streams.buffered import engine_of

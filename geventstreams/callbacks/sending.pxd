@@ -1,5 +1,5 @@
 cimport geventstreams._native.interpreter as _interpreter
-from geventstreams._core.deadline cimport deadline_after, seconds_until
+from geventstreams._core.clock cimport deadline_after, seconds_until
 from geventstreams._core.transport_base cimport Transport
 from geventstreams._core.wakeup cimport Wakeup
 from geventstreams.callbacks.pump cimport Task

@@ -17,7 +17,7 @@ from gevent import get_hub
 
 import geventstreams._native.interpreter as _interpreter
 from geventstreams._constants import NEVER
-from geventstreams._core.deadline import deadline_after, seconds_until
+from geventstreams._core.clock import deadline_after, seconds_until
 from geventstreams._core.fork import inherited
 from geventstreams._core.hub_hold import DESTROYED
 from geventstreams._core.linger import linger

@@ -15,7 +15,7 @@ from gevent.lock import Semaphore
 
 import geventstreams._native.syscalls as _system
 from geventstreams._constants import BLOCK
-from geventstreams._core.deadline import deadline_after, seconds_until
+from geventstreams._core.clock import deadline_after, seconds_until
 from geventstreams._core.transport import address_name
 from geventstreams._streams.socket_stream import SocketStream
 from geventstreams.cli.statuses import error_of

@@ -11,8 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import gevent
 from gevent import get_hub, getcurrent
 
-from geventstreams._core.clock import CLOCK
-from geventstreams._core.deadline import deadline_after
+from geventstreams._core.clock import CLOCK, deadline_after
 from geventstreams._core.fairness import let_ready_run, pause
 from geventstreams._streams.idle import end_reads
 

@@ -15,7 +15,7 @@ from gevent import get_hub, getcurrent
 from gevent.lock import Semaphore
 
 from geventstreams._core import arguments
-from geventstreams._core.deadline import deadline_after, seconds_until
+from geventstreams._core.clock import deadline_after, seconds_until
 from geventstreams._core.host_names import is_literal
 from geventstreams._core.transport import OwnedFd, address_name
 from geventstreams._net.addresses import Query, look_up_own, port_or_name

@@ -12,7 +12,7 @@ from gevent.hub import Hub
 
 from geventstreams._constants import ROUND
 from geventstreams._core import arguments
-from geventstreams._core.deadline import deadline_after, seconds_until
+from geventstreams._core.clock import deadline_after, seconds_until
 from geventstreams._core.fork import FORK
 from geventstreams._core.wait_reason import run_in_named_frame
 from geventstreams._core.wakeup import Wakeup

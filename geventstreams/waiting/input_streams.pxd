@@ -5,7 +5,7 @@ cimport geventstreams._native.interpreter as _interpreter
 cimport geventstreams._native.syscalls as _system
 from geventstreams._streams.buffered cimport BufferedStream, engine_of
 from geventstreams._streams.engine cimport StreamEngine
-from geventstreams._core.deadline cimport deadline_after, seconds_until
+from geventstreams._core.clock cimport deadline_after, seconds_until
 from geventstreams._core.fork cimport ForkGeneration
 from geventstreams._core.hub_hold cimport HubHold
 from geventstreams._core.wakeup cimport ReusableWakeup

@@ -28,7 +28,7 @@ import geventstreams._native.interpreter as _interpreter
 import geventstreams._native.syscalls as _system
 from geventstreams._constants import NEVER, ROUND
 from geventstreams._core import arguments
-from geventstreams._core.deadline import deadline_after, seconds_until
+from geventstreams._core.clock import deadline_after, seconds_until
 from geventstreams._core.fairness import let_ready_run
 from geventstreams._core.fork import FORK, inherited
 from geventstreams._core.hub_hold import HubHold, hold_of

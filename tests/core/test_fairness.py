@@ -7,8 +7,7 @@ import gevent
 import pytest
 
 from geventstreams._constants import FRESH, NEVER, SLICE
-from geventstreams._core.clock import CLOCK
-from geventstreams._core.deadline import deadline_after, seconds_until
+from geventstreams._core.clock import CLOCK, deadline_after, seconds_until
 from geventstreams._core.fairness import Fairness, yield_to_hub
 from geventstreams._core.hub_hold import hold_of
 
