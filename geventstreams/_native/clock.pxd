@@ -14,11 +14,3 @@ cdef extern from *:
 
 cdef inline double monotonic() noexcept:
     return geventstreams_monotonic()
-
-
-cdef inline void shorten(object clock) noexcept:
-    pass
-
-
-cdef inline void lengthen(object clock) noexcept:
-    pass
