@@ -14,7 +14,7 @@ cdef class Wait:
 cdef class HubHold:
     cdef object __weakref__
     cdef object hub
-    cdef readonly object loop
+    cdef public object loop
     cdef bint stays_armed
     cdef Py_ssize_t waiting
     cdef list ready
@@ -26,20 +26,14 @@ cdef class HubHold:
     cdef object _dependents
     cdef object _watcher
 
-    cpdef void use(self, loop) except *
     cdef void begin(self) except *
     cdef void end(self) except *
     cdef void resume_later(self, Wait wait) except *
-    cpdef void resume_ready(self) except *
     @cython.locals(wait=Wait)
     cdef object next_ready(self)
     cpdef bint is_here(self) noexcept
     cpdef bint may_use_loop(self) noexcept
     cpdef bint has_loop(self) except? False
-    cpdef void separate(self) except *
-    cpdef void run_there(self, call) except *
-    cpdef void tell_end_to(self, dependent, ended) except *
-    cpdef void thread_has_ended(self) except *
 
 
 @cython.locals(latest=HubHold, hold=HubHold)

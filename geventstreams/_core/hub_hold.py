@@ -31,11 +31,6 @@ DESTROYED = "the hub of this stream was destroyed"
 _AGES = 1e6
 
 
-def stays_armed(loop: Any) -> bool:
-    """Return whether an armed watcher may outlive a wait without keeping the loop alive (libev can do that, libuv cannot)."""
-    return "libuv" not in type(loop).__module__
-
-
 class Wait:
     """A place where a greenlet may wait: `waiter` is that greenlet, or None, and `fired` tells whether its event has come."""
 
@@ -54,7 +49,9 @@ class HubHold:
     def __init__(self, hub: Hub) -> None:
         self.hub: weakref.ref[Hub] = weakref.ref(hub)
         self.loop: Any = hub.loop
-        self.stays_armed: bool = stays_armed(hub.loop)
+        """The loop of new watchers. `geventstreams.testing.virtual_time` puts another one in its place."""
+        self.stays_armed: bool = "libuv" not in type(hub.loop).__module__
+        """Whether an armed watcher may outlive a wait without keeping the loop alive (libev can do that, libuv cannot)."""
         self.waiting = 0
         self.ready: list[Wait] = []
         self.thread: int = hub.thread_ident
@@ -66,7 +63,9 @@ class HubHold:
         self._dependents: weakref.WeakKeyDictionary[Any, Callable[[Any], object]] = weakref.WeakKeyDictionary()
         self._watcher = hub.loop.timer(_AGES, _AGES)
         if self.thread == _interpreter.thread_id():
-            _notice_end_of_thread(self)
+            if not hasattr(_of_this_thread, "end"):
+                _of_this_thread.end = _EndOfThread()
+            _of_this_thread.end.holds.add(self)
 
     def __del__(self) -> None:
         # The hub is gone, and nothing runs its loop. The waker is active, and would keep the loop and its descriptors.
@@ -75,10 +74,6 @@ class HubHold:
                 self._waker.close()
         except (AttributeError, TypeError):
             pass  # or its making failed
-
-    def use(self, loop: Any) -> None:
-        """Use another loop for new watchers: `loop` stands in for the hub's, or is it again (see `geventstreams.testing.virtual_time`)."""
-        self.loop = loop
 
     def begin(self) -> None:
         """Keep the loop running: `waiting` has become 1."""
@@ -191,12 +186,6 @@ class _EndOfThread:
 
 _of_this_thread: Any = _interpreter.original(_thread, "_local")()
 """The real thread's own variables, even where gevent has patched `threading`."""
-
-
-def _notice_end_of_thread(hold: HubHold) -> None:
-    if not hasattr(_of_this_thread, "end"):
-        _of_this_thread.end = _EndOfThread()
-    _of_this_thread.end.holds.add(hold)
 
 
 def _nothing() -> None:

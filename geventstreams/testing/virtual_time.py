@@ -251,15 +251,13 @@ class VirtualClock:
         self._loop = self._hub.loop
         self._idle = self._loop.idle()
         hold = hold_of(self._hub)  # made before: what keeps the loop running is no timer to jump to
-        self._hub.loop = _VirtualLoop(self, self._loop)
-        hold.use(self._hub.loop)
+        self._hub.loop = hold.loop = _VirtualLoop(self, self._loop)
         self.is_running = True
         self._base = CLOCK.stop()
 
     def _end(self) -> None:
         self.is_running = False
-        self._hub.loop = self._loop
-        hold_of(self._hub).use(self._loop)
+        self._hub.loop = hold_of(self._hub).loop = self._loop
         self._idle.stop()
         self._idle.close()
         CLOCK.resume()

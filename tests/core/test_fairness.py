@@ -101,12 +101,10 @@ def test_a_yield_makes_no_watcher() -> None:
     hub = gevent.get_hub()
     hold, loop = hold_of(hub), hub.loop
     watched: Any = WatchedLoop(loop)
-    hub.loop = watched
-    hold.use(watched)
+    hub.loop = hold.loop = watched
     try:
         yield_to_hub(hub)
     finally:
-        hub.loop = loop
-        hold.use(loop)
+        hub.loop = hold.loop = loop
     assert watched.used.isdisjoint({"async", "async_", "timer", "io", "idle", "check", "prepare"})
     assert "run_callback" in watched.used

@@ -456,15 +456,14 @@ class WatchedLoop:
 def test_a_call_for_another_threads_hub_leaves_its_loop_alone() -> None:
     """A call for the hub of another thread starts nothing in its loop, which may run meanwhile, and the hub makes the call."""
     loop = gevent.get_hub().loop
-    watched = WatchedLoop(loop)
     hold = hold_of(gevent.get_hub())
     called = gevent.event.Event()
-    hold.use(watched)
+    watched = hold.loop = WatchedLoop(loop)
     try:
         Native(hold.run_there, called.set).get()
         assert called.wait(5)
     finally:
-        hold.use(loop)
+        hold.loop = loop
     assert watched.used_elsewhere <= {"ptr"}
 
 

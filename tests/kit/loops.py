@@ -2,6 +2,4 @@
 
 import gevent
 
-from geventstreams._core.hub_hold import stays_armed
-
-ON_LIBUV: bool = not stays_armed(gevent.get_hub().loop)
+ON_LIBUV: bool = "libuv" in type(gevent.get_hub().loop).__module__
