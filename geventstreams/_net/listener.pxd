@@ -23,7 +23,3 @@ cdef class Listener:
 
     cpdef object accept(self)
     cpdef void _call(self) except *
-    cpdef void _refuse(self) except *
-    cpdef void stop(self) except *
-    cdef void _stop_watching(self) except *
-    cdef void _stop_timer(self) except *

@@ -21,7 +21,7 @@ from geventstreams._core.transport import SocketDouble
 from geventstreams._core.wakeup import READ, Wakeup
 from geventstreams.errors import StreamError
 
-_Socket = _interpreter.original(sockets, "socket")
+_Socket = _interpreter.original(sockets, "socket")  # the class as it was before any patch
 
 TRANSIENT = frozenset({errno.ECONNABORTED, errno.ECONNRESET, errno.EPROTO, errno.EINTR, errno.ETIMEDOUT, errno.ENETDOWN,
                   errno.ENETUNREACH, errno.EHOSTDOWN, errno.EHOSTUNREACH, errno.ENOPROTOOPT, errno.EOPNOTSUPP})
@@ -30,14 +30,6 @@ TRANSIENT = frozenset({errno.ECONNABORTED, errno.ECONNRESET, errno.EPROTO, errno
 
 PATIENCE = 8
 """Clients in a row after which one more is accepted at once: a call of `accept` that finds none costs as much as one that does."""
-
-
-class AcceptingSocket(_Socket):  # type: ignore[misc, valid-type]  # the class as it was before any patch
-    """A socket object for a listening descriptor that has another owner. It never waits."""
-
-    def __init__(self, family: int, type_: int, proto: int, descriptor: int) -> None:
-        super().__init__(family, type_, proto, fileno=descriptor)
-        self.setblocking(False)
 
 
 class Listener:
@@ -55,7 +47,8 @@ class Listener:
         self._process: int = FORK.generation
         self._arrived: Callable[[], object] | None = arrived
         # The owner's socket object may wait in `accept`; this one never does.
-        self._accepting_socket = AcceptingSocket(socket.family, socket.type, socket.proto, self._descriptor)
+        self._accepting_socket = _Socket(socket.family, socket.type, socket.proto, fileno=self._descriptor)
+        self._accepting_socket.setblocking(False)
         self._watcher = self._loop.io(self._descriptor, READ)
         self._timer: Any = None
         self.is_wanted: bool = False
