@@ -21,10 +21,6 @@ cdef class Decrypter:
     cdef bint _fed
     cdef bint _holds_one
 
-    cdef void begin(self, session) except *
-    cdef void end(self) except *
     cdef bint holds_record(self) except? False
     cdef bint feed_record(self) except? False
     cdef bint read_record(self, space, Py_ssize_t at) except? False
-    cdef Py_ssize_t _moved(self, bint fresh, bint changed) except? -1
-    cdef Py_ssize_t _left(self)

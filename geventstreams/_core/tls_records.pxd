@@ -18,4 +18,3 @@ cdef class Records:
 
     cpdef void append(self, bytes piece) except *
     cpdef void skip(self, Py_ssize_t count) except *
-    cpdef void clear(self) except *

@@ -34,18 +34,11 @@ cdef class TLSTransport(Transport):
     cdef tuple _end
     cdef tuple _broken
 
-    cpdef void feed(self, bytes ciphertext) except *
     cdef Py_ssize_t _receive(self, space, Py_ssize_t start, list counts) except? -2
     cdef Py_ssize_t _not_ready(self) except? -2
-    cdef Py_ssize_t _hand_out(self, space, Py_ssize_t start, list counts) except? -2
     cdef Py_ssize_t _on_receive(self, Py_ssize_t count) except? -2
-    cdef void _on_failed_receive(self, error) except *
-    cdef void _on_end_of_tls(self) except *
-    cdef Py_ssize_t _fetch(self) except? -2
     cdef Py_ssize_t _look_ahead(self) except? -2
     cdef bint _holds_input(self) except -1
     cdef Py_ssize_t _encrypt(self, data, Py_ssize_t start, Py_ssize_t stop) except? -2
     cdef void _push(self) except *
     cdef void _answer(self) except *
-    cdef bint _has_failed(self)
-    cpdef Py_ssize_t send_close_notify(self) except? -2

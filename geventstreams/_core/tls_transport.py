@@ -137,17 +137,13 @@ class TLSTransport(Transport):
     def recv_into(self, space: memoryview, start: int, counts: list[int]) -> int:
         if not self.ready:
             return self._not_ready()
-        if self._ahead.end:
-            return self._hand_out(space, start, counts)
+        if self._ahead.end:  # decrypted ahead
+            count = self._ahead.take_into(space, start, len(space))
+            counts.append(count)
+            return count
         count = self._receive(space, start, counts)
         if count == ENDED and self._end is not ORDERLY:
             raise renewed(self._end, None)  # type: ignore[arg-type]  # ended: never None
-        return count
-
-    def _hand_out(self, space: memoryview, start: int, counts: list[int]) -> int:
-        """Hand out what was decrypted ahead."""
-        count = self._ahead.take_into(space, start, len(space))
-        counts.append(count)
         return count
 
     def _receive(self, space: memoryview, start: int, counts: list[int]) -> int:
