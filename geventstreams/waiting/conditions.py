@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import weakref
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -13,7 +14,6 @@ from gevent.hub import Hub
 from geventstreams._constants import ROUND
 from geventstreams._core import arguments
 from geventstreams._core.clock import deadline_after, seconds_until
-from geventstreams._core.fork import FORK
 from geventstreams._core.wait_reason import run_in_named_frame
 from geventstreams._core.wakeup import Wakeup
 from geventstreams.waiting.input_streams import S, check_streams, waitable_of
@@ -28,7 +28,6 @@ class Notice:
     """The noticed streams of a hub, and the greenlets that wait for a condition there."""
 
     def __init__(self) -> None:
-        self.process: int = FORK.generation
         self.streams: list[Any] = []
         self.waiters: list[Wakeup] = []
 
@@ -58,14 +57,7 @@ class Noticing:
 
 
 _notices: weakref.WeakKeyDictionary[Hub, Notice] = weakref.WeakKeyDictionary()
-
-
-def _notice_of(hub: Hub) -> Notice:
-    """Return the notice of a hub in this process: a forked child has one of its own."""
-    notice = _notices.get(hub)
-    if notice is None or notice.process != FORK.generation:
-        notice = _notices[hub] = Notice()
-    return notice
+os.register_at_fork(after_in_child=_notices.clear)
 
 
 @contextmanager
@@ -81,7 +73,7 @@ def noticed_socket_stream(stream: S) -> Iterator[S]:
         StreamClosed: The stream is closed.
     """
     check_streams([stream])
-    notice = _notice_of(get_hub())
+    notice = _notices.setdefault(get_hub(), Notice())
     notice.streams.append(stream)
     noticing = Noticing(notice)
     waitable_of(stream).watch_input(noticing)
@@ -118,7 +110,7 @@ def process_wait(wait_reason: str, function: Callable[[Unpack[Ts]], object], *ar
 
 def _process_wait(function: Callable[..., object], args: tuple[Any, ...], deadline: float) -> bool:
     hub = get_hub()
-    notice = _notice_of(hub)
+    notice = _notices.setdefault(hub, Notice())
     waiter = Wakeup(hub)
     notice.waiters.append(waiter)
     try:
