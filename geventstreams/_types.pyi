@@ -189,6 +189,17 @@ class StreamArguments(CommonArguments, total=False):
 
     direction: Direction
 
+class ServerArguments(StreamArguments, total=False):
+    """Of `SocketStreamServer`."""
+
+    ssl_side: AnySide
+    backlog: int | None
+    spawn: Spawn
+    max_connections: int | None
+    proxy_protocol: Balancers
+    nodelay: bool
+    keepalive: bool
+
 class OpenUnixArguments(StreamArguments, ConnectArguments, total=False):
     """Of `open_unix_stream`."""
 

@@ -32,25 +32,9 @@ from geventstreams.server.stats import ServerStats, StatsRecorder, StreamsView, 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
 
-    from geventstreams._types import Address, AnySide, Listen, MaybeNone, Spawn, StreamArguments
+    from geventstreams._types import Address, Listen, MaybeNone, ServerArguments, Spawn
     from geventstreams._types import Balancers as BalancersArgument
     from geventstreams._types import GeventServer as StreamServer
-
-    class ServerStreamArguments(StreamArguments, total=False):
-        """The keyword arguments of `SocketStreamServer` that are those of streams, except `stream_class`."""
-
-        ssl_side: AnySide
-
-    class ServerArguments(ServerStreamArguments, total=False):
-        """The keyword arguments of `SocketStreamServer`, except `stream_class`."""
-
-        backlog: int | None
-        spawn: Spawn
-        max_connections: int | None
-        proxy_protocol: BalancersArgument
-        nodelay: bool
-        keepalive: bool
-
 else:
     from gevent.server import StreamServer
 
@@ -103,15 +87,12 @@ class SocketStreamServer(StreamServer):
 
     @overload
     def __init__(
-        self, listener: Listen, handle: Callable[[SocketStream, Address], object] | None = None, *, backlog: int | None = None,
-        spawn: Spawn = "default", max_connections: int | None = None, proxy_protocol: BalancersArgument = False, nodelay: bool = True,
-        keepalive: bool = False, **stream: Unpack[ServerStreamArguments],
+        self, listener: Listen, handle: Callable[[SocketStream, Address], object] | None = None, **options: Unpack[ServerArguments],
     ) -> None: ...
     @overload
     def __init__(
-        self, listener: Listen, handle: Callable[[S, Address], object] | None = None, *, backlog: int | None = None,
-        spawn: Spawn = "default", max_connections: int | None = None, proxy_protocol: BalancersArgument = False, nodelay: bool = True,
-        keepalive: bool = False, stream_class: type[S], **stream: Unpack[ServerStreamArguments],
+        self, listener: Listen, handle: Callable[[S, Address], object] | None = None, *, stream_class: type[S],
+        **options: Unpack[ServerArguments],
     ) -> None: ...
     @takes_keywords_of(StreamOptions.__init__, without=("tlsext_host_name",), handshake_timeout=10.0)
     def __init__(
@@ -434,20 +415,10 @@ class SocketStreamServer(StreamServer):
 
     def _accept_queued(self) -> None:
         """Serve the clients that closing the listener would reset."""
-        listener = self._listener
-        if listener is None or not listener.is_wanted:
-            return
-        for _ in range(QUEUED):
-            if self.full() or (self._room is not None and self._room.locked()):
-                return
-            try:
-                client = listener.accept()
-            except OSError:
-                return
-            if client is None:
-                return
-            self._recorder.accepted += 1
-            self.do_handle(*client)
+        if self._listener is not None and self._listener.is_wanted:
+            for _ in range(QUEUED):
+                if not self._accept_client():
+                    return
 
     def _drain_connections(self, seconds: float, hurry: bool) -> DrainReport:
         """Wait for the end of the connections. A drain in progress is joined; with `hurry` it ends in `seconds` at the latest."""

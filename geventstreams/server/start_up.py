@@ -25,8 +25,7 @@ from geventstreams.server.server import S, SocketStreamServer
 if TYPE_CHECKING:
     from typing_extensions import Unpack
 
-    from geventstreams._types import Address, Host, IPv6, Service, TLSContext
-    from geventstreams.server.server import ServerArguments
+    from geventstreams._types import Address, Host, IPv6, ServerArguments, Service, TLSContext
 
 Announcer = Callable[[Any, "OSError | None"], object]
 
