@@ -5,6 +5,6 @@ knows a buffer, a transport or a stream.
 """
 
 # Invariants:
-# * A `cdef inline` function of a `.pxd` whose name has no underscore has a twin of the same name and the same arguments in the `.py`, which
-#   does the same in every case (tests/package/test_twins.py compares names and arguments).
+# * A function that a `.pxd` defines, or gives a name without an underscore, has a twin of that name and the same arguments in the `.py`,
+#   which does the same in every case (tests/package/test_twins.py compares names and arguments).
 # * Where Python itself has the very function, that is the twin: a function of ours around it would cost as much again.

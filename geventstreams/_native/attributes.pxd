@@ -52,23 +52,7 @@ cdef extern from *:
         return 0;
     }
     """
-    void geventstreams_forget_empty(object file) noexcept
-    object geventstreams_override(object file, object name)
-    bint geventstreams_is_method(object method, object other) noexcept
-    int geventstreams_own_methods(object kind) except -1
-
-
-cdef inline void forget_empty(object file) noexcept:
-    geventstreams_forget_empty(file)
-
-
-cdef inline object override(object file, str name):
-    return geventstreams_override(file, name)
-
-
-cdef inline void own_methods(object kind) except *:
-    geventstreams_own_methods(kind)
-
-
-cdef inline bint is_method(object method, object other) noexcept:
-    return geventstreams_is_method(method, other)
+    void forget_empty "geventstreams_forget_empty"(object file) noexcept
+    object override "geventstreams_override"(object file, str name)
+    bint is_method "geventstreams_is_method"(object method, object other) noexcept
+    int own_methods "geventstreams_own_methods"(object kind) except -1

@@ -9,8 +9,4 @@ cdef extern from *:
         return (double)now.tv_sec + (double)now.tv_nsec * 1e-9;
     }
     """
-    double geventstreams_monotonic() noexcept nogil
-
-
-cdef inline double monotonic() noexcept:
-    return geventstreams_monotonic()
+    double monotonic "geventstreams_monotonic"() noexcept nogil

@@ -83,30 +83,14 @@ cdef extern from *:
             PyErr_Clear();
     }
     """
-    int geventstreams_enter_context(object greenlet, object context) except -1
-    void geventstreams_leave_context(object context) noexcept
-    bint geventstreams_has_died(object hub) noexcept
-    object geventstreams_current()
-    object geventstreams_loop_of(object hub)
+    int enter_context "geventstreams_enter_context"(object greenlet, object context) except -1
+    void leave_context "geventstreams_leave_context"(object context) noexcept
+    bint has_died "geventstreams_has_died"(object hub) noexcept
+    object current "geventstreams_current"()
+    object loop_of "geventstreams_loop_of"(object hub)
     object geventstreams_switch(object greenlet)
-    bint geventstreams_leaves_plainly(object greenlet, object hub)
+    bint leaves_plainly "geventstreams_leaves_plainly"(object greenlet, object hub)
     bint geventstreams_resumes_plainly(object greenlet)
-
-
-cdef inline object current():
-    return geventstreams_current()
-
-
-cdef inline object loop_of(object hub):
-    return geventstreams_loop_of(hub)
-
-
-cdef inline bint has_died(object hub) noexcept:
-    return geventstreams_has_died(hub)
-
-
-cdef inline bint leaves_plainly(object greenlet, object hub):
-    return geventstreams_leaves_plainly(greenlet, hub)
 
 
 cdef inline int leave(object greenlet, object hub) except -1:
@@ -122,13 +106,4 @@ cdef inline int resume(object greenlet) except -1:
         geventstreams_switch(greenlet)
     else:
         greenlet.switch()
-    return 0
-
-
-cdef inline int enter_context(object greenlet, object context) except -1:
-    return geventstreams_enter_context(greenlet, context)
-
-
-cdef inline int leave_context(object context) noexcept:
-    geventstreams_leave_context(context)
     return 0

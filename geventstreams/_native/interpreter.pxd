@@ -20,20 +20,12 @@ cdef extern from *:
     }
     """
     Py_ssize_t geventstreams_identity(list things) noexcept
-    bint geventstreams_refers(object reference, object thing) noexcept
-    unsigned long PyThread_get_thread_ident() noexcept
+    bint refers "geventstreams_refers"(object reference, object thing) noexcept
+    unsigned long thread_id "PyThread_get_thread_ident"() noexcept
 
 
 cdef inline bint compiled() noexcept:
     return True
-
-
-cdef inline unsigned long thread_id() noexcept:
-    return PyThread_get_thread_ident()
-
-
-cdef inline bint refers(object reference, object thing) noexcept:
-    return geventstreams_refers(reference, thing)
 
 
 cdef inline Py_ssize_t identity_of(list things) noexcept:

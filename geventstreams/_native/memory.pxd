@@ -76,13 +76,13 @@ cdef extern from *:
             && !(writable && buffer->readonly);
     }
     """
-    bint geventstreams_is_plain(object view, bint writable) noexcept
-    char *address "geventstreams_address"(object view) except NULL
-    char *source "geventstreams_source"(object data) except NULL
+    bint is_plain "geventstreams_is_plain"(object view, bint writable) noexcept
+    char *_address "geventstreams_address"(object view) except NULL
+    char *_source "geventstreams_source"(object data) except NULL
     char *geventstreams_contents(object data, Py_buffer *buffer, int flags) except NULL
     void geventstreams_release(Py_buffer *buffer) noexcept
-    Py_ssize_t geventstreams_take_last(object counts) except? -1
-    Py_ssize_t geventstreams_find_lf(object text, Py_ssize_t start) except -2
+    Py_ssize_t take_last "geventstreams_take_last"(list counts) except? -1
+    Py_ssize_t find_lf "geventstreams_find_lf"(str text, Py_ssize_t start) except -2
     PyObject *PyMemoryView_GET_BASE(object view)  # borrowed
     Py_buffer *PyMemoryView_GET_BUFFER(object view) noexcept
 
@@ -91,25 +91,17 @@ cdef inline list numbers():
     return []
 
 
-cdef inline Py_ssize_t take_last(list counts) except? -1:
-    return geventstreams_take_last(counts)
-
-
 cdef inline bytearray owner(object view):
     return <bytearray>PyMemoryView_GET_BASE(view)
 
 
-cdef inline bint is_plain(object view, bint writable) noexcept:
-    return geventstreams_is_plain(view, writable)
-
-
 cdef inline int put_byte(object view, Py_ssize_t index, int byte) except -1:
-    address(view)[index] = <char>byte
+    _address(view)[index] = <char>byte
     return 0
 
 
 cdef inline object window(object view, Py_ssize_t start, Py_ssize_t stop):
-    return PyMemoryView_FromMemory(address(view) + start, stop - start, PyBUF_WRITE)
+    return PyMemoryView_FromMemory(_address(view) + start, stop - start, PyBUF_WRITE)
 
 
 cdef inline bytes cut(object view, Py_ssize_t start, Py_ssize_t stop):
@@ -150,10 +142,6 @@ cdef inline long long tail(object data, Py_ssize_t count) except -1:
         number = number << 8 | source[at]
     geventstreams_release(&buffer)
     return number
-
-
-cdef inline Py_ssize_t find_lf(str text, Py_ssize_t start) except -2:
-    return geventstreams_find_lf(text, start)
 
 
 cdef inline bytes blank(Py_ssize_t size):

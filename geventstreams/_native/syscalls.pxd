@@ -166,10 +166,10 @@ cdef extern from *:
     int geventstreams_polled(int descriptor) noexcept nogil
     int geventstreams_unread(int descriptor) noexcept nogil
     int geventstreams_reset_on_close(int descriptor) noexcept nogil
-    int geventstreams_not_yet_sent(int descriptor) noexcept nogil
+    int not_yet_sent "geventstreams_not_yet_sent"(int descriptor) noexcept nogil
     object geventstreams_ipv4_name(int descriptor)
     object geventstreams_accept_ipv4(int listener)
-    list geventstreams_readable_of(list descriptors)
+    list readable_of "geventstreams_readable_of"(list descriptors)
 
 
 cdef inline object handle_of(int descriptor, int family):
@@ -192,7 +192,7 @@ cdef inline Py_ssize_t _result(Py_ssize_t count) except? -2:
 
 
 cdef inline Py_ssize_t receive(int descriptor, object handle, object space, Py_ssize_t start, list counts) except? -2:
-    cdef char *place = _bytes.address(space) + start
+    cdef char *place = _bytes._address(space) + start
     cdef Py_ssize_t size = PyMemoryView_GET_BUFFER(space).len - start
     cdef Py_ssize_t count = c_recv(descriptor, place, size, MSG_DONTWAIT)
     while count < 0 and errno == EINTR:
@@ -210,7 +210,7 @@ cdef inline Py_ssize_t _send(int descriptor, const char *source, Py_ssize_t size
 
 
 cdef inline Py_ssize_t send(int descriptor, object handle, object data, Py_ssize_t start, Py_ssize_t stop) except? -2:
-    return _send(descriptor, _bytes.source(data) + start, stop - start)
+    return _send(descriptor, _bytes._source(data) + start, stop - start)
 
 
 cdef inline Py_ssize_t send_pieces(int descriptor, object handle, list pieces, Py_ssize_t start) except? -2:
@@ -239,14 +239,6 @@ cdef inline Py_ssize_t unread(int descriptor) except? -2:
 
 cdef inline Py_ssize_t readable(int descriptor) except? -2:
     return unread(descriptor) if _result(geventstreams_polled(descriptor)) > 0 else -1
-
-
-cdef inline list readable_of(list descriptors):
-    return geventstreams_readable_of(descriptors)
-
-
-cdef inline Py_ssize_t not_yet_sent(int descriptor) noexcept:
-    return geventstreams_not_yet_sent(descriptor)
 
 
 cdef inline Py_ssize_t end_output(int descriptor, object handle) except? -2:
