@@ -18,6 +18,7 @@ class Clock:
     def __init__(self) -> None:
         self.rate = 1.0
         self.shift = 0.0
+        _clock.shorten(self)
 
     def now(self) -> float:
         """Return the time, in seconds."""
@@ -26,6 +27,7 @@ class Clock:
     def stop(self) -> float:
         """Stop the clock. Return its time."""
         now = self.now()
+        _clock.lengthen(self)
         self.rate = 0.0
         self.shift = now
         return now

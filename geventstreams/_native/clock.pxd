@@ -10,3 +10,11 @@ cdef extern from *:
     }
     """
     double monotonic "geventstreams_monotonic"() noexcept nogil
+
+
+cdef inline void shorten(object clock) noexcept:
+    pass
+
+
+cdef inline void lengthen(object clock) noexcept:
+    pass
