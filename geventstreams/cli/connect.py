@@ -20,7 +20,7 @@ from geventstreams.cli.progress import Progress, size
 from geventstreams.cli.signals import interruptible
 from geventstreams.cli.standard import OutputFile, StandardInput
 from geventstreams.cli.statuses import SEE_STATUSES, Status
-from geventstreams.errors import in_seconds
+from geventstreams.errors import StreamError, in_seconds
 
 EXAMPLES = (
     ("talk to a server; Ctrl-D ends our half, Ctrl-C everything", "geventstreams connect localhost:7000"),
@@ -128,10 +128,15 @@ def connected(args: argparse.Namespace) -> SocketStream:
     """Return a stream to the destination, or to the proxy on the way there, in plain text."""
     first = args.proxy.address if args.proxy else args.to
     timeouts: Any = {"timeout": args.timeout, "read_timeout": args.read_timeout, "write_timeout": args.write_timeout}
-    if first.path:
-        stream: SocketStream = open_unix_stream(first.path, **timeouts)
-    else:
-        stream = open_tcp_stream(first.host, first.port, ipv6=True if args.ipv6 else False if args.ipv4 else "any", **timeouts)
+    try:
+        if first.path:
+            stream: SocketStream = open_unix_stream(first.path, **timeouts)
+        else:
+            stream = open_tcp_stream(first.host, first.port, ipv6=True if args.ipv6 else False if args.ipv4 else "any", **timeouts)
+    except StreamError as error:
+        if args.proxy:
+            raise proxies.refusal(args.proxy, args.to, str(error.strerror)) from None
+        raise
     return stream
 
 

@@ -57,7 +57,7 @@ def add_parser(commands: Commands) -> None:
         type=int,
         choices=(1, 2),
         metavar="VERSION",
-        help="send it the client's address in a PROXY protocol header of version 1 or 2",
+        help="send the server the client's address in a PROXY protocol header of version 1 or 2",
     )
     tls.add_relay_options(parser)
     parser.set_defaults(run=run, finish=finish, outlets=("stdout", "stderr"))

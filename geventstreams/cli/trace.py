@@ -56,7 +56,8 @@ class Trace:
         offset = self._offsets[direction]
         self._offsets[direction] += len(data)
         lines = hex_rows(data, offset, self._row) if self._row else text_rows(data)
-        entry = [f"{ARROWS[direction]} {now} {direction} {len(data):,} bytes", *lines, ""]
+        count = "1 byte" if len(data) == 1 else f"{len(data):,} bytes"
+        entry = [f"{ARROWS[direction]} {now} {direction} {count}", *lines, ""]
         with self._lock:
             self._file.write("\n".join(entry).encode(errors="replace"))
 

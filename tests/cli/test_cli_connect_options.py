@@ -333,6 +333,16 @@ def test_a_proxy_that_is_silent() -> None:
     assert "no answer within 0.3 s" in line
 
 
+def test_a_proxy_that_is_not_there() -> None:
+    """A proxy that cannot be connected to is named as the proxy, beside the goal."""
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{unused.getsockname()[1]}"
+        line = geventstreams("connect", "--proxy", f"http://{address}", "x.test:25").refused(Status.NO_CONNECTION)
+    reason = f"cannot connect to {address}: Connection refused"
+    assert line.strip() == f"geventstreams: no connection to x.test:25 through http://{address}: {reason}"
+
+
 def socks_server(connection: socket.socket, method: int, status: int, goals: list[bytes]) -> None:
     """RFC 1928 by hand, on the side of the proxy."""
     version, count = connection.recv(2)

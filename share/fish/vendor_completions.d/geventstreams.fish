@@ -130,7 +130,7 @@ complete -c geventstreams -n '_shtab_geventstreams_using relay' -l log -xka "tex
 complete -c geventstreams -n '_shtab_geventstreams_using relay' -l proxy-protocol -d 'every connection comes from a load balancer and begins with a PROXY protocol header (version 1 or 2)'
 complete -c geventstreams -n '_shtab_geventstreams_using relay' -l proxy-from -x -d 'only connections from NETWORK (10.0.0.0/8, an address) begin with such a header; may be repeated'
 complete -c geventstreams -n '_shtab_geventstreams_using relay' -s q -l quiet -d 'errors only: no progress and no notices on standard error'
-complete -c geventstreams -n '_shtab_geventstreams_using relay' -l send-proxy -xka "1 2" -d 'send it the client'"'"'s address in a PROXY protocol header of version 1 or 2'
+complete -c geventstreams -n '_shtab_geventstreams_using relay' -l send-proxy -xka "1 2" -d 'send the server the client'"'"'s address in a PROXY protocol header of version 1 or 2'
 complete -c geventstreams -n '_shtab_geventstreams_using relay' -l tls-in -xka "(__fish_complete_path (commandline -ct))" -d 'clients speak TLS; the server has this certificate chain and key'
 complete -c geventstreams -n '_shtab_geventstreams_using relay' -l client-ca -xka "(__fish_complete_path (commandline -ct))" -d 'serve only clients with a certificate of an authority in FILE'
 complete -c geventstreams -n '_shtab_geventstreams_using relay' -l tls-out -d 'speak TLS to the server'
