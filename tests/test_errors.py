@@ -166,7 +166,10 @@ def test_incomplete_reads_carry_what_came(pairs: Pairs) -> None:
     assert caught.value.expected == 8
     assert caught.value.partial == b"half"
     assert caught.value.stream == stream
+    assert str(caught.value).endswith(" ended its output after 4 bytes of 8")
     assert pickle.loads(pickle.dumps(caught.value)).partial == b"half"
+    with pytest.raises(IncompleteRead, match=r"ended its output after 4 bytes, without b'\\n'"):
+        stream.read_until(b"\n")
 
 
 def test_the_wrong_direction_is_an_unsupported_operation(pairs: Pairs) -> None:

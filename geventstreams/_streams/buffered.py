@@ -133,14 +133,14 @@ class BufferedStream(ByteReader):
             if count == WOULD_WAIT:
                 return None  # type: ignore[return-value]  # see ByteReader
             if count == ENDED:
-                raise self._incomplete(in_bytes(wanted), wanted)
+                raise self._incomplete(f" of {wanted:,}", wanted)
         return self._input.take(wanted)
 
-    def _incomplete(self, what: str, expected: Any) -> IncompleteRead:
+    def _incomplete(self, lacking: str, expected: Any) -> IncompleteRead:
         """Return the error of a call that needs more than there is before the end; raise the one that ended the input, if there is one."""
         self._engine.raise_end()
         partial = self._input.peek(len(self._input))
-        return IncompleteRead(f"{self._engine.peer} ended its output {in_bytes(len(partial))} into {what}", stream=self,
+        return IncompleteRead(f"{self._engine.peer} ended its output after {in_bytes(len(partial))}{lacking}", stream=self,
                               expected=expected, partial=partial)
 
     def read_until(self, separator: ReadableBuffer, limit: float | None = None) -> bytes:
@@ -174,7 +174,7 @@ class BufferedStream(ByteReader):
             if count == WOULD_WAIT:
                 return None  # type: ignore[return-value]  # see ByteReader
             if count == ENDED:
-                raise self._incomplete(f"what ends in {wanted!r}", wanted)
+                raise self._incomplete(f", without {wanted!r}", wanted)
 
     def discard_line(self) -> None:
         """Drop the rest of the line, its newline too, without storing it. Waits for the newline, or the end of the input, as a read does.
