@@ -6,7 +6,7 @@ import time
 
 from gevent.pool import Pool
 
-from geventstreams import open_tcp_stream, wait_for_input_streams
+from geventstreams import StreamError, open_tcp_stream, wait_for_input_streams
 
 LIMIT = 5.0
 
@@ -28,13 +28,20 @@ def first_answer(question, streams):
     """Return the stream whose line came first, and the line; None if none came in time."""
     for stream in streams:
         stream.write_line(question)
+    answers = dict.fromkeys(streams, b"")  # `read_line` would wait for the rest of a line while another server answers
     deadline = time.monotonic() + LIMIT
-    while streams and (left := deadline - time.monotonic()) > 0:
-        for stream in wait_for_input_streams(streams, timeout=left):
-            line, missing = stream.read_line()
-            if not missing:
-                return stream, line
-            streams = [other for other in streams if other is not stream]  # it ended without an answer
+    while answers and (left := deadline - time.monotonic()) > 0:
+        for stream in wait_for_input_streams(list(answers), timeout=left):
+            try:
+                piece = stream.read_available()
+            except StreamError:
+                piece = b""
+            line, newline, _ = (answers[stream] + piece).partition(b"\n")
+            if newline:
+                return stream, line.decode("latin-1")
+            answers[stream] = line
+            if not piece:
+                del answers[stream]  # it ended without an answer
     return None
 
 

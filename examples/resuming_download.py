@@ -17,6 +17,14 @@ from geventstreams import StreamError, open_tcp_stream
 REQUEST = "GET {path} HTTP/1.1\r\nHost: {host}\r\nRange: bytes={start}-\r\nConnection: close\r\n\r\n"
 
 
+def web_address(text):
+    """Return the parts of an address that begins with http://."""
+    url = urlsplit(text)
+    if url.scheme != "http" or not url.hostname:
+        raise argparse.ArgumentTypeError("only http://HOST[:PORT]/PATH")
+    return url
+
+
 def pauses(first=0.1, longest=5.0):
     """Yield seconds to sleep between attempts: doubled each time, and random, so that clients do not return together."""
     pause = first
@@ -29,7 +37,8 @@ def fetch_rest(url, file, read_timeout):
     """Append what is missing to `file`; return True when it is complete."""
     start = file.tell()
     with open_tcp_stream(url.hostname, url.port or 80, timeout=5, read_timeout=read_timeout) as stream:
-        stream.write(REQUEST.format(path=url.path or "/", host=url.hostname, start=start).encode())
+        path = f"{url.path or '/'}?{url.query}" if url.query else url.path or "/"
+        stream.write(REQUEST.format(path=path, host=url.hostname, start=start).encode())
         head = stream.read_until(b"\r\n\r\n").decode("latin-1")
         if not re.match(r"HTTP/1\.\d 206 ", head):
             raise SystemExit(f"not a partial answer: {head.splitlines()[0]}")
@@ -58,7 +67,7 @@ def download(url, file, read_timeout):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("url", type=urlsplit, metavar="http://HOST[:PORT]/PATH")
+    parser.add_argument("url", type=web_address, metavar="http://HOST[:PORT]/PATH")
     parser.add_argument("file", type=argparse.FileType("wb"))
     parser.add_argument("--read-timeout", type=float, default=5, metavar="SECONDS")
     options = parser.parse_args()

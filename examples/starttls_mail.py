@@ -49,7 +49,7 @@ def main():
             for line in command(stream, "EHLO localhost")[1:]:
                 print(f"  {line}")
             command(stream, "QUIT")
-    except (StreamError, ValueError) as error:
+    except (StreamError, EOFError, ValueError) as error:
         sys.exit(f"{options.host}: {error}")
 
 

@@ -183,11 +183,20 @@ def test_fastest_answer() -> None:
         assert done.errors.startswith(f"{addresses[0]}: cannot connect")
 
 
+def test_fastest_answer_beside_servers_that_fail() -> None:
+    """A server that ends without an answer, and one that stops within its line, do not keep back the answer of a third."""
+    commands = ("exec:true", "exec:read q; printf half; sleep 9", "exec:read q; sleep 0.5; echo $q")
+    with serving(commands[0]) as short, serving(commands[1]) as half, serving(commands[2]) as good:
+        addresses = [f"127.0.0.1:{server.port}" for server in (short, half, good)]
+        done = run(sys.executable, EXAMPLES / "fastest_answer.py", "hello?", *addresses)
+    assert (done.status, done.output, done.errors) == (0, f"{addresses[-1]}: hello?\n".encode(), "")
+
+
 def test_fastest_answer_without_an_answer() -> None:
-    """If every server ends without an answer, the example says so, with status 1."""
-    with serving("discard") as server:
+    """If every server ends without an answer, or is not there, the example says so, with status 1."""
+    with serving("exec:read q") as server:
         server_address = f"127.0.0.1:{server.port}"
-        done = run(sys.executable, EXAMPLES / "fastest_answer.py", "hello?", f"127.0.0.1:{free_port()}")
+        done = run(sys.executable, EXAMPLES / "fastest_answer.py", "hello?", f"127.0.0.1:{free_port()}", server_address)
         assert (done.status, done.output) == (1, b"")
         assert done.errors.endswith("no answer\n")
         assert server_address not in done.errors
@@ -353,6 +362,10 @@ def test_resuming_download(nginx: Nginx, tmp_path: Path) -> None:
     assert len(so_far) == 3
     assert so_far == sorted(so_far)
     assert so_far[-1] < 3_000_000
+    for url in ("https://127.0.0.1/x", "127.0.0.1/x"):
+        refused = client("resuming_download.py", url, tmp_path / "copy")
+        assert refused.status == 2
+        assert "only http://HOST[:PORT]/PATH" in refused.errors
 
 
 def test_connection_pool(redis_server: Redis) -> None:
@@ -405,6 +418,9 @@ def test_starttls_mail(smtp_server: Exim, certificates: Certificates) -> None:
     refused = client("starttls_mail.py", "localhost", smtp_server.ports["smtp"])
     assert refused.status == 1
     assert "certificate" in refused.errors
+    with serving("exec:true") as server:
+        ended = client("starttls_mail.py", "127.0.0.1", server.port)
+    assert (ended.status, ended.errors) == (1, f"127.0.0.1: end of file from 127.0.0.1:{server.port}\n")
 
 
 @pytest.mark.parametrize("kind", ["http", "socks5"])
