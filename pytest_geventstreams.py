@@ -270,11 +270,13 @@ def pytest_runtest_call(item: pytest.Item) -> Generator[None, Any, Any]:
         return (yield)
     import gevent
 
-    timeout = gevent.Timeout.start_new(seconds, Hang(f"the test waited in the hub for more than {seconds:g} s"))
+    loop = gevent.get_hub().loop
+    timer = getattr(loop, "real_loop", loop).timer(seconds)  # virtual time is no wait
+    timer.start(gevent.getcurrent().throw, Hang(f"the test waited in the hub for more than {seconds:g} s"))
     try:
         return (yield)
     finally:
-        timeout.cancel()
+        timer.close()
 
 
 class Hang(BaseException):

@@ -165,7 +165,7 @@ class _VirtualLoop:
 
     def __init__(self, clock: VirtualClock, loop: Any) -> None:
         self._clock = clock
-        self._loop = loop
+        self._loop = self.real_loop = loop
         self.run_callback = loop.run_callback
         self.io = loop.io
 
@@ -173,7 +173,7 @@ class _VirtualLoop:
         return getattr(self._loop, name)
 
     def __setattr__(self, name: str, value: Any) -> None:
-        if name in ("_clock", "_loop", "run_callback", "io"):
+        if name in ("_clock", "_loop", "real_loop", "run_callback", "io"):
             object.__setattr__(self, name, value)
         else:
             setattr(self._loop, name, value)

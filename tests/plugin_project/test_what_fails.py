@@ -12,8 +12,6 @@ kept = []
 
 
 def leave_a_stream():
-
-
     near, far = socket.socketpair()
     kept.append(SocketStream(near))
     kept.append(far)
@@ -54,4 +52,9 @@ def waits_for_a_line(stream):
 def test_hangs(stream_pair):
     near, _ = stream_pair()
     kept.append(gevent.spawn(waits_for_a_line, near))
+    gevent.event.Event().wait()
+
+
+def test_hangs_in_virtual_time(virtual_clock):
+    gevent.sleep(3600)
     gevent.event.Event().wait()

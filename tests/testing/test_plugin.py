@@ -65,10 +65,16 @@ def test_all_tests_are_checked_where_the_project_says_so(project: Path) -> None:
 def test_a_test_that_hangs_is_ended_and_reported(project: Path) -> None:
     """With `--hang-timeout` a test that waits for longer fails, and its report shows where each greenlet waits."""
     counts, output = run(project, "test_what_fails.py", "-k", "hangs", "--hang-timeout", "0.2")
-    assert counts == {"failed": 1}, output
+    assert counts == {"failed": 2}, output
     assert "waited in the hub for more than 0.2 s" in output
     assert "what each greenlet waits for" in output
     assert "waits_for_a_line" in output
+
+
+def test_an_hour_of_virtual_time_is_no_hang(project: Path) -> None:
+    """`--hang-timeout` counts real seconds, also in tests that take an hour of virtual time."""
+    counts, output = run(project, "test_steady_client.py", "--hang-timeout", "5")
+    assert counts == {"passed": 7}, output
 
 
 def test_a_bad_setting_is_a_clear_error(project: Path) -> None:
