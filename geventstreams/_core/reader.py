@@ -150,7 +150,7 @@ class ByteReader(BinaryFile):
         Python: `io.BufferedReader.read`.
 
         Returns:
-            The bytes, `b""` at the end; None where nothing is there yet and the call must not wait.
+            The bytes, `b""` at the end; None where nothing is there yet, only in streams and files that never wait.
 
         Raises:
             ReadTimeout: Nothing arrived for `read_timeout` seconds. What arrived before stays readable: call again.
@@ -180,7 +180,7 @@ class ByteReader(BinaryFile):
         """Return what is buffered, at most `size` bytes; wait for bytes only if nothing is. Python: `io.BufferedReader.read1`.
 
         Returns:
-            The bytes, `b""` at the end; None where nothing is there yet and the call must not wait.
+            The bytes, `b""` at the end; None where nothing is there yet, only in streams and files that never wait.
         """
         wanted = self._size("size", size)
         if self._input.permit == FORK.generation and self._input.end > self._input.start:
@@ -217,7 +217,7 @@ class ByteReader(BinaryFile):
         Python: `io.BufferedReader.readinto`.
 
         Returns:
-            The number of bytes, 0 at the end; None where nothing is there yet and the call must not wait.
+            The number of bytes, 0 at the end; None where nothing is there yet, only in streams and files that never wait.
         """
         target = buffer if type(buffer) is bytearray else arguments.byte_space("buffer", buffer)
         wanted = len(target)
@@ -270,7 +270,7 @@ class ByteReader(BinaryFile):
         """Copy what is buffered into `buffer`; wait for bytes only if nothing is. Python: `io.BufferedReader.readinto1`.
 
         Returns:
-            The number of bytes, 0 at the end; None where nothing is there yet and the call must not wait.
+            The number of bytes, 0 at the end; None where nothing is there yet, only in streams and files that never wait.
         """
         target = arguments.byte_space("buffer", buffer)
         self._source.begin_read()
@@ -309,7 +309,7 @@ class ByteReader(BinaryFile):
         Python: `io.BufferedReader.readline`.
 
         Returns:
-            The line, `b""` at the end; None where its newline is not there yet and the call must not wait.
+            The line, `b""` at the end; None where its newline is not there yet, only in streams that never wait.
 
         Raises:
             LineTooLong: The line is longer than `line_limit`. No byte of it is consumed.

@@ -59,7 +59,7 @@ def open_tcp_stream(host: Host, service: Service, *, errorp: bool = True, timeou
         ipv6: `"any"`, True for IPv6 only, False for IPv4 only.
         tlsext_host_name: The name that the certificate is checked for; True means `host`, None that no name is checked.
         stream_class: The class of the stream, a subclass of `SocketStream`.
-        stream: The other arguments of `SocketStream`. With `ssl_ctx` the stream is the client side of TLS, after its handshake.
+        **stream: The other arguments of `SocketStream`. With `ssl_ctx` the stream is the client side of TLS, after its handshake.
 
     Raises:
         ConnectTimeout: No address answered within `timeout` seconds.
@@ -162,7 +162,7 @@ def open_unix_stream(path: UnixPath, *, errorp: bool = True, timeout: float | No
         timeout: Seconds for connecting. The TLS handshake has its own limit, `handshake_timeout`.
         tlsext_host_name: The name that the certificate is checked for; None means that no name is checked.
         stream_class: The class of the stream, a subclass of `SocketStream`.
-        stream: The other arguments of `SocketStream`. With `ssl_ctx` the stream is the client side of TLS, after its handshake.
+        **stream: The other arguments of `SocketStream`. With `ssl_ctx` the stream is the client side of TLS, after its handshake.
 
     Raises:
         ConnectTimeout: The server accepted no connection within `timeout` seconds.

@@ -68,8 +68,8 @@ class SocketStreamServer(StreamServer):
         nodelay: Send small packets at once (TCP_NODELAY).
         keepalive: Let the system probe idle connections (SO_KEEPALIVE).
         stream_class: The class of the streams, a subclass of `SocketStream`.
-        stream: The other arguments of `SocketStream`, for each stream. With `ssl_ctx` handlers run after the TLS handshake, which may take
-            `handshake_timeout` seconds.
+        **stream: The other arguments of `SocketStream`, for each stream. With `ssl_ctx` handlers run after the TLS handshake, which may
+            take `handshake_timeout` seconds.
     """
 
     backlog: int = BACKLOG

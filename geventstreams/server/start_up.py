@@ -209,7 +209,7 @@ def start_up_server(function: Callable[[Any], object], service: Service | None =
             other client is accepted until it returns.
         ipv6: `"any"`, True for IPv6 only, False for IPv4 only.
         ssl_ctx: The TLS context of the streams, as for `SocketStream`.
-        stream_arguments: The other arguments of `SocketStreamServer`.
+        **stream_arguments: The other arguments of `SocketStreamServer`.
 
     Raises:
         StreamError: The server cannot start, for example because the port is in use.

@@ -97,7 +97,7 @@ def parameters_of(value: Any) -> set[str]:
 def described(value: Any) -> list[str]:
     """The parameters that the `Args` section of a docstring names."""
     section = re.search(r"^Args:\n((?:[ ]+.*\n|\n)*)", docstring_of(value) + "\n", re.MULTILINE)
-    return re.findall(r"^    (\w+):", section[1], re.MULTILINE) if section else []
+    return re.findall(r"^    (?:\*\*)?(\w+):", section[1], re.MULTILINE) if section else []
 
 
 def test_every_public_callable_has_a_docstring() -> None:
