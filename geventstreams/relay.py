@@ -17,7 +17,7 @@ from geventstreams._core import arguments
 from geventstreams._core.host_names import server_name
 from geventstreams._core.transport import address_name
 from geventstreams._core.wakeup import Wakeup
-from geventstreams._net.addresses import host_name
+from geventstreams._net.addresses import host_name, port_or_name
 from geventstreams._net.connect import open_tcp_stream, open_unix_stream
 from geventstreams._net.unix_paths import unix_path
 from geventstreams._streams.socket_stream import SocketStream
@@ -133,8 +133,11 @@ class Upstream(NamedTuple):
 
 
 def _host(upstream: Upstream) -> str:
-    """Check the address, and return the name of the host; "" for a Unix socket."""
+    """Check the address and the timeouts, and return the name of the host; "" for a Unix socket."""
+    for name in ("timeout", "read_timeout", "write_timeout"):
+        arguments.seconds(name, getattr(upstream, name))
     if upstream.path is None:
+        port_or_name("service", upstream.service)
         return host_name("host", upstream.host)[0]
     if upstream.host is not None or upstream.service is not None:
         raise ValueError(f"host and path exclude each other: {upstream.host!r}, {upstream.path!r}")

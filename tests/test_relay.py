@@ -355,6 +355,21 @@ def test_a_unix_socket_that_can_be_none_is_refused(named: str, to: dict) -> None
         RelayHandler(Upstream(**to))
 
 
+@pytest.mark.parametrize(
+    ("named", "to"),
+    [
+        ("host", {"service": 80}), ("service", {"host": HOST}), ("service", {"host": HOST, "service": 70_000}),
+        ("^timeout", {"host": HOST, "service": 80, "timeout": 0}), ("read_timeout", {"path": "sock", "read_timeout": "5"}),
+        ("write_timeout", {"host": HOST, "service": 80, "write_timeout": -1}),
+    ],
+    ids=["no host", "no service", "no port", "no time", "text", "negative"],
+)
+def test_what_no_connection_could_be_made_with_is_refused(named: str, to: dict) -> None:
+    """Wrong arguments are errors when the handler is made, not with its first client."""
+    with pytest.raises((TypeError, ValueError), match=named):
+        RelayHandler(Upstream(**to))
+
+
 # What is left of connections.
 
 HEADER = b"PROXY TCP4 192.0.2.1 198.51.100.2 1234 443\r\n"
