@@ -203,8 +203,8 @@ def end(program: Any, is_over: bool = True) -> None:
             return
         pause = FIRST_LOOK
         deadline = deadline_after(KILL_DELAY)
-        while has_group(program) and seconds_until(deadline) > 0:
-            gevent.sleep(pause)
+        while has_group(program) and (left := seconds_until(deadline)) > 0:
+            gevent.sleep(min(pause, left))
             pause *= 2
 
 
