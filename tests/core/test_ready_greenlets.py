@@ -29,7 +29,7 @@ class Echoes:
         self.errors: dict[int, BaseException] = {}
         self._with_line = with_line
         self.greenlets = [spawn(self._read, number) for number in range(COUNT)]
-        gevent.sleep(0.01)
+        gevent.sleep(0)
 
     def _read(self, number: int) -> None:
         try:
@@ -164,7 +164,7 @@ def test_an_old_event_does_not_resume_a_new_wait(pairs: Pairs) -> None:
             interrupt(readers[1 - number], ZeroDivisionError)
 
     readers = [gevent.spawn(reads, number) for number in (0, 1)]
-    gevent.sleep(0.01)
+    gevent.sleep(0)
     for _, far in ends:
         far.sendall(b"one\n")
     greenlet.settrace(lambda event, switch: switched_to.append(switch[1]))
@@ -201,9 +201,8 @@ def test_a_fork_while_others_are_ready(pairs: Pairs) -> None:
     first: list[int] = []
 
     def in_child() -> None:
-        gevent.sleep(0.05)
+        until(lambda: len(echoes.errors) == COUNT - 1)
         assert echoes.numbers(b"one\n") == first
-        assert len(echoes.errors) == COUNT - 1
         assert all(type(error) is StreamError for error in echoes.errors.values())
 
     def fork(number: int, line: bytes) -> None:

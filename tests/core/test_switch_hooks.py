@@ -9,6 +9,7 @@ import gevent
 import gevent.event
 import pytest
 from greenlet import greenlet
+from kit.conditions import until
 from kit.pairs import Pairs
 
 from geventstreams import WaitSet, makefile, noticed_socket_stream, process_wait, wait_for_input_streams
@@ -52,7 +53,7 @@ def hooked(function: Callable[..., Any], *args: Any) -> Hooked:
     """A greenlet with hooks that runs `function` and has begun to wait in it."""
     running = Hooked(function, *args)
     running.start()
-    gevent.sleep(0.01)
+    gevent.sleep(0)
     assert not running.ready(), "it did not wait"
     return running
 
@@ -156,9 +157,9 @@ def test_hooks_of_greenlets_without_gevents_class(pairs: Pairs) -> None:
     lines: list[bytes] = []
     running = HookedRaw(lambda: lines.append(near.readline()), gevent.get_hub())
     gevent.get_hub().loop.run_callback(running.switch)
-    gevent.sleep(0.01)
+    gevent.sleep(0)
     far.sendall(b"x\n")
-    gevent.sleep(0.05)
+    until(lambda: running.dead)
     assert (lines, log) == ([b"x\n"], ["in", "out", "in"])
 
 
@@ -169,10 +170,10 @@ def test_hooks_that_were_set_on_the_greenlet_itself(pairs: Pairs, spawn: Any) ->
     running = spawn(near.readline)
     plain = running.switch
     running.switch_out = lambda: log.append("out")
-    gevent.sleep(0.01)
+    gevent.sleep(0)
     running.switch = lambda *args: (log.append("in"), plain(*args))
     far.sendall(b"x\n")
-    gevent.sleep(0.05)
+    until(lambda: running.dead)
     assert log == ["out", "in"]
 
 
@@ -191,7 +192,7 @@ def test_a_greenlet_with_hooks_can_be_thrown_into(pairs: Pairs, end: Any) -> Non
 
     running = hooked(read)
     far.sendall(b"half")
-    gevent.sleep(0.01)
+    until(lambda: near.buffered == 4)
     end(running)
     gevent.sleep(0)
     assert isinstance(caught[0], (gevent.GreenletExit, KeyError))

@@ -83,6 +83,19 @@ def often() -> Iterator[None]:
 until = partial(conditions.until, sleep=time.sleep)
 
 
+def waiting(function: Callable[..., Any], *args: Any) -> Native:
+    """A thread that runs a function, and waits in it by now: its hub has run others twice."""
+    waits = threading.Event()
+
+    def run() -> Any:
+        gevent.spawn(lambda: (gevent.sleep(0), waits.set()))
+        return function(*args)
+
+    thread = Native(run)
+    assert waits.wait(LONG)
+    return thread
+
+
 # One file between threads.
 
 
@@ -210,11 +223,9 @@ def test_a_reader_that_leaves_the_queue_takes_no_turn_with_it(pairs: Pairs, how:
         running.kill()
         return None
 
-    first = Native(file.readline)
-    time.sleep(0.02)
-    leaving = Native(read_in_time if how == "timeout" else read_and_be_killed)
-    time.sleep(0.02)
-    last = Native(file.readline)
+    first = waiting(file.readline)
+    leaving = waiting(read_in_time if how == "timeout" else read_and_be_killed)
+    last = waiting(file.readline)
     assert leaving.get() is None
     far.sendall(b"one\ntwo\n")
     assert (first.get(), last.get()) == (b"one\n", b"two\n")
@@ -248,8 +259,7 @@ def test_closing_wakes_those_who_wait_in_other_threads(pairs: Pairs, buffering: 
     """A file that one thread closes ends the reads that wait in others, and those that wait for their turn, with ValueError in 0.2 s."""
     near, _far = pairs.sockets()
     file = pairs.keep(makefile(near, "rb", buffering))
-    threads = [Native(file.read, 1) for _ in range(3)]
-    time.sleep(0.05)
+    threads = [waiting(file.read, 1) for _ in range(3)]
     started = time.monotonic()
     Native(file.close).get()
     for thread in threads:
@@ -262,8 +272,7 @@ def test_readers_of_one_raw_file(pairs: Pairs) -> None:
     """Two threads that wait in one unbuffered file wait there without disturbing each other, and get a byte each."""
     near, far = pairs.sockets()
     file = pairs.keep(makefile(near, "rb", 0))
-    threads = [Native(file.read, 1) for _ in range(2)]
-    time.sleep(0.05)
+    threads = [waiting(file.read, 1) for _ in range(2)]
     before = time.process_time()
     time.sleep(0.2)
     assert time.process_time() - before < 0.1, "they keep the processor busy"
@@ -631,7 +640,7 @@ def test_a_callback_connection_of_an_ended_thread(how: str) -> None:
     def begin() -> None:
         made.append(tcp_connect("127.0.0.1", listener.getsockname()[1], lambda *args: None))
         made.append(tcp_server("127.0.0.1", 0, lambda *args: None))
-        gevent.sleep(0.05)
+        conditions.until(lambda: made[0].fileno() >= 0, what="the connection")
 
     thread = Native(begin)
     client = listener.accept()[0]
@@ -670,8 +679,10 @@ def begin():
     file.write(b"unsent")
     server = SocketStreamServer(("127.0.0.1", 0), lambda stream, address: None)
     server.start()
-    left.extend([stream, members, file, server, tcp_connect(*address, lambda *args: None), tcp_server("127.0.0.1", 0, lambda *args: None)])
-    gevent.sleep(0.01)
+    client = tcp_connect(*address, lambda *args: None)
+    left.extend([stream, members, file, server, client, tcp_server("127.0.0.1", 0, lambda *args: None)])
+    while client.fileno() < 0:
+        gevent.sleep(0.001)
 
 thread = threading.Thread(target=begin)
 thread.start()
