@@ -44,9 +44,10 @@ def test_a_read_that_is_ended_takes_nothing(pairs: Pairs, kind: str, name: str, 
     for part in (b"", b"y", b"y" * 9000):
         if part and name in CONTENT:
             continue
+        before = stream.octets_in
         reader = started(TAKES[name], stream, 20_000)
         peer.sendall(part)
-        gevent.sleep(0.001)
+        until(lambda before=before, part=part: stream.octets_in == before + len(part))
         assert not reader.ready(), reader.value
         WAYS[way](reader)
         peer.sendall(b"z\n")
@@ -60,8 +61,7 @@ def test_what_went_into_the_callers_memory_comes_back(pairs: Pairs, kind: str) -
     for at in range(0, 90_000, 10_000):
         reader = started(stream.readinto, bytearray(200_000))
         peer.sendall(data[at : at + 10_000])
-        until(lambda at=at: peer.unsent == 0)
-        gevent.sleep(0.001)
+        until(lambda at=at: stream.octets_in == at + 10_000)
         reader.kill()
         assert stream.buffered == at + 10_000
     assert stream.read_exactly(90_000) == data[:90_000]

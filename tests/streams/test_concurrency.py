@@ -491,7 +491,7 @@ from geventstreams._streams.socket_stream import SocketStream
 streams = [SocketStream(one, read_timeout=50) for _ in range(2) for one in socket.socketpair()]
 reader = gevent.spawn(streams[0].readline)
 writer = gevent.spawn(streams[2].write, bytes(10**8))
-gevent.sleep(0.01)
+gevent.sleep(0)
 assert not (reader.ready() or writer.ready())
 streams[1].write(b"unflushed")
 print("done")

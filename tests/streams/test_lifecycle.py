@@ -371,8 +371,8 @@ EXITS = {
     "client = open_tcp_stream('127.0.0.1', server.server_port); kept.append(client); waits(client.readline)",
     "a thread": "def run():\n    stream, _ = pair(); waits(stream.readline); kept.append(stream)\n"
     "thread = threading.Thread(target=run); thread.start(); thread.join()",
-    "a thread that still waits": "def run():\n    pair()[0].readline()\n"
-    "threading.Thread(target=run, daemon=True).start(); gevent.sleep(0.05)",
+    "a thread that still waits": "def run():\n    stream, _ = pair(); gevent.spawn(waits.set); stream.readline()\n"
+    "waits = threading.Event(); threading.Thread(target=run, daemon=True).start(); waits.wait()",
 }
 ENDINGS = {
     "the end": ("", 0),

@@ -6,6 +6,7 @@ from typing import Any
 
 import gevent
 import pytest
+from kit.conditions import until
 from kit.engines import engine_below
 from kit.memory import peak_memory
 from kit.pairs import Pairs
@@ -155,7 +156,7 @@ def test_memory_goes_back_when_a_stream_is_idle(pairs: Pairs, socket_kind: str) 
     assert before <= 65536
     assert (engine.input.capacity, engine.output.capacity) == (0, 0)
     far.sendall(b"x")
-    gevent.sleep(0.01)
+    until(lambda: stream.buffered)
     assert engine.input.capacity <= 4096
     reader.kill()
 
