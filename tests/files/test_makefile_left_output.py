@@ -11,7 +11,7 @@ from kit.command_line import run
 WORDS = b"last words\n"
 HEAD = """
 import gevent.monkey; gevent.monkey.patch_all()
-import builtins, gevent, json, socket, sys
+import builtins, gevent.event, json, socket, sys
 import geventstreams, geventstreams.monkey
 geventstreams.monkey.patch_makefile()
 sock = socket.create_connection(("127.0.0.1", int(sys.argv[1])))
@@ -22,8 +22,8 @@ FILES = {
     "pair": 'file = sock.makefile("rwb"); file.write(b"last words\\n")',
     "stream": 'file = geventstreams.SocketStream(sock); file.write(b"last words\\n")',
     "stream's file": 'file = geventstreams.SocketStream(sock).makefile("w"); print("last words", file=file)',
-    "callbacks": "file = geventstreams.tcp_connect('127.0.0.1', int(sys.argv[1]), print, stream=True); gevent.sleep(0.2); "
-                 "file.write(b'last words\\n')",
+    "callbacks": "up = gevent.event.Event(); file = geventstreams.tcp_connect('127.0.0.1', int(sys.argv[1]), print, stream=True, "
+                 "connect_cb=lambda _: up.set()); up.wait(); file.write(b'last words\\n')",
 }
 HOLDERS = {
     "global": "{file}",
@@ -102,7 +102,6 @@ for _ in range(2):
     while not done: sleep(0.01)
     done.clear()
     far[-1].settimeout(5)
-    sleep(0.1)
     data = b""
     while chunk := monkey.get_original("socket", "socket").recv(far[-1], 2**20): data += chunk
     print(len(data))

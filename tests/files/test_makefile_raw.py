@@ -4,6 +4,7 @@ from collections.abc import Callable
 from typing import Any
 
 import gevent
+import gevent.socket
 import pytest
 from kit.makefile import KINDS, TIMEOUT, Ends
 
@@ -91,10 +92,10 @@ def test_a_call_on_a_closed_file_is_refused_though_something_was_gathered(ends: 
 
 def test_a_socket_that_may_not_wait_keeps_what_a_line_had(ends: Ends) -> None:
     """On a non-blocking socket `readline` raises OSError where a line is not whole, as io does, and loses nothing."""
-    file, _, far = ends.file("gevent", "rb", 0, timeout=0)
+    file, near, far = ends.file("gevent", "rb", 0, timeout=0)
     assert (file.read(), file.read(1)) == (None, None)
     far.sendall(b"half")
-    gevent.sleep(TIMEOUT)
+    gevent.socket.wait_read(near.fileno(), timeout=20)
     with pytest.raises(OSError, match="must return bytes"):
         file.readline()
     assert file.read() == b"half"

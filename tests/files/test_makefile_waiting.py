@@ -171,10 +171,11 @@ def test_no_reader_takes_what_another_waits_for(ends: Ends) -> None:
     """While one greenlet waits for ten bytes, of which five are there, another's smaller read waits behind it; text
     likewise."""
     for mode in ("rb", "r"):
-        file, _near, far = ends.file(mode=mode)
+        file, near, far = ends.file(mode=mode)
         far.sendall(b"12345")
+        gevent.socket.wait_read(near.fileno(), timeout=20)
         first = gevent.spawn(file.read, 10)
-        gevent.sleep(0.01)
+        gevent.sleep(0)
         others = [gevent.spawn(call) for call in (partial(file.read, 1), file.readline, partial(file.readlines, 1))]
         gevent.sleep(0.01)
         assert not any(other.ready() for other in others)
@@ -205,7 +206,7 @@ def test_closing_wakes_every_waiter(ends: Ends, kind: str, mode: str, buffering:
     ValueError."""
     file, near, _far = ends.file(kind, mode, buffering)
     readers = [gevent.spawn(file.read, 10) for _ in range(1 if buffering == 0 else 3)]
-    gevent.sleep(0.02)
+    gevent.sleep(0)
     number = near.fileno()
     near.close()
     file.close()
@@ -220,12 +221,12 @@ def test_what_the_socket_does_meanwhile_is_seen(ends: Ends, kind: str) -> None:
     """A reader that waits sees the socket shut down as its end; and after `detach` it touches the number no more."""
     file, near, far = ends.file(kind)
     reader = gevent.spawn(file.read, 10)
-    gevent.sleep(0.01)
+    gevent.sleep(0)
     near.shutdown(socket.SHUT_RD)
     assert reader.get(timeout=20) == b""
     file, near, far = ends.file(kind)
     reader = gevent.spawn(file.read, 10)
-    gevent.sleep(0.01)
+    gevent.sleep(0)
     heir = ends.pairs.keep(gevent.socket.socket(fileno=near.detach()))
     far.sendall(b"for the heir")
     with pytest.raises(OSError, match="Bad file descriptor"):
@@ -327,7 +328,7 @@ def test_a_file_that_waits_holds_no_memory(ends: Ends) -> None:
     """The block for a receive call is given back before the wait, as half a line moves to a piece of its own size."""
     file, _near, far = ends.file()
     reader = gevent.spawn(file.readline)
-    gevent.sleep(0.01)
+    gevent.sleep(0)
     buffer = engine_below(file).input
     assert buffer.store is None
     far.sendall(b"half a line")

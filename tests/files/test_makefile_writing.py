@@ -77,7 +77,7 @@ def test_a_killed_write_does_not_tear_its_message(ends: Ends) -> None:
     file, near, far = ends.file("gevent", "wb", buffers=BUFFERS)
     first, second = b"1" * LARGE, b"2" * LARGE
     writer = gevent.spawn(file.write, first)
-    gevent.sleep(0.02)
+    gevent.sleep(0)
     writer.kill()
     with pytest.raises(gevent.Timeout), gevent.Timeout(0.02):
         file.write(second)
@@ -114,7 +114,7 @@ def test_reading_and_writing_do_not_disturb_each_other(ends: Ends) -> None:
     """A blocked write on one file for both directions does not keep a reader of it from reading."""
     file, _near, far = ends.file("gevent", "rwb", buffers=BUFFERS)
     writer = gevent.spawn(file.write, b"x" * LARGE)
-    gevent.sleep(0.01)
+    gevent.sleep(0)
     far.sendall(b"line\n")
     assert file.readline() == b"line\n"
     reader = gevent.spawn(drained, far)
@@ -147,9 +147,8 @@ def test_closing_sends_what_an_interrupted_writer_had_begun(ends: Ends) -> None:
     file, near, far = ends.file("gevent", "wb", buffers=BUFFERS)
     message = bytes(range(256)) * (LARGE // 256)
     writer = gevent.spawn(file.write, message)
-    gevent.sleep(0.02)
     waiting = gevent.spawn(file.write, b"never accepted" * 10_000)
-    gevent.sleep(0.02)
+    gevent.sleep(0)
     reader = gevent.spawn(drained, far)
     file.close()
     near.shutdown(socket.SHUT_WR)
