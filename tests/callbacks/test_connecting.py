@@ -10,7 +10,7 @@ import gevent
 import gevent.socket
 import pytest
 from gevent.event import Event
-from kit.callbacks import Calls, rest_of
+from kit.callbacks import Calls, rest_of, rounds
 from kit.conditions import until
 from kit.loops import ON_LIBUV
 from kit.network import HOST, black_hole
@@ -90,7 +90,7 @@ def test_a_thread_may_end_while_its_connection_is_made(ending: str) -> None:
         def connect() -> None:
             sockets.append(tcp_connect(host, port, None))
             sockets.append(tcp_connect(host, port, None, data=b"x"))
-            gevent.sleep(0.01)
+            rounds()
             sockets[1].close()
             if ending == "destroy":
                 gevent.get_hub().destroy(destroy_loop=True)

@@ -33,6 +33,11 @@ class Passage:
         self._chunks = chunks
         self._look()
 
+    @property
+    def is_shut(self) -> bool:
+        """Whether nothing more passes."""
+        return not self._open.is_set()
+
     def let_go(self) -> None:
         """Let everything pass again."""
         self._left = self._chunks = math.inf

@@ -272,8 +272,8 @@ def attach(side: str, **held: float) -> Callable[[Scene], Any]:
         scene.gate.back.hold(**held)
         scene.peer_attaches("client" if side == "server" else "server")
         waiter = scene.start(scene.attach, side)
-        for _ in range(5):
-            gevent.sleep(0.001)  # for what passes the gate
+        until(lambda: scene.gate.back.is_shut)
+        scene.go_on()
         return waiter
 
     return begin

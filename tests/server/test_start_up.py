@@ -183,11 +183,11 @@ def test_a_listener_that_is_no_name(name):
 
 def test_a_listener_s_name_is_looked_up_without_holding_the_hub(monkeypatch):
     """The name of a listener goes to gevent's resolver: others run while it looks, and its address is the one to listen on."""
-    looking = Event()
+    looking, found = Event(), Event()
 
     def getaddrinfo(host, service, family, *_args):
         looking.set()
-        gevent.sleep(0.05)
+        assert found.wait(20)
         assert host == "slow.test"
         assert service == 0
         assert family == socket.AF_INET
@@ -198,6 +198,7 @@ def test_a_listener_s_name_is_looked_up_without_holding_the_hub(monkeypatch):
     starting = gevent.spawn(server.start)
     assert looking.wait(20)
     assert not starting.ready()
+    found.set()
     starting.get(timeout=20)
     assert server.address[0] == HOST
     server.stop(0)

@@ -159,14 +159,17 @@ def test_a_queue_that_overflows():
     server = SocketStreamServer((HOST, 0), lambda stream, _address: stream.write(stream.readline()), backlog=4)
     server.start()
     server.stop_accepting()
+    queued = []
 
     def ask(number):
         with open_tcp_stream(HOST, server.port, timeout=30, read_timeout=30) as client:
+            queued.append(number)
             client.write_line(str(number))
             return client.read_line()
 
     asking = [gevent.spawn(ask, number) for number in range(40)]
-    gevent.sleep(0.2)
+    until(lambda: len(queued) > 4)
+    assert len(queued) < 40
     server.start_accepting()
     gevent.joinall(asking, raise_error=True)
     assert [each.get() for each in asking] == [(str(number), False) for number in range(40)]

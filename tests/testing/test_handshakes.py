@@ -124,8 +124,7 @@ def test_no_jump_while_a_handshake_with_another_process_is_under_way(
         with pytest.raises(RuntimeError, match=expected), gevent.Timeout(15):
             call(port, certificates)
         assert (clock.now, clock.jumps) == (0, [])
-    gevent.sleep(0.01)
-    assert not handshakes.of_this_hub()
+    until(lambda: not handshakes.of_this_hub())
 
 
 def test_the_error_comes_in_the_greenlet_that_began_virtual_time(server_elsewhere: Callable[..., int]) -> None:

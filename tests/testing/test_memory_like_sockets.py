@@ -217,8 +217,7 @@ def test_writing_to_a_peer_that_has_closed(ends: Any) -> None:
     server.close()
     assert client.read() == b""
     client.sendall(b"first")
-    gevent.sleep(0.05)
-    assert kinds(outcome(client.sendall, b"second")) == [(StreamReset, errno.EPIPE)]
+    assert kinds(until(lambda: outcome(client.sendall, b"second"))) == [(StreamReset, errno.EPIPE)]
     assert client.read() == b""
 
 
@@ -226,10 +225,10 @@ def test_writing_first_to_a_peer_that_has_closed(ends: Any) -> None:
     """A write to a peer that has closed, of which nothing was read: what comes is an end in order."""
     client, server = ends()
     server.close()
-    gevent.sleep(0.05)
+    assert wait_for_input_streams([client], timeout=20) == [client]
     client.sendall(b"first")
     gevent.sleep(0.05)
-    assert kinds(outcome(client.read), outcome(client.sendall, b"second")) == [b"", (StreamReset, errno.EPIPE)]
+    assert kinds(outcome(client.read), until(lambda: outcome(client.sendall, b"second"))) == [b"", (StreamReset, errno.EPIPE)]
 
 
 def test_closing_does_not_lose_what_was_written(ends: Any) -> None:

@@ -467,7 +467,7 @@ def test_ends_are_readiness(tls: TLSKit, side: str, end: str) -> None:
     """close_notify, a truncation, a reset and a broken record make a stream ready: the read then reports which."""
     stream, peer = tls.stream(side)
     waiting = gevent.spawn(wait_for_input_streams, [stream], timeout=5)
-    gevent.sleep(0.01)
+    gevent.sleep(0)
     if end == "close_notify":
         peer.send(peer.close_notify())
     elif end == "cut":

@@ -243,9 +243,7 @@ def waiting(tls: TLSKit, side: str, call: str) -> tuple[SocketStream, Any]:
         "write": lambda: stream.write(b"x" * MIB),
         "detach": lambda: stream.detach_ssl(50, 0.1),
     }
-    waiter = gevent.spawn(outcome, calls[call])
-    gevent.sleep(0.01)
-    return stream, waiter
+    return stream, started(calls[call])
 
 
 # Attacks.
