@@ -189,16 +189,33 @@ class StreamArguments(CommonArguments, total=False):
 
     direction: Direction
 
-class ServerArguments(StreamArguments, total=False):
+class ListenArguments(TypedDict, total=False):
+    """Of all servers but those that call back."""
+
+    backlog: int | None
+    nodelay: bool
+    keepalive: bool
+
+class HandleServerArguments(ListenArguments, total=False):
+    """Of `start_up_server` that makes no stream."""
+
+    address: Host | None
+    announce: Callable[[Any, OSError | None], object] | Literal[True] | None
+    process_name: str | None
+    wait: bool
+    error: bool | None
+    ipv6: IPv6
+
+class ServerArguments(StreamArguments, ListenArguments, total=False):
     """Of `SocketStreamServer`."""
 
     ssl_side: AnySide
-    backlog: int | None
     spawn: Spawn
     max_connections: int | None
     proxy_protocol: Balancers
-    nodelay: bool
-    keepalive: bool
+
+class StartUpArguments(ServerArguments, HandleServerArguments, total=False):
+    """Of `start_up_server`."""
 
 class OpenUnixArguments(StreamArguments, ConnectArguments, total=False):
     """Of `open_unix_stream`."""

@@ -25,7 +25,7 @@ from geventstreams.server.server import S, SocketStreamServer
 if TYPE_CHECKING:
     from typing_extensions import Unpack
 
-    from geventstreams._types import Address, Host, IPv6, ServerArguments, Service, TLSContext
+    from geventstreams._types import Address, HandleServerArguments, Host, IPv6, Service, StartUpArguments, TLSContext
 
 Announcer = Callable[[Any, "OSError | None"], object]
 
@@ -171,20 +171,15 @@ class HandleServer(LispServer):
 
 
 @overload
-def start_up_server(function: Callable[[SocketStream], object], service: Service | None = None, *, address: Host | None = None,
-                    announce: Announcer | Literal[True] | None = None, process_name: str | None = None, wait: bool = False,
-                    error: bool | None = None, create_stream: Literal[True] = True, ipv6: IPv6 = "any",
-                    **stream_arguments: Unpack[ServerArguments]) -> tuple[SocketStreamServer, None] | tuple[None, OSError]: ...
+def start_up_server(function: Callable[[SocketStream], object], service: Service | None = None, *, create_stream: Literal[True] = True,
+                    **options: Unpack[StartUpArguments]) -> tuple[SocketStreamServer, None] | tuple[None, OSError]: ...
 @overload
-def start_up_server(function: Callable[[S], object], service: Service | None = None, *, address: Host | None = None,
-                    announce: Announcer | Literal[True] | None = None, process_name: str | None = None, wait: bool = False,
-                    error: bool | None = None, create_stream: Literal[True] = True, ipv6: IPv6 = "any", stream_class: type[S],
-                    **stream_arguments: Unpack[ServerArguments]) -> tuple[SocketStreamServer, None] | tuple[None, OSError]: ...
+def start_up_server(function: Callable[[S], object], service: Service | None = None, *, create_stream: Literal[True] = True,
+                    stream_class: type[S],
+                    **options: Unpack[StartUpArguments]) -> tuple[SocketStreamServer, None] | tuple[None, OSError]: ...
 @overload
-def start_up_server(function: Callable[[int], object], service: Service | None = None, *, address: Host | None = None,
-                    announce: Announcer | Literal[True] | None = None, backlog: int | None = None, nodelay: bool = True,
-                    keepalive: bool = False, process_name: str | None = None, wait: bool = False, error: bool | None = None,
-                    create_stream: Literal[False], ipv6: IPv6 = "any") -> tuple[SocketStreamServer, None] | tuple[None, OSError]: ...
+def start_up_server(function: Callable[[int], object], service: Service | None = None, *, create_stream: Literal[False],
+                    **options: Unpack[HandleServerArguments]) -> tuple[SocketStreamServer, None] | tuple[None, OSError]: ...
 @takes_keywords_of(SocketStreamServer.__init__)
 def start_up_server(function: Callable[[Any], object], service: Service | None = None, *, address: Host | None = None,
                     announce: Announcer | Literal[True] | None = None, backlog: int | None = None, nodelay: bool = True,
