@@ -40,9 +40,7 @@ class StreamError(OSError):
         self.unsent: int | None = unsent
 
     def __reduce__(self) -> tuple[Any, ...]:
-        state = dict(self.__dict__)
-        state["stream"] = None
-        return _rebuilt, (type(self), self.strerror, self.errno, state)
+        return _rebuilt, noted(self)
 
 
 def noted(error: StreamError) -> tuple[Any, ...]:

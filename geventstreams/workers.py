@@ -86,7 +86,8 @@ class Worker:
         The system may deliver two signals as one, but not a signal and the end of the standard input.
         """
         self.leave()
-        self._close(self._process.stdin)
+        with suppress(OSError):
+            self._process.stdin.close()
         try:
             self._process.wait(OBEY_TIMEOUT)
         except subprocess.TimeoutExpired:
@@ -113,14 +114,10 @@ class Worker:
         self._listening.kill()
         if not self._ready.ready():
             self._ready.set(False)  # a program that it started may keep its output open
-        self._close(self._process.stdin)
-        self._close(self._process.stdout)
+        for pipe in (self._process.stdin, self._process.stdout):
+            with suppress(OSError):
+                pipe.close()
         return status
-
-    @staticmethod
-    def _close(pipe: Any) -> None:
-        with suppress(OSError):
-            pipe.close()
 
 
 def _ignore_signals() -> None:

@@ -35,10 +35,6 @@ def server_name(name: str, value: Any) -> str:
     address = value.removesuffix(".").partition("%")[0]
     if is_literal(address):
         return address
-    return _ascii_name(name, value)
-
-
-def _ascii_name(name: str, value: str) -> str:
     message = f"{name} must be a host name or an IP address, not {value!r}"
     if not value:
         raise ValueError(message)

@@ -27,7 +27,10 @@ def linger(transport: Transport, timeout: float) -> None:
     pause = FIRST_LOOK
     before = transport.not_yet_sent()
     while transport.is_open():
-        count = _discard_some(transport)
+        try:
+            count = transport.discard()
+        except OSError:
+            count = ENDED
         left = transport.not_yet_sent()
         if count == ENDED or (count == WOULD_WAIT and not left):
             return
@@ -38,11 +41,3 @@ def linger(transport: Transport, timeout: float) -> None:
             return
         transport.input_wakeup().wait(min(pause, timeout))  # below TLS: a close_notify is no end of the connection
         pause = FIRST_LOOK if count > 0 else min(2 * pause, LONGEST_LOOK)
-
-
-def _discard_some(transport: Transport) -> int:
-    """Receive once and drop what came. Return its length, WOULD_WAIT, or ENDED at the peer's end or an error."""
-    try:
-        return transport.discard()
-    except OSError:
-        return ENDED
