@@ -1,12 +1,30 @@
-"""TLS records on their way between OpenSSL and a transport: where those that arrived end, and those that are to be sent."""
+"""TLS records on their way between OpenSSL and a transport: those that arrived, the plain text in them, and those that are to be sent."""
 
 # Invariants:
-# * Nothing here waits, decrypts, or knows a socket.
+# * Nothing here waits, or knows a socket.
 # * What is to be sent stays in the pieces that OpenSSL made: one system call sends many of them, and none is copied.
+# * After any exception it is known how much plain text was taken, as follows.
+#
+# Python runs signal handlers inside `SSLObject.read`, after OpenSSL has moved plain text to the caller's memory. If a handler raises, the
+# number of bytes is lost. `SSLObject.pending()` tells what OpenSSL still holds of a record, so the number is the difference, if one knows
+# what the record held. That its length does not tell, because of padding, and because a record may hold no data: an alert, a ticket. So:
+#
+# * OpenSSL is given one whole record at a time, and the next one only when all of it was read: `pending` speaks of one record.
+# * The first byte is read alone. That decrypts the record, and `pending` tells the rest, which the second call reads: if that one is
+#   interrupted, the difference is what it moved.
+# * If the first call is interrupted, the byte was moved where OpenSSL holds more of the record; it was not where OpenSSL has not taken
+#   the record yet (`incoming` is not empty). Else it was a record of one byte or of none: of one where the memory for it has changed, or
+#   where only such a record has that type and length (`_holds_one`). What is left are records without data. One of these may have been a
+#   close_notify or an error, in whose place the handler's exception was raised: OpenSSL is asked again (`asks_again`).
 
 from __future__ import annotations
 
+from _ssl import SSLError, SSLWantReadError, SSLZeroReturnError
+from typing import Any
+
+import geventstreams._native.memory as _bytes
 from geventstreams._core.buffers import BlockPool, InputBuffer
+from geventstreams._core.tls_context import Session
 
 RECORD = 16384
 """Bytes of plain text in the largest record."""
@@ -14,6 +32,10 @@ RECORD = 16384
 HEADER = 5
 LARGEST = HEADER + RECORD + 2048
 """Bytes of the largest record that any version allows."""
+
+APPLICATION_DATA = 23
+SHORTEST = 23
+"""A type of record, and the length of one under TLS 1.3 that holds a single byte."""
 
 _WIDE_BLOCKS = BlockPool(131072, 8, LARGEST)
 """Blocks with room for several records."""
@@ -45,6 +67,121 @@ class RecordBuffer(InputBuffer):
                 return length if length <= held else 0
         self.trusts_lengths = False
         return held
+
+
+class Decrypter:
+    """Gives OpenSSL the records of `cipher`, and takes plain text from it: `taken` bytes since this was set to 0."""
+
+    def __init__(self, cipher: RecordBuffer) -> None:
+        self.cipher = cipher
+        self.taken = 0
+        self.pending = 0
+        """Bytes of the present record that OpenSSL holds decrypted."""
+        self.asks_again = False
+        self.tells_types = False
+        """Whether records tell their true types, as they do before TLS 1.3."""
+        self.failure: SSLError | None = None
+        self._object: Any = None
+        self._incoming: Any = None
+        self._first = bytearray(1)
+        self._fed = False
+        self._holds_one = False
+
+    def begin(self, session: Session) -> None:
+        """Decrypt for this session from now on."""
+        self._object = session.methods
+        self._incoming = session.incoming
+
+    def end(self) -> None:
+        """Decrypt no more."""
+        self._object = self._incoming = None
+        self.cipher.clear()
+
+    def holds_record(self) -> bool:
+        """Return whether OpenSSL was given a record, of which it has not taken or not given back everything."""
+        return self.pending > 0 or self._incoming.pending > 0
+
+    def feed_record(self) -> bool:
+        """Give OpenSSL the next record. Return False if all of it is not there."""
+        # It takes what it is given whole, unless a signal handler raised within the call: only then it is asked.
+        if self._fed and self._incoming.pending:
+            return True
+        cipher = self.cipher
+        length = cipher.record()
+        if not length:
+            return False
+        self._holds_one = cipher.kind == APPLICATION_DATA and (length == SHORTEST or self.tells_types)
+        self._incoming.write(_bytes.window(cipher.view, cipher.start, cipher.start + length))  # type: ignore[arg-type]  # not empty
+        self._fed = True
+        cipher.skip(length)
+        return True
+
+    def read_record(self, space: memoryview, at: int) -> bool:
+        """Move plain text of the present record to `space[at:]`, as much as there is room for, and add its length to `taken`.
+
+        Return False where TLS has ended: `failure` is the error, None after a close_notify.
+        """
+        fresh = not self.pending
+        taken = self.taken
+        before = self._first[0]
+        tls = self._object
+        place: memoryview | None = None
+        self.asks_again = False
+        try:
+            if fresh:
+                if not tls.read(1, self._first):
+                    return False
+                self.pending = tls.pending()
+                if self._object is None:  # a signal handler has closed the stream, and the memory is not ours any more
+                    return True
+                _bytes.put_byte(space, at, self._first[0])
+                self.taken += 1
+            if self.pending and at + fresh < len(space):
+                place = _bytes.window(space, at + fresh, len(space))
+                count = tls.read(self.pending, place)
+                self.pending -= count
+                self.taken += count
+        except SSLWantReadError:
+            pass
+        except SSLZeroReturnError:
+            return False
+        except SSLError as error:
+            self.failure = error
+            return False
+        except BaseException:
+            if place is not None:
+                place.release()  # a traceback may keep it, but not the memory
+            self.taken = taken + self._moved(fresh, self._first[0] != before)
+            if fresh and self.taken > taken:
+                _bytes.put_byte(space, at, self._first[0])
+            raise
+        self._fed = False
+        return True
+
+    def _moved(self, fresh: bool, changed: bool) -> int:
+        """Return how many bytes of the record OpenSSL had moved when a signal handler raised (see the head of this file)."""
+        left = self._left()
+        if self._object is None:  # the handler has closed the stream
+            return 0
+        if not fresh or self.pending:
+            count = self.pending - left + fresh
+        elif self._incoming.pending:
+            count = 0
+        else:
+            count = 1 if left or changed or self._holds_one else 0
+            self.asks_again = not count
+            self._holds_one = False
+        self.pending = left
+        return count
+
+    def _left(self) -> int:
+        """Return what OpenSSL holds of its record. Further signals may strike here, too; the first one's error is on its way already."""
+        while self._object is not None:
+            try:
+                return self._object.pending()  # type: ignore[no-any-return]  # typed as Any, to be None before `begin`
+            except BaseException:  # noqa: BLE001  # `pending` itself never fails
+                continue
+        return 0
 
 
 class Records:

@@ -1,6 +1,5 @@
 from geventstreams._core.buffers cimport InputBuffer
-from geventstreams._core.tls_decrypter cimport Decrypter
-from geventstreams._core.tls_records cimport RecordBuffer, Records
+from geventstreams._core.tls_records cimport Decrypter, RecordBuffer, Records
 from geventstreams._core.transport_base cimport Transport
 from geventstreams._core.wakeup cimport Wakeup
 

@@ -17,8 +17,7 @@ from typing import Any
 from geventstreams._constants import DONE, ENDED, NEEDS_INPUT, NEEDS_ROOM, WOULD_WAIT
 from geventstreams._core.buffers import InputBuffer
 from geventstreams._core.tls_context import Session, refusal_of
-from geventstreams._core.tls_decrypter import Decrypter
-from geventstreams._core.tls_records import RECORD, RecordBuffer, Records
+from geventstreams._core.tls_records import RECORD, Decrypter, RecordBuffer, Records
 from geventstreams._core.transport_base import Transport
 from geventstreams._core.wakeup import EventHandler, Wakeup
 from geventstreams.errors import BROKEN, HandshakeEnded, StreamClosed, StreamError, StreamTruncated, TLSError, from_system, noted, renewed
