@@ -113,11 +113,7 @@ def readable(descriptor: int) -> int:
     """Return the number of bytes that can be received, ENDED at an end or an error, or WOULD_WAIT. Nothing is taken."""
     if descriptor < 0:
         return ENDED
-    poll = _poll()
-    poll.register(descriptor, select.POLLIN | _POLLRDHUP)
-    if not poll.poll(0):
-        return WOULD_WAIT
-    return unread(descriptor)
+    return unread(descriptor) if readable_of([descriptor]) else WOULD_WAIT
 
 
 def readable_of(descriptors: list[int]) -> list[int]:

@@ -20,7 +20,7 @@ from geventstreams._core import handshakes
 from geventstreams._core.clock import CLOCK
 from geventstreams._core.fairness import let_ready_run
 from geventstreams._core.transport import OwnedFd, SocketDouble, address_name
-from geventstreams._core.wakeup import Wakeup
+from geventstreams._core.wakeup import WRITE, Wakeup
 from geventstreams._net.addresses import Address
 from geventstreams._net.network import network
 from geventstreams.errors import ConnectError, ConnectTimeout
@@ -29,7 +29,6 @@ ATTEMPT_DELAY = 0.25
 """Seconds until the next address is tried at the same time (RFC 8305, section 5)."""
 
 IN_PROGRESS = (errno.EINPROGRESS, errno.EALREADY, errno.EINTR)
-_WRITABLE = 2
 
 Preparation = Callable[[Any, int], None]
 """What is done to a socket before it connects. It is called with the socket and its family."""
@@ -71,7 +70,7 @@ class Attempt:
         """Fire `outcome` when the attempt may have succeeded or failed."""
         if self._wakeup is None:
             is_double = isinstance(self.socket, SocketDouble)
-            self._wakeup = self.socket.connect_wakeup() if is_double else Wakeup(get_hub(), self.socket.fileno(), _WRITABLE)
+            self._wakeup = self.socket.connect_wakeup() if is_double else Wakeup(get_hub(), self.socket.fileno(), WRITE)
             self._wakeup.listen(outcome.fire)
             handshakes.began(self, self.socket.fileno(), f"the connect to {address_name(self.address)}", self.address)
         self._wakeup.arm()
