@@ -159,7 +159,7 @@ class SocketStreamServer(StreamServer):
     def init_socket(self) -> None:
         """Bind and listen, if the listener was given as an address."""
         StreamServer.init_socket(self)
-        self._recorder.log.server = address_name(self.address)
+        self._recorder.server = address_name(self.address)
         if self.family in (_socket.AF_INET, _socket.AF_INET6):  # accepted sockets inherit these options
             self.socket.setsockopt(_socket.IPPROTO_TCP, _socket.TCP_NODELAY, int(bool(self._nodelay)))
             self.socket.setsockopt(_socket.SOL_SOCKET, _socket.SO_KEEPALIVE, int(bool(self._keepalive)))

@@ -1,19 +1,24 @@
 """What a server counts and logs of its connections."""
 
-# Invariant: each connection that fails is counted and logged here, in one method for each kind of failure.
+# Invariants: each connection that fails is counted and logged here, in one method for each kind of failure. A line has the same
+# `key=value` pairs for people as the log record has attributes for programs.
 
 from __future__ import annotations
 
+import json
 import logging
 from collections.abc import Iterator, KeysView
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from geventstreams._core.clock import CLOCK
 from geventstreams._core.transport import address_name
 from geventstreams.errors import EndOfFile, HandshakeTimeout, StreamBusy, StreamClosed, StreamError, without_name
-from geventstreams.server.log import RateLimitedLog
 
 if TYPE_CHECKING:
     from geventstreams._types import SocketStream
+
+BURST = 10
+"""Lines of one event that may be logged at once. After them it is one line a second, which says how many were suppressed."""
 
 
 class ServerStats(NamedTuple):
@@ -49,10 +54,18 @@ class StreamsView(KeysView["SocketStream"]):
 
 
 class StatsRecorder:
-    """The counts of one server, and its log."""
+    """The counts of one server, and its log: one line for each connection that was refused, failed or timed out.
+
+    It writes to the logger `geventstreams.server`, at a limited rate for each kind of event. The attributes of a record are `event`,
+    `server`, `peer`, `reason`, and `suppressed`: how many records of this event were not logged since the last one. If a handler or filter
+    of the user raises, the record counts as suppressed.
+    """
 
     def __init__(self, streams: StreamsView) -> None:
-        self.log: RateLimitedLog = RateLimitedLog("")
+        self.server = ""
+        """The server's name in the log."""
+        self._logger = logging.getLogger("geventstreams.server")
+        self._buckets: dict[str, TokenBucket] = {}
         self._streams = streams
         self.accepted = 0
         """Clients that were accepted."""
@@ -72,11 +85,11 @@ class StatsRecorder:
 
     def accepting_paused(self, error: OSError) -> None:
         """Log that the system has no descriptors or memory left to accept a client."""
-        self.log.write("accept_paused", None, error.strerror, logging.ERROR, burst=1)
+        self._write("accept_paused", None, error.strerror, logging.ERROR, burst=1)
 
     def listener_failed(self, error: OSError) -> None:
         """Log that the listener is unusable."""
-        self.log.write("listener_failed", None, error.strerror, logging.ERROR)
+        self._write("listener_failed", None, error.strerror, logging.ERROR)
 
     def refused(self, address: Any, reason: Any) -> None:
         """Count and log a client that was closed without being served."""
@@ -110,7 +123,50 @@ class StatsRecorder:
         """Log a line about a client. Its address has an attribute of its own, so the reason does not repeat it."""
         peer = address_name(address)
         text = getattr(reason, "strerror", None) or str(reason)
-        self.log.write(event, peer, without_name(text, peer, "the peer") if address else text)
+        self._write(event, peer, without_name(text, peer, "the peer") if address else text)
+
+    def _write(self, event: str, peer: str | None, reason: Any, level: int = logging.WARNING, burst: int = BURST) -> None:
+        """Log a line, unless there were too many of this event."""
+        bucket = self._buckets.get(event)
+        if bucket is None:
+            bucket = self._buckets[event] = TokenBucket(burst)
+        if not bucket.take():
+            return
+        suppressed, bucket.refused = bucket.refused, 0
+        attributes = {"event": event, "server": self.server, "peer": peer, "reason": str(reason), "suppressed": suppressed}
+        line = " ".join(f"{key}={_plain(value)}" for key, value in attributes.items() if value or value == "")
+        try:
+            self._logger.log(level, "%s", line, extra=attributes)
+        except Exception:  # noqa: BLE001  # a log that cannot be written must not end a connection
+            bucket.refused += suppressed + 1
+
+
+class TokenBucket:
+    """Grants `burst` tokens at once, and one more each second."""
+
+    def __init__(self, burst: int) -> None:
+        self._burst = burst
+        self._left = float(burst)
+        self._since = CLOCK.now()
+        self.refused = 0
+        """How many tokens were refused, or belong to a line that could not be written, since a line reported them."""
+
+    def take(self) -> bool:
+        """Take a token. Return whether there was one."""
+        now = CLOCK.now()
+        self._left = min(self._burst, self._left + now - self._since)
+        self._since = now
+        if self._left < 1:
+            self.refused += 1
+            return False
+        self._left -= 1
+        return True
+
+
+def _plain(value: Any) -> str:
+    """Return the text of a value, quoted if it has spaces, quotes or control characters."""
+    text = str(value)
+    return text if text and text.isprintable() and not set(text) & set(' "=\\') else json.dumps(text)
 
 
 def is_of_connection(error: BaseException, stream: SocketStream) -> bool:
