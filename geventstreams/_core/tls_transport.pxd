@@ -4,12 +4,10 @@ from geventstreams._core.transport_base cimport Transport
 from geventstreams._core.wakeup cimport Wakeup
 
 cdef Py_ssize_t RECORD
-cdef Py_ssize_t BATCH
 cdef Py_ssize_t LARGEST_BATCH
 cdef Py_ssize_t LOOKS
 cdef Py_ssize_t ENDED
 cdef Py_ssize_t WOULD_WAIT
-cdef tuple ORDERLY
 
 
 cdef class TLSTransport(Transport):

@@ -5,7 +5,6 @@ from geventstreams._core.hub_hold cimport HubHold
 from geventstreams._core.wakeup cimport Wakeup
 
 cdef ForkGeneration FORK
-cdef int READ
 cdef long PATIENCE
 
 
