@@ -662,6 +662,20 @@ def test_clients_that_go_away_before_they_are_accepted(code, serve, lines):
     server.stop()
 
 
+def test_a_stopping_server_tells_that_it_cannot_accept(lines):
+    """A failure to accept the clients in the queue is logged also while the server stops, and does not keep it from stopping."""
+
+    class Faulty(SocketStreamServer):
+        def do_read(self):
+            raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+
+    server = Faulty((HOST, 0), echo)
+    server.start()
+    assert server.stop(1) == (0, 0, 0)
+    assert server.closed
+    assert [record.event for record in lines] == ["accept_paused"]
+
+
 @pytest.mark.parametrize("code", [errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM, errno.EPERM, errno.EIO])
 def test_accepting_pauses_when_the_system_refuses(code, serve, lines):
     """When the system cannot accept, the server rests, tells it once a second at most, and goes on by itself."""
