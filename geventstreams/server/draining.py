@@ -110,7 +110,9 @@ class Drain:
             self._kill(self._connections.queued.values())
             self._kill(left.values())
         elif now - self._killed_at > KILL_GRACE:
-            self._give_up()
+            for stream in left:  # their handlers survived the kill
+                stream.abort()
+            self._finish()
 
     def _left(self) -> dict[SocketStream, Any]:
         """Return the streams that have not ended yet, with their greenlets."""
@@ -134,12 +136,6 @@ class Drain:
     def _kill(self, greenlets: Any) -> None:
         for greenlet in list(greenlets):
             gevent.kill(greenlet)
-
-    def _give_up(self) -> None:
-        """Abort the streams of handlers that survive a kill."""
-        for stream in self._left():
-            stream.abort()
-        self._finish()
 
     def _finish(self) -> None:
         self._connections.departed = None
