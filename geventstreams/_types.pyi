@@ -8,7 +8,7 @@ from typing import Any, Literal, Protocol, TypeAlias, TypedDict
 
 from typing_extensions import Buffer, Self
 
-from geventstreams._core.wakeup import EventHandler as EventHandler
+from geventstreams._core.hub_hold import EventHandler as EventHandler
 from geventstreams._core.wakeup import Wakeup as Wakeup
 from geventstreams._streams.blocking import BlockingEngine as BlockingEngine
 from geventstreams._streams.buffered import BufferedStream

@@ -11,6 +11,10 @@ cdef class Wait:
     cdef bint fired
 
 
+cdef class EventHandler:
+    cpdef int _on_event(self) except -1
+
+
 cdef class HubHold:
     cdef object __weakref__
     cdef object hub

@@ -39,6 +39,14 @@ class Wait:
         fired: bool
 
 
+class EventHandler:
+    """What a `Wakeup` calls in place of waking a greenlet."""
+
+    def _on_event(self) -> None:
+        """Called at each event, often in the hub's own greenlet: it must not wait."""
+        raise NotImplementedError
+
+
 class HubHold:
     """Keeps a hub's loop running while greenlets wait on watchers that do not, and knows which thread may use that loop.
 

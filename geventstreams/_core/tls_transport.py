@@ -16,10 +16,11 @@ from typing import Any
 
 from geventstreams._constants import DONE, ENDED, NEEDS_INPUT, NEEDS_ROOM, WOULD_WAIT
 from geventstreams._core.buffers import InputBuffer
+from geventstreams._core.hub_hold import EventHandler
 from geventstreams._core.tls_context import Session, refusal_of
 from geventstreams._core.tls_records import RECORD, Decrypter, RecordBuffer, Records
 from geventstreams._core.transport_base import Transport
-from geventstreams._core.wakeup import EventHandler, Wakeup
+from geventstreams._core.wakeup import Wakeup
 from geventstreams.errors import BROKEN, HandshakeEnded, StreamClosed, StreamError, StreamTruncated, TLSError, from_system, noted, renewed
 
 BATCH = 16 * RECORD

@@ -1,3 +1,4 @@
+cimport geventstreams._native.memory as _bytes
 cimport geventstreams._native.syscalls as _system
 from geventstreams._core.fork cimport ForkGeneration
 from geventstreams._core.transport_base cimport Transport
@@ -24,8 +25,8 @@ cdef class OwnedFd:
 cdef class SocketTransport(Transport):
     cdef int _descriptor
     cdef long _process
-    cdef object _handle
     cdef Wakeup _input
+    cdef object _handle
     cdef Wakeup _output
     cdef object _address
     cdef object _peer_address

@@ -17,12 +17,13 @@ from typing import Any
 
 from gevent import get_hub
 
+import geventstreams._native.memory as _bytes
 import geventstreams._native.syscalls as _system
 from geventstreams._constants import BLOCK
 from geventstreams._core.fork import FORK, inherited
-from geventstreams._core.hub_hold import hold_of
+from geventstreams._core.hub_hold import EventHandler, hold_of
 from geventstreams._core.transport_base import Transport
-from geventstreams._core.wakeup import READ, WRITE, EventHandler, Wakeup
+from geventstreams._core.wakeup import READ, WRITE, Wakeup
 from geventstreams.errors import StreamError, UnsuitableSocket
 
 BUSY = 16384
@@ -144,7 +145,7 @@ class SocketTransport(Transport):
         count = _system.receive(self._descriptor, self._handle, space, start, counts)
         if count > 0:
             self.received += count
-            self.emptied = count < BUSY and count < len(space) - start
+            self.emptied = count < BUSY and count < _bytes.size(space) - start
         else:
             self.emptied = not count
         return count

@@ -1,3 +1,6 @@
+from geventstreams._core.hub_hold cimport EventHandler
+
+
 cdef class Transport:
     cdef public bint emptied
     cdef public Py_ssize_t unsent
@@ -11,7 +14,7 @@ cdef class Transport:
     cpdef Py_ssize_t flush(self) except? -2
     cpdef Py_ssize_t readable(self) except? -2
     cpdef bint wait_input(self, double timeout) except? False
-    cpdef bint watch_input(self, handler, double timeout) except? False
+    cpdef bint watch_input(self, EventHandler handler, double timeout) except? False
     cpdef bint wait_output(self, double timeout) except? False
     cpdef object input_wakeup(self)
     cpdef object output_wakeup(self)

@@ -3,31 +3,27 @@ cimport cython
 cimport geventstreams._native.greenlets as _greenlets
 from geventstreams._core.clock cimport Clock
 from geventstreams._core.fork cimport ForkGeneration
-from geventstreams._core.hub_hold cimport HubHold, Wait, hold_of
+from geventstreams._core.hub_hold cimport EventHandler, HubHold, Wait, hold_of
 
 cdef Clock CLOCK
 cdef ForkGeneration FORK
 cdef double NEVER
 
 
-cdef class EventHandler:
-    cpdef void _on_event(self) except *
-
-
 cdef class Wakeup(Wait):
+    cdef readonly bint armed
     cdef readonly object hub
     cdef readonly HubHold hold
     cdef readonly long process
+    cdef readonly list listeners
+    cdef EventHandler handler
+    cdef double deadline
+    cdef readonly bint closed
+    cdef bint expired
+    cdef bint arming
     cdef int descriptor
     cdef int events
     cdef object watcher
-    cdef readonly bint armed
-    cdef bint arming
-    cdef readonly bint closed
-    cdef readonly list listeners
-    cdef EventHandler handler
-    cdef bint expired
-    cdef double deadline
     cdef object timer
     cdef object timer_loop
     cdef double timer_due

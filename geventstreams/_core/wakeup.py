@@ -25,20 +25,12 @@ import geventstreams._native.greenlets as _greenlets
 from geventstreams._constants import NEVER
 from geventstreams._core.clock import CLOCK
 from geventstreams._core.fork import FORK, inherited
-from geventstreams._core.hub_hold import DESTROYED, OTHER_THREAD, HubHold, Wait, hold_of
+from geventstreams._core.hub_hold import DESTROYED, OTHER_THREAD, EventHandler, HubHold, Wait, hold_of
 from geventstreams.errors import StreamError
 
 READ = 1
 WRITE = 2
 """The events of a descriptor, as libev and libuv number them."""
-
-
-class EventHandler:
-    """What a `Wakeup` calls in place of waking a greenlet."""
-
-    def _on_event(self) -> None:
-        """Called at each event, often in the hub's own greenlet: it must not wait."""
-        raise NotImplementedError
 
 
 class Wakeup(Wait):

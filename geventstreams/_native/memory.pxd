@@ -28,6 +28,19 @@ cdef extern from *:
         Py_DECREF(item);
         return number;
     }
+    static inline int geventstreams_add(PyObject *list, Py_ssize_t number) {
+        Py_ssize_t size = PyList_GET_SIZE(list);
+        PyObject *item = PyLong_FromSsize_t(number);
+        int failed = item == NULL;
+        if (!failed && size < ((PyListObject *)list)->allocated) {
+            PyList_SET_ITEM(list, size, item);
+            Py_SET_SIZE((PyVarObject *)list, size + 1);
+            return 0;
+        }
+        failed = failed || PyList_Append(list, item);
+        Py_XDECREF(item);
+        return failed ? -1 : 0;
+    }
     // Where the bytes of a contiguous view of bytes lie: to ask for its buffer, and give it back, costs ten times as much.
     static inline char *geventstreams_address(PyObject *view) {
         if (!PyMemoryView_Check(view)) {
@@ -77,6 +90,7 @@ cdef extern from *:
     char *_source "geventstreams_source"(object data) except NULL
     char *geventstreams_contents(object data, Py_buffer *buffer, int flags) except NULL
     Py_ssize_t take_last "geventstreams_take_last"(list counts) except? -1
+    int _add "geventstreams_add"(list counts, Py_ssize_t number) except -1
     Py_ssize_t find_lf "geventstreams_find_lf"(str text, Py_ssize_t start) except -2
     PyObject *PyMemoryView_GET_BASE(object view)  # borrowed
     Py_buffer *PyMemoryView_GET_BUFFER(object view) noexcept
@@ -88,6 +102,10 @@ cdef inline list numbers():
 
 cdef inline bytearray owner(object view):
     return <bytearray>PyMemoryView_GET_BASE(view)
+
+
+cdef inline Py_ssize_t size(object view) noexcept:
+    return PyMemoryView_GET_BUFFER(view).len
 
 
 cdef inline int put_byte(object view, Py_ssize_t index, int byte) except -1:
@@ -133,8 +151,11 @@ cdef inline long long tail(object data, Py_ssize_t count) except -1:
     cdef unsigned char *source = <unsigned char *>geventstreams_contents(data, &buffer, PyBUF_SIMPLE)
     cdef Py_ssize_t at
     cdef long long number = 0
-    for at in range(max(0, count - 4), count):
-        number = number << 8 | source[at]
+    if count >= 4:  # which the compiler makes one load of
+        number = <unsigned int>source[count - 4] << 24 | source[count - 3] << 16 | source[count - 2] << 8 | source[count - 1]
+    else:
+        for at in range(count):
+            number = number << 8 | source[at]
     PyBuffer_Release(&buffer)
     return number
 

@@ -27,6 +27,9 @@ numbers: Callable[[], list[int]] = deque  # type: ignore[assignment]  # it has w
 take_last: Callable[[list[int]], int] = deque.pop  # type: ignore[assignment]  # as above
 """Take the last number off such a list that is not empty."""
 
+size: Callable[[memoryview], int] = len
+"""Return the number of bytes of a contiguous view of bytes."""
+
 _number_at = struct.Struct(">I").unpack_from
 
 

@@ -1,7 +1,6 @@
 # The C twins of syscalls.py.
 
 cimport geventstreams._native.memory as _bytes
-from cpython.buffer cimport Py_buffer
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
 from libc.errno cimport EAGAIN, EBADF, ECONNRESET, EINTR, EIO, errno
 from libc.string cimport memset, strerror
@@ -23,9 +22,6 @@ cdef extern from "sys/socket.h" nogil:
 
 cdef extern from "unistd.h" nogil:
     int c_close "close"(int descriptor)
-
-cdef extern from "Python.h":
-    Py_buffer *PyMemoryView_GET_BUFFER(object view) noexcept
 
 cdef extern from *:
     """
@@ -193,12 +189,12 @@ cdef inline Py_ssize_t _result(Py_ssize_t count) except? -2:
 
 cdef inline Py_ssize_t receive(int descriptor, object handle, object space, Py_ssize_t start, list counts) except? -2:
     cdef char *place = _bytes._address(space) + start
-    cdef Py_ssize_t size = PyMemoryView_GET_BUFFER(space).len - start
+    cdef Py_ssize_t size = _bytes.size(space) - start
     cdef Py_ssize_t count = c_recv(descriptor, place, size, MSG_DONTWAIT)
     while count < 0 and errno == EINTR:
         count = c_recv(descriptor, place, size, MSG_DONTWAIT)
     if count > 0:
-        counts.append(count)
+        _bytes._add(counts, count)
     return _result(count)
 
 

@@ -19,38 +19,39 @@ cdef ForkGeneration FORK
 
 
 cdef class StreamEngine(ByteSource):
+    # What every call uses comes first: the fewer lines of the processor's cache it lies in, the better.
     cdef readonly OutputBuffer output
     cdef readonly Transport transport
+    cdef public object rest
+    cdef public tuple end
+    cdef public list listeners
+    cdef readonly long generation
+    cdef readonly unsigned long thread
+    cdef public long long octets_in
+    cdef public long long tail
     cdef public object tls
-    cdef public object tls_options
+    cdef public bint closed
+    cdef public bint timed_out
+    cdef bint sending
+    cdef public int output_state
     cdef public double read_limit
     cdef public double write_limit
-    cdef public double linger_limit
-    cdef public bint timed_out
     cdef public Py_ssize_t accepted
-    cdef public long long octets_in
-    cdef long long unbuffered
-    cdef readonly object hub
-    cdef readonly unsigned long thread
-    cdef readonly long generation
-    cdef readonly bint is_readable
-    cdef readonly bint is_writable
-    cdef public bint closed
     cdef public object reader
     cdef public object writer
     cdef public double reading_since
     cdef public double writing_since
-    cdef public tuple end
-    cdef public tuple reset
-    cdef public object rest
+    cdef public tuple failure
+    cdef readonly object hub
     cdef public Py_ssize_t rest_at
-    cdef bint sending
-    cdef public long long tail
+    cdef long long unbuffered
+    cdef public double linger_limit
+    cdef public tuple reset
+    cdef readonly bint is_readable
+    cdef readonly bint is_writable
     cdef public bint broken
     cdef public bint tls_failed
-    cdef public tuple failure
-    cdef public int output_state
-    cdef public list listeners
+    cdef public object tls_options
     cdef object _stream
 
     cdef void _init_engine(self, Transport transport, double read_limit, double write_limit, double linger_limit) except *

@@ -1,6 +1,5 @@
 cimport geventstreams._native.greenlets as _greenlets
-from geventstreams._core.hub_hold cimport HubHold
-from geventstreams._core.wakeup cimport EventHandler
+from geventstreams._core.hub_hold cimport EventHandler, HubHold
 
 cdef Py_ssize_t SPARE
 
@@ -11,7 +10,7 @@ cdef class Task(EventHandler):
     cdef object _greenlet, _context
     cdef bint _queued, _resting, _finished, _killed, _counted
 
-    cpdef void _on_event(self) except *
+    cpdef int _on_event(self) except -1
     cdef void _serve(self) except *
     cdef void _disarm(self) except *
     cdef void _flush(self) except *

@@ -26,8 +26,7 @@ from gevent.hub import Hub
 import geventstreams._native.greenlets as _greenlets
 from geventstreams._constants import BLOCK
 from geventstreams._core.fairness import yield_to_hub
-from geventstreams._core.hub_hold import HubHold, hold_of
-from geventstreams._core.wakeup import EventHandler
+from geventstreams._core.hub_hold import EventHandler, HubHold, hold_of
 
 SPARE = 64
 """How many greenlets are kept for callbacks that wait, while there are connections."""
