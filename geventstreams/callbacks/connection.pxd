@@ -3,6 +3,7 @@ from geventstreams.callbacks.push_mode cimport PushedEngine
 from geventstreams.callbacks.receiving cimport ReceivingConnection
 
 cdef double NEVER
+cdef object START
 cdef int CLOSING_EARLY, CLOSING, FAILED, OPEN
 
 

@@ -21,6 +21,9 @@ if TYPE_CHECKING:
     from geventstreams._types import Address, AnyReadCallback, AsyncIOStream, EventCallback, MaybeNone, ReadableBuffer, SocketCallback
 
 
+START = 0
+
+
 class AsyncSocket(ReceivingConnection):
     """A connection that calls back. `tcp_connect`, `pipe_connect` and the servers of this half make them.
 
@@ -32,13 +35,6 @@ class AsyncSocket(ReceivingConnection):
     Attributes:
         data: Any object of the application's; None at first.
     """
-
-    def _start(self) -> None:
-        """Begin to connect, or to receive. Called once, by the maker, when the socket has its stream."""
-        if self._attempt is None:
-            self._begin()
-        else:
-            self._begin_waiting()
 
     # For its user.
 
@@ -92,7 +88,7 @@ class AsyncSocket(ReceivingConnection):
         """
         if not self._accepts:
             raise StreamClosed(f"the connection to {self._engine.peer} is closed for writing", stream=self._stream)
-        if type(data) is bytes and type(start) is int and start == 0 and end is None:
+        if type(data) is bytes and start is START and end is None:
             message: bytes = data
             self._engine.enqueue(message, len(message))
         else:
@@ -106,7 +102,7 @@ class AsyncSocket(ReceivingConnection):
         Raises:
             StreamError: The output cannot be sent: the error that ended the connection, or `StreamClosed`; `unsent` bytes are lost.
         """
-        self._refuse_thread()
+        self._engine.refuse_elsewhere()
         while self._engine.unsent() and self._phase < FAILED and self._failure is None:
             if self._sender is None and self._is_established():
                 self._send()
@@ -141,7 +137,7 @@ class AsyncSocket(ReceivingConnection):
         """
         read_limit = arguments.seconds("read", read)
         write_limit = arguments.seconds("write", write)
-        self._refuse_thread()
+        self._engine.refuse_elsewhere()
         if self.closed:
             raise StreamClosed(f"the connection to {self._engine.peer} is closed", stream=self._stream)
         self._engine.read_limit, self._engine.write_limit = read_limit, write_limit
@@ -179,7 +175,7 @@ class AsyncSocket(ReceivingConnection):
         if is_left:
             self._sender = None  # nothing resumes it
         else:
-            self._refuse_thread()
+            self._engine.refuse_elsewhere()
         self._engine.disconnect(False)
         if force or is_left:
             self._drop(force)

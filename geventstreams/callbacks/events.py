@@ -72,11 +72,6 @@ class TCPTLSError(TCPError):
     """A TLS handshake failed, or a TLS connection was cut off; `error` has OpenSSL's reason."""
 
 
-def end_of_file(socket: Any, peer: str) -> TCPEOF:
-    """Return the event of the orderly end of the input."""
-    return TCPEOF(f"end of file from {peer}", socket)
-
-
 def event_for(error: OSError, socket: Any) -> TCPError:
     """Return the event of an error."""
     kind, code = _kind_of(error)

@@ -1,4 +1,5 @@
 cimport geventstreams._native.greenlets as _greenlets
+cimport geventstreams._native.memory as _bytes
 from geventstreams._core.hub_hold cimport EventHandler, HubHold
 
 cdef Py_ssize_t SPARE
@@ -11,18 +12,17 @@ cdef class Task(EventHandler):
     cdef bint _queued, _resting, _finished, _killed, _counted
 
     cpdef int _on_event(self) except -1
-    cdef void _serve(self) except *
+    cdef int _serve(self) except -1
     cdef void _disarm(self) except *
     cdef void _flush(self) except *
     cdef void _wake_up(self) except *
-    cdef void _begin(self) except *
-    cdef void _begin_waiting(self) except *
 
 
 cdef class Pump:
     cdef object __weakref__
     cdef readonly set tasks
     cdef object block
+    cdef list counts
     cdef HubHold hold
     cdef list _ready, _batch
     cdef Py_ssize_t _next
@@ -31,16 +31,14 @@ cdef class Pump:
     cdef object _greenlet
     cdef list _spare
 
-    cdef void add(self, Task task) except *
+    cdef int add(self, Task task) except -1
     cdef void add_later(self, Task task) except *
-    cdef void settle(self, Task task) except *
+    cdef int settle(self, Task task) except -1
     cdef void _discount(self, Task task) except *
     cdef void _schedule(self) except *
-    cdef object _another(self)
     cdef void _leave_to(self, Task task) except *
     cdef void _end(self) except *
-    cdef void _serve_batch(self, current) except *
-    cdef void _serve_task(self, Task task, current) except *
+    cdef int _serve_task(self, Task task, current) except -1
 
 
 cdef Pump pump_of(hub)

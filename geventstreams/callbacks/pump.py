@@ -24,8 +24,8 @@ from gevent import GreenletExit
 from gevent.hub import Hub
 
 import geventstreams._native.greenlets as _greenlets
+import geventstreams._native.memory as _bytes
 from geventstreams._constants import BLOCK
-from geventstreams._core.fairness import yield_to_hub
 from geventstreams._core.hub_hold import EventHandler, HubHold, hold_of
 
 SPARE = 64
@@ -68,23 +68,10 @@ class Task(EventHandler):
         if self._greenlet is None and not (self._queued or self._finished or self._pump.hold.ended):
             self._pump.add(self)
 
-    def _begin(self) -> None:
+    def _start(self) -> None:
         """Have it served for the first time."""
         self._pump.tasks.add(self)
         self._pump.add(self)
-
-    def _begin_waiting(self) -> None:
-        """Have it served in a greenlet of its own, since it begins with a wait, until an event has to come first."""
-        self._pump.tasks.add(self)
-        self._greenlet = gevent.spawn(self._run_first)
-        self._greenlet.gr_context = self._context
-
-    def _run_first(self) -> None:
-        try:
-            self._serve()
-        finally:
-            self._greenlet = None
-            self._pump.settle(self)
 
 
 class Pump:
@@ -94,6 +81,7 @@ class Pump:
         self.tasks: set[Task] = set()
         self.block = memoryview(bytearray(BLOCK))
         """Memory for what a task receives and takes at once: it does not stay in it over a switch."""
+        self.counts: list[int] = _bytes.numbers()
         self.hold: HubHold = hold_of(hub)
         self._ready: list[Any] = []
         self._batch: list[Any] = []
@@ -112,14 +100,10 @@ class Pump:
 
     def add_later(self, task: Task) -> None:
         """Serve a task after the loop has gone round once: others come first."""
-        task._queued = True
-        gevent.spawn(self._add_after_round, task)
+        self.hold.loop.run_callback(self._add_after_round, task)
 
-    def _add_after_round(self, task: Task) -> None:
-        try:
-            yield_to_hub(gevent.get_hub())
-        finally:
-            self.add(task)
+    def _add_after_round(self, task: Any) -> None:
+        self.hold.run_there(task._on_event)
 
     def settle(self, task: Task) -> None:
         """Keep the loop running for a task that waits for an event; let go of one that is finished."""
@@ -155,8 +139,8 @@ class Pump:
         self._next = 0
         try:
             while self._next < len(self._batch):
-                if self._greenlet is None or _greenlets.has_died(self._greenlet):
-                    self._greenlet = self._another()
+                while self._greenlet is None or _greenlets.has_died(self._greenlet):
+                    self._greenlet = self._spare.pop() if self._spare else gevent.Greenlet(self._serve)
                 _greenlets.resume(self._greenlet)
                 if self._serving is not None:
                     self._leave_to(self._serving)
@@ -167,13 +151,6 @@ class Pump:
                 self._schedule()
         if not self.tasks:
             self._end()
-
-    def _another(self) -> Any:
-        while self._spare:
-            greenlet = self._spare.pop()
-            if not _greenlets.has_died(greenlet):
-                return greenlet
-        return gevent.Greenlet(self._serve)
 
     def _leave_to(self, task: Task) -> None:
         """Leave the pump's greenlet to a task whose callback waits in it."""
@@ -189,9 +166,7 @@ class Pump:
         if pump is not None:
             self._spare.append(pump)
         while self._spare:
-            greenlet = self._spare.pop()
-            if not _greenlets.has_died(greenlet):
-                _greenlets.resume(greenlet)
+            _greenlets.resume(self._spare.pop())  # from one that has died it comes back at once
 
     # In a greenlet.
 
@@ -201,7 +176,8 @@ class Pump:
         hub = gevent.get_hub()
         try:
             while self._greenlet is current:
-                self._serve_batch(current)
+                while self._next < len(self._batch) and self._greenlet is current:
+                    self._serve_task(self._batch[self._next], current)
                 if self._greenlet is not current:
                     if not self.tasks or len(self._spare) >= SPARE:
                         return
@@ -212,13 +188,8 @@ class Pump:
             if self._greenlet is current:
                 self._greenlet = None
 
-    def _serve_batch(self, current: Any) -> None:
-        while self._next < len(self._batch) and self._greenlet is current:
-            task, self._batch[self._next] = self._batch[self._next], None
-            self._next += 1
-            self._serve_task(task, current)
-
     def _serve_task(self, task: Task, current: Any) -> None:
+        self._next += 1
         task._queued = False
         task._greenlet = current
         _greenlets.enter_context(current, task._context)

@@ -1,32 +1,33 @@
+cimport geventstreams._native.interpreter as _interpreter
 cimport geventstreams._native.memory as _bytes
 from geventstreams._core.fork cimport ForkGeneration
 from geventstreams._core.transport_base cimport Transport
 from geventstreams._streams.engine cimport StreamEngine
+from geventstreams.callbacks.pump cimport Pump, Task
 
 cdef ForkGeneration FORK
 cdef double NEVER
 cdef long NO_PERMIT
-cdef Py_ssize_t BLOCK, SMALL, MOST_SENDS, FEW, MANY, SMALLEST, FIRST
+cdef Py_ssize_t BLOCK, ENDED, SMALL, MOST_SENDS, FEW, MANY, SMALLEST, FIRST
 cdef int SHUT
 
 
 cdef class PushedEngine(StreamEngine):
-    cdef readonly object connection
-    cdef bint queued, is_called_back, over
+    cdef readonly Task connection
+    cdef bint queued, over
     cdef object _later
     cdef Py_ssize_t _later_count
     cdef bint _kept_back
     cdef Py_ssize_t _portion, _calls_made
 
     cdef bint is_of_this_process(self) noexcept
-    cdef bint lost(self) noexcept
+    cdef int refuse_elsewhere(self) except -1
     cdef Py_ssize_t receive_portion(self) except? -2
-    cdef bytes cut_received(self, block, Py_ssize_t count)
-    cdef void keep_received(self, block) except *
+    cdef Py_ssize_t receive_past_buffer(self, Pump pump) except? -2
     cdef int keep_back(self, bint full) except -1
     cdef int enqueue(self, data, Py_ssize_t count) except -1
     cdef int _keep_for_later(self, data, Py_ssize_t count) except -1
-    cdef int push(self) except -1
-    cdef int _has_output(self) except -1
+    cdef bint push(self) except -1
+    cdef bint _has_rest(self) except -1
     cdef void adopt(self, StreamEngine other) except *
     cdef void disconnect(self, bint readable) except *

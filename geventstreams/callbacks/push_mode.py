@@ -10,14 +10,16 @@ from __future__ import annotations
 from collections import deque
 from typing import Any
 
+import geventstreams._native.interpreter as _interpreter
 import geventstreams._native.memory as _bytes
-from geventstreams._constants import BLOCK, NEVER, NO_PERMIT, SMALL
+from geventstreams._constants import BLOCK, ENDED, NEVER, NO_PERMIT, SMALL
 from geventstreams._core.fork import FORK
 from geventstreams._core.linger import linger
 from geventstreams._core.transport_base import Transport
 from geventstreams._streams.engine import StreamEngine
 from geventstreams._streams.options import StreamOptions
 from geventstreams._streams.states import ORDERLY, SHUT
+from geventstreams.callbacks.pump import Pump
 from geventstreams.errors import StreamClosed, StreamError, noted, renewed
 
 FEW = 2
@@ -38,8 +40,6 @@ class PushedEngine(StreamEngine):
         self._init_engine(transport, options.read_limit, options.write_limit, options.linger_limit)
         self.connection: Any = connection
         self.queued: bool = False
-        self.is_called_back: bool = False
-        """Whether the connection is being served, and has not waited."""
         self.over: bool = False
         self._later: deque[Any] | None = None
         self._later_count = 0
@@ -60,7 +60,7 @@ class PushedEngine(StreamEngine):
     def refuse_input(self) -> None:
         StreamEngine.refuse_input(self)
         if self._kept_back and self.connection is not None:
-            self.connection._taken()
+            self.connection._wake_up()  # served after the call, it looks whether enough was taken
 
     def refuse_output(self) -> None:
         if self.over:
@@ -135,15 +135,14 @@ class PushedEngine(StreamEngine):
             self.input.clear()
             self.output.clear()
 
+    def input_failed(self, error: OSError) -> None:
+        self.end = noted(self._failure(error, "reading from"))
+
     # For the connection.
 
     def is_of_this_process(self) -> bool:
         """Return False in a forked child."""
         return self.generation == FORK.generation
-
-    def lost(self) -> bool:
-        """Return whether it was closed without its connection: TLS could not be attached or detached."""
-        return self.closed and not self.over
 
     def adopt(self, other: StreamEngine) -> None:
         """Take over what another engine stands on: transport, TLS, and bytes that arrived. The other is closed by this."""
@@ -156,6 +155,11 @@ class PushedEngine(StreamEngine):
         other.renew_permits()
         self.plug(other.transport)
         self.renew_permits()
+
+    def refuse_elsewhere(self) -> None:
+        """Raise StreamError in a forked child, and in another thread than the connection's."""
+        self.refuse_in_child()
+        self.refuse_thread()
 
     def receive_portion(self) -> int:
         """Receive not more than a callback can read in a few milliseconds. Return as `receive`.
@@ -171,15 +175,20 @@ class PushedEngine(StreamEngine):
             self._portion *= 2
         return count
 
-    def cut_received(self, block: memoryview, count: int) -> bytes:
-        """Take `count` bytes that `receive` put into memory which is not the buffer's."""
-        self.input.taken += count
-        return _bytes.cut(block, 0, count)
-
-    def keep_received(self, block: memoryview) -> None:
-        """Put into the buffer what `receive` had put into this memory when a signal handler raised within it."""
-        if self.input.counts and self.input.store is None:
-            self.input.append(block, 0, _bytes.take_last(self.input.counts))
+    def receive_past_buffer(self, pump: Pump) -> int:
+        """Receive into the pump's memory, for bytes that are taken at once. Return as `receive`."""
+        count = ENDED
+        if self.end is None:
+            try:
+                count = self.transport.recv_into(pump.block, 0, pump.counts)
+            except OSError as error:
+                self.input_failed(error)
+        if count > 0:
+            _bytes.take_last(pump.counts)
+            self.octets_in += count
+        elif count == ENDED and self.end is None:
+            self.end = ORDERLY if self.reset is None else self.reset
+        return count
 
     def keep_back(self, full: bool) -> None:
         """Say whether the connection waits for bytes to be taken; if so, it is told when that happens."""
@@ -202,15 +211,14 @@ class PushedEngine(StreamEngine):
 
     def enqueue(self, data: Any, count: int) -> None:
         """Accept bytes, whatever the direction of the stream is, and have them sent in this turn of the hub."""
-        if self.generation != FORK.generation:
-            self.refuse()
-        self.refuse_thread()
+        if self.generation != FORK.generation or self.thread != _interpreter.thread_id():
+            self.refuse_elsewhere()
         if count:
             if not self.queued and self.connection is not None:
-                if not self.is_called_back:  # else it is sent when the callback returns or waits
+                if self.connection._pump._serving is not self.connection:  # else it is sent when the callback returns or waits
                     self.connection._wrote()
                 self.queued = True
-            if self.rest is None and not self._later_count and count <= self.output.room():
+            if self.rest is None and not self._later_count and count <= BLOCK - (self.output.end - self.output.start):
                 self.output.put(data, 0, count)
             else:
                 self._keep_for_later(data, count)
@@ -231,27 +239,24 @@ class PushedEngine(StreamEngine):
         self._later_count += count
 
     def push(self) -> bool:
-        """Send what the system takes now. Return whether nothing is left."""
+        """Send what the system takes now. Return whether nothing is left; its errors are for `output_failed`."""
         sends = MOST_SENDS
-        while self._has_output():
-            if not sends or not self.send_now():
+        while self.output.end or self.transport.unsent or self._has_rest():
+            if not sends or not self.send_some():
                 return False
             sends -= 1
         return True
 
-    def _has_output(self) -> bool:
-        """Return whether there is something to send, which then lies in the buffer, or is the rest of a message."""
+    def _has_rest(self) -> bool:
+        """Return whether `rest` is to be sent: what is left of a message, or the next one."""
         if self.rest is not None and self.rest_at == len(self.rest):
             self.rest = None
-        if self.output.end or self.rest is not None or self.transport.unsent:
-            return True
-        if not self._later_count:
-            return False
-        message = self._later.popleft()  # type: ignore[union-attr]  # it holds something
-        self._later_count -= len(message)
-        self.rest = message if type(message) is memoryview else memoryview(message)
-        self.rest_at = 0
-        return True
+        if self.rest is None and self._later_count:
+            message = self._later.popleft()  # type: ignore[union-attr]  # it holds something
+            self._later_count -= len(message)
+            self.rest = message if type(message) is memoryview else memoryview(message)
+            self.rest_at = 0
+        return self.rest is not None
 
     def shut_output(self) -> None:
         """Accept nothing more."""

@@ -1,3 +1,4 @@
+cimport geventstreams._native.memory as _bytes
 from geventstreams._core.clock cimport deadline_after, seconds_until
 from geventstreams._core.fairness cimport Fairness
 from geventstreams._streams.buffered cimport engine_of
@@ -9,23 +10,29 @@ cdef int CONNECTING, OPEN, BROKEN, CLOSING_EARLY, CLOSING, CLOSING_QUIETLY, FAIL
 
 
 cdef class ReceivingConnection(SendingConnection):
-    cdef public object data
-    cdef object _options, _read_cb, _event_cb
-    cdef bint _draining, _has_stream, _paused, _full, _checking, _input_ended
-    cdef Py_ssize_t _high_water, _low_water
+    cdef object _read_cb
+    cdef bint _draining, _paused, _full, _input_ended
+    cdef Py_ssize_t _high_water
     cdef double _read_deadline
     cdef long long _received
     cdef Fairness _fairness
+    cdef Py_ssize_t _low_water
+    cdef bint _has_stream
+    cdef object _options, _event_cb
+    cdef public object data
 
-    cdef void _serve(self) except *
+    cdef int _serve(self) except -1
     cdef void _disarm(self) except *
     cdef void _flush(self) except *
-    cdef bint _go_on(self) except -1
+    cdef int _leave(self) except -1
+    cdef void _establish(self) except *
+    cdef void _receive_end(self) except *
+    cdef void _end_with_failure(self) except *
+    cdef int _callback_failed(self) except -1
     cdef bint _take_turns(self) except -1
     cdef bint _end(self) except -1
     cdef bint _wants_input(self) except -1
     cdef bint _receive(self) except -1
-    cdef object _take(self)
     cdef bint _deliver(self, data) except -1
     cdef bint _await_input(self) except -1
     cdef void _rest(self) except *

@@ -3,7 +3,7 @@
 # Theory: phases.py. Invariants:
 #
 # * Everything that calls back is in `_serve` and what that calls.
-# * Only `_connect` waits, and callbacks: a connection that has to connect begins in a greenlet of its own. `_serve` returns instead.
+# * Only `_connect` waits, and callbacks. `_serve` returns instead.
 # * From FAILED on nothing is received.
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from typing import Any
 
 from gevent import GreenletExit, getcurrent
 
+import geventstreams._native.memory as _bytes
 from geventstreams._constants import ENDED, FRESH, WOULD_WAIT
 from geventstreams._core.clock import deadline_after, seconds_until
 from geventstreams._core.fairness import Fairness
@@ -22,7 +23,7 @@ from geventstreams._core.transport_base import Transport
 from geventstreams._streams.buffered import engine_of
 from geventstreams._streams.states import TOLD
 from geventstreams.callbacks.connecting import Attempt, Opener
-from geventstreams.callbacks.events import end_of_file, event_for
+from geventstreams.callbacks.events import TCPEOF, event_for
 from geventstreams.callbacks.options import ConnectionOptions
 from geventstreams.callbacks.phases import BROKEN, CLOSED, CLOSING, CLOSING_EARLY, CLOSING_QUIETLY, CONNECTING, FAILED, OPEN
 from geventstreams.callbacks.sending import SendingConnection
@@ -46,7 +47,6 @@ class ReceivingConnection(SendingConnection):
         self._has_stream = False
         self._paused = False
         self._full = False
-        self._checking = False
         self._input_ended = False
         self._read_deadline = 0.0
         self._received = 0
@@ -56,24 +56,18 @@ class ReceivingConnection(SendingConnection):
 
     def _serve(self) -> None:
         goes_on = False
-        self._engine.is_called_back = self._pump._serving is self
         try:
-            goes_on = self._engine.is_of_this_process() and self._go_on()
-        except BaseException:  # noqa: BLE001  # a signal handler raised, or this greenlet was killed
+            if self._resting:
+                self._end_rest()
+            if not self._is_established() and self._engine.is_of_this_process():
+                self._establish()
+            goes_on = self._take_turns() or self._end()
+        except BaseException:  # noqa: BLE001  # a read callback raised, or a signal handler, or this greenlet was killed
             if self._engine.is_of_this_process():
-                self._engine.keep_received(self._pump.block)
-                self._report()
+                self._callback_failed()
+                goes_on = self._end()
         if not goes_on:
             self._leave()
-        self._engine.is_called_back = False
-
-    def _go_on(self) -> bool:
-        """Do all that can be done now. Return whether the connection goes on: an event, or `_wake`, comes next."""
-        if self._resting:
-            self._end_rest()
-        if not self._is_established():
-            self._establish()
-        return self._take_turns() or self._end()
 
     def _take_turns(self) -> bool:
         """Receive and call back while the connection is open. Return whether it is still open, and has to wait."""
@@ -82,7 +76,7 @@ class ReceivingConnection(SendingConnection):
                 self._sent = False
                 if self._write_cb is not None and not self._engine.unsent():
                     self._call(self._write_cb, self)
-            elif self._engine.lost() or (self._input_ended and self._engine.output_state == TOLD):
+            elif self._engine.closed or (self._input_ended and self._engine.output_state == TOLD):
                 self._close_quietly()
             elif self._wants_input():
                 if not self._receive():
@@ -112,7 +106,6 @@ class ReceivingConnection(SendingConnection):
             wakeup.disarm()
 
     def _flush(self) -> None:
-        self._engine.is_called_back = False
         if self._engine.queued:
             self._send()
 
@@ -154,35 +147,33 @@ class ReceivingConnection(SendingConnection):
         except OSError as error:
             self._fail_to_connect(from_system(error, "connecting to", self._engine.peer, self._stream))
             return False
-        except BaseException:  # noqa: BLE001  # a callback of the TLS arguments raised, or this greenlet was killed
-            self._report()
+        except BaseException:  # a callback of the TLS arguments raised, or this greenlet was killed
             self._drop(False)
-            return False
-        if opened is None:
-            return False
-        self._engine.adopt(engine_of(opened))
-        return True
+            raise
+        if opened is not None:
+            self._engine.adopt(engine_of(opened))
+        return opened is not None
 
     # Receiving.
 
     def _wants_input(self) -> bool:
-        held = self._engine.input.end - self._engine.input.start
-        self._full = held > self._high_water or (self._full and held >= self._low_water)
+        if not self._draining:
+            held = self._engine.input.end - self._engine.input.start
+            self._full = held > self._high_water or (self._full and held >= self._low_water)
         return not (self._paused or self._full or self._input_ended)
 
     def _receive(self) -> bool:
         """Deliver what the system has; where it has nothing, send what is left to send. Return False to wait for the next event."""
         count = WOULD_WAIT
-        block = self._pump.block if self._draining and self._engine.input.store is None else None
+        if self._draining and self._engine.input.end != self._engine.input.start:  # `detach_ssl` has put it there
+            return self._deliver(self._engine.input.take(self._engine.input.end - self._engine.input.start))
         if not self._engine.transport.emptied or self._phase == BROKEN:
-            try:
-                count = self._engine.receive(block, 0, 0) if self._draining else self._engine.receive_portion()
-            except OSError as error:
-                self._fail(from_system(error, "reading from", self._engine.peer, self._stream))
-                self._end_with_failure()
-                return True
+            count = self._engine.receive_past_buffer(self._pump) if self._draining else self._engine.receive_portion()
         if count > 0:
-            return self._deliver(self._engine.cut_received(block, count) if block is not None else self._take())
+            if self._draining:
+                return self._deliver(_bytes.cut(self._pump.block, 0, count))
+            self._has_stream = True
+            return self._deliver(self._stream)
         if count == ENDED:
             self._receive_end()
         elif self._phase == BROKEN:
@@ -193,20 +184,10 @@ class ReceivingConnection(SendingConnection):
             return self._await_input()
         return True
 
-    def _take(self) -> Any:
-        """Return what the read callback gets for the bytes in the buffer: these, or the stream."""
-        if self._draining:
-            return self._engine.input.take(self._engine.input.end - self._engine.input.start)
-        self._has_stream = True
-        return self._stream
-
     def _deliver(self, data: Any) -> bool:
         """Call back with what has arrived. Return False if others come first."""
         if self._read_cb is not None:
-            try:
-                self._read_cb(self, data)
-            except BaseException:  # noqa: BLE001  # everything that a callback raises goes to the hub
-                self._callback_failed()
+            self._read_cb(self, data)
         if self._engine.queued:
             self._send()
         if not self._engine.transport.emptied and self._fairness.is_due(self._engine.hub):
@@ -244,20 +225,9 @@ class ReceivingConnection(SendingConnection):
         self._fairness.state = FRESH
 
     def _set_paused(self, paused: bool) -> None:
-        self._refuse_thread()
+        self._engine.refuse_elsewhere()
         self._paused = paused
         self._wake()
-
-    def _taken(self) -> None:
-        if not self._checking:
-            self._checking = True
-            self._pump.hold.loop.run_callback(self._check_low_water)
-
-    def _check_low_water(self) -> None:
-        """Receive again if enough was taken from the buffer in this turn."""
-        self._checking = False
-        if len(self._engine.input) < self._low_water:
-            self._wake()
 
     def _end_input(self) -> None:
         self._input_ended = True
@@ -272,7 +242,7 @@ class ReceivingConnection(SendingConnection):
             self._end_with_failure()
             return
         self._input_ended = True
-        event = end_of_file(self, self._engine.peer)
+        event = TCPEOF(f"end of file from {self._engine.peer}", self)  # type: ignore[arg-type]  # it is an AsyncSocket
         if not self._options.half_close:
             self._close_quietly()
         self._report_event(event)
@@ -300,20 +270,16 @@ class ReceivingConnection(SendingConnection):
             callback(argument)
         except BaseException:  # noqa: BLE001  # everything that a callback raises goes to the hub
             self._callback_failed()
-        if self._engine.queued:
-            self._send()
+        self._flush()
 
     def _callback_failed(self) -> None:
         """Pass the exception of a callback to the hub, and close the connection."""
-        self._report()
-        self._close_quietly()
-
-    def _report(self) -> None:
         kind, error, traceback = sys.exc_info()
         if isinstance(error, GreenletExit):
             self._killed = True
         else:
             self._engine.hub.handle_error(self, kind, error, traceback)
+        self._close_quietly()
 
     def _report_event(self, event: Any) -> None:
         if self._event_cb is not None:

@@ -1,4 +1,3 @@
-cimport geventstreams._native.interpreter as _interpreter
 from geventstreams._core.clock cimport deadline_after, seconds_until
 from geventstreams._core.transport_base cimport Transport
 from geventstreams._core.wakeup cimport Wakeup
@@ -10,22 +9,24 @@ cdef int CONNECTING, OPEN, BROKEN, CLOSING_EARLY, CLOSING, CLOSING_QUIETLY, FAIL
 
 
 cdef class SendingConnection(Task):
+    # What serving uses comes first, and last in `Task` and first in `ReceivingConnection`: near to each other.
     cdef PushedEngine _engine
-    cdef object _stream
     cdef int _phase
-    cdef object _write_cb, _attempt, _on_closed
+    cdef bint _sent, _accepts
     cdef tuple _failure
-    cdef bint _accepts
-    cdef double _write_deadline
-    cdef object _sender
-    cdef bint _sent
-    cdef Py_ssize_t _lost
+    cdef object _sender, _write_cb
     cdef Wakeup _drained
+    cdef object _stream, _attempt, _on_closed
+    cdef double _write_deadline
+    cdef Py_ssize_t _lost
 
     cdef bint _is_established(self) noexcept
     cdef bint _is_left(self) except? False
     cdef int _wake(self) except -1
     cpdef int _send(self) except -1
+    cdef int _send_again(self) except -1
+    cdef void _sending_failed(self, error) except *
+    cdef int _close_quietly(self) except -1
     cdef void _wait_until_sent(self) except *
     cdef double _output_limit(self) noexcept
     cdef int _all_sent(self) except -1

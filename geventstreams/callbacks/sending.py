@@ -15,10 +15,8 @@ from typing import Any
 import gevent
 from gevent import get_hub
 
-import geventstreams._native.interpreter as _interpreter
 from geventstreams._constants import NEVER
 from geventstreams._core.clock import deadline_after, seconds_until
-from geventstreams._core.fork import inherited
 from geventstreams._core.hub_hold import DESTROYED
 from geventstreams._core.linger import linger
 from geventstreams._core.transport_base import Transport
@@ -29,7 +27,7 @@ from geventstreams.callbacks.options import ConnectionOptions
 from geventstreams.callbacks.phases import BROKEN, CLOSED, CLOSING, CLOSING_EARLY, CLOSING_QUIETLY, CONNECTING, FAILED, OPEN
 from geventstreams.callbacks.pump import Task
 from geventstreams.callbacks.push_mode import PushedEngine
-from geventstreams.errors import ConnectTimeout, StreamError, TLSError, WriteTimeout, from_system, in_seconds, noted, renewed
+from geventstreams.errors import ConnectTimeout, StreamError, TLSError, WriteTimeout, in_seconds, noted, renewed
 
 
 class SendingConnection(Task):
@@ -39,7 +37,7 @@ class SendingConnection(Task):
                  on_closed: Callable[[Any], object] | None) -> None:
         Task.__init__(self, get_hub())
         self._engine = PushedEngine(self, Unconnected(peer) if transport is None else transport, options.of_streams)
-        self._stream: Any = None  # the maker makes one at once, see `AsyncSocket._start`
+        self._stream: Any = None  # the maker makes one at once, see `AsyncStream._claim`
         self._phase = CONNECTING
         self._write_cb = options.write_cb
         self._attempt = None if opener is None else Attempt(opener)
@@ -61,13 +59,6 @@ class SendingConnection(Task):
     def _is_established(self) -> bool:
         return self._phase not in (CONNECTING, CLOSING_EARLY)
 
-    def _refuse_thread(self) -> None:
-        """Raise StreamError in a forked child, and in another thread than the connection's."""
-        if not self._engine.is_of_this_process():
-            raise inherited("connection")
-        if self._pump.hold.thread != _interpreter.thread_id():
-            raise StreamError("this connection belongs to the hub of another thread")
-
     def _wake(self) -> None:
         """Have those look at the state again that serve it, and that send in the background."""
         if self._sender is not None:
@@ -77,6 +68,7 @@ class SendingConnection(Task):
     # Sending.
 
     def _wrote(self) -> None:
+        """Called with the first of the bytes to be sent together, unless a callback writes them that has not waited."""
         if self._phase != CONNECTING:
             if self._is_left():
                 raise StreamError(DESTROYED, stream=self._stream)
@@ -87,7 +79,7 @@ class SendingConnection(Task):
         return self._engine.hub.loop is not self._pump.hold.loop
 
     def _send(self) -> None:
-        may_send = self._sender is None and self._failure is None and self._phase in (OPEN, CLOSING, CLOSING_QUIETLY)
+        may_send = self._sender is None and self._failure is None and self._is_established() and self._phase < FAILED
         if may_send and self._engine.is_of_this_process():
             written, self._engine.queued = self._engine.queued, False
             try:
@@ -161,11 +153,7 @@ class SendingConnection(Task):
 
     def _sending_failed(self, error: OSError) -> None:
         """Accept nothing more. Input that arrived before is delivered before the event; a connection that is closing is closed now."""
-        if not self._engine.is_of_this_process():
-            self._close_in_child()
-            return
-        failure = from_system(error, "writing to", self._engine.peer, self._stream)
-        failure.unsent = self._engine.unsent()
+        failure = self._engine.output_failed(error)
         self._fail(failure)
         if self._phase == OPEN:
             self._move(BROKEN)
@@ -183,6 +171,7 @@ class SendingConnection(Task):
         if self._failure is None:
             self._failure = noted(error)
             self._lost = self._engine.unsent()
+            self._engine.tls_failed = isinstance(error, TLSError)
         self._refuse_output()
 
     def _error(self) -> StreamError:
@@ -199,7 +188,7 @@ class SendingConnection(Task):
 
     def _end_output(self) -> None:
         if self._accepts:
-            self._refuse_thread()
+            self._engine.refuse_elsewhere()
             self._refuse_output()
             self._finish_output()
 
@@ -257,14 +246,15 @@ class SendingConnection(Task):
 
     def _shut_down(self) -> None:
         """Everything is sent: end the output if that was not done, and close; in the background where that has to wait."""
+        transport = self._engine.transport
         try:
-            if self._engine.tell_end_now() and not self._engine.transport.unread() and not self._engine.transport.not_yet_sent():
-                self._drop(False)
-                return
+            has_to_wait = not self._engine.tell_end_now() or transport.unread() or transport.not_yet_sent()
         except OSError:
+            has_to_wait = False
+        if has_to_wait:
+            self._sender = gevent.spawn(self._shut_down_in_background)
+        else:
             self._drop(False)
-            return
-        self._sender = gevent.spawn(self._shut_down_in_background)
 
     def _shut_down_in_background(self) -> None:
         """End the output when the transport takes it, linger while the system has bytes to send, and close."""
@@ -293,12 +283,9 @@ class SendingConnection(Task):
         if not self._engine.is_of_this_process():
             self._close_in_child()
             return
-        held = self._engine.unsent()
-        self._lost = max(self._lost, held)
+        self._lost = max(self._lost, self._engine.unsent())
         self._move(FAILED if self._failure is not None and self._phase != CLOSING_QUIETLY else CLOSED)
-        tls_failed = self._failure is not None and issubclass(self._failure[0], TLSError)
-        # The peer must not take a part for the whole. Where TLS has failed, the alert says so.
-        self._engine.transport.close(abort or (held > 0 and not tls_failed))
+        self._engine.transport.close(abort or self._engine.leaves_a_part())
         if not self._engine.is_closed():
             self._engine.disconnect(True)
         self._engine.forget()

@@ -97,6 +97,7 @@ def test_an_exchange_calls_back_in_its_order(way):
     assert far.names == ["connect", "read", "event"]
     assert far.kinds == [TCPEOF]
     assert far.events[0].socket is far.connected[0] is far.sockets[0]
+    assert str(far.events[0]).startswith("end of file from ")
     assert (near.data, far.data) == (b"answer", b"question")
 
 

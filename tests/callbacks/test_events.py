@@ -9,7 +9,7 @@ import socket
 import pytest
 
 from geventstreams import TCPEOF, DNSError, TCPError, TCPEvent, TCPRefused, TCPReset, TCPTimeout, TCPTLSError
-from geventstreams.callbacks.events import end_of_file, event_for
+from geventstreams.callbacks.events import event_for
 from geventstreams.errors import (
     ConnectError,
     ConnectTimeout,
@@ -57,8 +57,7 @@ def test_an_error_has_one_event(error, kind, code):
 
 def test_an_end_of_file_is_no_error():
     """The orderly end of the input is an event of its own, without an error and without a number."""
-    event = end_of_file(None, "127.0.0.1:80")
-    assert type(event) is TCPEOF
+    event = TCPEOF("end of file from 127.0.0.1:80")
     assert not isinstance(event, TCPError)
     assert event.code is None
     assert event.error is None
