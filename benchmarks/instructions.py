@@ -53,6 +53,7 @@ COUNTED: dict[str, Counted] = {
         Counted("echo-plain", "gevent-makefile", 4, "Lines"),
         Counted("tls-echo", "gevent-makefile", 4, "Lines"),
         Counted("callback-echo", "gevent-makefile", 6, "Lines", peer_row="echo"),
+        Counted("callback-echo-chunks", "least", 6, "Lines"),
         Counted("accept", "gevent-makefile", 4, "ShortConnections"),
         Counted("bulk-receive", "gevent", 20, "Pieces"),
         Counted("readline", "BufferedReader.readline", 10),
