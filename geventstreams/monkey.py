@@ -22,7 +22,7 @@ from typing import Any
 import gevent.monkey
 import gevent.socket
 
-from geventstreams._files.makefile import makefile as makefile_for
+from geventstreams._files.buffered_file import file_on
 from geventstreams._files.transports import CannotBorrow
 
 _BLOCKING_SOCKET: Any = gevent.monkey.get_original("socket", "socket")
@@ -40,7 +40,7 @@ def _replacement(original: Any, applies: Callable[[], bool] | None = None) -> An
         if isinstance(mode, str) and "b" not in mode:
             encoding = io.text_encoding(encoding)  # type: ignore[attr-defined]  # typeshed lacks it; it warns at our caller
         try:
-            return makefile_for(self, mode, buffering, encoding=encoding, errors=errors, newline=newline)
+            return file_on(self, mode, buffering, encoding, errors, newline)
         except CannotBorrow:
             return original(self, mode, buffering, encoding=encoding, errors=errors, newline=newline)
 

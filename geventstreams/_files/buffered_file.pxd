@@ -7,8 +7,10 @@ from geventstreams._core.buffers cimport OutputBuffer
 from geventstreams._core.fork cimport ForkGeneration
 from geventstreams._core.reader cimport ByteReader
 from geventstreams._files.engine cimport FileEngine
+from geventstreams._files.transports cimport FileTransport, borrow
 
 cdef ForkGeneration FORK
+cdef Py_ssize_t BLOCK
 cdef Py_ssize_t DIRECT
 cdef Py_ssize_t LARGE
 cdef Py_ssize_t LARGEST
@@ -20,9 +22,10 @@ cdef class SocketFile(ByteReader):
     cdef object __weakref__
     cdef OutputBuffer _output
     cdef FileEngine _engine
-    cdef Py_ssize_t _buffering
     cdef readonly bint _alive
 
+    @cython.locals(engine=FileEngine)
+    cdef void _init_file(self, FileTransport transport, Py_ssize_t buffering, bint readable, bint writable) except *
     cdef object _own_flush(self)
     cdef void _drop(self) except *
     cdef object _read_large(self, Py_ssize_t wanted)
@@ -34,3 +37,7 @@ cdef class SocketFile(ByteReader):
 cdef class TwoWaySocketFile(SocketFile):
     cdef bint _has_own_reads(self) except? False
     cdef bytes _gather_line(self, size)
+
+
+@cython.locals(readable=bint, writable=bint, size=Py_ssize_t, transport=FileTransport, file=SocketFile)
+cpdef object file_on(sock, mode, buffering, encoding, errors, newline)

@@ -17,13 +17,14 @@ from typing import Any
 import geventstreams._core.arguments as arguments
 import geventstreams._native.attributes as _attributes
 import geventstreams._native.memory as _bytes
-from geventstreams._constants import DIRECT, NEVER, WOULD_WAIT
+from geventstreams._constants import BLOCK, DIRECT, NEVER, WOULD_WAIT
 from geventstreams._core.buffers import NO_OUTPUT, OutputBuffer
 from geventstreams._core.fork import FORK
 from geventstreams._core.reader import ByteReader
 from geventstreams._files.engine import FileEngine
 from geventstreams._files.raw_file import RawSocketFile, bytes_of, gather_line
-from geventstreams._files.transports import FileTransport
+from geventstreams._files.shared_file import file_over, halves
+from geventstreams._files.transports import FileTransport, borrow
 
 LARGE = 32768
 """A read of at least this size goes straight into the memory of its result, in pieces of up to LARGEST."""
@@ -42,19 +43,19 @@ class SocketFile(ByteReader):
         self._engine = NO_ENGINE
         self._source = NO_ENGINE
 
-    def __init__(self, transport: FileTransport, buffering: int, readable: bool, writable: bool) -> None:
-        engine = FileEngine(transport, buffering, readable, writable)
+    def _init_file(self, transport: FileTransport, buffering: int, readable: bool, writable: bool) -> None:
+        engine = FileEngine.__new__(FileEngine)
+        engine._init_engine(transport, buffering, readable, writable)
         self._init_reader(engine, readable, writable, NEVER, True)
         self._output = engine.output
         self._engine = engine
-        self._buffering = buffering
         self._has_own_readline = False  # a pair of two directions has, and calls it within no other call
         self._alive = True
 
     @property
     def between_threads(self) -> bool:
         """Whether greenlets of several threads may use this file at once."""
-        return self._engine.between_threads
+        return self._engine.transport.between_threads
 
     # Input: the methods are those of every reader.
 
@@ -119,7 +120,7 @@ class SocketFile(ByteReader):
         """
         view = data if type(data) is bytes else bytes_of(data)
         count = len(view)
-        if self._output.permit == FORK.generation and count <= self._buffering - len(self._output):
+        if self._output.permit == FORK.generation and count <= self._engine.buffering - len(self._output):
             self._output.put(view, 0, count)
             return count
         self._engine.enter_output()
@@ -132,11 +133,11 @@ class SocketFile(ByteReader):
     def _write(self, view: bytes | memoryview, count: int) -> None:
         done = -1
         try:
-            while len(self._output) and len(self._output) + count > self._buffering:
+            while len(self._output) and len(self._output) + count > self._engine.buffering:
                 if not self._engine.send_buffered():
                     raise self._accept_part(view, 0, count)
             done = 0
-            while count - done > self._buffering:
+            while count - done > self._engine.buffering:
                 sent = self._engine.send(memoryview(view), done, count)
                 if sent == WOULD_WAIT:
                     raise self._accept_part(view, done, count)
@@ -155,7 +156,7 @@ class SocketFile(ByteReader):
 
     def _accept_part(self, view: bytes | memoryview, done: int, count: int) -> BlockingIOError:
         """Accept what fits, and return the error that ends a write where the socket may not wait."""
-        fits = max(min(self._buffering - len(self._output), count - done), 0)
+        fits = max(min(self._engine.buffering - len(self._output), count - done), 0)
         if fits:
             self._output.put(view, done, fits)
         return BlockingIOError(errno.EAGAIN, "write could not complete without blocking", done + fits)
@@ -318,4 +319,22 @@ io.BufferedIOBase.register(SocketFile)
 _attributes.own_methods(SocketFile)
 _attributes.own_methods(TwoWaySocketFile)
 NO_ENGINE = FileEngine.__new__(FileEngine)
-"""What a file has whose constructor was not called."""
+"""What a file has that `file_on` did not make."""
+
+
+def file_on(sock: Any, mode: str, buffering: int | None, encoding: str | None, errors: str | None, newline: str | None) -> Any:
+    """Return the file that `makefile` returns."""
+    readable, writable = (True, False) if mode == "rb" else halves(mode)
+    size = -1 if buffering is None else arguments.whole("buffering", buffering)
+    if size == 0 and "b" not in mode:
+        raise ValueError("unbuffered streams must be binary")
+    transport = borrow(sock, readable, writable)
+    try:
+        if size == 0:
+            return RawSocketFile(transport, readable, writable)
+        file = TwoWaySocketFile.__new__(TwoWaySocketFile) if readable and writable else SocketFile.__new__(SocketFile)
+        file._init_file(transport, size if size > 0 else BLOCK, readable, writable)
+        return file if "b" in mode else file_over(file, mode, encoding, errors, newline)
+    except BaseException:
+        transport.close()
+        raise

@@ -23,9 +23,6 @@ cdef class FileEngine(ByteSource):
     cdef readonly bint detached
     cdef readonly FileTransport transport
     cdef readonly bint closed
-    cdef readonly bint between_threads
-    cdef readonly bint is_readable
-    cdef readonly bint is_writable
     cdef Py_ssize_t buffering
     cdef FairLock input_lock
     cdef FairLock output_lock
@@ -36,6 +33,7 @@ cdef class FileEngine(ByteSource):
     cdef object _writer
     cdef tuple _lost
 
+    cdef void _init_engine(self, FileTransport transport, Py_ssize_t buffering, bint readable, bint writable) except *
     cdef void refuse_interrupted(self) except *
     cdef void enter_output(self) except *
     cdef void leave_output(self) except *

@@ -45,7 +45,7 @@ class FileEngine(ByteSource):
     def __cinit__(self) -> None:  # compiled code only: an object whose __init__() was not called has no permit, and says so
         self.output: OutputBuffer = NO_OUTPUT
 
-    def __init__(self, transport: FileTransport, buffering: int, readable: bool, writable: bool) -> None:
+    def _init_engine(self, transport: FileTransport, buffering: int, readable: bool, writable: bool) -> None:
         self._init_source()
         # The half that a file does not have is shared by all such files: it is empty, without a permit, and never locked.
         if not readable:
@@ -57,16 +57,12 @@ class FileEngine(ByteSource):
         self.detached = False
         self.transport = transport
         self.buffering = buffering
-        self.between_threads: bool = transport.between_threads
-        """Whether greenlets of several threads may use this file at once."""
         self._needs_lock = transport.between_threads and not _interpreter.compiled()
         self._reader: Any = None
         self._writer: Any = None
         self.closer: Any = None
         self._lost: tuple[Any, ...] | None = None
         self.closed = False
-        self.is_readable = readable
-        self.is_writable = writable
         self.generation = FORK.generation
         if readable and not self._needs_lock:
             self.input.permit = FORK.generation
@@ -78,7 +74,8 @@ class FileEngine(ByteSource):
         if self.detached:
             raise ValueError("raw stream has been detached")
         if self._raw is None:
-            self._raw = RawSocketFile(self.transport, self.is_readable, self.is_writable, kept=True)
+            readable, writable = self.input is not NO_INPUT, self.output is not NO_OUTPUT
+            self._raw = RawSocketFile(self.transport, readable, writable, kept=True)
         return self._raw
 
     def detach(self) -> RawSocketFile:
@@ -107,7 +104,7 @@ class FileEngine(ByteSource):
     def begin_read(self) -> None:
         """Wait until no other call reads."""
         self.refuse()
-        if not self.is_readable:
+        if self.input is NO_INPUT:
             raise io.UnsupportedOperation("not readable")
         current = _greenlets.current()
         if self._reader is current:
@@ -136,7 +133,7 @@ class FileEngine(ByteSource):
     def enter_output(self) -> None:
         """Wait until no other call writes."""
         self.refuse()
-        if not self.is_writable:
+        if self.output is NO_OUTPUT:
             raise io.UnsupportedOperation("not writable")
         current = _greenlets.current()
         if self._writer is current:
@@ -242,7 +239,6 @@ class FileEngine(ByteSource):
         try:
             self.input_lock.cancel_waiters()
             self.output_lock.cancel_waiters()
-            self.transport.wake()
             if len(self.output) or self.output_lock.holder is not None:
                 self._flush_at_close()
         finally:
@@ -251,7 +247,8 @@ class FileEngine(ByteSource):
             self.output.clear()
 
     def _flush_at_close(self) -> None:
-        """Send the rest, once the greenlet that was woken in the middle of a write has left."""
+        """Send the rest, once the greenlet in the middle of a write, which is woken, has left."""
+        self.transport.wake()
         self.closer = _greenlets.current()
         self.output_lock.acquire(None, NEVER)
         self._drop_inherited()

@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
+import io
 from typing import TYPE_CHECKING, Any, Literal, overload
 
-from geventstreams._constants import BLOCK
-from geventstreams._core import arguments
-from geventstreams._files.buffered_file import SocketFile, TwoWaySocketFile
-from geventstreams._files.raw_file import RawSocketFile
-from geventstreams._files.shared_file import file_over, halves
-from geventstreams._files.transports import borrow
+from geventstreams._files.buffered_file import file_on
 
 if TYPE_CHECKING:
-    from io import TextIOWrapper
-
+    from geventstreams._files.buffered_file import SocketFile
+    from geventstreams._files.raw_file import RawSocketFile
     from geventstreams._types import BinaryMode, TextMode
 
 
@@ -21,7 +17,7 @@ if TYPE_CHECKING:
 def makefile(
     sock: Any, mode: TextMode = "r", buffering: int | None = None, *, encoding: str | None = None, errors: str | None = None,
     newline: str | None = None,
-) -> TextIOWrapper: ...
+) -> io.TextIOWrapper: ...
 @overload
 def makefile(sock: Any, mode: BinaryMode, buffering: Literal[0]) -> RawSocketFile: ...
 @overload
@@ -30,7 +26,7 @@ def makefile(sock: Any, mode: BinaryMode, buffering: int | None = None) -> Socke
 def makefile(
     sock: Any, mode: str, buffering: int | None = None, *, encoding: str | None = None, errors: str | None = None,
     newline: str | None = None,
-) -> TextIOWrapper | SocketFile | RawSocketFile: ...
+) -> io.TextIOWrapper | SocketFile | RawSocketFile: ...
 def makefile(
     sock: Any,
     mode: str = "r",
@@ -56,17 +52,6 @@ def makefile(
         TypeError: No file can be made on this object.
         ValueError: The mode is wrong.
     """
-    readable, writable = halves(mode)
-    size = -1 if buffering is None else arguments.whole("buffering", buffering)
-    if size == 0 and "b" not in mode:
-        raise ValueError("unbuffered streams must be binary")
-    transport = borrow(sock, readable, writable)
-    try:
-        if size == 0:
-            return RawSocketFile(transport, readable, writable)
-        kind = TwoWaySocketFile if readable and writable else SocketFile
-        file = kind(transport, size if size > 0 else BLOCK, readable, writable)
-        return file if "b" in mode else file_over(file, mode, encoding, errors, newline)
-    except BaseException:
-        transport.close()
-        raise
+    if isinstance(mode, str) and "b" not in mode:
+        encoding = io.text_encoding(encoding)  # type: ignore[attr-defined]  # typeshed lacks it; it warns at our caller
+    return file_on(sock, mode, buffering, encoding, errors, newline)

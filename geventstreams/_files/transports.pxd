@@ -1,16 +1,22 @@
 cimport geventstreams._native.syscalls as _system
+from geventstreams._core.buffers cimport OutputBuffer
 from geventstreams._core.fork cimport ForkGeneration
 from geventstreams._core.fairness cimport Fairness
-from geventstreams._core.transport_base cimport Transport
 from geventstreams._core.wakeup cimport Wakeup
 
 cdef int FRESH
+cdef int READ
+cdef int WRITE
 cdef ForkGeneration FORK
 cdef double NEVER
 cdef Py_ssize_t WOULD_WAIT
 
 
-cdef class FileTransport(Transport):
+cdef class SocketWakeup(Wakeup):
+    cdef object event
+
+
+cdef class FileTransport:
     cdef readonly object socket
     cdef readonly bint direct
     cdef readonly bint closed
@@ -20,37 +26,42 @@ cdef class FileTransport(Transport):
 
     cdef void _init_file(self, socket) except *
     cpdef bint let_others_run(self) except? False
+    cpdef Py_ssize_t recv_into(self, space, Py_ssize_t start, list counts) except? -2
+    cpdef Py_ssize_t send(self, view, Py_ssize_t start, Py_ssize_t stop) except? -2
     cpdef bint await_input(self) except? False
     cpdef bint await_output(self) except? False
+    cdef void wake(self) except *
+    cpdef bint send_at_once(self, OutputBuffer output, bint last=*) except? False
+    cpdef void close(self) except *
     cdef void _disconnect(self) except *
     cpdef void give_up(self) except *
+    cdef object _open(self)
 
 
 cdef class BorrowedTransport(FileTransport):
     cdef int _descriptor
     cdef object _handle
-    cdef Wakeup _input
-    cdef Wakeup _output
+    cdef SocketWakeup _input
+    cdef SocketWakeup _output
     cdef list _awaited
 
-    cdef void _init_borrowed(self, socket) except *
-    cdef bint _has_wakeups(self) noexcept
-    cdef bint _waited(self, Wakeup wakeup, double limit) except? False
-    cdef bint _waited_between_threads(self, Wakeup wakeup, double limit) except? False
-    cdef Wakeup _in_place_of(self, Wakeup wakeup, int events)
+    cdef bint _wait_for(self, int events) except? False
+    cdef bint _waited_between_threads(self, list awaited, int events, double limit) except? False
+    cdef SocketWakeup _wakeup(self, int events)
     cdef list _wakeups(self)
-    cpdef double limit(self) except? -1
     cdef int _current(self) except -1
     cdef void _follow(self, int descriptor) except *
 
 
 cdef class BorrowedTLSTransport(BorrowedTransport):
-    cdef bint _input_needs_room
-    cdef bint _output_needs_input
+    cdef int _input_event
+    cdef int _output_event
+
+    cdef int _tried(self, method, view, list counts, int event) except -1
 
 
 cdef class AnySocketTransport(FileTransport):
-    cdef object _open(self)
+    pass
 
 
 cpdef FileTransport borrow(socket, bint readable, bint writable)

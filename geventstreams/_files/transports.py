@@ -4,8 +4,8 @@
 # * The owner may close, detach or wrap the socket at any time, so its descriptor is asked for before every system call, and no watcher
 #   stays armed after a wait.
 # * A transport counts once in the socket's `_io_refs`, from `borrow` to `close`; no other class touches them.
-# * As everywhere, only `wait_input` and `wait_output` wait, except in `AnySocketTransport`: the methods of an unknown socket wait by
-#   themselves.
+# * Only `await_input` and `await_output` wait, except in `AnySocketTransport`: the methods of an unknown socket wait by themselves.
+# * `recv_into` and `send` are those of `Transport`, and return WOULD_WAIT.
 
 from __future__ import annotations
 
@@ -14,8 +14,7 @@ import contextlib
 import errno
 import os
 import ssl
-import sys
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import gevent.socket
 import gevent.ssl
@@ -26,7 +25,6 @@ from geventstreams._constants import FRESH, NEVER, WOULD_WAIT
 from geventstreams._core.buffers import OutputBuffer
 from geventstreams._core.fairness import Fairness
 from geventstreams._core.fork import FORK
-from geventstreams._core.transport_base import Transport
 from geventstreams._core.wakeup import READ, WRITE, Wakeup
 
 _GEVENT_SOCKET: Any = gevent.socket.socket
@@ -35,14 +33,42 @@ _AT_ONCE = 16384
 """An unknown socket is asked for this many bytes at most: a TLS record holds no more."""
 
 
-class FileTransport(Transport):
-    """What a file needs of the transport of its bytes: waiting as the socket's own calls would."""
+class SocketWakeup(Wakeup):
+    """A wakeup that watches by `event`, the watcher of a gevent socket, if nothing else does: a new one costs a call of the system.
+
+    The socket ends the wait by `throw` when it is detached; the greenlet then finds that it has no descriptor.
+    """
+
+    if TYPE_CHECKING:
+        event: Any
+
+    def arm(self) -> None:
+        if self.watcher is None and self.event is not None and self.event.callback is None:
+            self.watcher = self.event
+        Wakeup.arm(self)
+
+    def disarm(self) -> None:
+        Wakeup.disarm(self)
+        if not self.armed and self.watcher is self.event:
+            self.watcher = None
+
+    @property
+    def __self__(self) -> SocketWakeup:
+        """What gevent takes for the greenlet that waits, because it is the callback's."""
+        return self
+
+    def throw(self, _error: object) -> None:
+        """Wake the greenlet that waits, to look again."""
+        self.fire()
+
+
+class FileTransport:
+    """What a file needs of the socket that carries its bytes: waiting as the socket's own calls would."""
 
     def __init__(self, socket: Any) -> None:
         self._init_file(socket)
 
     def _init_file(self, socket: Any) -> None:
-        self._init_transport()
         self.socket = socket
         """The socket; None when the file was closed. A file has no other reference to it."""
         self.direct = False
@@ -59,13 +85,22 @@ class FileTransport(Transport):
         """Let the hub go round once if nothing had to wait for a while. Return whether it did."""
         return self._fairness.let_others_run(None)
 
+    def recv_into(self, space: memoryview, start: int, counts: list[int]) -> int:
+        raise NotImplementedError
+
+    def send(self, view: bytes | memoryview, start: int, stop: int) -> int:
+        raise NotImplementedError
+
     def await_input(self) -> bool:
         """Wait as the socket's `recv` would. Return False where it may not wait; raise TimeoutError when it times out."""
-        raise NotImplementedError
+        return False
 
     def await_output(self) -> bool:
         """Wait as the socket's `send` would. Return False where it may not wait; raise TimeoutError when it times out."""
-        raise NotImplementedError
+        return False
+
+    def wake(self) -> None:
+        """Wake the greenlets that wait, to look again."""
 
     def send_at_once(self, output: OutputBuffer, last: bool = False) -> bool:
         """Send what the system takes now, without waiting. Return whether nothing is left.
@@ -79,10 +114,7 @@ class FileTransport(Transport):
             output.strike(count)
         return True
 
-    def fileno(self) -> int:
-        return -1 if self.socket is None else int(self.socket.fileno())
-
-    def close(self, abort: bool = False) -> None:
+    def close(self) -> None:
         """Let go of the socket, which stays as it is unless its owner has closed it, and wake the greenlets that wait."""
         socket, self.socket = self.socket, None
         if socket is not None:
@@ -98,8 +130,14 @@ class FileTransport(Transport):
         so that the peer cannot take a part for the whole."""
         if getattr(self.socket, "_closed", False):
             with contextlib.suppress(OSError):  # the owner took the descriptor away
-                _system.reset_on_close(self.fileno(), self.socket)
+                _system.reset_on_close(self.socket.fileno(), self.socket)
         self.close()
+
+    def _open(self) -> Any:
+        """Return the socket."""
+        if self.socket is None:
+            raise ValueError("I/O operation on closed file")
+        return self.socket
 
 
 class BorrowedTransport(FileTransport):
@@ -108,19 +146,17 @@ class BorrowedTransport(FileTransport):
     late = "timed out"
     """What its TimeoutError says."""
 
-    def __init__(self, socket: Any) -> None:
-        self._init_borrowed(socket)
-
-    def _init_borrowed(self, socket: Any) -> None:
-        self._init_file(socket)
+    def _init_file(self, socket: Any) -> None:
+        FileTransport._init_file(self, socket)
         self.direct = True
         self._descriptor = -1
         self._handle = None
-        self._input: Wakeup | None = None
-        self._output: Wakeup | None = None
-        self._awaited: list[Wakeup] = []  # used only where threads share the socket; each has its own wakeups
-        if self.between_threads and (descriptor := socket.fileno()) >= 0:
-            self._follow(descriptor)  # so that two threads which begin at once have nothing to begin with
+        self._input: SocketWakeup | None = None
+        self._output: SocketWakeup | None = None
+        self._awaited: list[Wakeup] | None = None  # where threads share the socket each wait has a wakeup of its own
+        if self.between_threads:
+            self._awaited = []
+            self._follow(socket.fileno())  # so that two threads which begin at once have nothing to begin with
 
     # The seam.
 
@@ -130,120 +166,92 @@ class BorrowedTransport(FileTransport):
     def send(self, view: bytes | memoryview, start: int, stop: int) -> int:
         return _system.send(self._current(), self._handle, view, start, stop)
 
-    def readable(self) -> int:
-        return _system.readable(self._current())
-
-    def wait_input(self, limit: float) -> bool:
-        return self._waited(self.input_wakeup(), limit)
-
-    def wait_output(self, limit: float) -> bool:
-        return self._waited(self.output_wakeup(), limit)
-
-    def input_wakeup(self) -> Wakeup:
-        if self._input is None or self._input.hub is not get_hub() or self._input.process != FORK.generation:
-            self._input = self._in_place_of(self._input, READ)
-        return self._input
-
-    def output_wakeup(self) -> Wakeup:
-        if self._output is None or self._output.hub is not get_hub() or self._output.process != FORK.generation:
-            self._output = self._in_place_of(self._output, WRITE)
-        return self._output
-
-    def _in_place_of(self, wakeup: Wakeup | None, events: int) -> Wakeup:
-        """Return a wakeup of this thread's hub. A greenlet of another thread that waits in the old one goes on waiting."""
-        if wakeup is not None and wakeup not in self._awaited:
-            wakeup.close()
-        return Wakeup(get_hub(), self._current(), events)
-
-    def _waited(self, wakeup: Wakeup, limit: float) -> bool:
-        """Wait, and leave no watcher armed: the owner may close the descriptor."""
-        if self.between_threads:
-            return self._waited_between_threads(wakeup, limit)
-        try:
-            return wakeup.wait(limit)
-        finally:
-            if wakeup.waiter is None and wakeup.listeners is None:
-                wakeup.disarm()
-
-    def _waited_between_threads(self, wakeup: Wakeup, limit: float) -> bool:
-        """Wait where another thread may close the file, or put its own wakeup in the place of this one, at any time."""
-        self._awaited.append(wakeup)
-        try:
-            self._current()  # a close from now on fires this wakeup, one before is noticed here
-            return wakeup.wait(limit)
-        finally:
-            self._awaited.remove(wakeup)
-            if wakeup.waiter is None and wakeup.listeners is None:
-                wakeup.disarm()
-                if wakeup is not self._input and wakeup is not self._output:
-                    wakeup.close()
-
-    def _has_wakeups(self) -> bool:
-        return self._input is not None or self._output is not None or len(self._awaited) > 0
-
-    def _wakeups(self) -> list[Wakeup]:
-        kept = [wakeup for wakeup in (self._input, self._output) if wakeup is not None]
-        return kept + [wakeup for wakeup in self._awaited.copy() if wakeup not in kept]
-
-    def wake(self) -> None:
-        if self._has_wakeups():
-            for wakeup in self._wakeups():
-                wakeup.fire()
-
-    def _disconnect(self) -> None:
-        self._follow(-1)
-
-    def __del__(self) -> None:
-        try:
-            self._follow(-1)
-        except (AttributeError, TypeError):
-            if sys is not None and not sys.is_finalizing():  # at the end of the program the modules are emptied
-                raise
-
-    # What the socket's own calls would do.
-
-    def limit(self) -> float:
-        """Return the seconds that a call on the socket may take at the moment; 0 where it may not wait."""
-        seconds = self.socket.timeout  # what `gettimeout` returns, without a call
-        return NEVER if seconds is None else float(seconds)
-
     def await_input(self) -> bool:
-        limit = self.limit()
-        if limit == 0:
-            return False
-        self._fairness.state = FRESH
-        if not self.wait_input(limit) and self.readable() == WOULD_WAIT:
-            raise TimeoutError(self.late)
-        return True
+        return self._wait_for(READ)
 
     def await_output(self) -> bool:
-        limit = self.limit()
-        if limit == 0:
+        return self._wait_for(WRITE)
+
+    # Waiting.
+
+    def _wait_for(self, events: int) -> bool:
+        """Wait as the socket's own calls would, and leave no watcher armed: the owner may close the descriptor."""
+        seconds = self._open().timeout  # what `gettimeout` returns, without a call
+        if seconds == 0:
             return False
+        limit = NEVER if seconds is None else float(seconds)
         self._fairness.state = FRESH
-        if not self.wait_output(limit):
+        if self._awaited is not None:
+            fired = self._waited_between_threads(self._awaited, events, limit)
+        else:
+            wakeup = self._wakeup(events)
+            try:
+                fired = wakeup.wait(limit)
+            finally:
+                if wakeup.waiter is None and wakeup.listeners is None:
+                    wakeup.disarm()
+        if not fired and (events == WRITE or _system.readable(self._current()) == WOULD_WAIT):
             raise TimeoutError(self.late)
         return True
+
+    def _waited_between_threads(self, awaited: list[Wakeup], events: int, limit: float) -> bool:
+        """Wait where another thread may close the file at any time."""
+        wakeup = Wakeup(get_hub(), self._current(), events)
+        awaited.append(wakeup)
+        try:
+            self._current()  # a close from now on closes this wakeup, one before is noticed here
+            return wakeup.wait(limit)
+        finally:
+            awaited.remove(wakeup)
+            wakeup.close()
+
+    def _wakeup(self, events: int) -> SocketWakeup:
+        """Return the wakeup of this thread's hub."""
+        wakeup = self._input if events == READ else self._output
+        if wakeup is None or wakeup.hub is not get_hub() or wakeup.process != FORK.generation:
+            if wakeup is not None:
+                wakeup.close()
+            wakeup = SocketWakeup(get_hub(), self._current(), events)
+            # Not the other one's watcher: greenlets may write to the socket beside the file, and wait by that.
+            shares = events == READ and self.direct and self.socket.hub is wakeup.hub
+            wakeup.event = self.socket._read_event if shares else None
+            if events == READ:
+                self._input = wakeup
+            else:
+                self._output = wakeup
+        return wakeup
+
+    def _wakeups(self) -> list[Wakeup]:
+        wakeups = [self._input, self._output, *(self._awaited or ())]
+        return [wakeup for wakeup in wakeups if wakeup is not None]
+
+    def wake(self) -> None:
+        for wakeup in self._wakeups():
+            wakeup.fire()
+
+    # The descriptor.
 
     def _current(self) -> int:
         """Return the descriptor that the socket has now."""
-        if self.socket is None:
-            raise ValueError("I/O operation on closed file")
+        socket = self._open()
         # A socket of gevent has a socket of the system, and asks it by a method in Python.
-        descriptor = (self.socket if self.between_threads else self.socket._sock).fileno()
+        descriptor = (socket if self.between_threads else socket._sock).fileno()
         if descriptor != self._descriptor:
             self._follow(descriptor)
         if descriptor < 0:
             raise OSError(errno.EBADF, os.strerror(errno.EBADF))
         return descriptor  # type: ignore[no-any-return]  # any socket
 
+    def _disconnect(self) -> None:
+        if self._descriptor >= 0:
+            self._follow(-1)
+
     def _follow(self, descriptor: int) -> None:
         """Replace one descriptor by another, or by none."""
-        if self._has_wakeups():
-            wakeups = self._wakeups()
-            self._input = self._output = None
-            for wakeup in wakeups:
-                wakeup.close()
+        wakeups = self._wakeups()
+        self._input = self._output = None
+        for wakeup in wakeups:
+            wakeup.close()
         handle, self._handle = self._handle, None
         _system.release(handle)
         self._descriptor = descriptor
@@ -256,55 +264,53 @@ class BorrowedTLSTransport(BorrowedTransport):
 
     late = "The read operation timed out"
 
-    def __init__(self, socket: Any) -> None:
-        self._init_borrowed(socket)
+    def _init_file(self, socket: Any) -> None:
+        BorrowedTransport._init_file(self, socket)
         self.direct = False
-        self._input_needs_room = False
-        self._output_needs_input = False
+        self._input_event = READ
+        self._output_event = WRITE
+        """What the next call waits for: TLS may have to send before it receives, and the reverse."""
 
     def recv_into(self, space: memoryview, start: int, counts: list[int]) -> int:
         self._current()
-        socket, seconds = self.socket, self.socket.gettimeout()
-        self._input_needs_room = False
-        if seconds != 0:
-            socket.settimeout(0)  # until the next line but two: no other greenlet runs in between
-        try:
-            counts.extend(map(socket.recv_into, (space[start:],)))
-        except (ssl.SSLWantReadError, ssl.SSLWantWriteError, BlockingIOError) as error:
-            if seconds == 0:
-                raise
-            self._input_needs_room = isinstance(error, ssl.SSLWantWriteError)
+        event = self._tried(self.socket.recv_into, space[start:], counts, READ)
+        self._input_event = event or READ
+        if event:
             return WOULD_WAIT
-        finally:
-            if seconds != 0:
-                socket.settimeout(seconds)
         return counts[-1] if counts[-1] else counts.pop()
 
     def send(self, view: bytes | memoryview, start: int, stop: int) -> int:
         self._current()
-        socket, seconds = self.socket, self.socket.gettimeout()
-        self._output_needs_input = False
+        socket, counts = self.socket, list[int]()
         self.begun = False
-        method = socket.send if socket.version() is None or seconds == 0 else socket.write
+        method = socket.send if socket.version() is None or socket.timeout == 0 else socket.write
+        event = self._tried(method, view[start:stop], counts, WRITE)
+        self._output_event = event or WRITE
+        return WOULD_WAIT if event else int(counts[0]) or WOULD_WAIT
+
+    def _tried(self, method: Any, view: bytes | memoryview, counts: list[int], event: int) -> int:
+        """Call a method of the socket and append its result to `counts`. Return 0, or the event that it would wait for."""
+        socket, seconds = self.socket, self.socket.timeout
         if seconds != 0:
-            socket.settimeout(0)
+            socket.settimeout(0)  # until the end of this call: no other greenlet runs in between
         try:
-            return int(method(view[start:stop])) or WOULD_WAIT
+            counts.extend(map(method, (view,)))
         except (ssl.SSLWantReadError, ssl.SSLWantWriteError, BlockingIOError) as error:
-            self.begun = True  # the record is made, and a part of it may be with the system
+            if event == WRITE:
+                self.begun = True  # the record is made, and a part of it may be with the system
             if seconds == 0:
                 raise
-            self._output_needs_input = isinstance(error, ssl.SSLWantReadError)
-            return WOULD_WAIT
+            return READ if isinstance(error, ssl.SSLWantReadError) else WRITE if isinstance(error, ssl.SSLWantWriteError) else event
         finally:
             if seconds != 0:
                 socket.settimeout(seconds)
+        return 0
 
-    def wait_input(self, limit: float) -> bool:
-        return self._waited(self.output_wakeup() if self._input_needs_room else self.input_wakeup(), limit)
+    def await_input(self) -> bool:
+        return self._wait_for(self._input_event)
 
-    def wait_output(self, limit: float) -> bool:
-        return self._waited(self.input_wakeup() if self._output_needs_input else self.output_wakeup(), limit)
+    def await_output(self) -> bool:
+        return self._wait_for(self._output_event)
 
 
 class AnySocketTransport(FileTransport):
@@ -341,12 +347,6 @@ class AnySocketTransport(FileTransport):
         self.begun = False
         return WOULD_WAIT if count is None else int(count)
 
-    def await_input(self) -> bool:
-        return False
-
-    def await_output(self) -> bool:
-        return False
-
     def send_at_once(self, output: OutputBuffer, last: bool = False) -> bool:
         socket = self._open()
         if not (hasattr(socket, "gettimeout") and hasattr(socket, "settimeout")):
@@ -360,24 +360,17 @@ class AnySocketTransport(FileTransport):
         finally:
             socket.settimeout(seconds)
 
-    def _open(self) -> Any:
-        if self.socket is None:
-            raise ValueError("I/O operation on closed file")
-        return self.socket
-
-    def wake(self) -> None:
-        """Do nothing: the waits are in the socket's own methods."""
 
 class CannotBorrow(TypeError):
     """No file can be made on this object: it is not a socket, or one that can only block the hub."""
 
 
 _BLOCKING_TLS_SOCKET = monkey.get_original("ssl", "SSLSocket")
-_KNOWN: dict[Any, type[BorrowedTransport]] = {
-    (_socket.socket.recv_into, _socket.socket.send): BorrowedTransport,
-    (gevent.socket.socket.recv_into, gevent.socket.socket.send): BorrowedTransport,
-    (gevent.ssl.SSLSocket.recv_into, gevent.ssl.SSLSocket.send): BorrowedTLSTransport,
-}
+_KNOWN: tuple[tuple[Any, Any, type[BorrowedTransport]], ...] = (
+    (gevent.socket.socket.recv_into, gevent.socket.socket.send, BorrowedTransport),
+    (gevent.ssl.SSLSocket.recv_into, gevent.ssl.SSLSocket.send, BorrowedTLSTransport),
+    (_socket.socket.recv_into, _socket.socket.send, BorrowedTransport),
+)
 """By the methods that move bytes: those of a subclass that has its own are called."""
 
 
@@ -390,11 +383,12 @@ def borrow(socket: Any, readable: bool, writable: bool) -> FileTransport:
 
 def _transport_for(socket: Any, readable: bool, writable: bool) -> type[FileTransport]:
     kind = type(socket)
-    transport = _KNOWN.get((getattr(kind, "recv_into", None), getattr(kind, "send", None)))
-    if transport is not None and hasattr(kind, "_decref_socketios"):  # it has all, where the object has nothing of its own
-        own = _attributes(socket)
-        if "recv_into" not in own and "send" not in own:
-            return transport
+    receive, send = getattr(kind, "recv_into", None), getattr(kind, "send", None)
+    for its_receive, its_send, transport in _KNOWN:
+        if receive is its_receive and send is its_send and hasattr(kind, "_decref_socketios"):
+            own = _attributes(socket)
+            if "recv_into" not in own and "send" not in own:
+                return transport
     if isinstance(socket, _BLOCKING_TLS_SOCKET):
         raise CannotBorrow(f"socket must not be a blocking ssl.SSLSocket, not {socket!r}: wrap it by gevent.ssl")
     needed = [*["recv_into"] * readable, *["send"] * writable, "fileno", "_io_refs", "_decref_socketios"]

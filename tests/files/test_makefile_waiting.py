@@ -234,6 +234,33 @@ def test_what_the_socket_does_meanwhile_is_seen(ends: Ends, kind: str) -> None:
     assert heir.recv(100) == b"for the heir"
 
 
+def test_a_wait_uses_the_sockets_own_watcher(ends: Ends) -> None:
+    """A reader that waits has the watcher of a gevent socket, which is free after that; where it is in use, the reader has its own."""
+    file, near, far = ends.file()
+    reader = gevent.spawn(file.readline)
+    gevent.sleep(0.01)
+    assert near._read_event.callback is not None
+    far.sendall(b"line\n")
+    assert reader.get(timeout=20) == b"line\n"
+    assert near._read_event.callback is None
+    waits = [gevent.spawn(near.recv, 10)]
+    gevent.sleep(0.01)
+    waits += [gevent.spawn(other.read, 10) for other in (file, makefile(near, "rb"))]
+    gevent.sleep(0.01)
+    far.shutdown(socket.SHUT_WR)
+    assert [wait.get(timeout=20) for wait in waits] == [b""] * 3
+
+
+def test_a_detached_socket_ends_the_wait(ends: Ends) -> None:
+    """A reader that waits on a gevent socket raises as soon as the socket is detached, also before anything else happens there."""
+    file, near, _far = ends.file()
+    reader = gevent.spawn(file.read, 10)
+    gevent.sleep(0.01)
+    ends.pairs.keep(socket.socket(fileno=near.detach()))
+    with pytest.raises(OSError, match="Bad file descriptor"):
+        reader.get(timeout=20)
+
+
 @pytest.mark.parametrize("kind", ["gevent", "blocking"])
 def test_a_reset_is_no_end(ends: Ends, kind: str) -> None:
     """What came before a reset can be read; then comes ConnectionResetError, every time, and never an end of file."""
