@@ -28,6 +28,7 @@ cdef class Wakeup(Wait):
     cdef object timer_loop
     cdef double timer_due
 
+    cdef void _init_wakeup(self, hub, int descriptor, int events, HubHold hold) except *
     @cython.locals(hold=HubHold)
     cpdef bint wait(self, double timeout) except? False
     cpdef bint watch(self, EventHandler handler, double timeout) except? False

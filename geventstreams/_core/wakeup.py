@@ -41,6 +41,9 @@ class Wakeup(Wait):
     """
 
     def __init__(self, hub: Hub, descriptor: int = -1, events: int = 0, hold: HubHold | None = None) -> None:
+        self._init_wakeup(hub, descriptor, events, hold)
+
+    def _init_wakeup(self, hub: Hub, descriptor: int, events: int, hold: HubHold | None) -> None:
         if hub.loop is None:
             raise StreamError(DESTROYED)
         self.hub = hub

@@ -83,10 +83,6 @@ class SocketFile(ByteReader):
             raise
         return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
-    def readline(self, size: int | None = -1) -> bytes:
-        """Return the next line with its newline; without one after `size` bytes, or at the end of the input."""
-        return ByteReader.readline(self, size)  # CPython 3.11 calls a method of the object's own class faster than an inherited one
-
     def read1(self, size: int | None = -1) -> bytes:
         """Return what is buffered, at most `size` bytes; receive once if nothing is. `b""` also where the socket may not wait."""
         return ByteReader.read1(self, size) or b""

@@ -1,3 +1,5 @@
+cimport cython
+
 cimport geventstreams._native.syscalls as _system
 from geventstreams._core.buffers cimport OutputBuffer
 from geventstreams._core.fork cimport ForkGeneration
@@ -10,6 +12,9 @@ cdef int WRITE
 cdef ForkGeneration FORK
 cdef double NEVER
 cdef Py_ssize_t WOULD_WAIT
+cdef object get_hub
+cdef object _GEVENT_SOCKET
+cdef tuple _KNOWN
 
 
 cdef class SocketWakeup(Wakeup):
@@ -39,6 +44,7 @@ cdef class FileTransport:
 
 
 cdef class BorrowedTransport(FileTransport):
+    cdef object _native
     cdef int _descriptor
     cdef object _handle
     cdef SocketWakeup _input
@@ -47,9 +53,12 @@ cdef class BorrowedTransport(FileTransport):
 
     cdef bint _wait_for(self, int events) except? False
     cdef bint _waited_between_threads(self, list awaited, int events, double limit) except? False
+    @cython.locals(wakeup=SocketWakeup)
     cdef SocketWakeup _wakeup(self, int events)
     cdef list _wakeups(self)
+    @cython.locals(descriptor=int)
     cdef int _current(self) except -1
+    @cython.locals(wakeup=Wakeup)
     cdef void _follow(self, int descriptor) except *
 
 

@@ -149,6 +149,8 @@ class BorrowedTransport(FileTransport):
     def _init_file(self, socket: Any) -> None:
         FileTransport._init_file(self, socket)
         self.direct = True
+        self._native = socket if self.between_threads else socket._sock
+        """The socket of the system, which knows the descriptor. One of gevent's would ask it by a method in Python."""
         self._descriptor = -1
         self._handle = None
         self._input: SocketWakeup | None = None
@@ -211,7 +213,8 @@ class BorrowedTransport(FileTransport):
         if wakeup is None or wakeup.hub is not get_hub() or wakeup.process != FORK.generation:
             if wakeup is not None:
                 wakeup.close()
-            wakeup = SocketWakeup(get_hub(), self._current(), events)
+            wakeup = SocketWakeup.__new__(SocketWakeup)
+            wakeup._init_wakeup(get_hub(), self._descriptor, events, None)
             # Not the other one's watcher: greenlets may write to the socket beside the file, and wait by that.
             shares = events == READ and self.direct and self.socket.hub is wakeup.hub
             wakeup.event = self.socket._read_event if shares else None
@@ -221,28 +224,28 @@ class BorrowedTransport(FileTransport):
                 self._output = wakeup
         return wakeup
 
-    def _wakeups(self) -> list[Wakeup]:
-        wakeups = [self._input, self._output, *(self._awaited or ())]
-        return [wakeup for wakeup in wakeups if wakeup is not None]
+    def _wakeups(self) -> list[Any]:
+        return [self._input, self._output] if self._awaited is None else self._awaited.copy()
 
     def wake(self) -> None:
         for wakeup in self._wakeups():
-            wakeup.fire()
+            if wakeup is not None:
+                wakeup.fire()
 
     # The descriptor.
 
     def _current(self) -> int:
         """Return the descriptor that the socket has now."""
-        socket = self._open()
-        # A socket of gevent has a socket of the system, and asks it by a method in Python.
-        descriptor = (socket if self.between_threads else socket._sock).fileno()
+        self._open()
+        descriptor: int = self._native.fileno()
         if descriptor != self._descriptor:
             self._follow(descriptor)
         if descriptor < 0:
             raise OSError(errno.EBADF, os.strerror(errno.EBADF))
-        return descriptor  # type: ignore[no-any-return]  # any socket
+        return descriptor
 
     def _disconnect(self) -> None:
+        self._native = None
         if self._descriptor >= 0:
             self._follow(-1)
 
@@ -251,7 +254,8 @@ class BorrowedTransport(FileTransport):
         wakeups = self._wakeups()
         self._input = self._output = None
         for wakeup in wakeups:
-            wakeup.close()
+            if wakeup is not None:
+                wakeup.close()
         handle, self._handle = self._handle, None
         _system.release(handle)
         self._descriptor = descriptor
