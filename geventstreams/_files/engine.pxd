@@ -1,7 +1,7 @@
 cimport geventstreams._native.greenlets as _greenlets
 cimport geventstreams._native.interpreter as _interpreter
 cimport geventstreams._native.memory as _bytes
-from geventstreams._core.buffers cimport InputBuffer, OutputBuffer
+from geventstreams._core.buffers cimport ByteQueue, InputBuffer, OutputBuffer
 from geventstreams._core.fair_lock cimport FairLock, fair_lock_between
 from geventstreams._core.fork cimport ForkGeneration
 from geventstreams._core.reader cimport ByteSource
@@ -38,15 +38,17 @@ cdef class FileEngine(ByteSource):
     cdef void enter_output(self) except *
     cdef void leave_output(self) except *
     cdef void _drop_inherited(self) except *
-    cdef void _acquire(self, FairLock lock) except *
+    cdef void _enter(self, ByteQueue buffer, FairLock lock, user, str ability) except *
+    cdef bint _leaves_free(self, FairLock lock) except? False
+    cdef void _count_calls(self, ByteQueue buffer) except *
     cdef void _let_others_run(self) except *
     cdef Py_ssize_t send(self, view, Py_ssize_t start, Py_ssize_t stop) except? -2
     cdef bint send_buffered(self) except? False
     cdef void flush(self) except *
     cdef void close(self) except *
     cdef void _flush_at_close(self) except *
-    cpdef void drop(self) except *
+    cdef void _let_go(self) except *
     cpdef void send_last(self) except *
-
-
-cdef void _let_go(OutputBuffer output, FileTransport transport, long process) except *
+    cdef void drop(self) except *
+    cpdef void give_up(self) except *
+    cdef bint _send_left(self, bint last) except? False

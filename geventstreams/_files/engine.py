@@ -24,7 +24,7 @@ import geventstreams._native.greenlets as _greenlets
 import geventstreams._native.interpreter as _interpreter
 import geventstreams._native.memory as _bytes
 from geventstreams._constants import CALLS, NEVER, NO_PERMIT, WOULD_WAIT
-from geventstreams._core.buffers import NO_INPUT, NO_OUTPUT, OutputBuffer
+from geventstreams._core.buffers import NO_INPUT, NO_OUTPUT, ByteQueue, OutputBuffer
 from geventstreams._core.fair_lock import FairLock, fair_lock_between
 from geventstreams._core.fork import FORK
 from geventstreams._core.living import send_at_exit
@@ -81,7 +81,7 @@ class FileEngine(ByteSource):
     def detach(self) -> RawSocketFile:
         """Take the raw file away, whose user closes it from now on."""
         raw, self._raw = self.raw_file(), None
-        raw.keep(False)
+        raw.kept = False
         self.detached = True
         self.input.permit = self.output.permit = NO_PERMIT
         return raw
@@ -101,17 +101,27 @@ class FileEngine(ByteSource):
         if self.closer is not _greenlets.current():
             self.refuse()
 
+    def _enter(self, buffer: ByteQueue, lock: FairLock, user: object, ability: str) -> None:
+        """Wait until no other call uses the half of this buffer."""
+        self.refuse()
+        if buffer is NO_INPUT or buffer is NO_OUTPUT:
+            raise io.UnsupportedOperation(f"not {ability}")
+        if user is _greenlets.current():
+            raise RuntimeError(f"reentrant call inside a file of {self.transport.socket!r}")
+        if lock.acquire(None, NEVER) and (self.closed or self.detached):
+            lock.release()
+        self.refuse()
+        buffer.permit = NO_PERMIT
+
+    def _leaves_free(self, lock: FairLock) -> bool:
+        """Release a lock. Return whether a call may begin at once after that."""
+        lock.release()
+        return lock.holder is None and not self.closed and not self._needs_lock
+
     def begin_read(self) -> None:
         """Wait until no other call reads."""
-        self.refuse()
-        if self.input is NO_INPUT:
-            raise io.UnsupportedOperation("not readable")
-        current = _greenlets.current()
-        if self._reader is current:
-            raise RuntimeError(f"reentrant call inside a file of {self.transport.socket!r}")
-        self._acquire(self.input_lock)
-        self._reader = current
-        self.input.permit = NO_PERMIT
+        self._enter(self.input, self.input_lock, self._reader, "readable")
+        self._reader = _greenlets.current()
         try:
             self.look_at_clock()
         except BaseException:
@@ -119,41 +129,33 @@ class FileEngine(ByteSource):
             raise
 
     def look_at_clock(self) -> None:
+        self._count_calls(self.input)
+
+    def _count_calls(self, buffer: ByteQueue) -> None:
         """Let others run after CALLS calls that found all they need in the buffer, if these took long."""
-        if self.input.calls <= 0:
-            self.input.calls = CALLS
+        if buffer.calls <= 0:
+            buffer.calls = CALLS
             self._let_others_run()
 
     def end_read(self) -> None:
         self._reader = None
-        self.input_lock.release()
-        usable = self.input_lock.holder is None and not self.closed and not self._needs_lock
-        self.input.permit = FORK.generation if usable else NO_PERMIT
+        if self._leaves_free(self.input_lock):
+            self.input.permit = FORK.generation
 
     def enter_output(self) -> None:
         """Wait until no other call writes."""
-        self.refuse()
-        if self.output is NO_OUTPUT:
-            raise io.UnsupportedOperation("not writable")
-        current = _greenlets.current()
-        if self._writer is current:
-            raise RuntimeError(f"reentrant call inside a file of {self.transport.socket!r}")
-        self._acquire(self.output_lock)
+        self._enter(self.output, self.output_lock, self._writer, "writable")
+        self._writer = _greenlets.current()
         self._drop_inherited()
-        self._writer = current
-        self.output.permit = NO_PERMIT
-        if self.output.calls <= 0:
-            self.output.calls = CALLS
-            try:
-                self._let_others_run()
-            except BaseException:
-                self.leave_output()
-                raise
+        try:
+            self._count_calls(self.output)
+        except BaseException:
+            self.leave_output()
+            raise
 
     def leave_output(self) -> None:
         self._writer = None
-        self.output_lock.release()
-        if self.output_lock.holder is None and not self.closed and not self._needs_lock:
+        if self._leaves_free(self.output_lock):
             self.output.permit = self.generation
 
     def _drop_inherited(self) -> None:
@@ -162,13 +164,8 @@ class FileEngine(ByteSource):
             self.generation = FORK.generation
             self.output.clear()
 
-    def _acquire(self, lock: FairLock) -> None:
-        if lock.acquire(None, NEVER) and (self.closed or self.detached):
-            lock.release()
-        self.refuse()
-
     def _let_others_run(self) -> None:
-        if self.transport.let_others_run():
+        if self.transport.fairness.let_others_run(None):
             self.refuse_interrupted()
 
     # Input.
@@ -242,7 +239,7 @@ class FileEngine(ByteSource):
             if len(self.output) or self.output_lock.holder is not None:
                 self._flush_at_close()
         finally:
-            _let_go(self.output, self.transport, self.generation)
+            self._let_go()
             self.input.clear()
             self.output.clear()
 
@@ -257,11 +254,10 @@ class FileEngine(ByteSource):
         finally:
             self.output_lock.release()
 
-    def drop(self) -> None:
-        """Close the file, which nothing refers to any more. What it holds is sent without it."""
-        self.closed = True
-        if len(self.output) and not self.transport.closed and self.generation == FORK.generation:
-            _LeftOutput(self.output, self.transport).send()
+    def _let_go(self) -> None:
+        """Close the transport. Where output is left and the socket is closed with it, the connection is reset; not by a forked child."""
+        if len(self.output) and self.generation == FORK.generation:
+            self.transport.give_up()
         else:
             self.transport.close()
 
@@ -270,49 +266,46 @@ class FileEngine(ByteSource):
         if self.generation == FORK.generation and not self.closed and not self.detached and self.output_lock.holder is None:
             self.transport.send_at_once(self.output, True)
 
+    # The output of a file that nothing refers to any more. Errors are not reported: there is no caller.
 
-class _LeftOutput:
-    """What a dropped file still held. Errors are not reported: there is no caller."""
-
-    def __init__(self, output: OutputBuffer, transport: FileTransport) -> None:
-        self._output = output
-        self._transport = transport
-        self._generation = FORK.generation
-
-    def send(self) -> None:
-        """Send what the system takes now, and the rest in a greenlet where the thread has a hub that may run; then close the transport."""
-        if self._send_now() or not _hub_may_run():
+    def drop(self) -> None:
+        """Close the file. What the system does not take now is sent by a greenlet, where the thread has a hub that may run."""
+        self.closed = True
+        if not len(self.output) or self.transport.closed or self.generation != FORK.generation:
+            self.transport.close()
+        elif self._send_left(False) or not _hub_may_run():
             self.give_up()
-            return
-        _of_thread.left.add(self)
-        gevent.spawn(self._send_waiting)
+        else:
+            _of_thread.left.add(self)
+            gevent.spawn(self._send_waiting)
 
     def give_up(self) -> None:
-        """Close the transport at the end of the program or of the thread, after a last attempt."""
-        if not self._transport.closed and self._generation == FORK.generation:
-            self._send_now(last=True)
-        _let_go(self._output, self._transport, self._generation)
+        """Close the transport after a last attempt: at the end of the program or of the thread."""
+        if not self.transport.closed and self.generation == FORK.generation:
+            self._send_left(True)
+        self._let_go()
 
-    def _send_now(self, last: bool = False) -> bool:
+    def _send_left(self, last: bool) -> bool:
         """Return whether nothing is left that can be sent."""
         try:
-            return self._transport.send_at_once(self._output, last)
+            return self.transport.send_at_once(self.output, last)
         except Exception:  # noqa: BLE001  # of any socket's own method
             return True
 
     def _send_waiting(self) -> None:
+        transport = self.transport
         try:
-            while self._transport.await_output() and self._generation == FORK.generation and not self._transport.send_at_once(self._output):
+            while transport.await_output() and self.generation == FORK.generation and not transport.send_at_once(self.output):
                 pass
         except (OSError, ValueError):
             pass
         finally:
             _of_thread.left.discard(self)
-            _let_go(self._output, self._transport, self._generation)
+            self._let_go()
 
 
-class _LeftOutputs(set[_LeftOutput]):
-    """The outputs that greenlets of a thread are sending. If the thread ends first, their files are closed with it."""
+class _LeftOutputs(set[FileEngine]):
+    """The dropped files whose output greenlets of a thread are sending. If the thread ends first, they are closed with it."""
 
     def give_up(self) -> None:
         while self:
@@ -338,11 +331,3 @@ def _hub_may_run() -> bool:
         return False
     hub = get_hub_if_exists()
     return hub is not None and hub.loop is not None and not hub.dead
-
-
-def _let_go(output: OutputBuffer, transport: FileTransport, process: int) -> None:
-    """Close a transport. Where output is left and the socket is closed with it, the connection is reset; not by a forked child."""
-    if len(output) and process == FORK.generation:
-        transport.give_up()
-    else:
-        transport.close()

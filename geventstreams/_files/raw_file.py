@@ -22,7 +22,8 @@ class RawSocketFile(sockets.SocketIO):
     def __init__(self, transport: FileTransport, readable: bool, writable: bool, kept: bool = False) -> None:
         self._transport = transport
         self._gathered = bytearray()
-        self.keep(kept)
+        self.kept = kept
+        """Whether a buffered file over this one closes it, after it has sent its output."""
         super().__init__(transport.socket, "r" * readable + "w" * writable)  # type: ignore[arg-type]  # one of the modes
 
     @property
@@ -49,7 +50,7 @@ class RawSocketFile(sockets.SocketIO):
             space[:count] = self._gathered[:count]
             del self._gathered[:count]
             return count
-        self._transport.let_others_run()
+        self._transport.fairness.let_others_run(None)
         counts: list[int] = []
         while (count := self._transport.recv_into(space, 0, counts)) == WOULD_WAIT:
             if not self._transport.await_input():
@@ -104,7 +105,7 @@ class RawSocketFile(sockets.SocketIO):
         if not self.writable():
             raise io.UnsupportedOperation("not writable")
         view = bytes_of(data)
-        self._transport.let_others_run()
+        self._transport.fairness.let_others_run(None)
         while (count := self._transport.send(view, 0, len(view))) == WOULD_WAIT:
             if not self._transport.await_output():
                 return None
@@ -124,13 +125,9 @@ class RawSocketFile(sockets.SocketIO):
         self._transport.close()
         self._gathered.clear()
 
-    def keep(self, kept: bool) -> None:
-        """Say whether a buffered file over this one closes it, after it has sent its output."""
-        self._kept = kept
-
     def __del__(self) -> None:
         # A collector may run this before the destructor of the buffered file over it.
-        if not getattr(self, "_kept", True):
+        if not getattr(self, "kept", True):
             with contextlib.suppress(Exception):  # as the destructor of any file of io
                 self.close()
 

@@ -27,10 +27,9 @@ cdef class FileTransport:
     cdef readonly bint closed
     cdef readonly bint begun
     cdef readonly bint between_threads
-    cdef Fairness _fairness
+    cdef readonly Fairness fairness
 
     cdef void _init_file(self, socket) except *
-    cpdef bint let_others_run(self) except? False
     cpdef Py_ssize_t recv_into(self, space, Py_ssize_t start, list counts) except? -2
     cpdef Py_ssize_t send(self, view, Py_ssize_t start, Py_ssize_t stop) except? -2
     cpdef bint await_input(self) except? False
@@ -75,4 +74,3 @@ cdef class AnySocketTransport(FileTransport):
 
 cpdef FileTransport borrow(socket, bint readable, bint writable)
 cdef object _transport_for(socket, bint readable, bint writable)
-cdef object _attributes(socket)

@@ -79,11 +79,7 @@ class FileTransport:
         self.begun = False
         """Whether the last `send` may have sent a part of its bytes although it returned no count: the next one must begin with the same
         bytes."""
-        self._fairness = Fairness()
-
-    def let_others_run(self) -> bool:
-        """Let the hub go round once if nothing had to wait for a while. Return whether it did."""
-        return self._fairness.let_others_run(None)
+        self.fairness = Fairness()
 
     def recv_into(self, space: memoryview, start: int, counts: list[int]) -> int:
         raise NotImplementedError
@@ -182,7 +178,7 @@ class BorrowedTransport(FileTransport):
         if seconds == 0:
             return False
         limit = NEVER if seconds is None else float(seconds)
-        self._fairness.state = FRESH
+        self.fairness.state = FRESH
         if self._awaited is not None:
             fired = self._waited_between_threads(self._awaited, events, limit)
         else:
@@ -369,7 +365,6 @@ class CannotBorrow(TypeError):
     """No file can be made on this object: it is not a socket, or one that can only block the hub."""
 
 
-_BLOCKING_TLS_SOCKET = monkey.get_original("ssl", "SSLSocket")
 _KNOWN: tuple[tuple[Any, Any, type[BorrowedTransport]], ...] = (
     (gevent.socket.socket.recv_into, gevent.socket.socket.send, BorrowedTransport),
     (gevent.ssl.SSLSocket.recv_into, gevent.ssl.SSLSocket.send, BorrowedTLSTransport),
@@ -390,18 +385,14 @@ def _transport_for(socket: Any, readable: bool, writable: bool) -> type[FileTran
     receive, send = getattr(kind, "recv_into", None), getattr(kind, "send", None)
     for its_receive, its_send, transport in _KNOWN:
         if receive is its_receive and send is its_send and hasattr(kind, "_decref_socketios"):
-            own = _attributes(socket)
+            # What was set on the object itself, which gevent's sockets have no place for. `vars` of a closed one raises OSError.
+            own = object.__getattribute__(socket, "__dict__") if kind.__dictoffset__ else ()
             if "recv_into" not in own and "send" not in own:
                 return transport
-    if isinstance(socket, _BLOCKING_TLS_SOCKET):
+    if isinstance(socket, monkey.get_original("ssl", "SSLSocket")):
         raise CannotBorrow(f"socket must not be a blocking ssl.SSLSocket, not {socket!r}: wrap it by gevent.ssl")
     needed = [*["recv_into"] * readable, *["send"] * writable, "fileno", "_io_refs", "_decref_socketios"]
     missing = ", ".join(name for name in needed if not hasattr(socket, name))
     if missing:
         raise CannotBorrow(f"socket must be a socket, not {type(socket).__name__} {socket!r}: it has no {missing}")
     return AnySocketTransport
-
-
-def _attributes(socket: Any) -> Any:
-    """Return what was set on the object itself, which gevent's sockets have no place for. `vars` of a closed one raises OSError."""
-    return object.__getattribute__(socket, "__dict__") if type(socket).__dictoffset__ else ()

@@ -259,6 +259,17 @@ def test_names_modes_and_representations(ends: Ends) -> None:
     assert repr(file) == "<geventstreams._files.buffered_file.SocketFile name=-1>"
 
 
+@pytest.mark.skipif(not geventstreams.compiled, reason="a plain object that was not made has no attributes")
+def test_a_file_that_was_not_made_is_closed() -> None:
+    """An object of the class that `makefile` did not make is a closed file: nothing can be done with it but close it."""
+    file = SocketFile.__new__(SocketFile)
+    assert file.closed
+    for call in (file.read, file.readline, file.flush, file.fileno, file.detach, lambda: file.write(b"data")):
+        with pytest.raises(ValueError, match="closed file"):
+            call()
+    file.close()
+
+
 def test_a_detached_binary_file_hands_out_its_raw_one(ends: Ends) -> None:
     """`detach` of a buffered file flushes and gives the raw file, which still counts; the buffered one is of no use
     then."""
