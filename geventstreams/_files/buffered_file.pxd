@@ -20,17 +20,16 @@ cdef FileEngine NO_ENGINE
 
 cdef class SocketFile(ByteReader):
     cdef object __weakref__
-    cdef OutputBuffer _output
     cdef FileEngine _engine
     cdef readonly bint _alive
 
     @cython.locals(engine=FileEngine)
     cdef void _init_file(self, FileTransport transport, Py_ssize_t buffering, bint readable, bint writable) except *
     cdef object _own_flush(self)
-    cdef void _drop(self) except *
     cdef object _read_large(self, Py_ssize_t wanted)
+    @cython.locals(output=OutputBuffer, count=Py_ssize_t)
     cpdef Py_ssize_t write(self, data) except -1
-    @cython.locals(done=Py_ssize_t, sent=Py_ssize_t)
+    @cython.locals(engine=FileEngine, output=OutputBuffer, done=Py_ssize_t, sent=Py_ssize_t)
     cdef void _write(self, view, Py_ssize_t count) except *
 
 

@@ -18,7 +18,6 @@ import geventstreams._core.arguments as arguments
 import geventstreams._native.attributes as _attributes
 import geventstreams._native.memory as _bytes
 from geventstreams._constants import BLOCK, DIRECT, NEVER, WOULD_WAIT
-from geventstreams._core.buffers import NO_OUTPUT, OutputBuffer
 from geventstreams._core.fork import FORK
 from geventstreams._core.reader import ByteReader
 from geventstreams._files.engine import FileEngine
@@ -39,7 +38,6 @@ class SocketFile(ByteReader):
     """
 
     def __cinit__(self) -> None:  # compiled code only: an object whose __init__() was not called has no permit, and says so
-        self._output: OutputBuffer = NO_OUTPUT
         self._engine = NO_ENGINE
         self._source = NO_ENGINE
 
@@ -47,7 +45,6 @@ class SocketFile(ByteReader):
         engine = FileEngine.__new__(FileEngine)
         engine._init_engine(transport, buffering, readable, writable)
         self._init_reader(engine, readable, writable, NEVER, True)
-        self._output = engine.output
         self._engine = engine
         self._has_own_readline = False  # a pair of two directions has, and calls it within no other call
         self._alive = True
@@ -115,9 +112,9 @@ class SocketFile(ByteReader):
             BlockingIOError: the socket may not wait, and `characters_written` bytes were accepted.
         """
         view = data if type(data) is bytes else bytes_of(data)
-        count = len(view)
-        if self._output.permit == FORK.generation and count <= self._engine.buffering - len(self._output):
-            self._output.put(view, 0, count)
+        count, output = len(view), self._engine.output
+        if output.permit == FORK.generation and count <= self._engine.buffering - len(output):
+            output.put(view, 0, count)
             return count
         self._engine.enter_output()
         try:
@@ -127,34 +124,35 @@ class SocketFile(ByteReader):
         return count
 
     def _write(self, view: bytes | memoryview, count: int) -> None:
-        done = -1
+        engine, output, done = self._engine, self._engine.output, -1
         try:
-            while len(self._output) and len(self._output) + count > self._engine.buffering:
-                if not self._engine.send_buffered():
+            while len(output) and len(output) + count > engine.buffering:
+                if not engine.send_buffered():
                     raise self._accept_part(view, 0, count)
             done = 0
-            while count - done > self._engine.buffering:
-                sent = self._engine.send(memoryview(view), done, count)
+            while count - done > engine.buffering:
+                sent = engine.send(memoryview(view), done, count)
                 if sent == WOULD_WAIT:
                     raise self._accept_part(view, done, count)
                 done += sent
         except BlockingIOError:
             raise
         except BaseException as error:
-            accepted = done > 0 or (done == 0 and self._engine.transport.begun)
+            accepted = done > 0 or (done == 0 and engine.transport.begun)
             if accepted:
-                self._output.put_rest(view, done, count - done)
+                output.put_rest(view, done, count - done)
             if isinstance(error, OSError):
                 error.characters_written = count if accepted else 0  # type: ignore[attr-defined]  # in C, any has it
             raise
         if done < count:
-            self._output.put(view, done, count - done)
+            output.put(view, done, count - done)
 
     def _accept_part(self, view: bytes | memoryview, done: int, count: int) -> BlockingIOError:
         """Accept what fits, and return the error that ends a write where the socket may not wait."""
-        fits = max(min(self._engine.buffering - len(self._output), count - done), 0)
+        output = self._engine.output
+        fits = max(min(self._engine.buffering - len(output), count - done), 0)
         if fits:
-            self._output.put(view, done, fits)
+            output.put(view, done, fits)
         return BlockingIOError(errno.EAGAIN, "write could not complete without blocking", done + fits)
 
     def writelines(self, lines: Iterable[Any]) -> None:
@@ -170,7 +168,8 @@ class SocketFile(ByteReader):
     def flush(self) -> None:
         """Wait until the system has all that was written. Does nothing on a file that is only read."""
         self._engine.refuse()
-        if not self._is_writable or (self._output.permit == FORK.generation and not len(self._output)):
+        output = self._engine.output
+        if not self._is_writable or (output.permit == FORK.generation and not len(output)):
             return
         self._engine.enter_output()
         try:
@@ -234,20 +233,17 @@ class SocketFile(ByteReader):
         if not getattr(self, "_alive", False) or self._engine.closed or self._engine.detached:
             return
         try:
-            self._drop()
+            close = _attributes.override(self, "close")
+            if close is None:
+                self._engine.drop()
+                return
+            with contextlib.suppress(Exception):  # as the destructor of any file of io
+                close()
+            if not self._engine.closed:
+                self._engine.detach()  # whose own destructor closes it, unless the user has it
         except (AttributeError, TypeError):
             if sys is not None and not sys.is_finalizing():  # at the end of the program the modules are emptied
                 raise
-
-    def _drop(self) -> None:
-        close = _attributes.override(self, "close")
-        if close is None:
-            self._engine.drop()
-            return
-        with contextlib.suppress(Exception):  # as the destructor of any file of io
-            close()
-        if not self._engine.closed:
-            self._engine.detach()  # whose own destructor closes it, unless the user has it
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None) -> None:
         self.close()
