@@ -9,6 +9,7 @@ import contextlib
 import io
 import operator
 import socket as sockets
+from collections.abc import Iterator
 from typing import Any
 
 import geventstreams._core.arguments as arguments
@@ -59,46 +60,41 @@ class RawSocketFile(sockets.SocketIO):
 
     def readall(self) -> bytes | None:  # type: ignore[override]  # typeshed: never None
         """Read up to the end of the input. None where nothing is there and the socket may not wait."""
-        gathered = bytearray()
-        try:
+        with self._gathering() as gathered:
             while data := self.read(io.DEFAULT_BUFFER_SIZE):
-                gathered += data
-        except BaseException:
-            self._put_back(gathered)
-            raise
+                gathered.extend(data)
         return None if data is None and not gathered else bytes(gathered)
 
     def readline(self, size: int | None = -1, /) -> bytes:
         """Read a line with its newline; without one after `size` bytes, or at the end of the input."""
-        line = bytearray()
-        try:
+        with self._gathering() as line:
             gather_line(self, size, line)
-        except BaseException:
-            self._put_back(line)
-            raise
         return bytes(line)
 
     def readlines(self, hint: int | None = -1, /) -> list[bytes]:
         """Read all lines up to the end; no more once they are together longer than `hint`, where that is positive."""
         most = -1 if hint is None else operator.index(hint)
         lines: list[bytes] = []
-        total = 0
-        try:
+        with self._gathering() as gathered:
             for line in self:
+                gathered.extend(line)
                 lines.append(line)
-                total += len(line)
-                if 0 < most < total:
+                if 0 < most < len(gathered):
                     break
-        except BaseException:
-            self._put_back(b"".join(lines))
-            raise
         return lines
+
+    @contextlib.contextmanager
+    def _gathering(self) -> Iterator[bytearray]:
+        """Return a context manager with memory for what a call gathers; an exception keeps that for the next call."""
+        gathered = bytearray()
+        try:
+            yield gathered
+        except BaseException:
+            self._gathered[:0] = gathered
+            raise
 
     def __reduce__(self) -> Any:
         raise TypeError(f"cannot pickle a {type(self).__name__}: its socket belongs to this process")
-
-    def _put_back(self, data: bytes | bytearray) -> None:
-        self._gathered[:0] = data
 
     def write(self, data: Any) -> int | None:
         """Send once. Return how many bytes of `data` the system took, None where the socket may not wait."""

@@ -34,6 +34,7 @@ cdef class TextInput:
     cdef object _error
 
     cdef void _enter(self) except *
+    cdef str _take_in_turn(self, Py_ssize_t wanted, bint line)
     cdef bint _is_closed(self) except? True
     cdef str _take(self, Py_ssize_t wanted, bint line)
     cdef void _put_back(self, list pieces) except *

@@ -65,12 +65,7 @@ class TextInput:
 
     def read(self, size: int | None) -> str:
         """Return `size` characters, fewer only at the end of the input; all up to there for -1 or None."""
-        wanted = -1 if size is None else operator.index(size)
-        self._enter()
-        try:
-            return self._take(wanted, False)
-        finally:
-            self._lock.release()
+        return self._take_in_turn(-1 if size is None else operator.index(size), False)
 
     def readline(self, size: int = -1) -> str:
         """Return the next line with its newline; without one after `size` characters, or at the end of the input."""
@@ -80,10 +75,12 @@ class TextInput:
                 start = self._at
                 self._at = end
                 return self._text[start:end]
-        wanted = operator.index(size)
+        return self._take_in_turn(operator.index(size), True)
+
+    def _take_in_turn(self, wanted: int, line: bool) -> str:
         self._enter()
         try:
-            return self._take(wanted, True)
+            return self._take(wanted, line)
         finally:
             self._lock.release()
 
