@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import operator
 from typing import Any
 
@@ -94,6 +95,13 @@ def callback(name: str, value: Any) -> Any:
     if value is not None and not callable(value):
         raise TypeError(f"{name} must be callable or None, not {type(value).__name__} {value!r}")
     return value
+
+
+def stream_list(name: str, value: Any) -> list[Any]:
+    """Return an iterable of streams as a list. One stream alone is refused: to iterate over it would read its lines."""
+    if isinstance(value, io.IOBase):
+        raise TypeError(f"{name} must be a list of streams, not {type(value).__name__} {value!r}")
+    return list(value)
 
 
 def byte_view(name: str, value: Any) -> memoryview:

@@ -15,7 +15,6 @@
 
 from __future__ import annotations
 
-import io
 import weakref
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
@@ -260,9 +259,8 @@ def wait_for_input_streams(streams: Iterable[S], wait_function: Callable[[], obj
         StreamError: A stream belongs to another thread, or to the parent of a forked process.
     """
     limit = arguments.seconds_or_zero("timeout", timeout)
-    if wait_function is not None:
-        arguments.callback("wait_function", wait_function)
-    wanted = streams if type(streams) is list else _listed(streams)
+    arguments.callback("wait_function", wait_function)
+    wanted = streams if type(streams) is list else arguments.stream_list("streams", streams)
     if wait_reason is not None:
         return list(run_in_named_frame(wait_reason, _wait_for, wanted, wait_function, limit))
     return _wait_for(wanted, wait_function, limit)
@@ -281,13 +279,6 @@ def wait_for_input_streams_returning_first(streams: Iterable[S], wait_function: 
 def waitable_of(stream: Any) -> Any:
     """Return what is asked and watched in place of a stream or a server: its engine, or its listener."""
     return engine_of(stream) if isinstance(stream, BufferedStream) else stream._waitable()
-
-
-def _listed(streams: Iterable[Any]) -> list[Any]:
-    """Return the streams as a list. One stream alone is refused: to iterate over it would read its lines."""
-    if isinstance(streams, io.IOBase):
-        raise TypeError(f"streams must be a list of streams, not {type(streams).__name__} {streams!r}")
-    return list(streams)
 
 
 def check_streams(streams: Iterable[Any]) -> None:
@@ -396,7 +387,7 @@ class WaitSet(Generic[S]):
     def __init__(self, streams: Iterable[S] = ()) -> None:
         self._ready_set = ReadySet(get_hub(), True)
         self._closed = False
-        members = _listed(streams)
+        members = arguments.stream_list("streams", streams)
         check_streams(members)
         for stream in members:
             self.add(stream)
