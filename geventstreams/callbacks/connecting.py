@@ -68,7 +68,7 @@ class Attempt:
         """End the attempt. A connection that is established just now is reset."""
         self._opener = None
         self._stop_timer()
-        if self._greenlet is not None and self._hold.has_loop():
+        if self._greenlet is not None and self._hold.has_loop() and self._greenlet.parent.loop is not None:  # else nothing resumes it
             self._greenlet.parent.loop.run_callback(self._interrupt)
 
     def _interrupt(self) -> None:

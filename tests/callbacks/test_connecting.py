@@ -81,10 +81,10 @@ def test_a_close_before_an_accepted_connection_calls_back(endpoints: Any, calls:
     assert calls.names == []
 
 
-@pytest.mark.parametrize("ending", ["return"] if ON_LIBUV else ["return", "destroy"])
+@pytest.mark.parametrize("ending", ["return"] if ON_LIBUV else ["return", "destroy", "close in a destroyed hub"])
 def test_a_thread_may_end_while_its_connection_is_made(ending: str) -> None:
     """A thread that ends while it connects leaves a closed socket, also one with output queued that is closed early, and also where it
-    destroys its loop (which on libuv waits for the sockets that connect)."""
+    destroys its loop (which on libuv waits for the sockets that connect), or closes the sockets when it has destroyed its hub only."""
     sockets: list[Any] = []
     with black_hole() as (host, port):
         def connect() -> None:
@@ -94,6 +94,10 @@ def test_a_thread_may_end_while_its_connection_is_made(ending: str) -> None:
             sockets[1].close()
             if ending == "destroy":
                 gevent.get_hub().destroy(destroy_loop=True)
+            elif ending != "return":
+                gevent.get_hub().destroy(destroy_loop=False)
+                for connection in sockets:
+                    connection.close(force=True)
 
         thread = threading.Thread(target=connect)
         thread.start()
