@@ -104,13 +104,15 @@ class Wakeup(Wait):
         finally:
             self.deadline = NEVER
             hold.waiting -= 1
-            if hold.waiting == 0:
-                hold.end()
-            if not hold.stays_armed and self.armed and self.listeners is None:
-                self.disarm()
-            self.waiter = None
-            if self.closed:
-                self._release()
+            try:
+                if hold.waiting == 0:
+                    hold.end()
+                if not hold.stays_armed and self.armed and self.listeners is None:
+                    self.disarm()
+            finally:  # a signal handler may raise in these: libuv's watchers are in Python
+                self.waiter = None
+                if self.closed:
+                    self._release()
         return self.fired or self.closed
 
     def watch(self, handler: EventHandler, timeout: float) -> bool:

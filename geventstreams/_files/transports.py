@@ -49,7 +49,9 @@ class SocketWakeup(Wakeup):
 
     def disarm(self) -> None:
         Wakeup.disarm(self)
-        if not self.armed and self.watcher is self.event:
+        if not self.armed and self.watcher is not None and self.watcher is self.event:
+            if self.event.callback is self and self.hold.has_loop():  # a signal handler raised while it was started or stopped
+                self.event.stop()
             self.watcher = None
 
     @property

@@ -251,6 +251,44 @@ def test_a_wait_uses_the_sockets_own_watcher(ends: Ends) -> None:
     assert [wait.get(timeout=20) for wait in waits] == [b""] * 3
 
 
+class Interrupted:
+    """The watcher of a socket, where a signal handler raises once: behind what `start` does, or before what `stop` does."""
+
+    def __init__(self, watcher: Any, name: str) -> None:
+        self._watcher = watcher
+        self._name = name
+
+    def __getattr__(self, name: str) -> Any:
+        method = getattr(self._watcher, name)
+        if name != self._name:
+            return method
+        self._name = ""
+        return partial(self._run, method if name == "start" else int)
+
+    def _run(self, method: Any, *arguments: Any) -> None:
+        method(*arguments)
+        raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize("name", ["start", "stop"])
+def test_an_interrupted_wait_leaves_the_sockets_watcher(ends: Ends, name: str) -> None:
+    """A signal handler that raises while the socket's watcher is started or stopped leaves that to the socket's own `recv`, at the latest
+    when something arrives."""
+    file, near, far = ends.file()
+    near._read_event = Interrupted(near._read_event, name)
+    gevent.spawn_later(0.01, far.sendall, b"line\n")
+    with pytest.raises(KeyboardInterrupt):
+        file.readline()
+    until(lambda: near._read_event.callback is None)
+    assert not near._read_event.active
+    assert near.recv(5) == b"line\n"
+    waiting = gevent.spawn(file.read, 1)
+    gevent.sleep(0.01)
+    assert near._read_event.active  # it is used again
+    far.sendall(b"!")
+    assert waiting.get(timeout=20) == b"!"
+
+
 def test_a_detached_socket_ends_the_wait(ends: Ends) -> None:
     """A reader that waits on a gevent socket raises as soon as the socket is detached, also before anything else happens there."""
     file, near, _far = ends.file()
