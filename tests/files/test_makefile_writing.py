@@ -189,6 +189,20 @@ def test_a_dropped_file_still_sends_what_it_holds(ends: Ends) -> None:
     until(lambda: near.fileno() == -1)
 
 
+def taken_before_a_refusal(file: Any) -> bytes:
+    """Write single bytes until one is refused: the system may have taken more since it took nothing. Return those that were accepted."""
+    written = bytearray()
+
+    def write_on() -> None:
+        while file.write(b"x"):
+            written.append(ord("x"))
+
+    with pytest.raises(BlockingIOError) as caught:
+        write_on()
+    assert caught.value.characters_written == 0
+    return bytes(written)
+
+
 def test_a_write_on_a_socket_that_may_not_wait(ends: Ends) -> None:
     """On a non-blocking socket a write accepts what fits and says how much; a flush says that it could not be
     completed."""
@@ -201,11 +215,7 @@ def test_a_write_on_a_socket_that_may_not_wait(ends: Ends) -> None:
         assert 10_000 < accepted < LARGE
         with pytest.raises(BlockingIOError):
             file.flush()
-        written = message[:accepted]
-        with pytest.raises(BlockingIOError) as caught:
-            while file.write(b"x"):  # the system may have taken more meanwhile
-                written += b"x"
-        assert caught.value.characters_written == 0
+        written = message[:accepted] + taken_before_a_refusal(file)
         near.settimeout(20)
         reader = gevent.spawn(drained, far)
         file.close()
