@@ -312,7 +312,8 @@ _attributes.own_methods(SocketFile)
 _attributes.own_methods(TwoWaySocketFile)
 NO_ENGINE = FileEngine.__new__(FileEngine)
 """What a file has that `file_on` did not make: it is closed."""
-NO_ENGINE.closed = True
+NO_ENGINE._init_engine(FileTransport(None), 0, True, False)
+NO_ENGINE.closed = NO_ENGINE.transport.closed = True
 
 
 def file_on(sock: Any, mode: str, buffering: int | None, encoding: str | None, errors: str | None, newline: str | None) -> Any:

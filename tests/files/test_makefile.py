@@ -267,6 +267,8 @@ def test_a_file_that_was_not_made_is_closed() -> None:
     for call in (file.read, file.readline, file.flush, file.fileno, file.detach, lambda: file.write(b"data")):
         with pytest.raises(ValueError, match="closed file"):
             call()
+    assert (file.raw.closed, file.name, file.between_threads) == (True, -1, True)
+    assert repr(file) == "<geventstreams._files.buffered_file.SocketFile name=-1>"
     file.close()
 
 
