@@ -74,7 +74,7 @@ class TextInput:
             if end:
                 start = self._at
                 self._at = end
-                return self._text[start:end]
+                return _bytes.cut_text(self._text, start, end)
         return self._take_in_turn(operator.index(size), True)
 
     def _take_in_turn(self, wanted: int, line: bool) -> str:

@@ -92,6 +92,7 @@ cdef extern from *:
     Py_ssize_t take_last "geventstreams_take_last"(list counts) except? -1
     int _add "geventstreams_add"(list counts, Py_ssize_t number) except -1
     Py_ssize_t find_lf "geventstreams_find_lf"(str text, Py_ssize_t start) except -2
+    str cut_text "PyUnicode_Substring"(str text, Py_ssize_t start, Py_ssize_t stop)
     PyObject *PyMemoryView_GET_BASE(object view)  # borrowed
     Py_buffer *PyMemoryView_GET_BUFFER(object view) noexcept
 

@@ -78,6 +78,11 @@ def find_lf(text: str, start: int) -> int:
     return text.find("\n", start)
 
 
+def cut_text(text: str, start: int, stop: int) -> str:
+    """Return `text[start:stop]`. What Cython makes of a slice looks at each character once more."""
+    return text[start:stop]
+
+
 def blank(size: int) -> bytes | bytearray:
     """Return `size` bytes that are not yet written. No other code may see them until `cut_blank` has finished them."""
     return bytearray(size)
