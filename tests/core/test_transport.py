@@ -82,8 +82,8 @@ def test_a_shorter_limit_overtakes_a_longer_one() -> None:
     """A wait with a short limit ends in time though the timer of an earlier, longer one still runs."""
     wakeup = Wakeup(gevent.get_hub())
     for limit in (30, 0.02, 30, 0.05, 0.02):
-        waiter = started(wakeup.wait, limit)
         before = time.monotonic()
+        waiter = started(wakeup.wait, limit)
         if limit == 30:
             waiter.kill()
             continue
