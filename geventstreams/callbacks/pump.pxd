@@ -1,5 +1,4 @@
 cimport geventstreams._native.greenlets as _greenlets
-cimport geventstreams._native.memory as _bytes
 from geventstreams._core.hub_hold cimport EventHandler, HubHold
 
 cdef Py_ssize_t SPARE
@@ -22,7 +21,6 @@ cdef class Pump:
     cdef object __weakref__
     cdef readonly set tasks
     cdef object block
-    cdef list counts
     cdef HubHold hold
     cdef list _ready, _batch
     cdef Py_ssize_t _next

@@ -24,7 +24,6 @@ from gevent import GreenletExit
 from gevent.hub import Hub
 
 import geventstreams._native.greenlets as _greenlets
-import geventstreams._native.memory as _bytes
 from geventstreams._constants import BLOCK
 from geventstreams._core.hub_hold import EventHandler, HubHold, hold_of
 
@@ -81,7 +80,6 @@ class Pump:
         self.tasks: set[Task] = set()
         self.block = memoryview(bytearray(BLOCK))
         """Memory for what a task receives and takes at once: it does not stay in it over a switch."""
-        self.counts: list[int] = _bytes.numbers()
         self.hold: HubHold = hold_of(hub)
         self._ready: list[Any] = []
         self._batch: list[Any] = []

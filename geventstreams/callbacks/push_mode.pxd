@@ -3,12 +3,12 @@ cimport geventstreams._native.memory as _bytes
 from geventstreams._core.fork cimport ForkGeneration
 from geventstreams._core.transport_base cimport Transport
 from geventstreams._streams.engine cimport StreamEngine
-from geventstreams.callbacks.pump cimport Pump, Task
+from geventstreams.callbacks.pump cimport Task
 
 cdef ForkGeneration FORK
 cdef double NEVER
 cdef long NO_PERMIT
-cdef Py_ssize_t BLOCK, ENDED, SMALL, MOST_SENDS, FEW, MANY, SMALLEST, FIRST
+cdef Py_ssize_t BLOCK, SMALL, MOST_SENDS, FEW, MANY, SMALLEST, FIRST
 cdef int SHUT
 
 
@@ -23,7 +23,8 @@ cdef class PushedEngine(StreamEngine):
     cdef bint is_of_this_process(self) noexcept
     cdef int refuse_elsewhere(self) except -1
     cdef Py_ssize_t receive_portion(self) except? -2
-    cdef Py_ssize_t receive_past_buffer(self, Pump pump) except? -2
+    cdef bytes cut_received(self, block, Py_ssize_t count)
+    cdef void keep_received(self, block) except *
     cdef int keep_back(self, bint full) except -1
     cdef int enqueue(self, data, Py_ssize_t count) except -1
     cdef int _keep_for_later(self, data, Py_ssize_t count) except -1

@@ -12,14 +12,13 @@ from typing import Any
 
 import geventstreams._native.interpreter as _interpreter
 import geventstreams._native.memory as _bytes
-from geventstreams._constants import BLOCK, ENDED, NEVER, NO_PERMIT, SMALL
+from geventstreams._constants import BLOCK, NEVER, NO_PERMIT, SMALL
 from geventstreams._core.fork import FORK
 from geventstreams._core.linger import linger
 from geventstreams._core.transport_base import Transport
 from geventstreams._streams.engine import StreamEngine
 from geventstreams._streams.options import StreamOptions
 from geventstreams._streams.states import ORDERLY, SHUT
-from geventstreams.callbacks.pump import Pump
 from geventstreams.errors import StreamClosed, StreamError, noted, renewed
 
 FEW = 2
@@ -175,20 +174,15 @@ class PushedEngine(StreamEngine):
             self._portion *= 2
         return count
 
-    def receive_past_buffer(self, pump: Pump) -> int:
-        """Receive into the pump's memory, for bytes that are taken at once. Return as `receive`."""
-        count = ENDED
-        if self.end is None:
-            try:
-                count = self.transport.recv_into(pump.block, 0, pump.counts)
-            except OSError as error:
-                self.input_failed(error)
-        if count > 0:
-            _bytes.take_last(pump.counts)
-            self.octets_in += count
-        elif count == ENDED and self.end is None:
-            self.end = ORDERLY if self.reset is None else self.reset
-        return count
+    def cut_received(self, block: memoryview, count: int) -> bytes:
+        """Take `count` bytes that `receive` put into memory which is not the buffer's."""
+        self.input.taken += count
+        return _bytes.cut(block, 0, count)
+
+    def keep_received(self, block: memoryview) -> None:
+        """Put into the buffer what `receive` had put into this memory when a signal handler raised within it."""
+        if self.input.counts and self.input.store is None:
+            self.input.append(block, 0, _bytes.take_last(self.input.counts))
 
     def keep_back(self, full: bool) -> None:
         """Say whether the connection waits for bytes to be taken; if so, it is told when that happens."""

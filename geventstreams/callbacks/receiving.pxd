@@ -1,4 +1,3 @@
-cimport geventstreams._native.memory as _bytes
 from geventstreams._core.clock cimport deadline_after, seconds_until
 from geventstreams._core.fairness cimport Fairness
 from geventstreams._streams.buffered cimport engine_of

@@ -15,7 +15,6 @@ from typing import Any
 
 from gevent import GreenletExit, getcurrent
 
-import geventstreams._native.memory as _bytes
 from geventstreams._constants import ENDED, FRESH, WOULD_WAIT
 from geventstreams._core.clock import deadline_after, seconds_until
 from geventstreams._core.fairness import Fairness
@@ -64,6 +63,7 @@ class ReceivingConnection(SendingConnection):
             goes_on = self._take_turns() or self._end()
         except BaseException:  # noqa: BLE001  # a read callback raised, or a signal handler, or this greenlet was killed
             if self._engine.is_of_this_process():
+                self._engine.keep_received(self._pump.block)
                 self._callback_failed()
                 goes_on = self._end()
         if not goes_on:
@@ -168,10 +168,10 @@ class ReceivingConnection(SendingConnection):
         if self._draining and self._engine.input.end != self._engine.input.start:  # `detach_ssl` has put it there
             return self._deliver(self._engine.input.take(self._engine.input.end - self._engine.input.start))
         if not self._engine.transport.emptied or self._phase == BROKEN:
-            count = self._engine.receive_past_buffer(self._pump) if self._draining else self._engine.receive_portion()
+            count = self._engine.receive(self._pump.block, 0, 0) if self._draining else self._engine.receive_portion()
         if count > 0:
             if self._draining:
-                return self._deliver(_bytes.cut(self._pump.block, 0, count))
+                return self._deliver(self._engine.cut_received(self._pump.block, count))
             self._has_stream = True
             return self._deliver(self._stream)
         if count == ENDED:
