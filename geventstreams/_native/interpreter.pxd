@@ -19,14 +19,10 @@ cdef extern from *:
         return (Py_ssize_t)result;
     }
     """
-    Py_ssize_t geventstreams_identity(list things) noexcept
+    Py_ssize_t identity_of "geventstreams_identity"(list things) noexcept
     bint refers "geventstreams_refers"(object reference, object thing) noexcept
     unsigned long thread_id "PyThread_get_thread_ident"() noexcept
 
 
 cdef inline bint compiled() noexcept:
     return True
-
-
-cdef inline Py_ssize_t identity_of(list things) noexcept:
-    return geventstreams_identity(things)
