@@ -252,6 +252,8 @@ class Server:
     def _spawn(self, arguments: list[str]) -> subprocess.Popen[bytes]:
         entry = pwd.getpwnam(self.user)
         environment = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL": "C", "HOME": str(self.directory)}
+        # In a shared one a MariaDB that starts removes what others of its kind have there: it takes it for leftovers.
+        environment["TMPDIR"] = str(self.directory)
         # A test run that is cut off (pytest-timeout ends the whole process) takes its servers with it: the system sends
         # them the signal when the thread that started them is gone. Without the second option a program that takes
         # another user's rights when it starts, as Exim does, would slip off.

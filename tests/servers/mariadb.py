@@ -53,7 +53,6 @@ class MariaDB(Server):
         return [
             "--no-defaults",
             f"--datadir={self.directory}/data",
-            f"--tmpdir={self.directory}",
             f"--socket={self.directory}/mariadb.sock",
             f"--pid-file={self.directory}/mariadb.pid",
             f"--init-file={self.directory}/init.sql",

@@ -1,11 +1,13 @@
 """The real servers that tests start: they can be held, killed and stopped, leave nothing behind, and fail clearly."""
 
 import os
+import pwd
 import shutil
 import signal
 import socket
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -177,6 +179,21 @@ def test_orphans_of_a_server_that_ended_are_found() -> None:
         orphans = server.processes()
         assert orphans
     assert not [pid for pid in orphans if is_running(pid)]
+
+
+@pytest.mark.slow
+def test_mariadb_leaves_the_temporary_files_of_others() -> None:
+    """MariaDB takes temporary tables that it finds when it starts for leftovers: each has a directory of its own for them."""
+    server = MariaDB()
+    descriptor, table = tempfile.mkstemp(prefix="#sql-temptable-")
+    try:
+        if os.geteuid() == 0:
+            os.chown(table, pwd.getpwnam(server.user).pw_uid, -1)
+        with server:
+            assert Path(table).exists()
+    finally:
+        os.close(descriptor)
+        Path(table).unlink(missing_ok=True)
 
 
 def test_started_twice_is_refused(redis_server: Redis) -> None:
