@@ -86,7 +86,6 @@ cdef class StreamEngine(ByteSource):
     cpdef Py_ssize_t unsent(self) except? -2
     cdef int remember(self, data, Py_ssize_t count) except -1
     cdef bint send_now(self) except? False
-    cdef bint send_some(self) except? False
     cdef object output_failed(self, error)
     cpdef void raise_failure(self) except *
     cdef void complete(self, error) except *

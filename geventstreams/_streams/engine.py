@@ -338,32 +338,28 @@ class StreamEngine(ByteSource):
 
     def send_now(self) -> bool:
         """Send what the system takes now. Return whether it took anything, or nothing is left."""
+        transport, output = self.transport, self.output
         self.sending = True
         try:
-            return self.send_some()
+            before = transport.unsent
+            if before and transport.flush() == WOULD_WAIT:
+                count = 0
+            elif output.end:
+                count = transport.send(output.view, output.start, output.end)  # type: ignore[arg-type]  # not empty
+                if count > 0:
+                    output.strike(count)
+            elif (rest := self.rest) is not None and self.rest_at < len(rest):
+                count = transport.send(rest, self.rest_at, len(rest))
+                if count > 0:
+                    self.rest_at += count
+                    self.unbuffered += count
+            else:
+                count = 1
+            return count > 0 or transport.unsent < before
         except OSError as error:
             raise self.output_failed(error) from None
         finally:
             self.sending = False
-
-    def send_some(self) -> bool:
-        """Send as `send_now` does. The system's own errors are raised, for `output_failed`."""
-        transport, output = self.transport, self.output
-        before = transport.unsent
-        if before and transport.flush() == WOULD_WAIT:
-            count = 0
-        elif output.end:
-            count = transport.send(output.view, output.start, output.end)  # type: ignore[arg-type]  # not empty
-            if count > 0:
-                output.strike(count)
-        elif (rest := self.rest) is not None and self.rest_at < len(rest):
-            count = transport.send(rest, self.rest_at, len(rest))
-            if count > 0:
-                self.rest_at += count
-                self.unbuffered += count
-        else:
-            count = 1
-        return count > 0 or transport.unsent < before
 
     def output_failed(self, error: OSError) -> StreamError:
         """Note an error of the output, and return it as an error of the stream."""

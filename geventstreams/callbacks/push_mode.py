@@ -233,10 +233,10 @@ class PushedEngine(StreamEngine):
         self._later_count += count
 
     def push(self) -> bool:
-        """Send what the system takes now. Return whether nothing is left; its errors are for `output_failed`."""
+        """Send what the system takes now. Return whether nothing is left."""
         sends = MOST_SENDS
         while self.output.end or self.transport.unsent or self._has_rest():
-            if not sends or not self.send_some():
+            if not sends or not self.send_now():
                 return False
             sends -= 1
         return True
