@@ -17,6 +17,9 @@ BLOCK = 65536
 SMALL = 4096
 """A remainder up to this many bytes is copied in front of what arrives next; below this much room a buffer makes more."""
 
+BUSY = 16384
+"""Bytes of one receive call after which more have probably come already: a call that finds nothing costs less than a needless wait."""
+
 CALLS = 256
 """Calls that a buffer serves before its owner looks at the clock."""
 

@@ -19,15 +19,12 @@ from gevent import get_hub
 
 import geventstreams._native.memory as _bytes
 import geventstreams._native.syscalls as _system
-from geventstreams._constants import BLOCK
+from geventstreams._constants import BLOCK, BUSY
 from geventstreams._core.fork import FORK, inherited
 from geventstreams._core.hub_hold import EventHandler, hold_of
 from geventstreams._core.transport_base import Transport
 from geventstreams._core.wakeup import READ, WRITE, Wakeup
 from geventstreams.errors import StreamError, UnsuitableSocket
-
-BUSY = 16384
-"""Bytes of one receive call after which more have probably come already: a call that finds nothing costs less than a needless wait."""
 
 _INET: int = _socket.AF_INET
 _UNIX: int = _socket.AF_UNIX

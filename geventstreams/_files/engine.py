@@ -19,6 +19,7 @@ from typing import Any
 import gevent
 from gevent import monkey
 from gevent._hub_local import get_hub_if_exists
+from gevent.exceptions import BlockingSwitchOutError
 
 import geventstreams._native.greenlets as _greenlets
 import geventstreams._native.interpreter as _interpreter
@@ -194,11 +195,15 @@ class FileEngine(ByteSource):
         return count
 
     def await_input(self, first: bool) -> bool:
-        if first:
+        if first and not self.transport.emptied:
             return True
         self.input.settle()
-        if not self.transport.await_input():
-            return False
+        try:
+            if not self.transport.await_input():
+                return first
+        except BlockingSwitchOutError:  # in the hub, where nothing can wait
+            if not first:
+                raise
         self.refuse_interrupted()
         return True
 

@@ -1,5 +1,6 @@
 cimport cython
 
+cimport geventstreams._native.memory as _bytes
 cimport geventstreams._native.syscalls as _system
 from geventstreams._core.buffers cimport OutputBuffer
 from geventstreams._core.fork cimport ForkGeneration
@@ -11,6 +12,7 @@ cdef int READ
 cdef int WRITE
 cdef ForkGeneration FORK
 cdef double NEVER
+cdef Py_ssize_t BUSY
 cdef Py_ssize_t WOULD_WAIT
 cdef object get_hub
 cdef object _GEVENT_SOCKET
@@ -24,6 +26,7 @@ cdef class SocketWakeup(Wakeup):
 cdef class FileTransport:
     cdef readonly object socket
     cdef readonly bint direct
+    cdef readonly bint emptied
     cdef readonly bint closed
     cdef readonly bint begun
     cdef readonly bint between_threads

@@ -20,8 +20,9 @@ import gevent.socket
 import gevent.ssl
 from gevent import get_hub, monkey
 
+import geventstreams._native.memory as _bytes
 import geventstreams._native.syscalls as _system
-from geventstreams._constants import FRESH, NEVER, WOULD_WAIT
+from geventstreams._constants import BUSY, FRESH, NEVER, WOULD_WAIT
 from geventstreams._core.buffers import OutputBuffer
 from geventstreams._core.fairness import Fairness
 from geventstreams._core.fork import FORK
@@ -75,6 +76,8 @@ class FileTransport:
         """The socket; None when the file was closed. A file has no other reference to it."""
         self.direct = False
         """Whether `recv_into` is one system call, to which any memory may be given."""
+        self.emptied = False
+        """Whether the last receive call took all that was there: another one would fail, so a read that may wait does that first."""
         self.closed = False
         self.between_threads: bool = not isinstance(socket, _GEVENT_SOCKET)
         """Whether native threads may share the socket: one of gevent's belongs to the thread that made it."""
@@ -161,12 +164,15 @@ class BorrowedTransport(FileTransport):
     # The seam.
 
     def recv_into(self, space: memoryview, start: int, counts: list[int]) -> int:
-        return _system.receive(self._current(), self._handle, space, start, counts)
+        count = _system.receive(self._current(), self._handle, space, start, counts)
+        self.emptied = 0 < count < BUSY and count < _bytes.size(space) - start
+        return count
 
     def send(self, view: bytes | memoryview, start: int, stop: int) -> int:
         return _system.send(self._current(), self._handle, view, start, stop)
 
     def await_input(self) -> bool:
+        self.emptied = False
         return self._wait_for(READ)
 
     def await_output(self) -> bool:

@@ -123,6 +123,35 @@ def test_with_gevents_own_makefile_the_same_is_lost(ends: Ends) -> None:
         file.read(11)
 
 
+@pytest.mark.parametrize("kind", ["gevent", "unix", "blocking"])
+def test_a_read_behind_one_that_took_all_waits_at_once(ends: Ends, kind: str) -> None:
+    """A receive call that brought less than there was room for took all: the next read of a plain socket waits first, and lets others
+    run, and does not ask the system before."""
+    file, _near, far = ends.file(kind)
+    far.sendall(b"first\n")
+    assert file.readline() == b"first\n"
+    far.sendall(b"second\n")
+    other = gevent.spawn(lambda: None)
+    assert file.readline() == b"second\n"
+    assert other.ready()
+
+
+@pytest.mark.parametrize("kind", ["gevent", "unix", "blocking"])
+def test_a_read_that_may_not_wait_asks_the_system_always(ends: Ends, kind: str) -> None:
+    """Where the socket may not wait (a timeout of 0), and in the hub's own greenlet, a read takes what is there; it does so behind one
+    that took all, too."""
+    file, near, far = ends.file(kind)
+    for piece in (b"first", b"second"):
+        near.settimeout(0)
+        far.sendall(piece)
+        assert file.read(len(piece)) == piece
+        near.settimeout(20)
+        far.sendall(piece)
+        results: list[bytes] = []
+        gevent.get_hub().loop.run_callback(lambda piece=piece, results=results: results.append(file.read(len(piece))))
+        assert until(lambda results=results: results) == [piece]
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_timeout_of_the_moment_counts(virtual_clock: VirtualClock, ends: Ends, kind: str) -> None:
     """`settimeout` after `makefile`, and between calls, governs every wait: it fires in time, neither at an earlier one
