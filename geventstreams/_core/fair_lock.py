@@ -16,11 +16,12 @@ import os
 from collections import deque
 from typing import Any
 
-from gevent.hub import Hub, get_hub
+from gevent.hub import Hub
 
 import geventstreams._native.interpreter as _interpreter
 from geventstreams._core.clock import CLOCK, deadline_after, seconds_until
 from geventstreams._core.fork import FORK
+from geventstreams._core.hub_hold import hub_of_thread
 from geventstreams._core.wakeup import Wakeup
 
 _STEP: Any = _interpreter.original(_thread, "RLock")()
@@ -46,7 +47,7 @@ class FairLock:
         """
         if self._seize(None):
             return True
-        waiter = Wakeup(get_hub() if hub is None else hub)
+        waiter = Wakeup(hub_of_thread() if hub is None else hub)
         try:
             if self._seize(waiter):
                 return True

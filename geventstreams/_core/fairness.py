@@ -7,6 +7,7 @@ and a greenlet that calls it after each slice of work is one callback of those.
 from __future__ import annotations
 
 import gevent
+from gevent._hub_local import get_hub_if_exists
 from gevent.hub import Hub, get_hub
 
 import geventstreams._native.clock as _clock
@@ -50,7 +51,9 @@ class Fairness:
         if self.state == FRESH:
             self.state = _SECOND
             return False
-        return self.is_overdue(get_hub() if hub is None else hub)
+        if hub is None:
+            hub = get_hub_if_exists()
+        return hub is not None and self.is_overdue(hub)
 
     def let_others_run(self, hub: Hub | None) -> bool:
         """Let the hub go round once if the slice is over. Return whether it did."""

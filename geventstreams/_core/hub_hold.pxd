@@ -25,6 +25,7 @@ cdef class HubHold:
     cdef readonly unsigned long thread
     cdef readonly bint ended
     cdef readonly bint inherited
+    cdef bint is_ours
     cdef object _calls
     cdef object _waker
     cdef object _dependents

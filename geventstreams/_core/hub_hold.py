@@ -19,7 +19,8 @@ from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from gevent.hub import Hub
+from gevent._hub_local import get_hub_if_exists
+from gevent.hub import Hub, get_hub
 
 import geventstreams._native.greenlets as _greenlets
 import geventstreams._native.interpreter as _interpreter
@@ -63,6 +64,8 @@ class HubHold:
         self.waiting = 0
         self.ready: list[Wait] = []
         self.thread: int = hub.thread_ident
+        self.is_ours: bool = False
+        """Whether the hub was made by `hub_of_thread`: no other code of its thread knows its loop."""
         self.ended: bool = False
         self.inherited: bool = False
         self._calls: deque[Callable[[], object]] = deque()
@@ -78,10 +81,16 @@ class HubHold:
     def __del__(self) -> None:
         # The hub is gone, and nothing runs its loop. The waker is active, and would keep the loop and its descriptors.
         try:  # at the end of the program the modules are emptied: what they import cannot be used here
-            if self.has_loop():
-                self._waker.close()
+            self._release_loop()
         except (AttributeError, TypeError):
             pass  # or its making failed
+
+    def _release_loop(self) -> None:
+        if self.has_loop():
+            self._waker.close()
+            if self.is_ours:
+                self._watcher.close()
+                self.loop.destroy()
 
     def begin(self) -> None:
         """Keep the loop running: `waiting` has become 1."""
@@ -162,7 +171,11 @@ class HubHold:
         """
         self.ended = True
         self._calls.extend([partial(ended, dependent) for dependent, ended in self._dependents.items()])
-        _make_calls(self._calls)
+        try:
+            _make_calls(self._calls)
+        finally:
+            if self.is_ours:
+                self._release_loop()
 
 
 def _make_calls(calls: deque[Callable[[], object]]) -> None:
@@ -215,6 +228,18 @@ def hold_of(hub: Hub) -> HubHold:
         show_waits_of(hub)
     _latest[:] = [weakref.ref(hold)]
     return hold
+
+
+def hub_of_thread() -> Hub:
+    """Return this thread's hub. One that has to be made for it gives its descriptors back when the thread ends.
+
+    gevent leaves that to the code that uses gevent in a thread. A thread that only reads a file does not know that it has a hub.
+    """
+    hub = get_hub_if_exists()
+    if hub is None:
+        hub = get_hub()
+        hold_of(hub).is_ours = True
+    return hub
 
 
 def _separate_loops() -> None:

@@ -26,6 +26,7 @@ from geventstreams._constants import BUSY, FRESH, NEVER, WOULD_WAIT
 from geventstreams._core.buffers import OutputBuffer
 from geventstreams._core.fairness import Fairness
 from geventstreams._core.fork import FORK
+from geventstreams._core.hub_hold import hub_of_thread
 from geventstreams._core.wakeup import READ, WRITE, Wakeup
 
 _GEVENT_SOCKET: Any = gevent.socket.socket
@@ -202,7 +203,7 @@ class BorrowedTransport(FileTransport):
 
     def _waited_between_threads(self, awaited: list[Wakeup], events: int, limit: float) -> bool:
         """Wait where another thread may close the file at any time."""
-        wakeup = Wakeup(get_hub(), self._current(), events)
+        wakeup = Wakeup(hub_of_thread(), self._current(), events)
         awaited.append(wakeup)
         try:
             self._current()  # a close from now on closes this wakeup, one before is noticed here

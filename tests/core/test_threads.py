@@ -758,6 +758,24 @@ def test_a_thread_with_the_number_of_an_ended_one(pairs: Pairs) -> None:
     stream.close()
 
 
+@pytest.mark.parametrize("options", [{}, {"buffering": 0}, {"mode": "r"}], ids=["buffered", "raw", "text"])
+def test_a_thread_that_waited_in_a_file_leaves_no_descriptor(pairs: Pairs, options: dict[str, Any]) -> None:
+    """A thread that waits in a file, or for its turn to read it, has a hub that it did not ask for: that goes when the thread ends."""
+    plain, far = pairs.sockets()
+    file = pairs.keep(makefile(plain, **{"mode": "rb", **options}))
+
+    def read_by_threads(count: int) -> int:
+        for _ in range(count):
+            readers = [Native(file.read, 1) for _ in range(3)]
+            for _ in readers:
+                far.sendall(b"x")
+            assert {len(reader.get()) for reader in readers} == {1}
+        return descriptors_in_use()
+
+    before = read_by_threads(1)
+    assert read_by_threads(20) == before
+
+
 @pytest.mark.skipif(ON_LIBUV, reason="gevent alone leaves the loop of a dead hub there")
 def test_a_thread_whose_hub_died_leaves_no_descriptor() -> None:
     """A thread that used a stream, and whose hub's greenlet was ended, leaves nothing of its loop when it ends."""
