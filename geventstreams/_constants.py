@@ -26,6 +26,9 @@ CALLS = 256
 SLICE = 0.005
 """Seconds for which calls that never have to wait keep the hub to themselves."""
 
+TICK = 0.001
+"""The shortest time, in seconds, for which the timers of every event loop can be started: gevent warns of less on libuv."""
+
 FRESH = 0
 """The state of a `Fairness` whose user has waited: its slice is not begun yet."""
 

@@ -11,7 +11,7 @@ from typing import Any
 import gevent
 from gevent import get_hub
 
-from geventstreams._constants import NEVER
+from geventstreams._constants import NEVER, TICK
 from geventstreams._core import arguments
 from geventstreams._core.clock import seconds_until
 from geventstreams._core.host_names import is_literal
@@ -94,7 +94,7 @@ def look_up(query: Query, deadline: float = NEVER) -> list[Address]:
     if isinstance(service, str):
         service.encode()
     wakeup = Wakeup(get_hub())  # StreamError where the hub has died: gevent's own wait fails otherwise there
-    with gevent.Timeout(None if deadline == NEVER else max(seconds_until(deadline), 0), False):
+    with gevent.Timeout(None if deadline == NEVER else max(seconds_until(deadline), TICK), False):
         results = network().getaddrinfo(host, service, family, _socket.SOCK_STREAM, 0, _socket.AI_PASSIVE)
         wakeup.refuse()  # in a forked child the copy of a greenlet that was looking up must not connect a second time
         return _distinct(results)

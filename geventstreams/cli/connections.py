@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import gevent
 from gevent import getcurrent
 
+from geventstreams._constants import TICK
 from geventstreams._core.transport import address_name
 from geventstreams._streams.idle import end_reads
 from geventstreams.cli import log, notices
@@ -92,7 +93,7 @@ class Service:
 
     def _end_idle(self, timeout: float) -> None:
         while True:
-            gevent.sleep(timeout / LOOKS)
+            gevent.sleep(max(TICK, timeout / LOOKS))
             now = time.monotonic()
             for stream, connection in list(self._open.items()):
                 moved = stream.octets_in + stream.octets_out

@@ -13,16 +13,13 @@ from contextlib import suppress
 import gevent
 from gevent.event import Event
 
-from geventstreams._constants import NEVER
+from geventstreams._constants import NEVER, TICK
 from geventstreams._streams.socket_stream import SocketStream
 from geventstreams.cli.progress import Progress
 from geventstreams.cli.standard import OutputFile, StandardInput
 from geventstreams.cli.statuses import error_of
 from geventstreams.cli.trace import Trace
 from geventstreams.errors import StreamReset, StreamTruncated
-
-TICK = 0.001
-"""The shortest time, in seconds, that every event loop can wait for."""
 
 SILENCE = 0.5
 """Seconds of silence after which one side's end is passed on to the other."""

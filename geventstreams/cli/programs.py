@@ -14,7 +14,7 @@ from gevent import subprocess
 from gevent.lock import Semaphore
 
 import geventstreams._native.syscalls as _system
-from geventstreams._constants import BLOCK
+from geventstreams._constants import BLOCK, TICK
 from geventstreams._core.clock import deadline_after, seconds_until
 from geventstreams._core.transport import address_name
 from geventstreams._streams.socket_stream import SocketStream
@@ -204,7 +204,7 @@ def end(program: Any, is_over: bool = True) -> None:
         pause = FIRST_LOOK
         deadline = deadline_after(KILL_DELAY)
         while has_group(program) and (left := seconds_until(deadline)) > 0:
-            gevent.sleep(min(pause, left))
+            gevent.sleep(max(TICK, min(pause, left)))
             pause *= 2
 
 

@@ -13,6 +13,7 @@ from urllib.parse import unquote, urlsplit
 
 import gevent
 
+from geventstreams._constants import TICK
 from geventstreams._streams.socket_stream import SocketStream
 from geventstreams.cli.options import Destination, target
 from geventstreams.cli.statuses import CommandError, Status, one_line
@@ -63,7 +64,7 @@ def proxy(text: str) -> Proxy:
 
 def ask(stream: SocketStream, proxy: Proxy, to: Destination, limit: float | None) -> None:
     """Ask the proxy for a connection, for at most `limit` seconds. From then on the stream is connected to the destination."""
-    timer = gevent.Timeout(limit)
+    timer = gevent.Timeout(None if limit is None else max(TICK, limit))
     try:
         with timer:
             DIALOGUES[proxy.scheme](stream, proxy, to)

@@ -9,6 +9,7 @@ from collections.abc import Callable
 
 import gevent
 
+from geventstreams._constants import TICK
 from geventstreams._streams.socket_stream import SocketStream
 from geventstreams.cli.statuses import CommandError, Status, one_line
 
@@ -111,7 +112,7 @@ def agree(stream: SocketStream, protocol: str, limit: float | None) -> None:
     """Talk for at most `limit` seconds until the server has agreed to start TLS: its very next byte is the handshake's."""
     address = stream.address
     host = address[0].partition("%")[0] if isinstance(address, tuple) else "127.0.0.1"  # its zone means nothing to others
-    timer = gevent.Timeout(limit)
+    timer = gevent.Timeout(None if limit is None else max(TICK, limit))
     try:
         with timer:
             PROTOCOLS[protocol](Dialogue(stream, protocol), f"[IPv6:{host}]" if ":" in host else f"[{host}]")

@@ -384,6 +384,14 @@ def test_timeout_limits_the_look_up(monkeypatch):
         assert LIMIT <= time.monotonic() - began <= LATEST
 
 
+@pytest.mark.parametrize("timeout", [1e-9, 1e-4, 9e-4])
+def test_a_timeout_may_be_shorter_than_a_timer(monkeypatch, timeout):
+    """A timeout for which a loop has no timer ends the look-up too, without the warning that gevent gives of such a timer on libuv."""
+    monkeypatch.setattr(gevent.socket, "getaddrinfo", lambda *_args: Event().wait())
+    with pytest.raises(ConnectTimeout, match=r"slow\.test"):
+        open_tcp_stream("slow.test", 80, timeout=timeout)
+
+
 def test_timeout_covers_look_up_and_connecting_together(monkeypatch):
     """What the look-up took is not given to the connecting again."""
     with black_hole() as (host, port):
