@@ -121,12 +121,13 @@ class SocketTransport(Transport):
             self._socket = None
             self._family = socket.family
             self._peer_address = socket.peer_address
+            self._handle = _system.handle_of(socket.descriptor, self._family)
             self._descriptor = socket.take()
         else:
             descriptor, self._family, self._peer_address = _examined(socket)
+            self._handle = _system.handle_of(descriptor, self._family)  # until it is made the socket is its owner's to close
             self._socket = None if isinstance(socket, int) else socket
             self._descriptor = descriptor
-        self._handle = _system.handle_of(self._descriptor, self._family)
 
     @property
     def peer(self) -> str:  # type: ignore[override]  # read only here

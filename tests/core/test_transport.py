@@ -3,6 +3,7 @@
 import errno
 import os
 import signal
+import socket
 import threading
 import time
 from typing import Any
@@ -16,9 +17,11 @@ from kit.leftovers import descriptors_in_use, open_descriptor, running_timers
 from kit.network import reset
 from kit.pairs import Pairs
 
+import geventstreams
 from geventstreams._constants import ENDED, NEVER, WOULD_WAIT
-from geventstreams._core.transport import NoTransport, SocketTransport, address_name
+from geventstreams._core.transport import NoTransport, OwnedFd, SocketTransport, address_name
 from geventstreams._core.wakeup import Wakeup
+from geventstreams._native import syscalls
 from geventstreams.errors import StreamError
 from geventstreams.testing.claims import ATTEMPTS, outcome, started
 
@@ -392,3 +395,25 @@ def test_signals_do_not_end_system_calls(pairs: Pairs, signals: int) -> None:
 def test_the_name_of_an_address(address: object, name: str) -> None:
     """An IPv4 client of a listener for both families is named by its IPv4 address, a Unix socket as the command line takes it."""
     assert address_name(address) == name
+
+
+@pytest.mark.skipif(geventstreams.compiled, reason="the plain build alone makes objects for the calls of a socket")
+def test_a_transport_that_cannot_be_made_takes_nothing(pairs: Pairs, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A signal handler that raises while a transport is made leaves the socket open and its owner's; a descriptor that was to be taken is
+    closed with what has it."""
+
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    near, far = pairs.sockets()
+    other, _ = pairs.sockets()
+    owned = OwnedFd(other.detach(), socket.AF_INET, None)
+    with monkeypatch.context() as patched:
+        patched.setattr(syscalls, "handle_of", interrupted)
+        for given in (near, owned):
+            with pytest.raises(KeyboardInterrupt):
+                SocketTransport(given)
+    assert open_descriptor(owned.descriptor)
+    owned.close()
+    near.sendall(b"still open")
+    assert far.recv(100) == b"still open"
