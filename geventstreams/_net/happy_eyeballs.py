@@ -131,6 +131,7 @@ class HappyEyeballs:
         finally:
             for attempt in self._attempts:
                 attempt.close()
+            outcome.close()
 
     def _begin(self, address: Address) -> None:
         try:

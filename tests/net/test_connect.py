@@ -16,7 +16,7 @@ import gevent.socket
 import pytest
 from gevent.event import Event
 from kit.conditions import until
-from kit.leftovers import descriptors, greenlets, nothing_left
+from kit.leftovers import descriptors, greenlets, nothing_left, running_timers
 from kit.network import HOST, black_hole, listener, unused_port
 from servers import require_address, require_name
 
@@ -24,6 +24,8 @@ from geventstreams._net.connect import open_tcp_stream, open_unix_stream
 from geventstreams._net.happy_eyeballs import ATTEMPT_DELAY, Attempt, alternating
 from geventstreams._streams.socket_stream import SocketStream
 from geventstreams.errors import ConnectError, ConnectTimeout, StreamError
+from geventstreams.server.server import SocketStreamServer
+from geventstreams.testing import MemoryNetwork
 
 LIMIT = 0.15
 LATEST = 2.5 * LIMIT + 0.05
@@ -646,3 +648,17 @@ def test_nothing_leaks(server, port):
             once()
         assert descriptors() == before
         assert gc.collect() == 0
+
+
+def test_a_connect_that_has_ended_leaves_no_timer():
+    """The timer of a long timeout ends with the connect, however that ends: many connects a second would leave as many for an hour."""
+    before = running_timers()
+    server = SocketStreamServer(("server", 80), lambda _stream, _address: None)
+    with MemoryNetwork(latency=0.001), contextlib.closing(server):
+        server.start()
+        open_tcp_stream("server", 80, timeout=3600).close()
+    with black_hole() as (host, silent):
+        connecting = gevent.spawn(open_tcp_stream, host, silent, timeout=3600)
+        gevent.sleep(0.01)
+        connecting.kill()
+    until(lambda: not running_timers(besides=before))
