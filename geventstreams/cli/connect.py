@@ -98,7 +98,11 @@ def add_parser(commands: Commands) -> None:
 
 def finish(args: argparse.Namespace, rest: Sequence[str]) -> None:
     """Check the address, whose port may stand behind options, and what it does not go together with."""
-    args.to = options.destination([*args.address, *rest])
+    words = [*args.address, *rest]
+    for word in words:
+        if word.startswith("-"):  # a number; other options are refused before
+            raise argparse.ArgumentTypeError(f"there is no option {word}")
+    args.to = options.destination(words)
     if args.to.path and (args.proxy or args.ipv4 or args.ipv6):
         raise argparse.ArgumentTypeError("a Unix socket has neither a proxy nor IPv4 or IPv6")
     options.check_certificate_name(args.to, args.tls or args.starttls, args)

@@ -88,9 +88,14 @@ def seconds_or_zero(text: str) -> float:
     return 0.0 if text == "0" else seconds(text)
 
 
+def _is_number(text: str) -> bool:
+    """Return whether this is a whole number, of no more digits than one of a machine can have."""
+    return text.isascii() and text.isdecimal() and len(text) < 10
+
+
 def count(text: str) -> int:
     """A whole number above zero."""
-    if not text.isdecimal() or int(text) == 0:
+    if not _is_number(text) or int(text) == 0:
         raise argparse.ArgumentTypeError(f"{text!r} is not a whole number above zero")
     return int(text)
 
@@ -115,7 +120,7 @@ def service(text: str) -> int:
 
 
 def _port(text: str, least: int) -> int:
-    if not (text.isascii() and text.isdecimal() and least <= int(text) <= 65535):
+    if not (_is_number(text) and least <= int(text) <= 65535):
         raise argparse.ArgumentTypeError(f"{text!r} is not a port: {least} to 65535")
     return int(text)
 
@@ -207,7 +212,7 @@ def page_address(text: str) -> Destination:
 def descriptors(text: str, most: int = 1024) -> list[int]:
     """Numbers of descriptors, with commas between them."""
     numbers = text.split(",")
-    if not all(number.isascii() and number.isdecimal() and len(number) < 10 for number in numbers) or len(numbers) > most:
+    if not all(map(_is_number, numbers)) or len(numbers) > most:
         raise argparse.ArgumentTypeError(f"{text!r} is not the number of a descriptor")
     return [int(number) for number in numbers]
 

@@ -44,6 +44,12 @@ class Parser(argparse.ArgumentParser):
         settings.setdefault("epilog", epilog(examples, notes))
         super().__init__(**settings)
 
+    def parse_known_args(  # type: ignore[override]  # typeshed has more forms
+        self, *arguments: Any, **options: Any
+    ) -> tuple[argparse.Namespace, list[str]]:
+        self._has_negative_number_optionals.clear()  # `--timeout -1` is an option and its value, though there is an option -4
+        return super().parse_known_args(*arguments, **options)
+
     def error(self, message: str) -> NoReturn:
         self.exit(Status.USAGE, f"{self.prog}: {one_line(message)} (see {self.prog} --help)\n")
 

@@ -79,6 +79,10 @@ sys.exit(__main__.main(["bench"]))
         (["connect", "127.0.0.1", "65536"], "'65536' is not a port"),
         (["connect", "127.0.0.1", ""], "'' is not a port"),
         (["connect", "127.0.0.1", "-5"], "there is no option -5"),
+        (["connect", "-5", "127.0.0.1:80"], "there is no option -5"),
+        (["connect", "--timeout", "-1", "127.0.0.1:80"], "argument --timeout: '-1' is not a positive number"),
+        (["connect", "127.0.0.1:80", "--wait", "-.5"], "argument --wait: '-.5' is not a positive number"),
+        (["connect", "127.0.0.1", "9" * 5000], "99' is not a port"),
         (["connect", "", "80"], "'' is neither a host name nor"),
         (["connect", "127.0.0.1", "80", "--timeout", "0"], "'0' is not a positive number"),
         (["connect", "127.0.0.1", "80", "--tls", "--starttls", "smtp"], "not allowed with"),
@@ -109,12 +113,14 @@ sys.exit(__main__.main(["bench"]))
         (["serve", "echo", "--listen", "::1:80"], "in brackets"),
         (["serve", "echo", "--listen", "a b:80"], "'a b' is neither a host name nor"),
         (["serve", "echo", "--max-connections", "0"], "'0' is not a whole number"),
+        (["serve", "echo", "--max-connections", "9" * 5000], "99' is not a whole number"),
+        (["serve", "echo", "--listen", "9" * 5000], "99' is not a port"),
         (["serve", "echo", "--tls", "/etc/hostname"], "expected 2 arguments"),
         (["serve", "echo", "--tls", "/missing.pem", "/missing.pem"], "'/missing.pem': No such file"),
         (["serve", "echo", "--tls", "/etc/hostname", "/etc/hostname"], "no certificate with its key in"),
         (["serve", "echo", "--client-ca", "/etc/hostname"], "--client-ca needs --tls"),
     ],
-    ids=lambda given: " ".join(given) if isinstance(given, list) else "",
+    ids=lambda given: " ".join(given)[:60] if isinstance(given, list) else "",
 )
 def test_wrong_words_are_refused_in_one_line(words: list[str], text: str) -> None:
     """A wrong command, option, address or file is reported in one line with its value, and ends with status 2."""
