@@ -78,6 +78,10 @@ def main():
     pool = Pool(options.host, options.port, options.connections, timeout=5, read_timeout=5)
 
     key = f"pool:{os.getpid()}"
+    try:
+        first = increment(pool, key)
+    except StreamError as error:
+        sys.exit(f"{type(error).__name__}: {error.strerror}")
 
     def work():
         for _ in range(options.rounds):
@@ -85,7 +89,7 @@ def main():
 
     workers = [gevent.spawn(work) for _ in range(options.greenlets)]
     gevent.joinall(workers, raise_error=True)
-    total = increment(pool, key) - 1
+    total = increment(pool, key) - first - 1
     pool.close()
     print(f"{total} increments by {options.greenlets} greenlets over {pool.opened} connections")
 

@@ -9,7 +9,7 @@ import argparse
 import sys
 from array import array
 
-from geventstreams import open_tcp_stream
+from geventstreams import StreamError, open_tcp_stream
 
 REQUEST = "GET {path} HTTP/1.0\r\nHost: {host}\r\n\r\n"
 CHARACTERS = "w" if sys.version_info >= (3, 13) else "u"
@@ -42,8 +42,11 @@ def main():
     parser.add_argument("port", type=int)
     parser.add_argument("path", nargs="?", default="/")
     options = parser.parse_args()
-    text = characters_on_a_binary_stream(options.host, options.port, options.path)
-    same = bytes_on_a_character_stream(options.host, options.port, options.path)
+    try:
+        text = characters_on_a_binary_stream(options.host, options.port, options.path)
+        same = bytes_on_a_character_stream(options.host, options.port, options.path)
+    except StreamError as error:
+        sys.exit(f"{type(error).__name__}: {error.strerror}")
     if text.partition("\r\n\r\n")[2] != same.partition("\r\n\r\n")[2]:
         sys.exit("the two forms got different answers")
     print(text)

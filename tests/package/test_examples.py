@@ -263,6 +263,20 @@ def test_get_page_without_a_server() -> None:
     assert len(done.errors.splitlines()) == 1
 
 
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("connection_pool.py", []), ("lispworks_forms.py", []), ("redis_client.py", ["PING"]), ("starttls_mail.py", []),
+    ],
+)
+def test_clients_without_a_server(name: str, words: list[str]) -> None:
+    """A client that cannot connect says so in one line, and ends with status 1."""
+    done = client(name, "127.0.0.1", free_port(), *words)
+    assert (done.status, done.output) == (1, b"")
+    assert len(done.errors.splitlines()) == 1
+    assert "Connection refused" in done.errors
+
+
 def test_callback_proxy(nginx: Nginx) -> None:
     """The proxy brings a large file from a real web server to several clients at once, whole."""
     checksum = nginx.add_file("proxied", 5_000_000)
