@@ -14,6 +14,7 @@ import gevent
 
 from geventstreams._core.transport import address_name
 from geventstreams.server.server import SocketStreamServer
+from geventstreams.server.stats import ServerStats
 
 try:
     import prometheus_client
@@ -54,13 +55,30 @@ def require() -> None:
         raise ImportError("metrics need the library prometheus_client: pip install 'geventstreams[metrics]'")
 
 
+def _checked(servers: Iterable[SocketStreamServer]) -> list[SocketStreamServer]:
+    """Return servers as a list."""
+    every = list(servers) if isinstance(servers, Iterable) else [None]
+    if not all(isinstance(server, SocketStreamServer) for server in every):
+        raise TypeError(f"servers must be a list of SocketStreamServer, not {servers!r}")
+    return every
+
+
+def _stats_by_address(servers: list[SocketStreamServer]) -> dict[str, ServerStats]:
+    """Return the figures of each address. Servers that listen on one address together have one label, and so one sum."""
+    sums: dict[str, ServerStats] = {}
+    for server in servers:
+        name, stats = address_name(server.address), server.stats
+        sums[name] = ServerStats(*map(sum, zip(stats, sums[name], strict=True))) if name in sums else stats
+    return sums
+
+
 class ServerCollector:
     """A collector for a `prometheus_client` registry that reports the current figures of some servers.
 
-    The label `server` is the address that a server listens on.
+    The label `server` is the address that a server listens on; servers that listen on one address together have one sum.
 
     Args:
-        servers: Servers that listen.
+        servers: The servers, which listen when they are asked.
 
     Raises:
         ImportError: The extra `metrics` is not installed.
@@ -68,14 +86,14 @@ class ServerCollector:
 
     def __init__(self, servers: Iterable[SocketStreamServer]) -> None:
         require()
-        self._servers = [(address_name(server.address), server) for server in servers]
+        self._servers = _checked(servers)
 
     def collect(self) -> Iterator[Any]:
         """Return the metrics. The registry calls this."""
-        stats = [(name, server.stats) for name, server in self._servers]
+        stats = _stats_by_address(self._servers)
         for kind, metric in [*((CounterMetricFamily, counter) for counter in COUNTERS), (GaugeMetricFamily, ACTIVE)]:
             family = kind(metric.name, metric.help, labels=[LABEL])
-            for name, figures in stats:
+            for name, figures in stats.items():
                 family.add_metric([name], getattr(figures, metric.field))
             yield family
 
@@ -96,18 +114,17 @@ class ServerRecorder:
 
     def __init__(self, servers: Iterable[SocketStreamServer], registry: Any = None) -> None:
         require()
+        self._servers = _checked(servers)
         registry = prometheus_client.CollectorRegistry() if registry is None else registry
         self._counters = {
             metric.field: prometheus_client.Counter(metric.name, metric.help, [LABEL], registry=registry) for metric in COUNTERS
         }
         self._active = prometheus_client.Gauge(ACTIVE.name, ACTIVE.help, [LABEL], registry=registry, multiprocess_mode="livesum")
-        self._servers = [(address_name(server.address), server) for server in servers]
         self._recorded: dict[tuple[str, str], int] = {}
 
     def record(self) -> None:
         """Add what was counted since the last call."""
-        for name, server in self._servers:
-            stats = server.stats
+        for name, stats in _stats_by_address(self._servers).items():
             self._active.labels(name).set(stats.active)
             for field, counter in self._counters.items():
                 now = getattr(stats, field)

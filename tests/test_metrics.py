@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 import signal
+import socket
 import subprocess
 import sys
 
@@ -15,10 +17,12 @@ from prometheus_client.parser import text_string_to_metric_families
 from servers import curl
 
 from geventstreams import metrics
+from geventstreams._net.addresses import Query
 from geventstreams._net.connect import open_tcp_stream
 from geventstreams.cli.statuses import Status
 from geventstreams.metrics import ServerCollector, ServerRecorder
 from geventstreams.server.server import SocketStreamServer
+from geventstreams.workers import shared_listeners
 
 TYPES = {
     "geventstreams_connections_accepted": "counter",
@@ -77,6 +81,37 @@ def test_every_figure_of_stats_is_there(server) -> None:
     known = [*metrics.COUNTERS, metrics.ACTIVE]
     assert {metric.field for metric in known} == set(server.stats._fields)
     assert all(metric.help.endswith(".") for metric in known)
+
+
+def test_servers_on_one_address_have_one_sum() -> None:
+    """Two servers that listen on one address together are one series, whose counters do not go back."""
+    servers = [SocketStreamServer(one, echo) for one in shared_listeners(Query(HOST, True, 0, socket.AF_INET), 10, 2)]
+    for server in servers:
+        server.start()
+    registry, recorded = CollectorRegistry(), CollectorRegistry()
+    registry.register(ServerCollector(servers))
+    recorder = ServerRecorder(servers, recorded)
+    address = f"{HOST}:{servers[0].port}"
+    try:
+        for count in range(1, 20):
+            with open_tcp_stream(HOST, servers[0].port, read_timeout=20) as client:
+                client.write_line("hello")
+                assert client.read_line() == ("hello", False)
+            recorder.record()
+            for text in (generate_latest(registry).decode(), generate_latest(recorded).decode()):
+                assert figures(text, address)["geventstreams_connections_accepted_total"] == count
+                assert text.count("geventstreams_connections_accepted_total{") == 1
+    finally:
+        for server in servers:
+            server.stop(0)
+
+
+@pytest.mark.parametrize("kind", [ServerCollector, ServerRecorder])
+@pytest.mark.parametrize("wrong", [5, [5], None, "server"])
+def test_what_is_not_a_list_of_servers_is_refused(kind, wrong) -> None:
+    """Another argument is a TypeError that names it and its value, when the object is made."""
+    with pytest.raises(TypeError, match=re.escape(f"servers must be a list of SocketStreamServer, not {wrong!r}")):
+        kind(wrong)
 
 
 def test_a_recorder_adds_what_has_come(server) -> None:
