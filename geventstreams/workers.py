@@ -20,6 +20,7 @@ from gevent.event import AsyncResult, Event
 from gevent.pool import Group
 
 import geventstreams._native.syscalls as _system
+from geventstreams._core import arguments
 from geventstreams._core.clock import CLOCK
 from geventstreams._net.listening import descriptors_given, shared_listeners
 from geventstreams.errors import in_seconds
@@ -216,6 +217,18 @@ class Slot:
                 self._supervisor.tell(f"a worker for the clients in the queue cannot be started: {error}")
 
 
+def _checked(groups: Sequence[Sequence[Any]]) -> list[list[Any]]:
+    """Return groups of listeners that workers can inherit."""
+    try:
+        lists = [list(group) for group in groups]
+        low = [listener for group in lists for listener in group if listener.fileno() < LEAST_DESCRIPTOR]
+    except (TypeError, AttributeError):
+        raise TypeError(f"groups must be a list of lists of listening sockets, not {groups!r}") from None
+    if low:
+        raise ValueError(f"a listener's descriptor must be {LEAST_DESCRIPTOR} or more, not {low[0]!r}")
+    return lists
+
+
 class Supervisor:
     """Runs a worker for each group of listeners, and replaces workers that end, until it is stopped.
 
@@ -228,22 +241,25 @@ class Supervisor:
         environment: The environment of the workers; None means that of this process.
 
     Raises:
+        TypeError: An argument is wrong; `groups` is a list of lists, one for each worker.
         ValueError: A listener has one of the descriptors 0 to 2, under which a worker has its pipes.
     """
 
     def __init__(self, command: Callable[[Sequence[Any]], Sequence[str]], groups: Sequence[Sequence[Any]], *,
                  tell: Callable[[str], object] = print, ended: Callable[[Worker], object] | None = None,
                  environment: Mapping[str, str] | None = None) -> None:
-        low = [listener for group in groups for listener in group if listener.fileno() < LEAST_DESCRIPTOR]
-        if low:
-            raise ValueError(f"a listener's descriptor must be {LEAST_DESCRIPTOR} or more, not {low[0]!r}")
+        for name, function in (("command", command), ("tell", tell)):
+            if not callable(function):
+                raise TypeError(f"{name} must be callable, not {type(function).__name__} {function!r}")
+        arguments.callback("ended", ended)
+        checked = _checked(groups)
         self._tell = tell
         self.is_stopping: bool = False
         self.greenlets: Group = Group()
         self._command = command
         self._environment = environment
         self._on_end = ended
-        self._slots = [Slot(self, group) for group in groups]
+        self._slots = [Slot(self, group) for group in checked]
         self._living: set[Worker] = set()
         self._starting = 0
         self._changed = Event()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import re
 import select
 import signal
 import socket
@@ -557,6 +558,26 @@ def test_a_supervisor_refuses_listeners_that_workers_cannot_have() -> None:
 
     with pytest.raises(ValueError, match="descriptor must be 3 or more"):
         Supervisor(lambda _: ["true"], [[Low()]])
+
+
+@pytest.mark.parametrize(
+    ("name", "wrong"), [("command", 5), ("command", None), ("tell", None), ("tell", "log"), ("ended", 5),
+                        ("groups", 5), ("groups", [5]), ("groups", [[5]]), ("groups", [["127.0.0.1:80"]])],
+)
+def test_a_supervisor_refuses_other_arguments(name: str, wrong: object) -> None:
+    """A wrong argument is a TypeError that names it and its value, before anything starts."""
+    arguments: dict[str, object] = {"command": lambda _: ["true"], "groups": [], name: wrong}
+    with pytest.raises(TypeError, match=re.escape(f"{name} must be ") + ".*" + re.escape(repr(wrong))):
+        Supervisor(**arguments)  # type: ignore[arg-type]
+
+
+def test_groups_may_come_from_a_generator() -> None:
+    """The groups are asked for once."""
+    with listener() as one:
+        supervisor = Supervisor(lambda _: ["sh", "-c", "echo ready; exec sleep 60"], (iter([each]) for each in [one]))  # type: ignore[arg-type]
+        assert supervisor.start()
+        assert len(supervisor.workers) == 1
+        supervisor.kill()
 
 
 def test_variables_for_another_process_are_not_ours(monkeypatch: pytest.MonkeyPatch) -> None:
