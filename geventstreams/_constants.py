@@ -41,6 +41,9 @@ ROUND = 0.05
 ALL = -1
 """The size of a read that has no bound."""
 
+START = 0
+"""The default of the argument `start`, asked for by identity: a call without it has no other arguments to check."""
+
 INPUT = 0
 A_LINE = 1
 A_SEPARATOR = 2

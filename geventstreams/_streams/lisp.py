@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import geventstreams._core.arguments as arguments
 import geventstreams._native.memory as _bytes
-from geventstreams._constants import A_LINE, NO_TAIL
+from geventstreams._constants import A_LINE, NO_TAIL, START
 from geventstreams._core.fork import FORK
 from geventstreams._core.transport_base import Transport
 from geventstreams._streams.blocking import BlockingEngine
@@ -40,7 +40,6 @@ if TYPE_CHECKING:
 
 WHITE_SPACE = " \t\n\r\f\v"
 LF = 10
-START = 0
 
 
 class LispStream(BufferedStream):

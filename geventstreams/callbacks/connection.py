@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from geventstreams._constants import NEVER
+from geventstreams._constants import NEVER, START
 from geventstreams._core import arguments
 from geventstreams._core.living import show_waits_in
 from geventstreams._core.wakeup import Wakeup
@@ -19,9 +19,6 @@ from geventstreams.errors import StreamClosed, StreamError, in_bytes, renewed
 
 if TYPE_CHECKING:
     from geventstreams._types import Address, AnyReadCallback, AsyncIOStream, EventCallback, MaybeNone, ReadableBuffer, SocketCallback
-
-
-START = 0
 
 
 class AsyncSocket(ReceivingConnection):

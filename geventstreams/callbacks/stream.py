@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import geventstreams._core.arguments as arguments
 import geventstreams._native.attributes as _attributes
+from geventstreams._constants import START
 from geventstreams._core.fork import FORK
 from geventstreams._core.reader import ByteReader
 from geventstreams._streams.buffered import BufferedStream
@@ -26,8 +27,6 @@ if TYPE_CHECKING:
     from geventstreams._types import ElementTypeName, MaybeNone, WritableBuffer
 
     L = TypeVar("L", default=str)
-
-START = 0
 
 
 class AsyncStream(UpgradableStream):
