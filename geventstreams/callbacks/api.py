@@ -263,8 +263,7 @@ def write_socket_data(socket: AsyncSocket | AsyncStream, data: ReadableBuffer | 
     connection = _socket_of(socket)
     if connection.closed:
         raise StreamClosed(f"socket {connection!r} is closed")
-    connection.set_callbacks(arguments.callback("read_cb", read_cb), arguments.callback("event_cb", event_cb),
-                             arguments.callback("write_cb", write_cb))
+    connection.set_callbacks(read_cb, event_cb, write_cb)
     return connection.write(data, start, end)
 
 

@@ -144,6 +144,9 @@ class AsyncSocket(ReceivingConnection):
     def set_callbacks(self, read_cb: AnyReadCallback | None = None, event_cb: EventCallback | None = None,
                       write_cb: SocketCallback | None = None) -> None:
         """Replace callbacks; None leaves one as it is."""
+        self._engine.refuse_elsewhere()
+        for name, callback in (("read_cb", read_cb), ("event_cb", event_cb), ("write_cb", write_cb)):
+            arguments.callback(name, callback)
         if read_cb is not None:
             self._read_cb = read_cb
         if event_cb is not None:

@@ -678,7 +678,8 @@ def test_another_thread_is_refused(endpoints):
 
     def use():
         for call in (lambda: client.socket.write(b"x"), lambda: client.write(b"x"), client.socket.close, client.socket.pause,
-                     client.socket.resume, client.socket.drain, lambda: client.socket.set_timeouts(1, 1)):
+                     client.socket.resume, client.socket.drain, lambda: client.socket.set_timeouts(1, 1),
+                     lambda: client.socket.set_callbacks(print)):
             try:
                 call()
             except StreamError as error:
@@ -687,7 +688,7 @@ def test_another_thread_is_refused(endpoints):
     thread = threading.Thread(target=use)
     thread.start()
     thread.join(10)
-    assert len(errors) == 7
+    assert len(errors) == 8
     assert all("another thread" in error for error in errors)
     assert not client.closed
     client.write(b"mine")

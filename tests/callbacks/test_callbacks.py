@@ -7,6 +7,7 @@ import errno
 import os
 import socket
 import tempfile
+from functools import partial
 
 import gevent
 import gevent.event
@@ -621,6 +622,18 @@ def test_the_names_of_the_pages(endpoints, calls, reports):
     assert (stream.read_timeout, stream.write_timeout) == (5.5, 2)
     close_socket(stream)
     assert rest_of(peer) == b""
+
+
+def test_callbacks_that_cannot_be_called_are_refused(endpoints, calls, reports):
+    """Replacing a callback by what is not one is a TypeError that names it, and replaces none."""
+    client, peer = endpoints.joined(calls.read, calls.event)
+    for name in ("read_cb", "event_cb", "write_cb"):
+        wrong = {"read_cb": print, name: 5}
+        for replace in (client.set_callbacks, partial(write_socket_data, client, b"")):
+            with pytest.raises(TypeError, match=f"{name} must be callable or None, not int 5"):
+                replace(**wrong)
+    peer.sendall(b"x")
+    until(lambda: calls.data == b"x")
 
 
 def test_a_server_tells_what_it_is(endpoints, path, calls, reports):
