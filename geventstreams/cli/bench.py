@@ -10,7 +10,6 @@ import importlib
 import importlib.util
 import os
 import sys
-from collections.abc import Sequence
 
 from geventstreams.cli.parser import Commands
 from geventstreams.cli.statuses import CommandError, Status
@@ -39,16 +38,11 @@ def _importable() -> bool:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Pass all arguments to the suite."""
-    return measure(args.rest)
-
-
-def measure(arguments: Sequence[str]) -> int:
-    """Do what `python -m benchmarks` does, where the suite is."""
+    """Do what `python -m benchmarks` does, where the suite is, with all arguments."""
     if not suite_is_here():
         raise CommandError(Status.FAILED, HOW_TO_GET_IT)
     if not _importable():
         sys.modules.pop(SUITE, None)  # another package of that name
         sys.path.insert(0, os.getcwd())
     suite = importlib.import_module(f"{SUITE}.__main__")
-    return int(suite.main(arguments))
+    return int(suite.main(args.rest))

@@ -10,6 +10,7 @@ from datetime import datetime, timezone
 from typing import Any
 
 from geventstreams.cli import notices
+from geventstreams.server.stats import quoted
 
 FACTS = ("server", "peer", "reason", "suppressed")
 """What the library's log records have in attributes of their own."""
@@ -26,8 +27,8 @@ def configure(args: argparse.Namespace) -> None:
 
 def write(args: argparse.Namespace, **facts: Any) -> None:
     """Write a line about a connection."""
-    line = as_json(**facts) if args.log == "json" else " ".join([now(), *(f"{name}={in_text(value)}" for name, value in facts.items())])
-    notices.show_line(line)
+    texts = {name: quoted(f"{value:.3f}" if isinstance(value, float) else value) for name, value in facts.items()}
+    notices.show_line(as_json(**facts) if args.log == "json" else " ".join([now(), *map("=".join, texts.items())]))
 
 
 def now() -> str:
@@ -38,12 +39,6 @@ def now() -> str:
 def as_json(**facts: Any) -> str:
     """Return a line of JSON with the time and this process."""
     return json.dumps({"time": now(), "pid": os.getpid(), **facts})
-
-
-def in_text(value: Any) -> str:
-    """Return a value for a line of text: quoted where it has spaces or quotes."""
-    text = f"{value:.3f}" if isinstance(value, float) else str(value)
-    return text if text and text.isprintable() and not set(text) & set(' "=\\') else json.dumps(text)
 
 
 class Records(logging.Formatter):

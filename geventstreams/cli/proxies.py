@@ -17,7 +17,7 @@ from geventstreams._constants import TICK
 from geventstreams._streams.socket_stream import SocketStream
 from geventstreams.cli.options import Destination, target
 from geventstreams.cli.statuses import CommandError, Status, one_line
-from geventstreams.errors import IncompleteRead
+from geventstreams.errors import IncompleteRead, in_seconds
 
 SOCKS_ERRORS = {
     1: "general failure",
@@ -64,16 +64,12 @@ def proxy(text: str) -> Proxy:
 
 def ask(stream: SocketStream, proxy: Proxy, to: Destination, limit: float | None) -> None:
     """Ask the proxy for a connection, for at most `limit` seconds. From then on the stream is connected to the destination."""
-    timer = gevent.Timeout(None if limit is None else max(TICK, limit))
+    late = refusal(proxy, to, f"no answer within {in_seconds(limit or 0)}")
     try:
-        with timer:
+        with gevent.Timeout(None if limit is None else max(TICK, limit), late):
             DIALOGUES[proxy.scheme](stream, proxy, to)
     except IncompleteRead:
         raise refusal(proxy, to, "it ended the connection") from None
-    except gevent.Timeout as expired:
-        if expired is not timer:
-            raise
-        raise refusal(proxy, to, f"no answer within {limit:g} s") from None
 
 
 def refusal(proxy: Proxy, to: Destination, reason: str) -> CommandError:

@@ -12,6 +12,7 @@ import gevent
 from geventstreams._constants import TICK
 from geventstreams._streams.socket_stream import SocketStream
 from geventstreams.cli.statuses import CommandError, Status, one_line
+from geventstreams.errors import in_seconds
 
 MOST_BYTES = 2**16
 """Bytes that a server may send before TLS, at most."""
@@ -112,11 +113,6 @@ def agree(stream: SocketStream, protocol: str, limit: float | None) -> None:
     """Talk for at most `limit` seconds until the server has agreed to start TLS: its very next byte is the handshake's."""
     address = stream.address
     host = address[0].partition("%")[0] if isinstance(address, tuple) else "127.0.0.1"  # its zone means nothing to others
-    timer = gevent.Timeout(None if limit is None else max(TICK, limit))
-    try:
-        with timer:
-            PROTOCOLS[protocol](Dialogue(stream, protocol), f"[IPv6:{host}]" if ":" in host else f"[{host}]")
-    except gevent.Timeout as expired:
-        if expired is not timer:
-            raise
-        raise CommandError(Status.TLS, f"no TLS over {protocol}: the server has not agreed within {limit:g} s") from None
+    late = CommandError(Status.TLS, f"no TLS over {protocol}: the server has not agreed within {in_seconds(limit or 0)}")
+    with gevent.Timeout(None if limit is None else max(TICK, limit), late):
+        PROTOCOLS[protocol](Dialogue(stream, protocol), f"[IPv6:{host}]" if ":" in host else f"[{host}]")

@@ -50,7 +50,12 @@ class CommandError(Exception):
 
 def one_line(text: str) -> str:
     """Return a text without line breaks, and with escapes for what a terminal would obey instead of show."""
-    return "".join(each if each.isprintable() else ascii(each)[1:-1] for each in " ".join(text.split()))
+    return escaped(" ".join(text.split()))
+
+
+def escaped(text: str) -> str:
+    """Return a text with escapes for what is not printable, ends of lines included."""
+    return "".join(each if each.isprintable() else ascii(each)[1:-1] for each in text)
 
 
 def message_of(error: BaseException) -> str:

@@ -13,7 +13,7 @@ from typing import Any
 from gevent.lock import RLock
 
 from geventstreams.cli.standard import OutputFile
-from geventstreams.cli.statuses import CommandError, Status, message_of
+from geventstreams.cli.statuses import CommandError, Status, escaped, message_of
 from geventstreams.cli.threads import Threads
 
 FULL_ROW = 16
@@ -75,8 +75,3 @@ def text_rows(data: bytes) -> Iterator[str]:
     """Yield the lines of a text, with escapes for their ends and for what is not printable."""
     for line in data.splitlines(keepends=True):
         yield "  " + escaped(line.decode("utf-8", "backslashreplace"))
-
-
-def escaped(text: str) -> str:
-    """Return a text on one line, whose control characters are escapes."""
-    return "".join(each if each.isprintable() else ascii(each)[1:-1] for each in text)

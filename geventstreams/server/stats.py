@@ -134,7 +134,7 @@ class StatsRecorder:
             return
         suppressed, bucket.refused = bucket.refused, 0
         attributes = {"event": event, "server": self.server, "peer": peer, "reason": str(reason), "suppressed": suppressed}
-        line = " ".join(f"{key}={_plain(value)}" for key, value in attributes.items() if value or value == "")
+        line = " ".join(f"{key}={quoted(value)}" for key, value in attributes.items() if value or value == "")
         try:
             self._logger.log(level, "%s", line, extra=attributes)
         except Exception:  # noqa: BLE001  # a log that cannot be written must not end a connection
@@ -163,8 +163,8 @@ class TokenBucket:
         return True
 
 
-def _plain(value: Any) -> str:
-    """Return the text of a value, quoted if it has spaces, quotes or control characters."""
+def quoted(value: Any) -> str:
+    """Return the text of a value for a line of `key=value` pairs: quoted if it has spaces, quotes or control characters."""
     text = str(value)
     return text if text and text.isprintable() and not set(text) & set(' "=\\') else json.dumps(text)
 
