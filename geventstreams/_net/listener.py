@@ -41,15 +41,20 @@ class Listener:
     def __init__(self, hub: Hub, socket: Any, arrived: Callable[[], object]) -> None:
         self._descriptor: int = socket.fileno()
         self._is_ipv4 = socket.family == sockets.AF_INET
-        self._arrivals = Wakeup(hub, self._descriptor, READ)  # first, because it refuses a hub that has died
-        self.hold: HubHold = self._arrivals.hold
+        arrivals = Wakeup(hub, self._descriptor, READ)  # first, because it refuses a hub that has died
+        # The owner's socket object may wait in `accept`; this one never does.
+        accepting_socket = _Socket(socket.family, socket.type, socket.proto, fileno=self._descriptor)
+        accepting_socket.setblocking(False)
+        self._init_listener(hub, arrivals, accepting_socket, hub.loop.io(self._descriptor, READ), arrived)
+
+    def _init_listener(self, hub: Hub, arrivals: Wakeup, accepting_socket: Any, watcher: Any, arrived: Callable[[], object]) -> None:
+        self._arrivals = arrivals
+        self.hold: HubHold = arrivals.hold
         self._loop = hub.loop
         self._process: int = FORK.generation
         self._arrived: Callable[[], object] | None = arrived
-        # The owner's socket object may wait in `accept`; this one never does.
-        self._accepting_socket = _Socket(socket.family, socket.type, socket.proto, fileno=self._descriptor)
-        self._accepting_socket.setblocking(False)
-        self._watcher = self._loop.io(self._descriptor, READ)
+        self._accepting_socket = accepting_socket
+        self._watcher = watcher
         self._timer: Any = None
         self.is_wanted: bool = False
         """Whether it was started and not stopped. It may be resting."""

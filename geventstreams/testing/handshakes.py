@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import _socket
 import contextlib
 import os
 import stat
@@ -12,6 +11,7 @@ from typing import Any
 import gevent.socket
 import gevent.ssl
 
+import geventstreams._native.syscalls as _system
 from geventstreams._core import handshakes
 from geventstreams._core.host_names import is_literal
 from geventstreams._core.transport import address_name
@@ -34,7 +34,7 @@ def _other_end_is_here(descriptor: int, address: Any) -> bool:
     The two ends of a `socketpair` have no names: they count as here.
     """
     try:
-        with _borrowed(descriptor) as own:
+        with _system.as_socket(descriptor, _system.OWN_FAMILY) as own:
             here = own.getsockname()
             there = own.getpeername() if address is None else address
     except OSError:  # the connection has failed already, and the handshake is about to notice it
@@ -44,9 +44,9 @@ def _other_end_is_here(descriptor: int, address: Any) -> bool:
 
 def _is_other_end(descriptor: int, here: Any, there: Any) -> bool:
     try:
-        with _borrowed(descriptor) as other:
+        with _system.as_socket(descriptor, _system.OWN_FAMILY) as other:
             name = other.getsockname()
-            if other.getsockopt(_socket.SOL_SOCKET, _socket.SO_ACCEPTCONN):
+            if _system.is_listening(other):
                 return _is_reached_by(name, there)
             return bool(_plain(name) == _plain(there) and _plain(other.getpeername()) == _plain(here))
     except OSError:
@@ -64,15 +64,6 @@ def _is_reached_by(listener: Any, address: Any) -> bool:
 def _plain(name: Any) -> Any:
     """Return host and port of a name, or the path. IPv4 addresses within IPv6 are those of IPv4."""
     return (str(name[0]).removeprefix("::ffff:"), name[1]) if isinstance(name, tuple) else name
-
-
-@contextlib.contextmanager
-def _borrowed(descriptor: int) -> Iterator[_socket.socket]:
-    made = _socket.socket(fileno=descriptor)
-    try:
-        yield made
-    finally:
-        made.detach()
 
 
 def _descriptors() -> Iterator[int]:

@@ -17,7 +17,6 @@ from typing import Any
 from gevent import get_hub
 
 from geventstreams._core.fork import FORK
-from geventstreams._core.hub_hold import HubHold
 from geventstreams._core.transport import SocketDouble
 from geventstreams._core.wakeup import Wakeup
 from geventstreams._net.listener import Listener
@@ -279,18 +278,7 @@ class MemoryListener(Listener):
     """Calls its owner from the hub while clients wait in the queue of a `MemorySocket`."""
 
     def __init__(self, hub: Any, socket: MemorySocket, arrived: Callable[[], object]) -> None:
-        self._arrivals = Wakeup(hub)
-        self.hold: HubHold = self._arrivals.hold
-        self._loop = hub.loop
-        self._process = FORK.generation
-        self._arrived = arrived
-        self._accepting_socket: Any = socket
-        self._watcher = _ClientWatcher(hub.loop, socket)
-        self._timer = None
-        self.is_wanted = False
-        self.resting = False
-        self.most_at_once = 1
-        self._in_a_row = 0
+        self._init_listener(hub, Wakeup(hub), socket, _ClientWatcher(hub.loop, socket), arrived)
         socket.watch(self)
 
     def notice(self) -> None:

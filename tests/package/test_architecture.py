@@ -32,7 +32,7 @@ ARROWS: dict[str, set[str]] = {
     "server": {"_constants", "_core", "_net", "_streams", "errors", "proxy_protocol"},
     "workers": {"_core", "_native", "_net", "errors"},
     "metrics": {"_core", "server"},
-    "testing": {"_constants", "_core", "_net", "errors"},
+    "testing": {"_constants", "_core", "_native", "_net", "errors"},
     "cli": {"_build", "_constants", "_core", "_native", "_net", "_streams", "errors", "proxy_protocol", "relay", "server", "workers"},
     "__main__": {"_build", "cli"},
     "__init__": {"_build", "_core", "_files", "_net", "_streams", "callbacks", "errors", "server", "waiting"},
