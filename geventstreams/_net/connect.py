@@ -130,7 +130,9 @@ def _client_factory(stream_class: type[SocketStream], tlsext_host_name: Any, hos
         name = host if tlsext_host_name else None
     else:
         raise TypeError(f"tlsext_host_name must be True, None or a name, not {tlsext_host_name!r}")
-    return StreamFactory(stream_class, **stream, ssl_side="client", tlsext_host_name=None if stream.get("ssl_ctx") is None else name)
+    if stream.get("ssl_ctx") is not None:
+        stream = {**stream, "ssl_side": "client", "tlsext_host_name": name}
+    return StreamFactory(stream_class, **stream)
 
 
 def _result(errorp: bool, opener: Callable[[], SocketStream]) -> Any:

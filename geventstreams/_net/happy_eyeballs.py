@@ -15,8 +15,8 @@ from typing import Any
 
 from gevent import get_hub
 
+import geventstreams._core.handshakes as handshakes
 from geventstreams._constants import NEVER
-from geventstreams._core import handshakes
 from geventstreams._core.clock import CLOCK
 from geventstreams._core.fairness import let_ready_run
 from geventstreams._core.transport import OwnedFd, SocketDouble, address_name

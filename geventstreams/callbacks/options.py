@@ -53,8 +53,9 @@ class ConnectionOptions:
         """
         limit = min(self.of_streams.read_limit, self.of_streams.write_limit) if timeout is None else arguments.seconds("timeout", timeout)
         seconds = arguments.given_seconds(limit)
-        own = self.tls["handshake_timeout"]
-        return seconds, {**self.tls, "handshake_timeout": seconds if own is None else own}
+        if self.tls["ssl_ctx"] is None or self.tls["handshake_timeout"] is not None:
+            return seconds, self.tls
+        return seconds, {**self.tls, "handshake_timeout": seconds}
 
 
 def bytes_to_send(data: Any, start: int = 0, end: int | None = None) -> Any:

@@ -95,6 +95,11 @@ def test_connecting_and_tls_are_loaded_when_they_are_used() -> None:
     assert not rooms & loaded_by("import geventstreams")
     secure = loaded_by("from geventstreams._streams.options import StreamOptions; StreamOptions(tlsext_host_name='a.example')")
     assert secure & rooms == {"geventstreams._core.tls_context", "geventstreams._core.tls_transport"}
+    program = (
+        "import socket, geventstreams; address = (listener := socket.create_server(('127.0.0.1', 0))).getsockname(); "
+        "geventstreams.open_tcp_stream(*address, timeout=5).close(); geventstreams.tcp_connect(*address, print, timeout=5).close()"
+    )
+    assert loaded_by(program) & rooms == {"geventstreams._net.connect"}
 
 
 @pytest.mark.parametrize("name", ["callbacks", "errors", "server", "waiting"])
