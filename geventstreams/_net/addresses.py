@@ -15,6 +15,7 @@ from geventstreams._constants import NEVER, TICK
 from geventstreams._core import arguments
 from geventstreams._core.clock import seconds_until
 from geventstreams._core.host_names import is_literal
+from geventstreams._core.transport import address_name
 from geventstreams._core.wakeup import Wakeup
 from geventstreams._net.network import network
 from geventstreams.errors import ConnectTimeout, StreamError
@@ -36,6 +37,9 @@ class Query:
         self.is_literal = is_literal
         self.service = service
         self.family = family
+
+    def __str__(self) -> str:
+        return address_name((self.host or "", self.service))
 
 
 def host_name(name: str, host: Any) -> tuple[str, bool]:
@@ -107,9 +111,13 @@ def look_up_own(query: Query) -> list[Address]:
     """Return the addresses to listen on, in the system's order. StreamError names a host that has none."""
     try:
         return look_up(query)
-    except (_socket.gaierror, UnicodeError) as error:  # a name that cannot be encoded is a UnicodeError
-        cause = error.strerror if isinstance(error, OSError) else error.__cause__ or error
-        raise StreamError(f"cannot listen on {query.host}: {cause}", errno.EADDRNOTAVAIL) from None
+    except (_socket.gaierror, UnicodeError) as error:
+        raise StreamError(f"cannot listen on {query}: {cause_of(error)}", errno.EADDRNOTAVAIL) from None
+
+
+def cause_of(error: Exception) -> Any:
+    """Return the text of an error of `look_up`: the system's, or that of a name that cannot be encoded."""
+    return error.strerror if isinstance(error, OSError) else error.__cause__ or error
 
 
 def _distinct(results: list[Any]) -> list[Address]:

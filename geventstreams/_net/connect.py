@@ -13,7 +13,7 @@ from geventstreams._core import arguments
 from geventstreams._core.clock import deadline_after
 from geventstreams._core.host_names import server_name
 from geventstreams._core.transport import address_name
-from geventstreams._net.addresses import Address, Query, family_of, host_name, look_up, port_or_name, wait_until
+from geventstreams._net.addresses import Address, Query, cause_of, family_of, host_name, look_up, port_or_name, wait_until
 from geventstreams._net.happy_eyeballs import HappyEyeballs, Preparation
 from geventstreams._net.unix_paths import unix_path
 from geventstreams._streams.options import StreamOptions, keywords_for, takes_keywords_of
@@ -86,7 +86,7 @@ def tcp_opener(host: Any, service: Any, timeout: float | None, local_address: An
     def connect() -> SocketStream:
         deadline = deadline_after(limit)
         local = {} if own_query is None else dict(reversed(_addresses(own_query, deadline)))  # the first address of each family
-        attempts = HappyEyeballs(address_name((name, query.service)), _preparation(nodelay, keepalive, local), deadline)
+        attempts = HappyEyeballs(str(query), _preparation(nodelay, keepalive, local), deadline)
         return factory.make(attempts.run(_addresses(query, deadline)))
 
     return connect
@@ -116,10 +116,8 @@ def _addresses(query: Query, deadline: float) -> list[Address]:
     except StreamError:
         raise
     except (OSError, UnicodeError) as error:  # a name that cannot be encoded is a UnicodeError
-        cause = error.strerror if isinstance(error, OSError) else error
-        where = (query.host, query.service)
-        raise ConnectError(f"cannot look up {address_name(where)}: {cause}", errno.EHOSTUNREACH,
-                           errors=[(where, error.with_traceback(None))]) from None
+        raise ConnectError(f"cannot look up {query}: {cause_of(error)}", errno.EHOSTUNREACH,
+                           errors=[((query.host, query.service), error.with_traceback(None))]) from None
 
 
 def _client_factory(stream_class: type[SocketStream], tlsext_host_name: Any, host: str | None, stream: dict[str, Any]) -> StreamFactory:

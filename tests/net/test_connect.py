@@ -345,6 +345,12 @@ def test_a_failed_look_up_is_told():
     assert isinstance(error, socket.gaierror)
 
 
+def test_a_local_port_that_is_not_known():
+    """A failed look-up of our own end names the service, which has no host."""
+    with pytest.raises(ConnectError, match="cannot look up :no-such-service: "):
+        open_tcp_stream(HOST, 1, local_port="no-such-service")
+
+
 def test_a_name_that_cannot_be_one_is_a_failed_look_up(capfd):
     """A name with a part of more than 63 characters is a ConnectError, and nothing is printed."""
     with pytest.raises(ConnectError) as caught:

@@ -169,15 +169,24 @@ def test_an_address_that_is_no_name(start, name):
     server, condition = start(greet, address=name, error=False)
     assert server is None
     assert isinstance(condition, StreamError)
-    assert f"cannot listen on {name}: " in str(condition)
-    with pytest.raises(StreamError, match=f"cannot listen on {name}: "):
+    assert f"cannot listen on {name}:0: " in str(condition)
+    with pytest.raises(StreamError, match=f"cannot listen on {name}:0: "):
         tcp_server(name, 0, None)
+
+
+def test_a_service_that_is_not_known(start):
+    """The condition names the service, with or without an address."""
+    for address in (None, HOST):
+        _, condition = start(greet, "no-such-service", error=False, address=address)
+        assert f"cannot listen on {address or ''}:no-such-service: " in str(condition)
+        with pytest.raises(StreamError, match=f"cannot listen on {address or ''}:no-such-service: "):
+            tcp_server(address, "no-such-service", None)
 
 
 @pytest.mark.parametrize("name", ["no.such.host.invalid", "a..b", "x" * 64, "\udcff"])
 def test_a_listener_that_is_no_name(name):
     """A server that is given such a name as its listener refuses it in the same way when it starts."""
-    with pytest.raises(StreamError, match=f"cannot listen on {name}: "):
+    with pytest.raises(StreamError, match=f"cannot listen on {name}:0: "):
         SocketStreamServer((name, 0), lambda stream, address: None).start()
 
 
