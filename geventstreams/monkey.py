@@ -9,6 +9,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import functools
 import importlib
 import inspect
@@ -29,26 +30,24 @@ _BLOCKING_SOCKET: Any = gevent.monkey.get_original("socket", "socket")
 _originals: dict[Any, Any] = {}
 
 
-def _replacement(original: Any, applies: Callable[[], bool] | None = None) -> Any:
+def _replacement(original: Any, applies: Callable[[], bool]) -> Any:
     """Return a `makefile` to replace `original`. It calls `original` where it does not apply, and for sockets that ours does not take."""
 
     @functools.wraps(original)
     def makefile(self: Any, mode: str = "r", buffering: int | None = None, *, encoding: str | None = None, errors: str | None = None,
                  newline: str | None = None) -> Any:
-        if applies is not None and not applies():
-            return original(self, mode, buffering, encoding=encoding, errors=errors, newline=newline)
         if isinstance(mode, str) and "b" not in mode:
             encoding = io.text_encoding(encoding)  # type: ignore[attr-defined]  # typeshed lacks it; it warns at our caller
-        try:
-            return file_on(self, mode, buffering, encoding, errors, newline)
-        except CannotBorrow:
-            return original(self, mode, buffering, encoding=encoding, errors=errors, newline=newline)
+        if applies():
+            with contextlib.suppress(CannotBorrow):
+                return file_on(self, mode, buffering, encoding, errors, newline)
+        return original(self, mode, buffering, encoding=encoding, errors=errors, newline=newline)
 
     return makefile
 
 
 _REPLACEMENTS: dict[Any, Any] = {
-    gevent.socket.socket: _replacement(gevent.socket.socket.makefile),
+    gevent.socket.socket: _replacement(gevent.socket.socket.makefile, lambda: True),
     _BLOCKING_SOCKET: _replacement(_BLOCKING_SOCKET.makefile, lambda: gevent.monkey.is_module_patched("socket")),
 }
 

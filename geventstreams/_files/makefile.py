@@ -14,28 +14,17 @@ if TYPE_CHECKING:
 
 
 @overload
-def makefile(
-    sock: Any, mode: TextMode = "r", buffering: int | None = None, *, encoding: str | None = None, errors: str | None = None,
-    newline: str | None = None,
-) -> io.TextIOWrapper: ...
+def makefile(sock: Any, mode: TextMode = "r", buffering: int | None = None, *, encoding: str | None = None, errors: str | None = None,
+             newline: str | None = None) -> io.TextIOWrapper: ...
 @overload
 def makefile(sock: Any, mode: BinaryMode, buffering: Literal[0]) -> RawSocketFile: ...
 @overload
 def makefile(sock: Any, mode: BinaryMode, buffering: int | None = None) -> SocketFile: ...
 @overload
-def makefile(
-    sock: Any, mode: str, buffering: int | None = None, *, encoding: str | None = None, errors: str | None = None,
-    newline: str | None = None,
-) -> io.TextIOWrapper | SocketFile | RawSocketFile: ...
-def makefile(
-    sock: Any,
-    mode: str = "r",
-    buffering: int | None = None,
-    *,
-    encoding: str | None = None,
-    errors: str | None = None,
-    newline: str | None = None,
-) -> Any:
+def makefile(sock: Any, mode: str, buffering: int | None = None, *, encoding: str | None = None, errors: str | None = None,
+             newline: str | None = None) -> io.TextIOWrapper | SocketFile | RawSocketFile: ...
+def makefile(sock: Any, mode: str = "r", buffering: int | None = None, *, encoding: str | None = None, errors: str | None = None,
+             newline: str | None = None) -> Any:
     """Return a file on a socket that its owner keeps, with the arguments, results and errors of `socket.makefile`.
 
     A read that is ended by the socket's timeout, by `gevent.Timeout` or by a kill loses nothing: call it again. A second reader or writer

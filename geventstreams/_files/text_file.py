@@ -21,9 +21,8 @@ class TextFile(io.TextIOWrapper):
     _input: TextInput | None = None
     """The reading half, where there is one."""
 
-    def __init__(
-        self, buffer: Any, mode: str, encoding: str | None = None, errors: str | None = None, newline: str | None = None
-    ) -> None:
+    def __init__(self, buffer: Any, mode: str, encoding: str | None = None, errors: str | None = None,
+                 newline: str | None = None) -> None:
         super().__init__(buffer, encoding, errors, newline, write_through=True)
         self.mode = mode  # type: ignore[misc]  # typeshed: read only; `socket.makefile` sets it
         self._newline = newline

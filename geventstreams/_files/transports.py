@@ -31,6 +31,8 @@ from geventstreams._core.wakeup import READ, WRITE, Wakeup
 
 _GEVENT_SOCKET: Any = gevent.socket.socket
 
+_MAY_NOT_WAIT = (errno.EAGAIN, errno.EWOULDBLOCK)
+
 _AT_ONCE = 16384
 """An unknown socket is asked for this many bytes at most: a TLS record holds no more."""
 
@@ -332,9 +334,9 @@ class AnySocketTransport(FileTransport):
         try:
             count = self._open().recv_into(received)
         except OSError as error:
-            if error.errno in (errno.EAGAIN, errno.EWOULDBLOCK):
-                return WOULD_WAIT
-            raise
+            if error.errno not in _MAY_NOT_WAIT:
+                raise
+            count = None
         self._open()
         if count is None:
             return WOULD_WAIT
@@ -349,10 +351,9 @@ class AnySocketTransport(FileTransport):
         try:
             count = self.socket.send(bytes(view[start : min(stop, start + _AT_ONCE)]))
         except OSError as error:
-            if error.errno in (errno.EAGAIN, errno.EWOULDBLOCK):
-                self.begun = False
-                return WOULD_WAIT
-            raise
+            if error.errno not in _MAY_NOT_WAIT:
+                raise
+            count = None
         self.begun = False
         return WOULD_WAIT if count is None else int(count)
 

@@ -6,7 +6,6 @@ from geventstreams._streams.engine cimport StreamEngine
 from geventstreams.callbacks.pump cimport Task
 
 cdef ForkGeneration FORK
-cdef double NEVER
 cdef long NO_PERMIT
 cdef Py_ssize_t BLOCK, SMALL, MOST_SENDS, FEW, MANY, SMALLEST, FIRST
 cdef int SHUT

@@ -12,7 +12,7 @@ from typing import Any
 
 import geventstreams._native.interpreter as _interpreter
 import geventstreams._native.memory as _bytes
-from geventstreams._constants import BLOCK, NEVER, NO_PERMIT, SMALL
+from geventstreams._constants import BLOCK, NO_PERMIT, SMALL
 from geventstreams._core.fork import FORK
 from geventstreams._core.linger import linger
 from geventstreams._core.transport_base import Transport
@@ -112,7 +112,7 @@ class PushedEngine(StreamEngine):
     def set_limits(self, read: float, write: float) -> None:
         if self.connection is None:
             raise StreamClosed(f"the connection to {self.peer} is closed", stream=self.stream())
-        self.connection.set_timeouts(None if read == NEVER else read, None if write == NEVER else write)
+        self.connection.set_timeouts(read, write)
 
     def close(self, abort: bool = False) -> None:
         if self.connection is not None:
