@@ -14,6 +14,7 @@ from collections.abc import Iterable
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
+from geventstreams._core import arguments
 from geventstreams._core.clock import deadline_after, seconds_until
 from geventstreams._core.transport import address_name
 from geventstreams.errors import HandshakeTimeout, ReadTimeout, StreamError, in_seconds
@@ -68,7 +69,7 @@ def read_proxy(stream: SocketStream, limit: float) -> Proxy:
 
     Args:
         stream: A stream from which nothing was read.
-        limit: Seconds for the whole header.
+        limit: Seconds for the whole header; infinity for no limit.
 
     Returns:
         `(version, command, source, destination, tlvs)`, a named tuple. The addresses are as sockets have them, or None.
@@ -79,7 +80,7 @@ def read_proxy(stream: SocketStream, limit: float) -> Proxy:
         ImportError: The extra `proxy` is not installed.
     """
     headers = require()
-    deadline = deadline_after(limit)
+    deadline = deadline_after(arguments.seconds("limit", limit))
     read_timeout, header = stream.read_timeout, b""
     try:
         while True:

@@ -20,6 +20,7 @@ from geventstreams._core.wakeup import Wakeup
 from geventstreams._net.addresses import host_name, port_or_name
 from geventstreams._net.connect import open_tcp_stream, open_unix_stream
 from geventstreams._net.unix_paths import unix_path
+from geventstreams._streams.options import StreamOptions
 from geventstreams._streams.socket_stream import SocketStream
 from geventstreams.errors import ReadTimeout, StreamError, without_name
 from geventstreams.proxy_protocol import proxy_header, require
@@ -155,15 +156,19 @@ class RelayHandler:
     """
 
     def __init__(self, upstream: Upstream) -> None:
+        if not isinstance(upstream, Upstream):
+            raise TypeError(f"upstream must be an Upstream, not {type(upstream).__name__} {upstream!r}")
         if upstream.proxy_version is not None:
             require()
             arguments.chosen("proxy_version", upstream.proxy_version, (1, 2))
         self._upstream = upstream
         host = _host(upstream)
         self._server_name: str | None = None
-        if upstream.ssl_ctx is not None and (host or upstream.server_name is not None or upstream.ssl_ctx.check_hostname):
-            named = ("host", host) if host and upstream.server_name is None else ("server_name", upstream.server_name)
-            self._server_name = server_name(*named)
+        if upstream.ssl_ctx is not None:
+            if host or upstream.server_name is not None or getattr(upstream.ssl_ctx, "check_hostname", False):
+                named = ("host", host) if host and upstream.server_name is None else ("server_name", upstream.server_name)
+                self._server_name = server_name(*named)
+            StreamOptions(ssl_ctx=upstream.ssl_ctx, ssl_side="client", tlsext_host_name=self._server_name)  # refuses another context
 
     def __call__(self, client: SocketStream, _address: Any) -> None:
         try:

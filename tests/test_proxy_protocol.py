@@ -357,6 +357,16 @@ def test_time_is_up_before_the_header(pairs) -> None:
     assert time.monotonic() - began >= 0.2
 
 
+@pytest.mark.parametrize(("wrong", "kind"), [(0, ValueError), (-1, ValueError), ("5", TypeError)])
+def test_a_wrong_limit_is_refused(pairs, wrong: object, kind: type[Exception]) -> None:
+    """A limit that is not a positive number of seconds is refused before anything is read."""
+    near, far = pairs.stream("tcp")
+    far.sendall(b"kept")
+    with pytest.raises(kind, match="limit must be"):
+        read_proxy(near, wrong)
+    assert near.read_exactly(4) == b"kept"
+
+
 def test_refused_headers_leave_nothing_open(serve) -> None:
     """A hundred connections with wrong headers are a hundred failed handshakes, and no descriptor more."""
     server = serve(proxy_protocol=True)

@@ -29,7 +29,7 @@ from servers import curl
 from geventstreams._net.connect import open_tcp_stream
 from geventstreams._streams.socket_stream import SocketStream
 from geventstreams.cli.statuses import Status, error_of
-from geventstreams.errors import ConnectError, ReadTimeout, StreamError, StreamReset, StreamTruncated
+from geventstreams.errors import ConnectError, ReadTimeout, StreamError, StreamReset, StreamTruncated, TLSError
 from geventstreams.relay import RelayHandler, Upstream, relay
 from geventstreams.server.server import SocketStreamServer
 from geventstreams.testing import virtual_time
@@ -253,6 +253,20 @@ def test_an_upstream_that_breaks(caplog) -> None:
         until(lambda: descriptors() <= before)
     assert {record.event for record in caplog.records} == {"failed"}
     upstream.stop(0)
+
+
+@pytest.mark.parametrize(("wrong", "kind"), [(5, TypeError), (ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER), TLSError)], ids=["number", "server"])
+@pytest.mark.parametrize("to", [{"host": HOST, "service": 1}, {"path": "sock"}], ids=["TCP", "Unix"])
+def test_what_is_no_context_of_a_client_is_refused(to: dict, wrong: object, kind: type[Exception]) -> None:
+    """A wrong `ssl_ctx` is refused when the handler is made, and not with its first client."""
+    with pytest.raises(kind, match="ssl_ctx"):
+        RelayHandler(Upstream(**to, ssl_ctx=wrong))
+
+
+def test_what_is_no_upstream_is_refused() -> None:
+    """Another argument is a TypeError that names it."""
+    with pytest.raises(TypeError, match=r"upstream must be an Upstream, not str '127\.0\.0\.1:80'"):
+        RelayHandler("127.0.0.1:80")
 
 
 def test_a_wrong_version_is_refused() -> None:
