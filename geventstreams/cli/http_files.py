@@ -138,7 +138,10 @@ class Requests(BaseHTTPRequestHandler):
     def _answer(self, with_body: bool) -> None:
         if "Content-Length" in self.headers or "Transfer-Encoding" in self.headers:
             self.close_connection = True  # the body of the request is not read
-        page = self._folder.find(urlsplit(self.path).path)
+        try:
+            page = self._folder.find(urlsplit(self.path).path)
+        except ValueError:
+            page = Page(HTTPStatus.BAD_REQUEST)
         if page.status is HTTPStatus.MOVED_PERMANENTLY:
             self.send_response(page.status)
             self.send_header("Location", page.location)

@@ -205,9 +205,10 @@ def test_a_body_is_not_taken_for_a_request(server: Serving) -> None:
         (b"GET / HTTP/3.0\r\n\r\n", b"505"),
         (b"GET / HTTP/1.1\r\n" + b"x: y\r\n" * 200 + b"\r\n", b"431"),
         (b"GET /" + b"x" * 70_000 + b" HTTP/1.1\r\n\r\n", b"414"),
+        (b"GET http://[/page.html HTTP/1.1\r\n\r\n", b"400"),
         (b"\x16\x03\x01\x00\xa5\x01\x00\x00\xa1\x03\x03\r\n", b"400"),
     ],
-    ids=["words", "version", "headers", "path", "TLS"],
+    ids=["words", "version", "headers", "path", "URL", "TLS"],
 )
 def test_requests_that_are_none(server: Serving, request_: bytes, status: bytes) -> None:
     """What is not a request is refused with a status of its own, and the server goes on without a word."""
