@@ -93,6 +93,8 @@ def main(arguments: list[str]) -> int:
     args = parser.parse_args(arguments)
     if not args.script:
         parser.error("which script?")
+    if not (args.module or os.path.exists(args.script[0])):
+        parser.error(f"there is no file {args.script[0]!r}")
     switches = {part: chosen for part in parts if (chosen := getattr(args, part)) is not None}
     if any(switches.values()):
         switches = {part: False for part in parts if hasattr(gevent.monkey, f"patch_{part}")} | switches

@@ -149,11 +149,12 @@ def test_what_is_patched_can_be_told(script: Path) -> None:
 
 
 def test_help_and_wrong_arguments(tmp_path: Path) -> None:
-    """`--help` is status 0; no script, or an unknown option, also behind known ones, is status 2, and says which."""
+    """`--help` is status 0; no script, one that is not there, or an unknown option, also behind known ones, is status 2, and says which."""
     helped = run(*MONKEY, "--help")
     assert (helped.status, helped.errors) == (0, "")
     assert helped.output.startswith(b"usage: python -m geventstreams.monkey")
-    for words, why in (([], "which script?"), (["--nonsense", tmp_path], "--nonsense"), (["--verb", "--no-ssl", tmp_path], "--verb")):
+    for words, why in (([], "which script?"), (["no.py"], "there is no file 'no.py'"), (["--nonsense", tmp_path], "--nonsense"),
+                       (["--verb", "--no-ssl", tmp_path], "--verb")):
         done = run(*MONKEY, *words)
         assert (done.status, done.output, why in done.errors.splitlines()[-1]) == (2, b"", True)
 
