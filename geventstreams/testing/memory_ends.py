@@ -11,6 +11,7 @@ from random import Random
 from typing import Any
 
 from geventstreams._constants import BLOCK, ENDED, WOULD_WAIT
+from geventstreams._core import arguments
 from geventstreams._core.fork import FORK, inherited
 from geventstreams._core.transport import address_name
 from geventstreams._core.transport_base import Transport
@@ -203,9 +204,8 @@ def memory_pair(capacity: int = BLOCK) -> tuple[Transport, Transport]:
     Raises:
         ValueError: `capacity` is not positive.
     """
-    if capacity < 1:
-        raise ValueError(f"capacity must be positive, not {capacity!r}")
-    there, back = (Line(LineOptions(window=capacity), Random(0)) for _ in range(2))
+    options = LineOptions(window=arguments.positive("capacity", capacity))
+    there, back = (Line(options, Random(0)) for _ in range(2))
     join(there, back)
     near, far = MemoryEnd(back, there, ADDRESSES, is_tcp=False), MemoryEnd(there, back, ADDRESSES[::-1], is_tcp=False)
     return MemoryTransport(near), MemoryTransport(far)

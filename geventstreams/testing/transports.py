@@ -8,6 +8,7 @@ A stream over one of them is `BufferedStream(transport)` or, with the Lisp vocab
 
 from __future__ import annotations
 
+import copy
 from random import Random
 from typing import Any
 
@@ -15,6 +16,7 @@ import gevent
 from gevent import get_hub
 
 from geventstreams._constants import WOULD_WAIT
+from geventstreams._core import arguments
 from geventstreams._core.transport_base import Transport
 from geventstreams._core.wakeup import Wakeup
 from geventstreams.errors import StreamError
@@ -125,10 +127,8 @@ class PiecemealTransport(TransportOver):
     """A transport that receives and sends at most `n` bytes in one call."""
 
     def __init__(self, transport: Transport, n: int = 1) -> None:
-        if n < 1:
-            raise ValueError(f"n must be positive, not {n!r}")
         TransportOver.__init__(self, transport)
-        self.n = n
+        self.n = arguments.positive("n", n)
 
     def recv_into(self, space: memoryview, start: int, counts: list[int]) -> int:
         return TransportOver.recv_into(self, space[: start + self.n], start, counts)
@@ -148,7 +148,8 @@ class StallingTransport(TransportOver):
         self._output_resumed = Wakeup(get_hub())
 
     def stall(self, direction: str = "io") -> None:
-        """Stop `"input"`, `"output"`, or both."""
+        """Stop `"input"`, `"output"`, or with `"io"` both."""
+        arguments.chosen("direction", direction, ("io", "input", "output"))
         self.input_stalled = self.input_stalled or direction != "output"
         self.output_stalled = self.output_stalled or direction != "input"
 
@@ -201,7 +202,7 @@ class FailingTransport(TransportOver):
     def _count(self) -> None:
         self.calls += 1
         if self.calls == self.k:
-            raise type(self.error)(*self.error.args)
+            raise copy.copy(self.error)
 
     def recv_into(self, space: memoryview, start: int, counts: list[int]) -> int:
         self._count()
@@ -237,7 +238,7 @@ class HostileTransport(TransportOver):
     def __init__(self, transport: Transport, random: Random, *, most: int = 100, spite: float = 0.2) -> None:
         TransportOver.__init__(self, transport)
         self.random = random
-        self.most = most
+        self.most = arguments.positive("most", most)
         self.spite = spite
 
     def _spiteful(self) -> bool:

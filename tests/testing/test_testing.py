@@ -1,6 +1,7 @@
 """The public test kit: our streams pass it, streams with a planted fault do not, its transports do as they say."""
 
 import errno
+import re
 import time
 from collections.abc import Callable
 from random import Random
@@ -14,7 +15,7 @@ from geventstreams._constants import ENDED, WOULD_WAIT
 from geventstreams._core.transport_base import Transport
 from geventstreams._streams.buffered import BufferedStream
 from geventstreams._streams.lisp import LispStream
-from geventstreams.errors import ReadTimeout, StreamReset, WriteTimeout
+from geventstreams.errors import ReadTimeout, StreamReset, TLSError, WriteTimeout
 from geventstreams.testing import (
     FailingTransport,
     HostileTransport,
@@ -258,6 +259,34 @@ def test_the_kth_call_fails(k: int) -> None:
     assert failures == [(k, ConnectionResetError, (errno.ECONNRESET, "planted"), False)]
     assert failing.calls == 8
     assert far.readable() == 7
+
+
+@pytest.mark.parametrize(
+    "error", [OSError(errno.EIO, "text", "file"), StreamReset("the message"), TLSError("the message", reason="REASON")], ids=repr
+)
+def test_the_error_of_a_failing_call_is_a_copy(error: OSError) -> None:
+    """The call fails with another object each time, which says the same."""
+    failing = FailingTransport(memory_pair()[0], 1, error)
+    with pytest.raises(type(error)) as caught:
+        failing.send(b"x", 0, 1)
+    assert caught.value is not error
+    assert (str(caught.value), caught.value.args, vars(caught.value)) == (str(error), error.args, vars(error))
+
+
+@pytest.mark.parametrize(
+    ("make", "text"),
+    [
+        (lambda: memory_pair(0), "capacity must be positive, not 0"),
+        (lambda: PiecemealTransport(memory_pair()[0], 0), "n must be positive, not 0"),
+        (lambda: HostileTransport(memory_pair()[0], Random(1), most=0), "most must be positive, not 0"),
+        (lambda: StallingTransport(memory_pair()[0]).stall("in"), "direction must be one of 'io', 'input', 'output', not 'in'"),
+    ],
+    ids=["pair", "pieces", "hostile", "stalling"],
+)
+def test_wrong_arguments_of_transports_are_refused(make: Callable[[], object], text: str) -> None:
+    """A size that is not positive, or a direction that does not exist, is a ValueError that names it."""
+    with pytest.raises(ValueError, match=re.escape(text)):
+        make()
 
 
 def test_a_hostile_transport_repeats_itself() -> None:
