@@ -51,7 +51,7 @@ def parser() -> Parser:
         prog="geventstreams", usage="%(prog)s COMMAND [OPTION ...]", examples=EXAMPLES, notes=EXPLANATION,
         description="Connect to network services, serve them, and relay between them: TCP, Unix sockets, TLS.",
     )
-    top.set_defaults(outlets=())
+    top.set_defaults(outlets=(), finish=None, takes_rest=False)
     top.add_argument("-V", "--version", action=Version, help="what runs here; more: geventstreams doctor")
     commands = top.add_subparsers(metavar="COMMAND", title="commands", dest="command", prog="geventstreams")
     for command in COMMANDS:
@@ -73,13 +73,11 @@ def parsed(arguments: Sequence[str] | None) -> argparse.Namespace:
         top.print_help(sys.stderr)
         raise SystemExit(Status.USAGE)
     command = commands[args.command]
-    if "takes_rest" not in args:
-        more = rest if "finish" in args and not any(word.startswith("-") for word in rest) else []
-        if rest and not more:
-            command.refuse(rest)
+    if not args.takes_rest and rest and (args.finish is None or any(word.startswith("-") for word in rest)):
+        command.refuse(rest)
+    if args.finish is not None:
         try:
-            if "finish" in args:
-                args.finish(args, more)
+            args.finish(args, rest)
         except argparse.ArgumentTypeError as error:
             command.error(str(error))
     args.rest = rest

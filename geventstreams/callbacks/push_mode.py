@@ -1,7 +1,7 @@
 """The engine of a stream that never waits: its connection brings bytes, and takes away what was written in the same turn of the hub."""
 
 # Invariants:
-# * Nothing here calls back, and nothing waits but `finish` and `close_failed`, which only a callback's own greenlet may call.
+# * Nothing here calls back, and nothing waits but `finish` and `close_failed`; only a callback's own greenlet calls the latter.
 # * Large messages are kept where they are, so a queue of them costs no memory of ours.
 # * A stream whose connection is over still gives what arrived; one that its user closed gives nothing.
 

@@ -79,18 +79,17 @@ def at_path(where: Destination) -> Any:
     try:
         listener = listening_socket(AF_UNIX, where.path, BACKLOG)
     except StreamError as error:
-        raise CommandError(Status.CANNOT_LISTEN, f"cannot listen on {where}: {os.strerror(error.errno or 0)}") from None
+        raise CommandError(Status.CANNOT_LISTEN, message_of(error)) from None
     atexit.register(BoundPath(where.path).remove)
     return listener
 
 
 def _made(where: Destination, make: Callable[[Query], Any]) -> Any:
     """Return what is made for an address. An error of the system ends the command."""
-    host, port, _ = where
-    name, is_literal = host_name("host", host) if host else (None, True)
+    name, is_literal = host_name("host", where.host) if where.host else (None, True)
     try:
-        return make(Query(name, is_literal, port, family_of("any")))
+        return make(Query(name, is_literal, where.port, family_of("any")))
     except StreamError as error:
         raise CommandError(Status.CANNOT_LISTEN, message_of(error)) from None
     except OSError as error:
-        raise CommandError(Status.CANNOT_LISTEN, f"cannot listen on {host}:{port}: {message_of(error)}") from None
+        raise CommandError(Status.CANNOT_LISTEN, f"cannot listen on {where}: {message_of(error)}") from None
