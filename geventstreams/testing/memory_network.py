@@ -16,6 +16,7 @@ from __future__ import annotations
 import _socket
 import sys
 from collections import deque
+from collections.abc import Mapping
 from contextlib import suppress
 from random import Random, SystemRandom
 from types import TracebackType
@@ -235,6 +236,9 @@ class MemoryNetwork(Network):
 
     def _lines(self, link: Any) -> dict[str, Line]:
         options = {**self._options, **link}
+        for name in ("to_server", "to_client"):
+            if not isinstance(options[name], Mapping):
+                raise TypeError(f"{name} must be a dictionary of arguments, not {type(options[name]).__name__} {options[name]!r}")
         ways = {name: {**self._options.get(name, {}), **link.get(name, {})} for name in ("to_server", "to_client")}
         both = {name: value for name, value in options.items() if name not in ways}
         for name in {**both, **ways["to_server"], **ways["to_client"]}:

@@ -573,6 +573,8 @@ def test_a_socket_that_is_not_connected_is_refused() -> None:
         ({"to_client": {"window": 0}}, "window must be positive"),
         ({"speed": 1}, "no 'speed', only latency, bandwidth|unexpected keyword argument 'speed'"),
         ({"to_server": {"speed": 1}}, "no 'speed', only latency, bandwidth"),
+        ({"to_server": 5}, "to_server must be a dictionary of arguments, not int 5"),
+        ({"to_client": ["latency"]}, "to_client must be a dictionary of arguments, not list"),
     ],
 )
 def test_bad_options_are_refused_by_name(options: dict[str, Any], message: str) -> None:
