@@ -9,7 +9,6 @@
 from __future__ import annotations
 
 import argparse
-import contextlib
 import functools
 import importlib
 import inspect
@@ -38,9 +37,11 @@ def _replacement(original: Any, applies: Callable[[], bool]) -> Any:
                  newline: str | None = None) -> Any:
         if isinstance(mode, str) and "b" not in mode:
             encoding = io.text_encoding(encoding)  # type: ignore[attr-defined]  # typeshed lacks it; it warns at our caller
-        if applies():
-            with contextlib.suppress(CannotBorrow):
+        try:
+            if applies():
                 return file_on(self, mode, buffering, encoding, errors, newline)
+        except CannotBorrow:
+            pass
         return original(self, mode, buffering, encoding=encoding, errors=errors, newline=newline)
 
     return makefile
