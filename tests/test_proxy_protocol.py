@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import ipaddress
+import os
 import signal
 import socket
 import ssl
@@ -151,6 +152,42 @@ def test_written_tlvs_are_read_again(pairs) -> None:
 def test_lines_are_written_as_sockets_write_addresses(source, destination, line: bytes) -> None:
     """A line of version 1 has one form: an IPv4 address within IPv6 keeps its dots, and nothing follows UNKNOWN."""
     assert proxy_header(1, source, destination) == line
+
+
+@pytest.mark.parametrize("source", ["/run/é", "/run/\udcff", b"/run/bytes", b"\0abstract\0name", ""])
+def test_all_paths_that_sockets_have_are_written(pairs, source) -> None:
+    """A path need not be ASCII, and the name of an abstract socket is bytes."""
+    near, far = pairs.stream("tcp")
+    far.sendall(proxy_header(2, source, "/run/us"))
+    proxy = read_proxy(near, 20)
+    assert (os.fsencode(proxy.source), proxy.destination) == (os.fsencode(source), "/run/us")
+
+
+def test_all_tlvs_are_written(pairs) -> None:
+    """TLVs of one type may be repeated, and stay in order; those of a header that was read can be written again, under a new checksum."""
+    near, far = pairs.stream("tcp")
+    tlvs = (0xE1, b"one"), (0xE0, b""), (0xE1, b"two")
+    far.sendall(proxy_header(2, CLIENT, BALANCED, tlvs))
+    first = read_proxy(near, 20)
+    assert first.tlvs[:-1] == tlvs
+    far.sendall(proxy_header(2, BALANCED, CLIENT, first.tlvs))
+    assert read_proxy(near, 20).tlvs[:-1] == tlvs
+
+
+@pytest.mark.parametrize("tlvs", [[(256, b"")], [(-1, b"")], [(0xE0, bytes(65536))], [(0xE0, bytes(40000)), (0xE1, bytes(40000))]])
+def test_tlvs_that_do_not_fit_are_refused(tlvs) -> None:
+    """A TLV of an impossible type is refused, not left out; so are more bytes than a header can have."""
+    with pytest.raises(ValueError, match="tlvs must"):
+        proxy_header(2, CLIENT, BALANCED, tlvs)
+
+
+@pytest.mark.parametrize("version", [1, 2])
+@pytest.mark.parametrize("port", [-1, 65536])
+def test_ports_that_no_socket_has_are_not_written(version: int, port: int) -> None:
+    """A port that does not exist is refused: the receiver would refuse the header, and the connection with it."""
+    for name, ends in (("source", (("192.0.2.1", port), BALANCED)), ("destination", (CLIENT, ("::1", port, 0, 0)))):
+        with pytest.raises(ValueError, match=f"the port of {name} must be within"):
+            proxy_header(version, *ends)
 
 
 @pytest.mark.parametrize("path", ["/run/a\0b", "x" * 109])

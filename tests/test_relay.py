@@ -16,6 +16,7 @@ import sys
 import time
 
 import gevent
+import gevent.socket
 import pytest
 from kit.command_line import GEVENTSTREAMS, LIMIT, refused, relaying, run, serving, started
 from kit.conditions import until
@@ -341,6 +342,30 @@ def test_an_upstream_on_a_unix_socket(certificates, tmp_path, kind: str, version
         assert stream.read() == b"HELLO" * 100_000
         if version is not None:
             assert clients == [stream.address]
+
+
+@pytest.mark.parametrize("kind", ["accents", "abstract", "no name"])
+def test_the_server_is_told_any_client_on_a_unix_socket(tmp_path, kind: str) -> None:
+    """A client's path need not be ASCII, and may be the name of an abstract socket: the PROXY header says it."""
+    clients = []
+
+    def answer(stream, address) -> None:
+        clients.append(address)
+        stream.write(stream.read())
+
+    upstream = Upstream(path=str(tmp_path / "up"), proxy_version=2)
+    with (
+        unix_server(str(tmp_path / "up"), answer, proxy_protocol=True),
+        unix_server(str(tmp_path / "middle"), RelayHandler(upstream)),
+        gevent.socket.socket(socket.AF_UNIX) as client,
+    ):
+        if kind != "no name":
+            client.bind(str(tmp_path / "é") if kind == "accents" else f"\0geventstreams-client-{os.getpid()}")
+        client.connect(str(tmp_path / "middle"))
+        client.sendall(b"hello")
+        client.shutdown(socket.SHUT_WR)
+        assert client.recv(10) == b"hello"
+        assert clients == [client.getsockname()]
 
 
 @pytest.mark.parametrize(("path", "name"), [("/no/such/sock", "unix:/no/such/sock"), ("\0no such", "@no such")])

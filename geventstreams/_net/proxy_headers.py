@@ -1,4 +1,4 @@
-"""PROXY protocol headers: parsed and written by the library `proxy-protocol`.
+"""PROXY protocol headers: parsed by the library `proxy-protocol`, and written here: it writes only ASCII, and one TLV of each type.
 
 The specification is https://www.haproxy.org/download/2.9/doc/proxy-protocol.txt
 """
@@ -19,8 +19,6 @@ from typing import Any, NamedTuple
 from proxyprotocol import ProxyProtocolChecksumError, ProxyProtocolIncompleteError, result
 from proxyprotocol.checksum import crc32c
 from proxyprotocol.detect import ProxyProtocolDetect
-from proxyprotocol.tlv import ProxyProtocolTLV
-from proxyprotocol.v2 import ProxyProtocolV2
 
 from geventstreams._net.unix_paths import unix_path
 
@@ -38,11 +36,14 @@ NGINX_PATH = b"unix:"
 """What nginx writes before the path of a Unix socket."""
 
 V2_LOCAL = b"\x20"
+V2_PROXY = 0x21
 V2_START = 16
 """Bytes of a header of version 2 before its addresses."""
 
 CHECKSUM = 3
 """The type of the TLV with the CRC32C of the header, which is computed with zeros in place of the checksum."""
+
+EMPTY_CHECKSUM = struct.pack("!BHI", CHECKSUM, 4, 0)
 
 V2_UNIX = (0x31, 0x32)
 V2_PATH = 108
@@ -167,42 +168,48 @@ def _tlvs(header: bytes, at: int) -> Iterable[tuple[int, bytes]]:
 
 def packed(version: int, source: Any, destination: Any, tlvs: Iterable[tuple[int, bytes]]) -> bytes:
     """Return a header as `proxy_protocol.proxy_header` describes it."""
-    extra = dict(tlvs)
-    if version == 1 and extra:
-        raise ValueError("version 1 has no TLVs")
-    content = _content(source, destination, ProxyProtocolTLV(init=extra), version)
+    extra = [(kind, value) for kind, value in tlvs if kind != CHECKSUM]
     if version == 1:
-        return _line(content)
-    return ProxyProtocolV2().pack(content)  # type: ignore[no-any-return]  # bytes
+        if extra:
+            raise ValueError("version 1 has no TLVs")
+        return _line(_in_one_family(source=source, destination=destination))
+    kind, addresses = _addresses(source, destination)
+    try:
+        content = b"".join([addresses, *(struct.pack("!BH", each, len(value)) + value for each, value in extra), EMPTY_CHECKSUM])
+        header = SIGNATURES[1] + struct.pack("!BBH", V2_PROXY, kind, len(content)) + content
+    except struct.error:
+        raise ValueError("tlvs must have types within 0..255, and fit into a header, which has at most 65535 bytes") from None
+    return header[:-4] + struct.pack("!I", crc32c(header))
 
 
-def _line(content: Any) -> bytes:
-    """Return a line of version 1, with addresses as sockets write them. The library writes IPv4-mapped addresses without dots."""
-    if result.is_unknown(content):
+def _line(ends: list[tuple[Any, int]]) -> bytes:
+    """Return a line of version 1, with addresses as sockets write them."""
+    if not ends:
         return b"PROXY UNKNOWN\r\n"
-    source, destination = _address(*content.source), _address(*content.dest)
-    family = 4 if result.is_ipv4(content) else 6
-    return f"PROXY TCP{family} {source[0]} {destination[0]} {source[1]} {destination[1]}\r\n".encode("ascii")
+    (host, port), (own_host, own_port) = ends
+    return f"PROXY TCP{host.version} {_address(host, port)[0]} {_address(own_host, own_port)[0]} {port} {own_port}\r\n".encode("ascii")
 
 
-def _content(source: Any, destination: Any, tlvs: Any, version: int) -> Any:
-    if isinstance(source, tuple) and isinstance(destination, tuple):
-        kind, ends = _in_one_family(_host(source), _host(destination))
-        return kind((ends[0], source[1]), (ends[1], destination[1]), protocol=socket.SOCK_STREAM, tlv=tlvs)
-    if version == 2 and isinstance(source, str) and isinstance(destination, str):
-        ends = [unix_path(name, path) if path else "" for name, path in (("source", source), ("destination", destination))]
-        return result.ProxyResultUnix(*ends, protocol=socket.SOCK_STREAM, tlv=tlvs)
-    return result.ProxyResultUnknown(tlv=tlvs)
+def _addresses(source: Any, destination: Any) -> tuple[int, bytes]:
+    """Return the family and protocol, and the addresses, for a header of version 2."""
+    if ends := _in_one_family(source=source, destination=destination):
+        (host, port), (own_host, own_port) = ends
+        return 0x11 if host.version == 4 else 0x21, host.packed + own_host.packed + struct.pack("!HH", port, own_port)
+    if isinstance(source, (str, bytes)) and isinstance(destination, (str, bytes)):
+        paths = [os.fsencode(unix_path(name, path) if path else b"") for name, path in (("source", source), ("destination", destination))]
+        return V2_UNIX[0], b"".join(path.ljust(V2_PATH, b"\0") for path in paths)
+    return 0x00, b""
 
 
-def _host(address: Any) -> Any:
-    """Return the host of an address as an `ipaddress` object. IPv4-mapped IPv6 addresses are unwrapped."""
-    host = ipaddress.ip_address(address[0].partition("%")[0])
-    return getattr(host, "ipv4_mapped", None) or host
-
-
-def _in_one_family(*hosts: Any) -> tuple[Any, list[Any]]:
-    """Return the kind of header for two hosts, and the hosts in one family: IPv6 if they differ."""
-    if all(host.version == 4 for host in hosts):
-        return result.ProxyResultIPv4, list(hosts)
-    return result.ProxyResultIPv6, [host if host.version == 6 else ipaddress.IPv6Address(f"::ffff:{host}") for host in hosts]
+def _in_one_family(**ends: Any) -> list[tuple[Any, int]]:
+    """Return hosts and ports of two IP addresses, in IPv6 if their families differ; nothing where one of them is not an IP address."""
+    if not all(isinstance(address, tuple) for address in ends.values()):
+        return []
+    for name, address in ends.items():
+        if not 0 <= address[1] <= 65535:
+            raise ValueError(f"the port of {name} must be within 0..65535, not {address[1]!r}")
+    hosts: list[Any] = [ipaddress.ip_address(address[0].partition("%")[0]) for address in ends.values()]
+    hosts = [getattr(host, "ipv4_mapped", None) or host for host in hosts]
+    if {host.version for host in hosts} == {4, 6}:
+        hosts = [host if host.version == 6 else ipaddress.IPv6Address(f"::ffff:{host}") for host in hosts]
+    return [(host, address[1]) for host, address in zip(hosts, ends.values(), strict=True)]
