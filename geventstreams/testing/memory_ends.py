@@ -8,7 +8,7 @@ import errno
 import os
 from functools import partial
 from random import Random
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from geventstreams._constants import BLOCK, ENDED, WOULD_WAIT
 from geventstreams._core import arguments
@@ -17,6 +17,9 @@ from geventstreams._core.transport import address_name
 from geventstreams._core.transport_base import Transport
 from geventstreams._core.wakeup import Wakeup
 from geventstreams.testing.memory_lines import Line, LineOptions, join
+
+if TYPE_CHECKING:
+    from geventstreams._types import EventHandler
 
 
 class MemoryEnd:
@@ -128,6 +131,10 @@ class MemoryTransport(Transport):
     def wait_input(self, timeout: float) -> bool:
         self.emptied = False
         return self.readable() != WOULD_WAIT or self._end.incoming.filled.wait(timeout)
+
+    def watch_input(self, handler: EventHandler, timeout: float) -> bool:
+        self.emptied = False
+        return self.readable() == WOULD_WAIT and self._end.incoming.filled.watch(handler, timeout)
 
     def wait_output(self, timeout: float) -> bool:
         line = self._end.outgoing

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import copy
 from random import Random
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import gevent
 from gevent import get_hub
@@ -20,6 +20,9 @@ from geventstreams._core import arguments
 from geventstreams._core.transport_base import Transport
 from geventstreams._core.wakeup import Wakeup
 from geventstreams.errors import StreamError
+
+if TYPE_CHECKING:
+    from geventstreams._types import EventHandler
 
 
 class TransportOver(Transport):
@@ -65,6 +68,12 @@ class TransportOver(Transport):
     def wait_input(self, limit: float) -> bool:
         try:
             return self.below.wait_input(limit)
+        finally:
+            self._note()
+
+    def watch_input(self, handler: EventHandler, timeout: float) -> bool:
+        try:
+            return self.below.watch_input(handler, timeout)
         finally:
             self._note()
 
@@ -172,6 +181,9 @@ class StallingTransport(TransportOver):
 
     def wait_input(self, limit: float) -> bool:
         return self._input_resumed.wait(limit) if self.input_stalled else TransportOver.wait_input(self, limit)
+
+    def watch_input(self, handler: EventHandler, timeout: float) -> bool:
+        return self._input_resumed.watch(handler, timeout) if self.input_stalled else TransportOver.watch_input(self, handler, timeout)
 
     def wait_output(self, limit: float) -> bool:
         return self._output_resumed.wait(limit) if self.output_stalled else TransportOver.wait_output(self, limit)

@@ -395,6 +395,43 @@ def calls(where: str) -> Iterator[tuple[AsyncServer, list[Any]]]:
         connection.close(force=True)
 
 
+@pytest.mark.parametrize("how", ["waits", "is paused", "ends"])
+def test_what_arrives_while_nothing_is_received_is_called_back(served: Callable[..., SocketStreamServer], how: str) -> None:
+    """What arrives while a read callback waits, or while its socket is paused, and the end of file, come afterwards without anything else
+    arriving."""
+    arrived: list[Any] = []
+    more = gevent.event.Event()
+
+    def greet(stream: SocketStream, _address: Any) -> None:
+        stream.sendall(b"first")
+        more.wait()
+        if how == "ends":
+            stream.send_eof()
+        else:
+            stream.sendall(b"second")
+        stream.read()
+
+    def read(connection: Any, data: bytes) -> None:
+        arrived.append(data)
+        more.set()
+        if how == "is paused":
+            connection.pause()
+        elif len(arrived) == 1:
+            gevent.sleep(0.02)
+
+    client = tcp_connect(HOST, served(greet).port, read, lambda event: arrived.append(type(event)))
+    try:
+        if how == "is paused":
+            more.wait()
+            gevent.sleep(0.02)
+            assert arrived == [b"first"]
+            client.resume()
+        until(lambda: len(arrived) == 2)
+        assert arrived == [b"first", TCPEOF if how == "ends" else b"second"]
+    finally:
+        client.close(force=True)
+
+
 def test_connections_that_call_back(calls: tuple[AsyncServer, list[Any]]) -> None:
     """A client's data comes back to its read callback; its close is the end of file at the server."""
     server, seen = calls

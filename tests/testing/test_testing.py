@@ -9,9 +9,11 @@ from typing import Any
 
 import gevent
 import pytest
+from kit.conditions import until
 from kit.pairs import Pairs
 
 from geventstreams._constants import ENDED, WOULD_WAIT
+from geventstreams._core.hub_hold import EventHandler
 from geventstreams._core.transport_base import Transport
 from geventstreams._streams.buffered import BufferedStream
 from geventstreams._streams.lisp import LispStream
@@ -231,6 +233,35 @@ def test_stalling_stops_one_direction_or_both() -> None:
     assert peer.readline() == b"stuck\n"
     for one in (stream, peer):
         one.abort()
+
+
+class Events(EventHandler):
+    """Counts the events that are reported to it."""
+
+    count = 0
+
+    def _on_event(self) -> Any:
+        self.count += 1
+        return 0  # it is an integer in the compiled build
+
+
+@pytest.mark.parametrize("over", [lambda transport: transport, TransportOver, PiecemealTransport, StallingTransport])
+def test_a_transport_that_is_watched_reports_what_waiting_would_find(over: Any) -> None:
+    """`watch_input` reports the next byte; where bytes have arrived already it returns False, and says nothing."""
+    near, far = memory_pair()
+    transport, events = over(near), Events()
+    assert transport.watch_input(events, 10)
+    far.send(memoryview(b"x"), 0, 1)
+    until(lambda: events.count)
+    assert not transport.watch_input(events, 10)
+    if isinstance(transport, StallingTransport):
+        transport.stall()
+        assert transport.watch_input(events, 10)
+        before = events.count
+        transport.resume()
+        assert events.count > before
+    near.close()
+    far.close()
 
 
 def test_closing_wakes_those_who_wait_for_a_stalled_transport() -> None:
