@@ -178,7 +178,7 @@ class ReceivingConnection(SendingConnection):
             self._receive_end()
         elif self._phase == BROKEN:
             self._end_with_failure()
-        elif self._engine.queued or (self._engine.transport.unsent and self._sender is None):
+        elif self._sender is None and (self._engine.queued or self._engine.transport.unsent):
             self._send()
         else:
             return self._await_input()

@@ -503,6 +503,15 @@ def test_a_callback_may_drain(endpoints, calls):
     assert len(rest_of(endpoints.peer(server.port))) == 2**24
 
 
+def test_an_answer_behind_output_that_is_stuck_waits_its_turn(endpoints):
+    """A callback that writes while earlier output waits for the peer does not stop the hub, and its output arrives behind the other."""
+    client, peer = stuck(endpoints, lambda socket, data: socket.write(data.upper()))
+    peer.sendall(b"a")
+    rounds()
+    peer.sendall(b"b")
+    assert received(peer, 2**24 + 2)[-4:] == b"\0\0AB"
+
+
 def test_pause_and_resume(endpoints, calls):
     """A paused socket calls no read callback until it is resumed, also when it is paused before it is connected."""
     client, peer = endpoints.joined(calls.read, calls.event)
