@@ -273,7 +273,7 @@ class Line:
     def _arrive(self, arrival: _Arrival) -> None:
         self._in_flight -= len(arrival.data)
         if self.failed:  # nothing arrives behind a reset
-            self.drained.fire()
+            self._answer(self.drained.fire)
         elif arrival.event == STALL:
             self.stall(self._options.stall_seconds)
         elif arrival.event in (END, CUT):
@@ -281,11 +281,16 @@ class Line:
         elif arrival.event == RESET:
             self._fail()
         elif self.deserted:
-            self.drained.fire()
-            self.opposite.send_event(RESET)
+            self._answer(self.drained.fire)
+            self._answer(self.opposite.send_event, RESET)
         else:
             self.data += arrival.data
             self.filled.fire()
+
+    def _answer(self, call: Callable[..., object], *args: Any) -> None:
+        """Have the sender know, but not within its own call: what listens to it there would send in the middle of that."""
+        if self._hub.loop is not None:  # the hub was not destroyed
+            self._hub.loop.run_callback(call, *args)
 
     def _end(self, event: str) -> None:
         if event == CUT and not self.deserted:

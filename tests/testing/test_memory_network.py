@@ -35,6 +35,7 @@ from geventstreams import (
     tcp_connect,
     tcp_server,
 )
+from geventstreams._core.transport import transport_of
 from geventstreams.testing import MemoryNetwork, check_io_stream, memory_pair, virtual_time
 from geventstreams.testing.claims import outcome, sample, started
 from geventstreams.testing.memory_sockets import MemorySocket
@@ -602,3 +603,21 @@ def test_a_pair_is_as_before() -> None:
     assert (near.peer, near.addresses()) == ("memory:2", (("memory", 1), ("memory", 2)))
     near.send(memoryview(b"x"), 0, 1)
     assert far.readable() == 1
+
+
+def test_an_answer_to_what_is_sent_comes_after_the_call() -> None:
+    """What listens for room is not called within the send call that finds the peer gone: it would send in the middle of that."""
+    near, far = map(transport_of, MemoryNetwork(seed=1).socketpair())
+    sending: list[bool] = []
+    called: list[bool] = []
+    near.output_wakeup().listen(lambda: called.append(bool(sending)))
+    far.close()
+    for _ in range(3):  # the first is answered by a reset
+        sending.append(True)
+        outcome(near.send, memoryview(b"x"), 0, 1)
+        sending.clear()
+        gevent.sleep(0.001)
+    assert called
+    assert not any(called)
+    assert isinstance(outcome(near.send, memoryview(b"x"), 0, 1), OSError)
+    near.close()
