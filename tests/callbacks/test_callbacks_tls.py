@@ -71,6 +71,20 @@ def cut(endpoints, peer):
     endpoints.keep(socket.socket(fileno=peer.detach())).shutdown(socket.SHUT_WR)
 
 
+def test_what_came_before_the_end_stays_readable_byte_by_byte(endpoints, calls, ours, peer_context):
+    """After the end of a TLS connection each of 5,000 bytes that came before it is read by a call of its own, then the end."""
+    server = endpoints.server(calls.leave, calls.event, stream=True, ssl_ctx=ours)
+    peer = secured(endpoints, server, peer_context)
+    peer.sendall(bytes(range(250)) * 20)
+    until(lambda: calls.streams and calls.streams[0].buffered == 5000)
+    peer.unwrap()
+    settled(calls)
+    assert calls.kinds == [TCPEOF]
+    stream = calls.streams[0]
+    assert bytes(stream.read_byte() for _ in range(5000)) == bytes(range(250)) * 20
+    assert stream.read() == b""
+
+
 def test_an_exchange_over_tls(endpoints, calls, ours, theirs):
     """Early output waits for the handshake, callbacks come in their order, and an orderly end is an end of file on both sides."""
     far = Calls()
