@@ -75,7 +75,8 @@ def _close(incoming: Line, outgoing: Line, abort: bool, is_tcp: bool) -> None:
     else:
         outgoing.finish()
     incoming.leave()
-    outgoing.drained.fire()
+    incoming.filled.close()  # its timer ends
+    outgoing.drained.close()
 
 
 ADDRESSES = (("memory", 1), ("memory", 2))
