@@ -260,7 +260,7 @@ class TLSTransport(Transport):
     def _holds_input(self) -> bool:
         """Return whether `recv_into` need not wait for the transport below; get ready for that wait otherwise."""
         self.emptied = False
-        if self._ahead.end or self._decrypter.pending or self._decrypter.asks_again or self._end is not None:
+        if self._ahead.end or self._decrypter.pending or self._decrypter.asks_again or self._end is not None or self._cipher.record():
             return True
         self._cipher.settle()
         return False

@@ -11,6 +11,7 @@ import gevent
 import gevent.ssl
 import pytest
 import trustme
+from kit.conditions import until
 from kit.leftovers import descriptors_in_use, open_descriptor
 from kit.pairs import Pairs
 from kit.tls import NAME, VERSIONS, TLSKit, other, write_forever
@@ -26,6 +27,8 @@ from geventstreams import (
     TLSVerificationError,
     open_tcp_stream,
 )
+from geventstreams._core.hub_hold import EventHandler
+from geventstreams._streams.buffered import engine_of
 from geventstreams.testing.claims import outcome
 
 
@@ -57,6 +60,22 @@ def test_bytes_pass_both_ways(tls: TLSKit, side: str) -> None:
     assert stream.ssl.version() == tls.version
     assert isinstance(stream.ssl, ssl.SSLObject)
     assert stream.ssl_ctx is context
+
+
+def test_a_wait_does_not_pass_over_a_record_that_has_arrived(tls: TLSKit) -> None:
+    """Where two records have come and one was taken, waiting for input, and watching it, finds the other."""
+    stream, peer = tls.streams()
+    transport = engine_of(stream).transport
+    stream.read_available()  # a session ticket
+    for data in (b"first", b"second"):
+        peer.sendall(data)
+    until(lambda: transport.unread() > 50)
+    counts: list[int] = []
+    assert transport.recv_into(memoryview(bytearray(5)), 0, counts) == 5
+    assert not transport.unread()
+    assert transport.wait_input(0.2)
+    assert not transport.watch_input(EventHandler(), 0.2)
+    assert transport.recv_into(memoryview(bytearray(9)), 0, counts) == 6
 
 
 def test_a_plain_stream_has_no_ssl(pairs: Pairs) -> None:
