@@ -138,6 +138,8 @@ class ReceivingConnection(SendingConnection):
             self._move(OPEN)
             if self._engine.queued:
                 self._send_again()
+            elif not self._accepts:
+                self._finish_output()  # which was ended before
             if self._options.connect_cb is not None:
                 self._call(self._options.connect_cb, self._stream if self._options.stream else self)
 

@@ -505,7 +505,7 @@ def test_a_callback_may_drain(endpoints, calls):
 
 def test_an_answer_behind_output_that_is_stuck_waits_its_turn(endpoints):
     """A callback that writes while earlier output waits for the peer does not stop the hub, and its output arrives behind the other."""
-    client, peer = stuck(endpoints, lambda socket, data: socket.write(data.upper()))
+    _, peer = stuck(endpoints, lambda socket, data: socket.write(data.upper()))
     peer.sendall(b"a")
     rounds()
     peer.sendall(b"b")

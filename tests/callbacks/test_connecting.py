@@ -10,12 +10,12 @@ import gevent
 import gevent.socket
 import pytest
 from gevent.event import Event
-from kit.callbacks import Calls, rest_of, rounds
+from kit.callbacks import Calls, rest_of, rounds, settled
 from kit.conditions import until
 from kit.loops import ON_LIBUV
 from kit.network import HOST, black_hole
 
-from geventstreams import tcp_connect
+from geventstreams import TCPEOF, tcp_connect
 from geventstreams.callbacks.connecting import Attempt
 
 pytestmark = pytest.mark.usefixtures("reports")
@@ -105,3 +105,19 @@ def test_a_thread_may_end_while_its_connection_is_made(ending: str) -> None:
         until(lambda: "closed" in repr(sockets[0]) and "closed" in repr(sockets[1]))
         for connection in sockets:
             connection.close()
+
+
+@pytest.mark.parametrize("data", [None, "question"])
+def test_output_may_end_before_the_connection_is_established(endpoints: Any, calls: Calls, data: str | None) -> None:
+    """`send_eof` right after `tcp_connect`, with output queued and without: the peer gets that and the end, and its answer arrives."""
+    listener = endpoints.listener()
+    stream = endpoints.client(listener.getsockname()[1], calls.read, calls.event, connect_cb=calls.connect, stream=True, data=data)
+    stream.send_eof()
+    peer = endpoints.accept(listener)
+    assert rest_of(peer) == (data or "").encode()
+    peer.sendall(b"answer")
+    peer.close()
+    settled(calls)
+    assert calls.names == ["connect", "read", "event"]
+    assert calls.data == b"answer"
+    assert calls.kinds == [TCPEOF]
