@@ -12,7 +12,7 @@ from __future__ import annotations
 import signal
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import gevent
 from gevent import subprocess
@@ -22,8 +22,12 @@ from gevent.pool import Group
 import geventstreams._native.syscalls as _system
 from geventstreams._core import arguments
 from geventstreams._core.clock import CLOCK
-from geventstreams._net.listening import descriptors_given, shared_listeners
+from geventstreams._net.addresses import Query, family_of, host_name, port_or_name
+from geventstreams._net.listening import BACKLOG, descriptors_given, listen_together
 from geventstreams.errors import in_seconds
+
+if TYPE_CHECKING:
+    from geventstreams._types import Host, IPv6, Service
 
 __all__ = ["Supervisor", "Worker", "descriptors_given", "shared_listeners"]
 
@@ -46,6 +50,27 @@ OBEY_TIMEOUT = 10.0
 
 READY_TIMEOUT = 60.0
 """Seconds in which a new worker must report that it is ready."""
+
+
+def shared_listeners(host: Host | None, port: Service, count: int, *, ipv6: IPv6 = "any", backlog: int = BACKLOG) -> list[Any]:
+    """Make sockets that listen on one address together, one for each worker: the system distributes clients (SO_REUSEPORT).
+
+    Args:
+        host: A name or an IP address of this machine; None for all of its addresses.
+        port: A port, or the name of a service; 0 for one that the system chooses.
+        count: How many sockets.
+        ipv6: `"any"`, True for IPv6 only, False for IPv4 only.
+        backlog: How many clients the system may queue for each socket.
+
+    Returns:
+        gevent sockets, for the groups of a `Supervisor`.
+
+    Raises:
+        StreamError: The address is not one of this machine, or another socket listens there.
+    """
+    name, is_literal = (None, True) if host is None else host_name("host", host)
+    query = Query(name, is_literal, port_or_name("port", port), family_of(ipv6))
+    return listen_together(query, arguments.positive("backlog", backlog), arguments.positive("count", count))
 
 
 class Worker:

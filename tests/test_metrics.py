@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import signal
-import socket
 import subprocess
 import sys
 
@@ -17,7 +16,6 @@ from prometheus_client.parser import text_string_to_metric_families
 from servers import curl
 
 from geventstreams import metrics
-from geventstreams._net.addresses import Query
 from geventstreams._net.connect import open_tcp_stream
 from geventstreams.cli.statuses import Status
 from geventstreams.metrics import ServerCollector, ServerRecorder
@@ -85,7 +83,7 @@ def test_every_figure_of_stats_is_there(server) -> None:
 
 def test_servers_on_one_address_have_one_sum() -> None:
     """Two servers that listen on one address together are one series, whose counters do not go back."""
-    servers = [SocketStreamServer(one, echo) for one in shared_listeners(Query(HOST, True, 0, socket.AF_INET), 10, 2)]
+    servers = [SocketStreamServer(one, echo) for one in shared_listeners(HOST, 0, 2)]
     for server in servers:
         server.start()
     registry, recorded = CollectorRegistry(), CollectorRegistry()

@@ -24,7 +24,6 @@ from servers import find_program, free_port
 from servers.processes import is_running
 
 from geventstreams import workers
-from geventstreams._net.addresses import Query
 from geventstreams._net.connect import open_tcp_stream
 from geventstreams.cli.statuses import Status
 from geventstreams.cli.supervision import command
@@ -236,7 +235,7 @@ def supervise():
 
     def make(command: str, count: int = 1, **options) -> tuple[Supervisor, list[str]]:
         told: list[str] = []
-        groups = [[each] for each in shared_listeners(Query(HOST, True, 0, 0), 16, count)]
+        groups = [[each] for each in shared_listeners(HOST, 0, count)]
         supervisor = Supervisor(lambda _: ["sh", "-c", command], groups, **{"tell": told.append, **options})
         made.append(supervisor)
         return supervisor, told
@@ -366,7 +365,7 @@ class Answering:
 
     def __init__(self) -> None:
         self.told: list[str] = []
-        self._groups = [[each] for each in shared_listeners(Query(HOST, True, 0, 0), 64, 1)]
+        self._groups = [[each] for each in shared_listeners(HOST, 0, 1)]
         self._address = self._groups[0][0].getsockname()
         words = ["serve", "exec:read line && echo $line"]
         self.supervisor = Supervisor(lambda listeners: command(words, listeners), self._groups, tell=self.told.append)
@@ -426,14 +425,39 @@ def test_a_second_stop_does_not_wait_for_one_that_starts(supervise) -> None:
     assert not starting.get(timeout=20)
 
 
+@pytest.mark.parametrize(
+    ("error", "named", "arguments"),
+    [
+        (TypeError, "host", (5.0, 0, 1)),
+        (TypeError, "port", (HOST, None, 1)),
+        (ValueError, "port as a port", (HOST, 65536, 1)),
+        (ValueError, "count", (HOST, 0, 0)),
+        (TypeError, "count", (HOST, 0, "2")),
+    ],
+)
+def test_wrong_addresses_to_share_are_named(error: type[Exception], named: str, arguments) -> None:
+    """An argument of shared_listeners that cannot be is refused by its name."""
+    with pytest.raises(error, match=f"^{named} must"):
+        shared_listeners(*arguments)
+
+
+def test_all_addresses_of_a_machine_can_be_shared() -> None:
+    """Without a host the listeners share a port on all addresses of this machine."""
+    shared = shared_listeners(None, 0, 2)
+    [port] = {each.getsockname()[1] for each in shared}
+    socket.create_connection((HOST, port)).close()
+    for each in shared:
+        each.close()
+
+
 def test_a_port_in_use_cannot_be_shared() -> None:
     """Sharing a port is for the workers of one supervisor: of a port with another listener they report that it is in use."""
-    [first] = shared_listeners(Query(HOST, True, 0, 0), 16, 1)
+    [first] = shared_listeners(HOST, 0, 1)
     port = first.getsockname()[1]
     with pytest.raises(StreamError, match="Address already in use"):
-        shared_listeners(Query(HOST, True, port, 0), 16, 2)
+        shared_listeners(HOST, port, 2)
     first.close()
-    again = shared_listeners(Query(HOST, True, port, 0), 16, 2)
+    again = shared_listeners(HOST, port, 2)
     assert {each.getsockname() for each in again} == {(HOST, port)}
     for each in again:
         each.close()

@@ -85,7 +85,7 @@ def listen(query: Query, backlog: int) -> Any:
     return first_listening(addresses, backlog, query.family == _socket.AF_INET6)
 
 
-def shared_listeners(query: Query, backlog: int, count: int) -> list[Any]:
+def listen_together(query: Query, backlog: int, count: int) -> list[Any]:
     """Return `count` sockets that listen on one address, for as many processes: the system distributes clients (SO_REUSEPORT)."""
     # With SO_REUSEPORT a port that is in use is no error, so the first socket is bound without it.
     probe = listen(query, backlog)

@@ -59,7 +59,6 @@ cdef class StreamEngine(ByteSource):
     cpdef object stream(self)
     cpdef bint is_closed(self) noexcept
     cpdef void renew_permits(self) except *
-    cdef bint _is_ready(self) except? False
     cpdef void refuse_in_child(self) except *
     cpdef void refuse_input(self) except *
     cpdef void refuse_output(self) except *

@@ -125,13 +125,10 @@ class StreamEngine(ByteSource):
 
     def renew_permits(self) -> None:
         """Let each half be used at once if it may be."""
-        usable = not self.closed and self.generation == FORK.generation and self._is_ready()
+        may_pass = self.transport.ready or not self.transport.is_open()  # what arrived can be read when the connection is over
+        usable = not self.closed and self.generation == FORK.generation and may_pass
         self.input.permit = FORK.generation if usable and self.is_readable and self.reader is None else NO_PERMIT
         self.output.permit = FORK.generation if usable and self.is_writable and self.output_state == OPEN else NO_PERMIT
-
-    def _is_ready(self) -> bool:
-        """Return whether bytes may pass; in a stream whose connection is over those may that had arrived."""
-        return self.transport.ready or not self.transport.is_open()
 
     def refuse(self) -> None:
         """Raise the error of any call on a stream that was never made, is closed, or is another process's."""
@@ -154,7 +151,7 @@ class StreamEngine(ByteSource):
             raise io.UnsupportedOperation("not readable: the direction of this stream is output")
         if self.reader is not None:
             raise StreamBusy(f"{self.reader!r} is reading from {self.peer}", stream=self.stream())
-        if not self._is_ready():
+        if not self.transport.ready and self.transport.is_open():
             raise self.transport.refusal(self.stream())
         if self.input.calls <= 0:
             self.renew_input()
@@ -166,7 +163,7 @@ class StreamEngine(ByteSource):
             raise io.UnsupportedOperation("not writable: the direction of this stream is input")
         if self.output_state != OPEN:
             raise StreamClosed(f"the output to {self.peer} was ended", stream=self.stream())
-        if not self._is_ready():
+        if not self.transport.ready and self.transport.is_open():
             raise self.transport.refusal(self.stream())
         if self.output.calls <= 0:
             self.renew_output()

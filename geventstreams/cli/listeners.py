@@ -11,7 +11,7 @@ from typing import Any
 
 from geventstreams._core.transport import address_name
 from geventstreams._net.addresses import Query, family_of, host_name
-from geventstreams._net.listening import BACKLOG, adopt, descriptors_given, listen, listening_socket, shared_listeners
+from geventstreams._net.listening import BACKLOG, adopt, descriptors_given, listen, listen_together, listening_socket
 from geventstreams._net.unix_paths import BoundPath
 from geventstreams.cli.options import Descriptor, Destination
 from geventstreams.cli.statuses import CommandError, Status, message_of
@@ -34,7 +34,7 @@ def groups(args: argparse.Namespace) -> list[list[Any]]:
         return count * [[at_path(where)]]
     if not args.workers:
         return [[listening(where)]]
-    return [[one] for one in _made(where, lambda query: shared_listeners(query, BACKLOG, count))]
+    return [[one] for one in _made(where, lambda query: listen_together(query, BACKLOG, count))]
 
 
 def descriptors(args: argparse.Namespace) -> list[int]:
