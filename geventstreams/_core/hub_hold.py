@@ -74,6 +74,7 @@ class HubHold:
         self._dependents: weakref.WeakKeyDictionary[Any, Callable[[Any], object]] = weakref.WeakKeyDictionary()
         self._watcher = hub.loop.timer(_AGES, _AGES)
         if self.thread == _interpreter.thread_id():
+            _check_signals(hub.loop, _native_thread_id() == os.getpid())
             if not hasattr(_of_this_thread, "end"):
                 _of_this_thread.end = _EndOfThread()
             _of_this_thread.end.holds.add(self)
@@ -150,6 +151,7 @@ class HubHold:
             self.ended = self.inherited = True
         elif not self.stays_armed and self.has_loop():
             self.loop.reinit()
+            _check_signals(self.loop, True)
 
     def run_there(self, call: Callable[[], object]) -> None:
         """Make a call in the hub's thread soon; here and now once that thread has ended, or the loop was destroyed."""
@@ -207,6 +209,20 @@ class _EndOfThread:
 
 _of_this_thread: Any = _interpreter.original(_thread, "_local")()
 """The real thread's own variables, even where gevent has patched `threading`."""
+
+
+_native_thread_id: Callable[[], int] = _interpreter.original(_thread, "get_native_id")
+"""Return the system's number of this thread: in the main thread, and in the one that forked this process, the process's."""
+
+
+def _check_signals(loop: Any, checks: bool) -> None:
+    """Let a loop of libuv look for signals three times a second, or not: Python handles them in the main thread only.
+
+    A daemon thread that wakes up for that when the interpreter has ended crashes the process.
+    """
+    timer = getattr(loop, "_signal_idle", None)
+    if timer is not None:
+        (loop._lib.uv_timer_again if checks else loop._lib.uv_timer_stop)(timer)
 
 
 def _nothing() -> None:

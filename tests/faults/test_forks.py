@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import select
+import signal
 import socket
 import threading
 import time
@@ -17,6 +18,7 @@ import pytest
 from kit.callbacks import Calls, Endpoints, rounds
 from kit.conditions import until
 from kit.forking import CHILDREN
+from kit.loops import ON_LIBUV
 from kit.pairs import Pairs
 from kit.tls import TLSKit
 
@@ -33,7 +35,7 @@ from geventstreams import (
     write_socket_data,
 )
 from geventstreams.relay import relay
-from geventstreams.testing.claims import sample, started
+from geventstreams.testing.claims import outcome, sample, started
 
 SOCKETS = pytest.mark.parametrize("kind", ["tcp", "unix", "TLSv1.2", "TLSv1.3"])
 FORKS = pytest.mark.parametrize("fork", CHILDREN)
@@ -499,6 +501,32 @@ def test_what_another_thread_runs_is_the_parents(fork: str, capfd: pytest.Captur
     elsewhere.join(10)
     assert not elsewhere.is_alive()
     pairs.close()
+
+
+@pytest.mark.skipif(not ON_LIBUV, reason="gevent's other loops look for signals in the first thread only")
+@pytest.mark.parametrize("fork", ["os", "multiprocessing"])
+def test_a_thread_that_forks_handles_signals_in_the_child(fork: str) -> None:
+    """A child that a thread with streams forked notices a signal while it waits in a stream to which nothing comes."""
+    pairs = Pairs()
+    outcomes: list[Any] = []
+
+    def handle() -> None:
+        stream, peer = pairs.streams("unix", read_timeout=20)
+        signal.signal(signal.SIGALRM, lambda _number, _frame: (peer.write(b"signal\n"), peer.flush()))
+        signal.setitimer(signal.ITIMER_REAL, 0.05)
+        before = time.monotonic()
+        assert stream.readline() == b"signal\n"
+        assert time.monotonic() - before < 10
+
+    def use() -> None:
+        pairs.streams("unix")
+        CHILDREN[fork](handle)
+        pairs.close()
+
+    thread = threading.Thread(target=lambda: outcomes.append(outcome(use)))
+    thread.start()
+    thread.join()
+    assert outcomes == [None]
 
 
 @SOCKETS

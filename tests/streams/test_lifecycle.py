@@ -15,7 +15,7 @@ from typing import Any
 import gevent
 import greenlet
 import pytest
-from kit.command_line import LIMIT, run
+from kit.command_line import LIMIT, Outcome, run
 from kit.conditions import until
 from kit.leftovers import open_descriptor
 from kit.loops import ON_LIBUV
@@ -324,6 +324,27 @@ def test_a_hub_that_has_died_is_a_clear_error(name: str, used: bool, where: str)
 
 # The end of the interpreter.
 
+ASLEEP = """
+import threading, time
+import gevent
+
+def sleeping_thread(wait):
+    def run():
+        loops.append(gevent.get_hub().loop)
+        wait()
+
+    loops = []
+    thread = threading.Thread(target=run, daemon=True)
+    thread.start()
+    while not loops or system_call(thread)[1:2] != [hex(loops[0].fileno())]:
+        time.sleep(0.001)
+
+def system_call(thread):
+    with open(f"/proc/self/task/{thread.native_id}/syscall") as file:
+        return file.read().split()
+"""
+"""`sleeping_thread` starts a daemon thread, and returns when it sleeps in the system call of its hub's loop, on which it then waits."""
+
 BEGINNING = """
 import os, socket, ssl, sys, threading
 import gevent
@@ -371,11 +392,8 @@ EXITS = {
     "client = open_tcp_stream('127.0.0.1', server.server_port); kept.append(client); waits(client.readline)",
     "a thread": "def run():\n    stream, _ = pair(); waits(stream.readline); kept.append(stream)\n"
     "thread = threading.Thread(target=run); thread.start(); thread.join()",
-    "a thread that still waits": "def run():\n    stream, _ = pair(); gevent.spawn(waits.set); stream.readline()\n"
-    "waits = threading.Event(); threading.Thread(target=run, daemon=True).start(); waits.wait()",
+    "a thread that still waits": f"{ASLEEP}\nsleeping_thread(lambda: pair()[0].readline())",
 }
-if ON_LIBUV:
-    del EXITS["a thread that still waits"]  # it may crash the interpreter's end, with gevent alone too: greenlet unwinds its stack
 ENDINGS = {
     "the end": ("", 0),
     "os._exit": ("sys.stdout.flush(); os._exit(4)", 4),
@@ -404,6 +422,26 @@ def test_an_interpreter_with_living_streams_ends_quietly(ending: str, secure: st
             process.kill()
         said[name] = (process.returncode, output, errors.decode())
     assert said == dict.fromkeys(EXITS, (status, b"done\n", ""))
+
+
+WAITING_THREADS = """
+import ctypes, socket, sys
+from geventstreams import SocketStream, SocketStreamServer, wait_for_input_streams
+
+ends = [socket.socketpair() for _ in range(3)]
+sleeping_thread(lambda: SocketStream(ends[0][0]).readline())
+sleeping_thread(lambda: SocketStream(ends[1][0], read_timeout=50).read(1))
+sleeping_thread(lambda: wait_for_input_streams([SocketStream(ends[2][0])]))
+sleeping_thread(lambda: SocketStreamServer(("127.0.0.1", 0), print).serve_forever())
+libc = ctypes.CDLL(None)
+libc.on_exit(libc.sleep, None)  # which is called with the status, after Python has ended
+sys.exit(1)
+"""
+
+
+def test_daemon_threads_that_wait_in_streams_sleep_while_the_process_ends() -> None:
+    """A process that takes a second to end, after its interpreter, is not crashed by threads whose loops wake up meanwhile."""
+    assert run(sys.executable, "-c", ASLEEP + WAITING_THREADS) == Outcome(1, b"", "")
 
 
 SESSION = (
