@@ -209,8 +209,12 @@ class Wakeup(Wait):
                     self.watcher = self.hold.loop.io(self.descriptor, self.events, ref=False)
                 self.watcher.start(self)  # an idle stream holds no bound method
                 self.armed = True
-        finally:
             self.arming = False
+        finally:
+            if self.arming:  # a signal handler raised: libuv's watchers are in Python
+                self.arming = False
+                self.armed = self.watcher is not None
+                self.disarm()
             if self.closed:
                 self._release()
                 self.fire()
@@ -221,10 +225,16 @@ class Wakeup(Wait):
             if not self.hold.may_use_loop():
                 self.hold.run_there(self.disarm)
                 return
-            self.armed = False
-            watcher = self.watcher
-            if watcher is not None and self.hold.has_loop():  # a loop that was destroyed took its watchers with it
-                watcher.stop()
+            watcher = self.watcher if self.hold.has_loop() else None  # a loop that was destroyed took its watchers with it
+            try:
+                self.armed = False
+                if watcher is not None:
+                    watcher.stop()
+            except BaseException:  # a signal handler raised, see `arm`: only a watcher that was started is stopped as a whole
+                if watcher is not None:
+                    watcher.start(self)
+                    watcher.stop()
+                raise
 
     def listen(self, listener: Callable[[], object]) -> None:
         """Call `listener` at every event from now on. Events of the descriptor come only after `arm`, one for each call of it."""
@@ -253,15 +263,20 @@ class Wakeup(Wait):
         loop = self.hold.loop
         self.timer_loop = loop
         self.timer = loop.timer(max(seconds, loop.approx_timer_resolution), ref=False)
-        self.timer_due = CLOCK.now() + seconds
         self.timer.start(self._on_timer, update=True)
+        self.timer_due = CLOCK.now() + seconds
 
     def _stop_timer(self) -> None:
         timer, self.timer = self.timer, None
         self.timer_due = NEVER
         if timer is not None and self.hold.has_loop():
-            timer.stop()
-            timer.close()
+            try:
+                timer.stop()
+            except BaseException:
+                timer.start(self._on_timer)  # see `disarm`
+                raise
+            finally:
+                timer.close()
 
     def _on_timer(self) -> None:
         self._stop_timer()

@@ -52,11 +52,11 @@ class SocketWakeup(Wakeup):
         Wakeup.arm(self)
 
     def disarm(self) -> None:
-        Wakeup.disarm(self)
-        if not self.armed and self.watcher is not None and self.watcher is self.event:
-            if self.event.callback is self and self.hold.has_loop():  # a signal handler raised while it was started or stopped
-                self.event.stop()
-            self.watcher = None
+        try:
+            Wakeup.disarm(self)
+        finally:
+            if not self.armed and self.watcher is self.event:
+                self.watcher = None
 
     @property
     def __self__(self) -> SocketWakeup:

@@ -1,0 +1,139 @@
+"""A signal handler may raise between any two bytecodes of gevent's watchers, which libuv's loop has in Python.
+
+The handler is a trace function here, which strikes one bytecode after the other where a watcher is started or stopped.
+"""
+
+from __future__ import annotations
+
+import socket
+import sys
+from collections.abc import Callable
+from functools import partial
+from types import FrameType
+from typing import Any
+
+import gevent
+import pytest
+from kit.loops import ON_LIBUV
+from kit.pairs import Pairs
+
+from geventstreams import SocketStream, makefile, wait_for_input_streams
+
+WATCHERS = ("gevent/_ffi/watcher.py", "gevent/libuv/watcher.py")
+LONG = 2_000_000
+
+
+class Interrupt(Exception):
+    """What the handler raises."""
+
+
+class RaisingHandler:
+    """Raises before the bytecode `at` of all that start or stop a watcher in this greenlet; `place` is empty if there are not so many."""
+
+    def __init__(self, at: int) -> None:
+        self._left = at
+        self._greenlet = gevent.getcurrent()
+        self.place = ""
+
+    def __enter__(self) -> RaisingHandler:
+        sys.settrace(self._enter)
+        return self
+
+    def __exit__(self, *ended_by: object) -> None:
+        sys.settrace(None)
+
+    def _enter(self, frame: FrameType, event: str, arg: object) -> Any:
+        if self.place or gevent.getcurrent() is not self._greenlet or not frame.f_code.co_filename.endswith(WATCHERS):
+            return None
+        method = frame
+        while method.f_back is not None and method.f_back.f_code.co_filename.endswith(WATCHERS):
+            method = method.f_back
+        if method.f_code.co_name not in {"start", "stop"}:
+            return None
+        frame.f_trace_lines = False
+        frame.f_trace_opcodes = True
+        return self._step
+
+    def _step(self, frame: FrameType, event: str, arg: object) -> Any:
+        if event == "opcode" and not self.place:
+            self._left -= 1
+            if not self._left:
+                self.place = f"{frame.f_code.co_name}:{frame.f_lineno} ({frame.f_lasti})"
+                raise Interrupt
+        return self._step
+
+
+def waited(stream: Any) -> bytes:
+    """Return a line for which `wait_for_input_streams` has waited."""
+    if not wait_for_input_streams([stream], timeout=stream.read_timeout):
+        raise TimeoutError
+    return bytes(stream.readline())
+
+
+WAITS: dict[str, Callable[[Any], bytes]] = {
+    "a stream": lambda stream: bytes(stream.readline()),
+    "wait_for_input_streams": waited,
+    "a file": lambda file: bytes(file.readline()),
+}
+
+
+def turns() -> int:
+    """Return how many turns the loop takes while nothing happens."""
+    counted: list[None] = []
+    with gevent.get_hub().loop.check(ref=False) as check:
+        check.start(counted.append, None)
+        gevent.sleep(0.005)
+    return len(counted)
+
+
+def strike(wait: str, beside: bool, at: int) -> str:
+    """Wait for a line with a handler that raises, and check what follows. Return where it raised."""
+    pairs = Pairs()
+    near, far = (pairs.far(end) for end in socket.socketpair())
+    near.settimeout(0.02)
+    stream: Any = pairs.keep(makefile(near, "rb") if wait == "a file" else SocketStream(near, read_timeout=0.02))
+    take = WAITS[wait]
+    send_later = partial(gevent.get_hub().loop.run_callback, far.sendall)
+    send_later(b"first\n")
+    assert take(stream) == b"first\n"  # its watcher is made
+    if beside:
+        near.settimeout(None)
+        writer = gevent.spawn(near.sendall if wait == "a file" else stream.sendall, bytes(LONG))
+        gevent.sleep(0)
+        near.settimeout(0.02)
+    send_later(b"line\n")
+    lines = [b"more\n"]
+    with RaisingHandler(at) as handler:
+        try:
+            assert take(stream) == b"line\n"
+        except Interrupt:
+            lines.insert(0, b"line\n")
+    gevent.sleep(0)
+    far.sendall(b"more\n")
+    assert turns() < 10, f"{handler.place}: the loop spins"
+    with gevent.Timeout(5, AssertionError(f"{handler.place}: a wait does not end")):
+        assert [take(stream) for _ in lines] == lines
+        with pytest.raises(TimeoutError):
+            take(stream)
+        send_later(b"again\n")
+        assert take(stream) == b"again\n"
+        if beside:
+            left = LONG
+            while left:
+                left -= len(far.recv(left))
+            writer.get()
+    pairs.close()
+    assert gevent.wait(timeout=5), f"{handler.place}: something keeps the loop running"
+    return handler.place
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not ON_LIBUV, reason="libev's watchers are in C")
+@pytest.mark.parametrize("beside", [False, True], ids=["alone", "beside a writer"])
+@pytest.mark.parametrize("wait", WAITS)
+def test_a_handler_may_raise_where_a_watcher_is_started_or_stopped(wait: str, beside: bool) -> None:
+    """The input is there for the next waits, which end by it or by their timeout, what waits for output goes on, and the loop rests."""
+    at = 1
+    while strike(wait, beside, at):
+        at += 7
+    assert at > 100
