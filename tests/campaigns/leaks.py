@@ -45,10 +45,11 @@ class Sizes:
     @classmethod
     def now(cls) -> Sizes:
         """The sizes at this moment."""
-        return cls(len(os.listdir("/proc/self/fd")), threading.active_count(), sum(map(_is_watcher, gc.get_objects())))
+        return cls(len(os.listdir("/proc/self/fd")), threading.active_count(), sum(map(is_watcher, gc.get_objects())))
 
 
-def _is_watcher(thing: object) -> bool:
+def is_watcher(thing: object) -> bool:
+    """Return whether it watches a descriptor, or is a timer."""
     kind = type(thing)
     return kind.__name__ in ("io", "timer") and kind.__module__.startswith("gevent.")
 
@@ -60,7 +61,8 @@ def _memory() -> int:
 
 
 @contextlib.contextmanager
-def _without_collector() -> Iterator[None]:
+def without_collector() -> Iterator[None]:
+    """Collect no garbage meanwhile."""
     gc.collect()
     gc.disable()
     try:
@@ -103,7 +105,7 @@ def connect_and_close(tally: Tally, ends: Ends, kind: str, connections: int, mak
         for _ in range(FEW):
             once()
         counted()
-        with _without_collector():
+        with without_collector():
             before, objects, memory = counted(), len(gc.get_objects()), _memory()
             for _ in range(connections):
                 once()

@@ -10,6 +10,7 @@ from pathlib import Path
 from servers import Certificates
 
 from campaigns import system_calls
+from campaigns.calling_back import call_back
 from campaigns.characters import ENCODINGS, read_characters
 from campaigns.ends import Ends
 from campaigns.forks import fork_often
@@ -40,6 +41,12 @@ WRITES = {
 }  # fmt: skip
 SLOW = {"network": 20_000, "network TLSv1.3": 10_000}
 """Operations on links of a network in memory that have latency and bandwidth, in virtual time."""
+
+CALLS_BACK = {
+    "tcp": 40, "unix": 40, "TLSv1.2": 30, "TLSv1.3": 30, "network": 40, "network TLSv1.3": 30,
+    "hostile memory": 30, "hostile tcp": 30, "hostile unix": 30, "hostile TLSv1.2": 20, "hostile TLSv1.3": 20,
+}  # fmt: skip
+"""Programs of connections that call back, of each kind; under a hostile one lies a transport that sends and receives pieces."""
 
 STEP = 9
 """Of the system calls of a session each of so many is failed in a short run: another one for each error."""
@@ -115,6 +122,11 @@ def _tls_records(kit: Kit, tally: Tally) -> None:
         change_records(tally, kit.ends, version, 500)
 
 
+def _callbacks(kit: Kit, tally: Tally) -> None:
+    for kind, programs in CALLS_BACK.items():
+        call_back(tally, kit.ends, kind, programs)
+
+
 def _leaks(kit: Kit, tally: Tally, tcp: int = 2_000, tls: int = 300) -> None:
     for kind, connections in (("tcp", tcp), ("TLSv1.2", tls), ("TLSv1.3", tls)):
         connect_and_close(tally, kit.ends, kind, connections)
@@ -155,6 +167,7 @@ SHORT: dict[str, Campaign] = {
     "system calls": _system_calls,
     "PROXY headers": _proxy_headers,
     "TLS records": _tls_records,
+    "callbacks": _callbacks,
     "leaks": _leaks,
     "forks": _forks,
     "hubs that die": _hubs,

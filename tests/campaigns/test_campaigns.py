@@ -10,12 +10,12 @@ from campaigns.proxy_headers import read_headers
 from campaigns.runs import SEED, SHORT, Kit, run
 from campaigns.tally import Tally
 
-LEAST = {"reading": 1_000_000, "writing": 130_000, "characters": 100_000, "PROXY headers": 5_000}
+LEAST = {"reading": 1_000_000, "writing": 130_000, "characters": 100_000, "PROXY headers": 5_000, "callbacks": 3_000}
 """Operations without which a campaign has not taken place."""
 
 LEAST_FAULTS = {"reading with faults": 50_000, "writing with faults": 5_000, "TLS records": 500, "system calls": 200, "forks": 200,
                 "hubs that die": 200, "hooks": 100, "threads": 400,
-                "slow links": 4_000}
+                "slow links": 4_000, "callbacks": 60}
 """Disturbances without which a campaign has not taken place: at most half of the usual number, since how often a stream waits varies."""
 
 

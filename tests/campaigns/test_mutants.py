@@ -4,6 +4,7 @@ A mutant is put where it works in both builds: between stream and transport, or 
 """
 
 import contextlib
+import contextvars
 import mmap
 import os
 import threading
@@ -17,7 +18,9 @@ import pytest
 from greenlet import greenlet
 from servers import Certificates
 
-from campaigns import system_calls, tally
+from campaigns import calling_back, system_calls, tally
+from campaigns.callers import Caller, Planned
+from campaigns.calling_back import call_back
 from campaigns.characters import read_characters
 from campaigns.forks import fork_often
 from campaigns.hooks import call_hooks
@@ -26,7 +29,7 @@ from campaigns.leaks import connect_and_close
 from campaigns.machine import make_up
 from campaigns.proxy_headers import read_headers
 from campaigns.reading import read
-from campaigns.runs import RATE, Kit
+from campaigns.runs import CALLS_BACK, RATE, Kit
 from campaigns.tally import tallied
 from campaigns.threads import outlive_threads, share_files, wait_elsewhere
 from campaigns.tls_records import change_records
@@ -37,6 +40,7 @@ from geventstreams._streams.buffered import engine_of
 from geventstreams._streams.engine import StreamEngine
 from geventstreams._streams.lisp import LispStream
 from geventstreams._streams.socket_stream import SocketStream
+from geventstreams.callbacks import TCPEOF, TCPReset
 from geventstreams.errors import StreamError
 from geventstreams.proxy_protocol import ProxyError, read_proxy
 from geventstreams.testing import TransportOver
@@ -318,6 +322,188 @@ def test_changed_records_find_a_truncation_that_is_hidden(kit: Kit, version: str
     finds(change_records, kit.ends, version, 2000, allow_truncation=True)
 
 
+# Callbacks.
+
+
+class LosesWhatCameLast(Caller):
+    """Is not given the last byte of some pieces."""
+
+    def read(self, socket: Any, data: Any) -> None:
+        super().read(socket, data[:-1] if type(data) is bytes and len(data) > 100 else data)
+
+
+class IsCalledForNothing(Caller):
+    """Is called back with no bytes, or with a stream to which none has come."""
+
+    def read(self, socket: Any, data: Any) -> None:
+        super().read(socket, data)
+        if not (socket.closed or self.over or self.paused):
+            super().read(socket, b"" if type(data) is bytes else data)
+
+
+class IsCalledTwiceAtOnce(Caller):
+    """Is called back again while a callback waits."""
+
+    def read(self, socket: Any, data: Any) -> None:
+        self.tasks.append(gevent.spawn(super().read, socket, data))
+
+
+class IsCalledInAnotherContext(Caller):
+    """Has a new context in each callback."""
+
+    def read(self, socket: Any, data: Any) -> None:
+        contextvars.Context().run(super().read, socket, data)
+
+
+class IsConnectedLate(Caller):
+    """Gets its input before it is connected."""
+
+    def connected(self, one: Any) -> None:
+        self.tasks.append(gevent.spawn(super().connected, one))
+
+
+class IsToldTwice(Caller):
+    """Is told of an event again."""
+
+    def event(self, event: Any) -> None:
+        super().event(event)
+        super().event(event)
+
+
+class IsToldNothing(Caller):
+    """Is told of no event."""
+
+    def event(self, event: Any) -> None:
+        """Do nothing."""
+
+
+class IsToldOfAReset(Caller):
+    """Is told of an orderly end as of a reset."""
+
+    def event(self, event: Any) -> None:
+        super().event(TCPReset(str(event), event.socket) if type(event) is TCPEOF else event)
+
+
+class IsCalledAfterTheEnd(Caller):
+    """Is called back once more after the event that ends the connection."""
+
+    def event(self, event: Any) -> None:
+        super().event(event)
+        self.wrote(event.socket)
+
+
+class IsToldTooEarly(Caller):
+    """Is told that its output was sent before it was."""
+
+    def _write(self) -> None:
+        super()._write()
+        if self.connects and not self.inside and not self.over:
+            self.wrote(self.socket)
+
+
+class IsNeverToldThatItIsSent(Caller):
+    """Has no write callback."""
+
+    def wrote(self, socket: Any) -> None:
+        """Do nothing."""
+
+
+class IsNotPaused(Caller):
+    """Asks for a pause, and has none."""
+
+    def _pause(self) -> None:
+        self.socket, socket = _Unpaused(self.socket), self.socket
+        super()._pause()
+        self.socket = socket
+
+
+class _Unpaused:
+    def __init__(self, socket: Any) -> None:
+        self.pause = int
+        self.resume = socket.resume
+
+
+class ClosesInOrderWhatIsForced(Caller):
+    """Sends what is left where it should be dropped."""
+
+    def _close(self, how: str, force: bool) -> None:
+        super()._close(how, False)
+        self.ends = {"reset"} if force else self.ends
+
+
+class DropsWhatIsUnsent(Caller):
+    """Drops what is left where it should be sent."""
+
+    def _close(self, how: str, force: bool) -> None:
+        super()._close(how, True)
+        self.ends = self.ends if force else {"orderly"}
+
+
+class LosesAnException(Caller):
+    """Goes on after a callback has raised."""
+
+    def read(self, socket: Any, data: Any) -> None:
+        with contextlib.suppress(Planned, gevent.Timeout):
+            super().read(socket, data)
+
+    def wrote(self, socket: Any) -> None:
+        with contextlib.suppress(Planned, gevent.Timeout):
+            super().wrote(socket)
+
+
+class KeepsADescriptor(Caller):
+    """Leaves a descriptor behind."""
+
+    def connected(self, one: Any) -> None:
+        KEPT.append(os.dup(one.fileno()))
+        super().connected(one)
+
+
+class KeepsATimer(Caller):
+    """Leaves a timer running."""
+
+    def event(self, event: Any) -> None:
+        KEPT.append(gevent.get_hub().loop.timer(1000))
+        KEPT[-1].start(id, None)
+        super().event(event)
+
+
+class KeepsAGreenlet(Caller):
+    """Leaves a greenlet that waits."""
+
+    def event(self, event: Any) -> None:
+        KEPT.append(gevent.spawn(gevent.event.Event().wait))
+        super().event(event)
+
+
+CALLED_WRONGLY = (
+    LosesWhatCameLast, IsCalledForNothing, IsCalledTwiceAtOnce, IsCalledInAnotherContext, IsConnectedLate, IsToldTwice, IsToldNothing,
+    IsToldOfAReset, IsCalledAfterTheEnd, IsToldTooEarly, IsNeverToldThatItIsSent, IsNotPaused, ClosesInOrderWhatIsForced, DropsWhatIsUnsent,
+    LosesAnException, KeepsADescriptor, KeepsATimer, KeepsAGreenlet,
+)  # fmt: skip
+
+
+@pytest.fixture
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A program that does not get where it is going is given up early."""
+    monkeypatch.setattr(calling_back, "PATIENCE", 2.0)
+
+
+@pytest.mark.usefixtures("kept", "impatient")
+@pytest.mark.parametrize("make", CALLED_WRONGLY, ids=lambda kind: kind.__name__)
+def test_callbacks_find_what_is_called_wrongly(kit: Kit, make: type[Caller]) -> None:
+    """A callback too many, too early, too late, with the wrong bytes or none, and what is left behind, are found by the short run."""
+    finds(call_back, kit.ends, "tcp", CALLS_BACK["tcp"], make=make)
+
+
+@pytest.mark.usefixtures("impatient")
+@pytest.mark.parametrize("flaw", [LosesAByte, DoublesAByte, SwapsTwoBytes, EndsTooEarly, SendsOneLess, SendsOneTwice])
+def test_callbacks_find_a_flaw(kit: Kit, flaw: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A byte that is lost, doubled or moved below a connection that calls back is found by the short run, and an end that was not sent."""
+    monkeypatch.setattr(Flawed, "every", 3)
+    finds(call_back, kit.ends, "hostile tcp", CALLS_BACK["hostile tcp"], flaw=flaw)
+
+
 # Forks, and hubs that die.
 
 
@@ -495,6 +681,8 @@ def kept() -> Iterator[None]:
             thing.set()
         elif isinstance(thing, SocketStream):
             thing.abort()
+        elif isinstance(thing, gevent.Greenlet):
+            thing.kill()
         elif isinstance(thing, mmap.mmap):
             thing.close()
         else:

@@ -273,6 +273,8 @@ FUZZ = section(
      [f"{CAMPAIGN}[writing]{EVERYWHERE}"]),
     ("fuzz-writing-faults", "the same with at least 5,000 faults", KINDS, [f"{CAMPAIGN}[writing with faults]{EVERYWHERE}"]),
     ("fuzz-characters", "characters of all encodings against `codecs`", MEMORY, [f"{CAMPAIGN}[characters] over memory"]),
+    ("fuzz-callbacks", ("340 random programs of connections that call back: every byte once and in order, callbacks one at a time, the "
+                        "final event once, nothing left"), KINDS, [f"{CAMPAIGN}[callbacks]{EVERYWHERE}"]),
     ("fuzz-hooks", "hooks of 400 greenlets whose waits end or are ended: called in turn", KINDS, [f"{CAMPAIGN}[hooks]{EVERYWHERE}"]),
     ("fuzz-threads", ("four threads read 40 files and are interrupted, 200 wait for what is not theirs, 200 streams outlive their thread"),
      TCP, [f"{CAMPAIGN}[threads] over TCP"]),
