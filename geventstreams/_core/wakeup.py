@@ -126,6 +126,8 @@ class Wakeup(Wait):
         """
         if not self.armed or self.process != FORK.generation or _greenlets.loop_of(self.hub) is not self.hold.loop or self.hold.ended:
             self.arm()
+        elif not self.hold.stays_armed:
+            self.watcher.start(self)  # libuv stops by itself at an error of the descriptor, as a reset is
         self.handler = handler
         self.deadline = NEVER
         if timeout != NEVER:

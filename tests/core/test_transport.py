@@ -19,6 +19,7 @@ from kit.pairs import Pairs
 
 import geventstreams
 from geventstreams._constants import ENDED, NEVER, WOULD_WAIT
+from geventstreams._core.hub_hold import EventHandler
 from geventstreams._core.transport import NoTransport, OwnedFd, SocketTransport, address_name
 from geventstreams._core.wakeup import Wakeup
 from geventstreams._native import syscalls
@@ -417,3 +418,28 @@ def test_a_transport_that_cannot_be_made_takes_nothing(pairs: Pairs, monkeypatch
     owned.close()
     near.sendall(b"still open")
     assert far.recv(100) == b"still open"
+
+
+class Events(EventHandler):
+    """Counts the events that are reported to it."""
+
+    count = 0
+
+    def _on_event(self) -> Any:
+        self.count += 1
+        return 0  # it is an integer in the compiled build
+
+
+def test_a_reset_is_reported_until_it_is_received(pairs: Pairs) -> None:
+    """A handler that watches for input, and receives nothing of a reset, is told of it again when it watches again."""
+    transport, far = transports(pairs)
+    events = Events()
+    try:
+        assert transport.watch_input(events, NEVER)
+        reset(far)
+        until(lambda: events.count)
+        before = events.count
+        assert transport.watch_input(events, NEVER)
+        until(lambda: events.count > before)
+    finally:
+        transport.close()
