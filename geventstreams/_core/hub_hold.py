@@ -74,7 +74,7 @@ class HubHold:
         self._dependents: weakref.WeakKeyDictionary[Any, Callable[[Any], object]] = weakref.WeakKeyDictionary()
         self._watcher = hub.loop.timer(_AGES, _AGES)
         if self.thread == _interpreter.thread_id():
-            _check_signals(hub.loop, _native_thread_id() == os.getpid())
+            _check_signals(hub.loop, not sys.platform.startswith("linux") or _native_thread_id() == os.getpid())
             if not hasattr(_of_this_thread, "end"):
                 _of_this_thread.end = _EndOfThread()
             _of_this_thread.end.holds.add(self)
@@ -212,7 +212,7 @@ _of_this_thread: Any = _interpreter.original(_thread, "_local")()
 
 
 _native_thread_id: Callable[[], int] = _interpreter.original(_thread, "get_native_id")
-"""Return the system's number of this thread: in the main thread, and in the one that forked this process, the process's."""
+"""Return the system's number of this thread. On Linux it is the process's in the main thread, and in the one that forked this process."""
 
 
 def _check_signals(loop: Any, checks: bool) -> None:
