@@ -89,8 +89,8 @@ class HubHold:
     def _release_loop(self) -> None:
         if self.has_loop():
             self._waker.close()
+            self._watcher.close()  # libuv would keep it when its memory is free, which crashes it, or a forked child
             if self.is_ours:
-                self._watcher.close()
                 self.loop.destroy()
 
     def begin(self) -> None:

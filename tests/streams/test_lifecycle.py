@@ -322,6 +322,29 @@ def test_a_hub_that_has_died_is_a_clear_error(name: str, used: bool, where: str)
     assert seconds < 1
 
 
+HANDLES = """
+import gc, socket
+import gevent
+from geventstreams import SocketStream
+
+def handles():
+    return sum(not handle.closing for handle in gevent.get_hub().loop.debug())
+
+before = handles()
+for _ in range(5):
+    SocketStream(socket.socketpair()[0]).listen()
+    gevent.get_hub().destroy()  # which has not run yet
+    gc.collect()
+print(handles() - before)
+"""
+
+
+@pytest.mark.skipif(not ON_LIBUV, reason="only libuv's loop tells its handles")
+def test_a_destroyed_hub_leaves_no_handle_in_the_loop() -> None:
+    """The first thread's loop outlives its hub, and has as many handles as before: one that was freed crashes it, or a forked child."""
+    assert run(sys.executable, "-c", HANDLES) == Outcome(0, b"0\n", "")
+
+
 # The end of the interpreter.
 
 ASLEEP = """
