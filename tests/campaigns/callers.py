@@ -405,6 +405,8 @@ class Caller(Party):
     def _close(self, how: str, force: bool) -> None:
         self.over = how
         self.ends.add(RESET if force else ORDERLY)
+        if not self.connects:
+            self.ends.add(RESET)  # of a connection that is established just now
         self.left = self.saw is None
         stream = self.stream or self.socket.stream
         ways: list[Any] = [self.socket.close, lambda force: close_socket(self.socket, force)]
