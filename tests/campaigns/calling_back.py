@@ -190,9 +190,10 @@ class Program:
         for peer in self.peers:
             peer.stalls = False
         self._wait(lambda: all(peer.over for peer in self.peers), "the peer's end")
-        gevent.joinall([task for caller in self.callers for task in caller.tasks], PATIENCE)
         for _ in range(5):
             gevent.sleep(0)
+        self._wait(lambda: not any(caller.inside for caller in self.callers), "the end of the last callback")
+        gevent.joinall([task for caller in self.callers for task in caller.tasks], PATIENCE)
 
     def _wait(self, condition: Callable[[], bool], what: str) -> None:
         def comes() -> bool:
@@ -241,7 +242,8 @@ class Program:
             self._judge_one(party, party.other)
         for caller in self.callers:
             self.tally.expect(not caller.raised, f"{caller.raised} exceptions of callbacks were not told")
-            self.tally.expect(not caller.tasks or all(task.successful() for task in caller.tasks), "a resume failed")
+            failed = [task.exception for task in caller.tasks if not task.successful()]
+            self.tally.expect(not failed, f"a resume failed: {failed}")
             both = caller.saw == END and caller.ends
             self.tally.expect(caller.over or both or not caller.hears, "it is closed, and nothing was told")
 

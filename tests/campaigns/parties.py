@@ -16,7 +16,7 @@ from geventstreams.testing.claims import outcome
 SIZES = (1, 1, 2, 5, 30, 200, 3000)
 LARGE = (20_000, 70_000, 300_000)
 PIECES = (1, 7, 100, 5000, 70_000)
-PAUSES = (0, 0, 0, 0.0005, 0.002)
+PAUSES = (0, 0, 0, 0.001, 0.002)
 """Seconds that a party sleeps now and then."""
 
 ORDERLY = "orderly"
