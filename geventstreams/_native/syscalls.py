@@ -73,6 +73,8 @@ def release(handle: Any) -> None:
 @contextlib.contextmanager
 def as_socket(descriptor: int, family: int = _socket.AF_UNSPEC) -> Iterator[_socket.socket]:
     """Return a context manager with a socket object, for calls that are rare. With OWN_FAMILY it knows its family."""
+    if descriptor < 0:  # closed, for example by a signal handler
+        raise OSError(errno.EBADF, os.strerror(errno.EBADF))
     handle = handle_of(descriptor, family)
     try:
         yield handle

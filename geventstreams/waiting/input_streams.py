@@ -140,8 +140,13 @@ class ReadySet:
                     callback()  # a stream that cannot be armed is asked again the next time
                     raise
         if len(self.signals) < len(signalled):
-            # A dict keeps the room of all it ever held, and iterating goes through it.
-            self.signals = dict.fromkeys(list(self.signals))
+            # A dict keeps the room of all it ever held, and iterating goes through it. What a signal handler adds meanwhile is in one of them.
+            old = self.signals
+            new: dict[ReadinessCallback, None] = {}
+            try:
+                self.signals = new
+            finally:
+                new.update(old)
         return ready
 
     def ask_system(self) -> list[Any]:
