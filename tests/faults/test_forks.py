@@ -68,6 +68,13 @@ def has_failed(greenlet: gevent.Greenlet) -> None:
     assert "fork" in str(greenlet.value)
 
 
+def reported(descriptor: int, events: int, milliseconds: int) -> bool:
+    """Return whether the system reports one of these events, also of a descriptor that is too high for select(2)."""
+    poll = select.poll()
+    poll.register(descriptor, events)
+    return bool(poll.poll(milliseconds))
+
+
 def idle(descriptor: int) -> None:
     """Return when the loop of a forked child has seen that a descriptor is ready, and then assert that it rests."""
     gevent.socket.wait(gevent.get_hub().loop.io(descriptor, 3), timeout=5)
@@ -305,7 +312,7 @@ def test_a_file_that_another_thread_uses_at_the_fork_is_free_in_the_child(fork: 
     plain.settimeout(None)
     far.sendall(len(readers) * b"for the parent\n")
     while writers and writers[0].is_alive():
-        select.select([far], [], [], 0.01)[0] and far.recv(65536)
+        reported(far.fileno(), select.POLLIN, 10) and far.recv(65536)
     for thread in readers:
         thread.join(10)
     assert len(lines) == len(readers)
@@ -392,7 +399,7 @@ def test_no_callback_is_called_in_the_child(endpoints: Endpoints, calls: Calls, 
     plain = socket.create_connection(("127.0.0.1", server.port))
     other.setblocking(False)
     got = b""
-    while not select.select([], [sending.fileno()], [], 0)[1]:
+    while not reported(sending.fileno(), select.POLLOUT, 0):
         with contextlib.suppress(BlockingIOError):
             got += other.recv(65536)
 
