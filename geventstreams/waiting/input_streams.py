@@ -146,7 +146,7 @@ class ReadySet:
             try:
                 self.signals = new
             finally:
-                new.update(old)
+                new.update(dict.fromkeys(list(old)))
         return ready
 
     def ask_system(self) -> list[Any]:
