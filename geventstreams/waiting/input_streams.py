@@ -140,7 +140,7 @@ class ReadySet:
                     callback()  # a stream that cannot be armed is asked again the next time
                     raise
         if len(self.signals) < len(signalled):
-            # A dict keeps the room of all it ever held, and iterating goes through it. What a signal handler adds meanwhile is in one of them.
+            # A dict keeps the room of all it ever held, and iterating goes through it. What a signal handler adds is in one of the two.
             old = self.signals
             new: dict[ReadinessCallback, None] = {}
             try:
