@@ -137,7 +137,7 @@ class PiecemealTransport(TransportOver):
 
     def __init__(self, transport: Transport, n: int = 1) -> None:
         TransportOver.__init__(self, transport)
-        self.n = arguments.positive("n", n)
+        self.n: int = arguments.positive("n", n)
 
     def recv_into(self, space: memoryview, start: int, counts: list[int]) -> int:
         return TransportOver.recv_into(self, space[: start + self.n], start, counts)
@@ -250,7 +250,7 @@ class HostileTransport(TransportOver):
     def __init__(self, transport: Transport, random: Random, *, most: int = 100, spite: float = 0.2) -> None:
         TransportOver.__init__(self, transport)
         self.random = random
-        self.most = arguments.positive("most", most)
+        self.most: int = arguments.positive("most", most)
         self.spite = spite
 
     def _spiteful(self) -> bool:
