@@ -11,7 +11,6 @@ import os
 import signal
 import socket
 import ssl
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from random import Random
@@ -20,6 +19,7 @@ from typing import Any
 
 import gevent
 import pytest
+from kit.bytecodes import Handler
 from kit.conditions import until
 from kit.tls import NAME, TLSKit
 
@@ -35,37 +35,9 @@ Contexts = tuple[ssl.SSLContext, ssl.SSLContext]
 """Those of a server and a client."""
 
 
-class Handler:
-    """What is called before the bytecode `at` of the package's code in this greenlet; `has_run` says whether there were so many."""
-
-    def __init__(self, at: int, handle: Callable[[], object]) -> None:
-        self._left = at
-        self._handle = handle
-        self.has_run = False
-        self.place = ""
-
-    def __enter__(self) -> Handler:
-        sys.settrace(self._enter)
-        return self
-
-    def __exit__(self, *ended_by: object) -> None:
-        sys.settrace(None)
-
-    def _enter(self, frame: FrameType, event: str, arg: object) -> Any:
-        if self.has_run or not frame.f_code.co_filename.startswith(PACKAGE):
-            return None
-        frame.f_trace_lines = False
-        frame.f_trace_opcodes = True
-        return self._step
-
-    def _step(self, frame: FrameType, event: str, arg: object) -> Any:
-        if event == "opcode" and not self.has_run:
-            self._left -= 1
-            if not self._left:
-                self.has_run = True
-                self.place = f"{frame.f_code.co_filename}:{frame.f_lineno} ({frame.f_code.co_qualname}, {frame.f_lasti})"
-                self._handle()
-        return self._step
+def of_the_package(frame: FrameType) -> bool:
+    """Return whether a frame runs the package's code."""
+    return frame.f_code.co_filename.startswith(PACKAGE)
 
 
 class Struck:
@@ -241,10 +213,10 @@ def outcomes(
     for at in range(1, 10**6, stride):
         struck = Struck(close, contexts)
         made = CALLS[call](struck.stream, struck.far)
-        with Handler(at, struck.strike) as handler:
+        with Handler(at, struck.strike, of_the_package) as handler:
             result = outcome(made)
         gevent.sleep(0)
-        if handler.has_run:
+        if handler.place:
             struck.check()
             yield handler.place, result
         else:

@@ -6,7 +6,6 @@ The handler is a trace function here, which strikes one bytecode after the other
 from __future__ import annotations
 
 import socket
-import sys
 from collections.abc import Callable
 from functools import partial
 from types import FrameType
@@ -14,6 +13,7 @@ from typing import Any
 
 import gevent
 import pytest
+from kit.bytecodes import Handler
 from kit.loops import ON_LIBUV
 from kit.pairs import Pairs
 
@@ -27,40 +27,19 @@ class Interrupt(Exception):
     """What the handler raises."""
 
 
-class RaisingHandler:
-    """Raises before the bytecode `at` of all that start or stop a watcher in this greenlet; `place` is empty if there are not so many."""
+def interrupt() -> None:
+    """Raise, as the handler."""
+    raise Interrupt
 
-    def __init__(self, at: int) -> None:
-        self._left = at
-        self._greenlet = gevent.getcurrent()
-        self.place = ""
 
-    def __enter__(self) -> RaisingHandler:
-        sys.settrace(self._enter)
-        return self
-
-    def __exit__(self, *ended_by: object) -> None:
-        sys.settrace(None)
-
-    def _enter(self, frame: FrameType, event: str, arg: object) -> Any:
-        if self.place or gevent.getcurrent() is not self._greenlet or not frame.f_code.co_filename.endswith(WATCHERS):
-            return None
-        method = frame
-        while method.f_back is not None and method.f_back.f_code.co_filename.endswith(WATCHERS):
-            method = method.f_back
-        if method.f_code.co_name not in {"start", "stop"}:
-            return None
-        frame.f_trace_lines = False
-        frame.f_trace_opcodes = True
-        return self._step
-
-    def _step(self, frame: FrameType, event: str, arg: object) -> Any:
-        if event == "opcode" and not self.place:
-            self._left -= 1
-            if not self._left:
-                self.place = f"{frame.f_code.co_name}:{frame.f_lineno} ({frame.f_lasti})"
-                raise Interrupt
-        return self._step
+def starts_or_stops(frame: FrameType) -> bool:
+    """Return whether a frame runs what starts or stops a watcher."""
+    if not frame.f_code.co_filename.endswith(WATCHERS):
+        return False
+    method = frame
+    while method.f_back is not None and method.f_back.f_code.co_filename.endswith(WATCHERS):
+        method = method.f_back
+    return method.f_code.co_name in {"start", "stop"}
 
 
 def waited(stream: Any) -> bytes:
@@ -103,7 +82,8 @@ def strike(wait: str, beside: bool, at: int) -> str:
         near.settimeout(0.02)
     send_later(b"line\n")
     lines = [b"more\n"]
-    with RaisingHandler(at) as handler:
+    striking = gevent.getcurrent()
+    with Handler(at, interrupt, lambda frame: gevent.getcurrent() is striking and starts_or_stops(frame)) as handler:
         try:
             assert take(stream) == b"line\n"
         except Interrupt:
