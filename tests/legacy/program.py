@@ -42,7 +42,7 @@ def outcome_of(client: Client, name: str) -> str:
         with no_descriptor_left(), gevent.Timeout(2 * LIMIT):
             client.cases()[name]()
     except BaseException:  # noqa: BLE001  # told to the test
-        return traceback.format_exc()
+        return f"{traceback.format_exc()}\nThe server's log:\n{client.server.log()}"
     return ""
 
 

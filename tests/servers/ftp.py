@@ -7,6 +7,8 @@ from pathlib import Path
 from .base import HOST, Server, exchange
 from .certificates import Certificate
 
+# ASCII transfers send files as they are: ProFTPD 1.3.8 translates line ends in memory that it has given back already, and
+# once aborted a transfer (426, with no error of the system).
 _CONFIGURATION = """
 ModulePath /usr/lib/proftpd
 LoadModule mod_tls.c
@@ -33,6 +35,7 @@ RequireValidShell off
 AllowOverwrite on
 AllowStoreRestart on
 AllowRetrieveRestart on
+TransferOptions IgnoreASCII
 {tls}
 """
 # Python's ftplib, like most clients, does not take the session of the commands up for the data.
