@@ -1,6 +1,6 @@
 # The C twins of memory.py.
 
-from cpython.buffer cimport Py_buffer, PyBUF_SIMPLE, PyBUF_WRITABLE, PyBUF_WRITE, PyBuffer_Release
+from cpython.buffer cimport Py_buffer, PyBUF_SIMPLE, PyBUF_WRITABLE, PyBUF_WRITE
 from cpython.bytearray cimport PyByteArray_AS_STRING, PyByteArray_Resize
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
 from cpython.memoryview cimport PyMemoryView_FromMemory
@@ -67,6 +67,10 @@ cdef extern from *:
             return PyBytes_AS_STRING(data);
         return PyObject_GetBuffer(data, buffer, flags) ? NULL : (char *)buffer->buf;
     }
+    static inline void geventstreams_release(Py_buffer *buffer) {
+        if (buffer->obj)
+            PyBuffer_Release(buffer);
+    }
     static inline Py_ssize_t geventstreams_find_lf(PyObject *text, Py_ssize_t start) {
         Py_ssize_t length = PyUnicode_GET_LENGTH(text);
         const char *base, *hit;
@@ -89,6 +93,7 @@ cdef extern from *:
     char *_address "geventstreams_address"(object view) except NULL
     char *_source "geventstreams_source"(object data) except NULL
     char *geventstreams_contents(object data, Py_buffer *buffer, int flags) except NULL
+    void geventstreams_release(Py_buffer *buffer) noexcept
     Py_ssize_t take_last "geventstreams_take_last"(list counts) except? -1
     int _add "geventstreams_add"(list counts, Py_ssize_t number) except -1
     Py_ssize_t find_lf "geventstreams_find_lf"(str text, Py_ssize_t start) except -2
@@ -126,7 +131,7 @@ cdef inline int copy_in(bytearray store, Py_ssize_t at, object data, Py_ssize_t 
     cdef Py_buffer buffer
     cdef char *source = geventstreams_contents(data, &buffer, PyBUF_SIMPLE)
     memcpy(PyByteArray_AS_STRING(store) + at, source + start, count)
-    PyBuffer_Release(&buffer)
+    geventstreams_release(&buffer)
     return 0
 
 
@@ -134,7 +139,7 @@ cdef inline int copy_out(bytearray store, Py_ssize_t start, object target, Py_ss
     cdef Py_buffer buffer
     cdef char *place = geventstreams_contents(target, &buffer, PyBUF_WRITABLE)
     memcpy(place + at, PyByteArray_AS_STRING(store) + start, count)
-    PyBuffer_Release(&buffer)
+    geventstreams_release(&buffer)
     return 0
 
 
@@ -157,7 +162,7 @@ cdef inline long long tail(object data, Py_ssize_t count) except -1:
     else:
         for at in range(count):
             number = number << 8 | source[at]
-    PyBuffer_Release(&buffer)
+    geventstreams_release(&buffer)
     return number
 
 
