@@ -18,6 +18,7 @@ import struct
 import sys
 import termios
 from collections.abc import Iterator
+from itertools import starmap
 from typing import Any
 
 from geventstreams._constants import ENDED, WOULD_WAIT
@@ -28,9 +29,8 @@ OWN_FAMILY = -1
 
 _PIECES = 64
 
-_DONTWAIT = (_socket.MSG_DONTWAIT,)
-_ZERO = (0,)
-_SEND_FLAGS = _socket.MSG_DONTWAIT | getattr(_socket, "MSG_NOSIGNAL", 0)
+_DONTWAIT = _socket.MSG_DONTWAIT
+_SEND_FLAGS = _DONTWAIT | getattr(_socket, "MSG_NOSIGNAL", 0)
 _NONBLOCK = getattr(_socket, "SOCK_NONBLOCK", 0)
 _SIOCOUTQNSD = 0x894B if sys.platform.startswith("linux") else 0
 _POLLRDHUP = getattr(select, "POLLRDHUP", 0)
@@ -85,7 +85,7 @@ def as_socket(descriptor: int, family: int = _socket.AF_UNSPEC) -> Iterator[_soc
 def receive(descriptor: int, handle: Any, space: memoryview, start: int, counts: list[int]) -> int:
     """Receive into `space[start:]`. Return the number of bytes, ENDED or WOULD_WAIT. The same C call appends the number to `counts`."""
     try:
-        counts.extend(map(handle.recv_into, (space[start:] if start else space,), _ZERO, _DONTWAIT))
+        counts.extend(starmap(handle.recv_into, ((space[start:] if start else space, 0, _DONTWAIT),)))
     except BlockingIOError:
         return WOULD_WAIT
     count = counts[-1]
