@@ -170,6 +170,16 @@ def test_ci_installs_the_packages_of_all_programs() -> None:
     assert needed <= set(text.split())
 
 
+def test_ci_tests_with_the_oldest_versions_that_are_allowed() -> None:
+    """Each lower bound of the package and of its extras for users is a version in the constraints that `.ci/run` tests with."""
+    project = (CHECKOUT / "pyproject.toml").read_text(encoding="utf-8")
+    of_users = "".join(re.findall(r"^(?:dependencies|cli|metrics|proxy) = \[[^]]*\]", project, re.MULTILINE))
+    bounds = dict(re.findall(r'"([\w-]+)>=([\d.]+)"', of_users))
+    tested = dict(re.findall(r"^([\w-]+) == ([\d.]+)", (CHECKOUT / ".ci" / "oldest.txt").read_text(encoding="utf-8"), re.MULTILINE))
+    assert {"gevent", "greenlet", "rich"} <= set(bounds)
+    assert [name for name, bound in bounds.items() if not f"{tested[name]}.".startswith(f"{bound}.")] == []
+
+
 @pytest.mark.long
 @pytest.mark.timeout(600)
 def test_wheel_holds_both_builds_and_their_sources(distributions: Distributions) -> None:

@@ -94,7 +94,7 @@ def test_redis_answers_plain_and_over_tls(redis_server: Redis, certificates: Cer
 @pytest.mark.parametrize("tls", [False, True], ids=["plain", "tls"])
 def test_mariadb_answers(mariadb: MariaDB, certificates: Certificates, tls: bool) -> None:
     """MariaDB answers PyMySQL, with and without TLS."""
-    options = {"ssl_ca": str(certificates.ca), "ssl_verify_identity": True} if tls else {"ssl_disabled": True}
+    options = {"ssl_ca": str(certificates.ca), "ssl_verify_cert": True, "ssl_verify_identity": True} if tls else {"ssl_disabled": True}
     with pymysql.connect(**mariadb.connection, **options) as connection, connection.cursor() as cursor:
         cursor.execute("SELECT seq FROM seq_1_to_1000")
         assert [row[0] for row in cursor.fetchall()] == list(range(1, 1001))
