@@ -35,6 +35,9 @@ FRESH = 0
 NO_TAIL = -1
 """The last bytes of an output to which nothing was written."""
 
+LARGEST_INT = 2**31 - 1
+"""The largest number that the C type `int` of system calls and of gevent has."""
+
 ROUND = 0.05
 """Seconds after which a wait tests a condition again although nothing happened."""
 

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 import gevent
 
+from geventstreams._core import arguments
 from geventstreams._core.transport import address_name
 from geventstreams.server.server import SocketStreamServer
 from geventstreams.server.stats import ServerStats
@@ -57,9 +58,9 @@ def require() -> None:
 
 def _checked(servers: Iterable[SocketStreamServer]) -> list[SocketStreamServer]:
     """Return servers as a list."""
-    every = list(servers) if isinstance(servers, Iterable) else [None]
-    if not all(isinstance(server, SocketStreamServer) for server in every):
-        raise TypeError(f"servers must be a list of SocketStreamServer, not {servers!r}")
+    every = arguments.list_of("servers", servers, "servers")
+    for server in every:
+        arguments.instance("each of servers", server, SocketStreamServer)
     return every
 
 
@@ -116,6 +117,7 @@ class ServerRecorder:
         require()
         self._servers = _checked(servers)
         registry = prometheus_client.CollectorRegistry() if registry is None else registry
+        arguments.instance("registry", registry, prometheus_client.CollectorRegistry)
         self._counters = {
             metric.field: prometheus_client.Counter(metric.name, metric.help, [LABEL], registry=registry) for metric in COUNTERS
         }

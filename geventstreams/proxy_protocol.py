@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from geventstreams._core import arguments
 from geventstreams._core.clock import deadline_after, seconds_until
+from geventstreams._core.reader import ByteReader
 from geventstreams._core.transport import address_name
 from geventstreams.errors import HandshakeTimeout, ReadTimeout, StreamError, in_seconds
 
@@ -80,6 +81,8 @@ def read_proxy(stream: SocketStream, limit: float) -> Proxy:
         ImportError: The extra `proxy` is not installed.
     """
     headers = require()
+    if not isinstance(stream, ByteReader):
+        raise TypeError(f"stream must be a SocketStream, not {type(stream).__name__} {stream!r}")
     deadline = deadline_after(arguments.seconds("limit", limit))
     read_timeout, header = stream.read_timeout, b""
     try:

@@ -42,6 +42,10 @@ def relay(one: SocketStream, other: SocketStream) -> None:
         ReadTimeout: Nothing arrived on either stream for the `read_timeout` of one.
         StreamError: A connection failed.
     """
+    for name, stream in (("one", one), ("other", other)):
+        arguments.instance(name, stream, SocketStream)
+    if one is other:
+        raise ValueError(f"other must be a stream of its own, not {other!r} again")
     Pair(one, other).relay()
 
 
@@ -137,6 +141,8 @@ def _host(upstream: Upstream) -> str:
     """Check the address and the timeouts, and return the name of the host; "" for a Unix socket."""
     for name in ("timeout", "read_timeout", "write_timeout"):
         arguments.seconds(name, getattr(upstream, name))
+    if upstream.server_name is not None:
+        server_name("server_name", upstream.server_name)
     if upstream.path is None:
         port_or_name("service", upstream.service)
         return host_name("host", upstream.host)[0]
@@ -156,8 +162,7 @@ class RelayHandler:
     """
 
     def __init__(self, upstream: Upstream) -> None:
-        if not isinstance(upstream, Upstream):
-            raise TypeError(f"upstream must be an Upstream, not {type(upstream).__name__} {upstream!r}")
+        arguments.instance("upstream", upstream, Upstream)
         if upstream.proxy_version is not None:
             require()
             arguments.chosen("proxy_version", upstream.proxy_version, (1, 2))

@@ -274,9 +274,10 @@ class Supervisor:
                  tell: Callable[[str], object] = print, ended: Callable[[Worker], object] | None = None,
                  environment: Mapping[str, str] | None = None) -> None:
         for name, function in (("command", command), ("tell", tell)):
-            if not callable(function):
-                raise TypeError(f"{name} must be callable, not {type(function).__name__} {function!r}")
+            arguments.function(name, function)
         arguments.callback("ended", ended)
+        if environment is not None:
+            arguments.instance("environment", environment, Mapping)
         checked = _checked(groups)
         self._tell = tell
         self.is_stopping: bool = False

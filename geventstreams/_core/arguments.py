@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import operator
+import sys
+from collections.abc import Iterable
 from typing import Any
 
 import geventstreams._native.memory as _bytes
@@ -18,7 +20,10 @@ def seconds(name: str, value: float | None) -> float:
         raise TypeError(f"{name} must be None or a number of seconds, not {type(value).__name__} {value!r}")
     if not value > 0:
         raise ValueError(f"{name} must be positive or None, not {value!r}")
-    return float(value)
+    try:
+        return float(value)
+    except OverflowError:
+        raise ValueError(f"{name} must be at most {sys.float_info.max}, or None for no limit, not {value!r}") from None
 
 
 def seconds_or_zero(name: str, value: float | None) -> float:
@@ -32,17 +37,22 @@ def given_seconds(limit: float) -> float | None:
 
 
 def count_limit(name: str, value: float | None) -> float:
-    """Return a limit in bytes; None and infinity mean no limit."""
+    """Return a limit in bytes; None and infinity mean no limit. So does what is more than any memory, down to what a float has exactly."""
     if value is None or value == NEVER:
         return NEVER
-    return positive(name, value)
+    number = positive(name, value)
+    return number if number < sys.maxsize // 2 else NEVER
 
 
-def positive(name: str, value: Any) -> int:
-    """Return an integer above zero."""
+def positive(name: str, value: Any, most: int = sys.maxsize) -> int:
+    """Return an integer above zero, at most `most`. A bool is no number here."""
+    if isinstance(value, bool):
+        raise TypeError(f"{name} must be an integer, not bool {value!r}")
     number = whole(name, value)
     if number <= 0:
         raise ValueError(f"{name} must be positive, not {value!r}")
+    if number > most:
+        raise ValueError(f"{name} must be at most {most}, not {value!r}")
     return number
 
 
@@ -90,6 +100,28 @@ def chosen(name: str, value: Any, choices: tuple[Any, ...]) -> Any:
     return value
 
 
+def instance(name: str, value: Any, kind: type) -> Any:
+    """Return an object of a class."""
+    if not isinstance(value, kind):
+        article = "an" if kind.__name__[0] in "AEIOU" else "a"
+        raise TypeError(f"{name} must be {article} {kind.__name__}, not {type(value).__name__} {value!r}")
+    return value
+
+
+def string(name: str, value: Any) -> str:
+    """Return a string."""
+    if not isinstance(value, str):
+        raise TypeError(f"{name} must be a string, not {type(value).__name__} {value!r}")
+    return value
+
+
+def function(name: str, value: Any) -> Any:
+    """Return a callable."""
+    if not callable(value):
+        raise TypeError(f"{name} must be callable, not {type(value).__name__} {value!r}")
+    return value
+
+
 def callback(name: str, value: Any) -> Any:
     """Return a callable, or None."""
     if value is not None and not callable(value):
@@ -97,10 +129,10 @@ def callback(name: str, value: Any) -> Any:
     return value
 
 
-def stream_list(name: str, value: Any) -> list[Any]:
-    """Return an iterable of streams as a list. One stream alone is refused: to iterate over it would read its lines."""
-    if isinstance(value, io.IOBase):
-        raise TypeError(f"{name} must be a list of streams, not {type(value).__name__} {value!r}")
+def list_of(name: str, value: Any, items: str) -> list[Any]:
+    """Return an iterable of `items` as a list. A file, or a stream, is refused: to iterate over it would read its lines."""
+    if isinstance(value, io.IOBase) or not isinstance(value, Iterable):
+        raise TypeError(f"{name} must be a list of {items}, not {type(value).__name__} {value!r}")
     return list(value)
 
 

@@ -19,7 +19,7 @@ from gevent import get_hub
 
 import geventstreams._native.memory as _bytes
 import geventstreams._native.syscalls as _system
-from geventstreams._constants import BLOCK, BUSY
+from geventstreams._constants import BLOCK, BUSY, LARGEST_INT
 from geventstreams._core.fork import FORK, inherited
 from geventstreams._core.hub_hold import EventHandler, hold_of
 from geventstreams._core.transport_base import Transport
@@ -401,7 +401,7 @@ def _examined(socket: Any) -> tuple[int, int, Any]:
     if isinstance(socket, bool) or not (isinstance(socket, int) or (hasattr(socket, "fileno") and hasattr(socket, "getsockname"))):
         raise TypeError(f"socket must be a socket or an integer handle, not {type(socket).__name__} {socket!r}")
     descriptor = socket if isinstance(socket, int) else socket.fileno()
-    if descriptor < 0:
+    if not 0 <= descriptor <= LARGEST_INT:
         raise UnsuitableSocket(f"socket {socket!r} is closed", errno=errno.EBADF)
     try:
         mode = os.fstat(descriptor).st_mode

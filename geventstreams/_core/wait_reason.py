@@ -8,6 +8,8 @@ from collections.abc import Callable
 from types import FunctionType
 from typing import Any
 
+from geventstreams._core import arguments
+
 
 def _call(function: Callable[..., Any], *args: Any) -> Any:
     return function(*args)
@@ -15,6 +17,5 @@ def _call(function: Callable[..., Any], *args: Any) -> Any:
 
 def run_in_named_frame(reason: str, function: Callable[..., Any], *args: Any) -> Any:
     """Return `function(*args)`, called from a frame whose name is `reason`."""
-    if not isinstance(reason, str):
-        raise TypeError(f"wait_reason must be a string, not {type(reason).__name__} {reason!r}")
-    return FunctionType(_call.__code__.replace(co_name=reason), globals())(function, *args)
+    code = _call.__code__.replace(co_name=arguments.string("wait_reason", reason))
+    return FunctionType(code, globals())(function, *args)

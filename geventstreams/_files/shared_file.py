@@ -7,6 +7,8 @@ import importlib
 import io
 from typing import Any
 
+from geventstreams._core import arguments
+
 
 class SharedFile(io.BufferedIOBase):
     """A binary file over a stream. Everything is the stream's, except `close`."""
@@ -74,8 +76,6 @@ def file_over(buffer: Any, mode: str, encoding: str | None, errors: str | None, 
 
 def halves(mode: str) -> tuple[bool, bool]:
     """Return whether a file of this mode is read, and whether it is written, as `socket.makefile` has it."""
-    if not isinstance(mode, str):
-        raise TypeError(f"mode must be a string, not {type(mode).__name__} {mode!r}")
-    if mode.strip("rwb"):
+    if arguments.string("mode", mode).strip("rwb"):
         raise ValueError(f"invalid mode {mode!r} (only r, w, b allowed)")
     return "r" in mode or "w" not in mode, "w" in mode

@@ -11,6 +11,7 @@ from typing import Any
 import gevent.socket
 
 import geventstreams._native.syscalls as _system
+from geventstreams._constants import LARGEST_INT
 from geventstreams._core.transport import address_name
 from geventstreams._net.addresses import Address, Query, look_up_own
 from geventstreams._net.network import network
@@ -18,9 +19,6 @@ from geventstreams.errors import StreamError
 
 BACKLOG = 1024
 """Clients that the system may queue, unless a server sets another number."""
-
-LONGEST_QUEUE = 2**31 - 1
-"""The largest `backlog` that a system call takes; the system has a lower limit of its own."""
 
 NOT_HERE = frozenset({errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL, errno.EPROTONOSUPPORT})
 """Error numbers of `bind` for an address that this machine does not have: the next address of the name may work."""
@@ -54,7 +52,7 @@ def listening_socket(family: int, address: Any, backlog: int, only_ipv6: bool | 
         if family == _socket.AF_INET6 and only_ipv6 is not None:
             listener.setsockopt(_socket.IPPROTO_IPV6, _socket.IPV6_V6ONLY, int(only_ipv6))
         listener.bind(address)
-        listener.listen(min(backlog, LONGEST_QUEUE))
+        listener.listen(min(backlog, LARGEST_INT))  # the system has a lower limit of its own
     except BaseException as error:
         listener.close()
         if isinstance(error, OSError):

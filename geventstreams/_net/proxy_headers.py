@@ -9,6 +9,7 @@ The specification is https://www.haproxy.org/download/2.9/doc/proxy-protocol.txt
 from __future__ import annotations
 
 import ipaddress
+import operator
 import os
 import re
 import socket
@@ -20,6 +21,7 @@ from proxyprotocol import ProxyProtocolChecksumError, ProxyProtocolIncompleteErr
 from proxyprotocol.checksum import crc32c
 from proxyprotocol.detect import ProxyProtocolDetect
 
+from geventstreams._core import arguments
 from geventstreams._net.unix_paths import unix_path
 
 __all__ = ["Proxy", "ProxyProtocolIncompleteError", "packed", "parsed"]
@@ -168,7 +170,7 @@ def _tlvs(header: bytes, at: int) -> Iterable[tuple[int, bytes]]:
 
 def packed(version: int, source: Any, destination: Any, tlvs: Iterable[tuple[int, bytes]]) -> bytes:
     """Return a header as `proxy_protocol.proxy_header` describes it."""
-    extra = [(kind, value) for kind, value in tlvs if kind != CHECKSUM]
+    extra = [(kind, value) for kind, value in map(_tlv, arguments.list_of("tlvs", tlvs, "types and values")) if kind != CHECKSUM]
     if version == 1:
         if extra:
             raise ValueError("version 1 has no TLVs")
@@ -180,6 +182,15 @@ def packed(version: int, source: Any, destination: Any, tlvs: Iterable[tuple[int
     except struct.error:
         raise ValueError("tlvs must have types within 0..255, and fit into a header, which has at most 65535 bytes") from None
     return header[:-4] + struct.pack("!I", crc32c(header))
+
+
+def _tlv(item: Any) -> tuple[int, bytes]:
+    """Return a type and its value as `proxy_header` was given them."""
+    try:
+        kind, value = item
+        return operator.index(kind), bytes(memoryview(value))
+    except (TypeError, ValueError):
+        raise TypeError(f"tlvs must be pairs of an integer and bytes, not {item!r}") from None
 
 
 def _line(ends: list[tuple[Any, int]]) -> bytes:
@@ -203,13 +214,20 @@ def _addresses(source: Any, destination: Any) -> tuple[int, bytes]:
 
 def _in_one_family(**ends: Any) -> list[tuple[Any, int]]:
     """Return hosts and ports of two IP addresses, in IPv6 if their families differ; nothing where one of them is not an IP address."""
-    if not all(isinstance(address, tuple) for address in ends.values()):
+    known = [_host_and_port(name, address) for name, address in ends.items() if not (address is None or isinstance(address, (str, bytes)))]
+    if len(known) < len(ends):
         return []
-    for name, address in ends.items():
-        if not 0 <= address[1] <= 65535:
-            raise ValueError(f"the port of {name} must be within 0..65535, not {address[1]!r}")
-    hosts: list[Any] = [ipaddress.ip_address(address[0].partition("%")[0]) for address in ends.values()]
-    hosts = [getattr(host, "ipv4_mapped", None) or host for host in hosts]
-    if {host.version for host in hosts} == {4, 6}:
-        hosts = [host if host.version == 6 else ipaddress.IPv6Address(f"::ffff:{host}") for host in hosts]
-    return [(host, address[1]) for host, address in zip(hosts, ends.values(), strict=True)]
+    if {host.version for host, _ in known} == {4, 6}:
+        return [(host if host.version == 6 else ipaddress.IPv6Address(f"::ffff:{host}"), port) for host, port in known]
+    return known
+
+
+def _host_and_port(name: str, address: Any) -> tuple[Any, int]:
+    try:
+        host: Any = ipaddress.ip_address(address[0].partition("%")[0])
+        port = operator.index(address[1])
+    except (AttributeError, IndexError, TypeError, ValueError):
+        raise ValueError(f"{name} must be an address as sockets have it, or None, not {address!r}") from None
+    if not 0 <= port <= 65535:
+        raise ValueError(f"the port of {name} must be within 0..65535, not {port!r}")
+    return getattr(host, "ipv4_mapped", None) or host, port

@@ -85,6 +85,7 @@ class BufferedStream(ByteReader):
                  write_timeout: float | None = None, line_limit: float | None = 2**20, linger_timeout: float | None = 2.0) -> None:
         options = StreamOptions(read_timeout=read_timeout, write_timeout=write_timeout, line_limit=line_limit,
                                 linger_timeout=linger_timeout)
+        arguments.instance("transport", transport, Transport)
         self._init_stream(BlockingEngine(transport, options), readable, writable, options)
 
     def _init_stream(self, engine: StreamEngine, readable: bool, writable: bool, options: StreamOptions) -> None:

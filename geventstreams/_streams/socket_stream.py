@@ -388,8 +388,8 @@ class StreamFactory:
     """
 
     def __init__(self, stream_class: type[SocketStream], **keywords: Any) -> None:
-        if not callable(stream_class):
-            raise TypeError(f"stream_class must be a class of streams, not {stream_class!r}")
+        if not (isinstance(stream_class, type) and issubclass(stream_class, SocketStream)):
+            raise TypeError(f"stream_class must be SocketStream or a subclass of it, not {stream_class!r}")
         self._options = options = StreamOptions(**keywords)
         self._tls = options.tls
         self.is_secure: bool = options.tls is not None

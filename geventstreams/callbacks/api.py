@@ -287,9 +287,7 @@ def socket_data(socket: AsyncSocket | AsyncStream) -> Any:
 
 def close_tcp_server(server: AsyncServer) -> None:
     """Close the listener of a server; its connections go on. cl-async: `close-tcp-server`."""
-    if not isinstance(server, AsyncServer):
-        raise TypeError(f"server must be an AsyncServer, not {type(server).__name__} {server!r}")
-    server.close()
+    arguments.instance("server", server, AsyncServer).close()
 
 
 def _socket_of(socket: Any) -> AsyncSocket:

@@ -48,10 +48,8 @@ class AsyncStream(UpgradableStream):
 
     def __init__(self, socket: AsyncSocket | None = None, *, element_type: ElementType | ElementTypeName = "unsigned-byte-8",
                  encoding: str = "latin-1", line_limit: float | None = 2**20, linger_timeout: float | None = 2.0) -> None:
-        if not isinstance(socket, AsyncSocket):
-            raise TypeError(f"socket must be an AsyncSocket, not {type(socket).__name__} {socket!r}")
-        self._claim(socket, StreamOptions(element_type=element_type, encoding=encoding, line_limit=line_limit,
-                                          linger_timeout=linger_timeout))
+        self._claim(arguments.instance("socket", socket, AsyncSocket), StreamOptions(
+            element_type=element_type, encoding=encoding, line_limit=line_limit, linger_timeout=linger_timeout))
 
     def _claim(self, socket: AsyncSocket, options: StreamOptions) -> None:
         """Become the stream of a socket. Makers of connections, whose options are checked, call only this."""

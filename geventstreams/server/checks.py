@@ -6,8 +6,9 @@ from typing import Any
 
 from gevent.pool import Pool
 
+from geventstreams._constants import LARGEST_INT
 from geventstreams._core import arguments
-from geventstreams._net.addresses import port_or_name
+from geventstreams._net.addresses import host_name, port_or_name
 from geventstreams._net.listening import is_listening
 
 
@@ -18,15 +19,16 @@ def check_arguments(listener: Any, handle: Any, backlog: int | None, spawn: Any)
     if spawn is None:
         raise ValueError("spawn must not be None: handlers may wait, and the hub may not")
     if isinstance(spawn, int):
-        arguments.positive("spawn", spawn)
-    if isinstance(spawn, bool) or not (isinstance(spawn, int) or spawn == "default" or callable(spawn)
-                                       or isinstance(spawn, Pool)):
+        arguments.positive("spawn", spawn, LARGEST_INT)
+    elif not (spawn == "default" or callable(spawn) or isinstance(spawn, Pool)):
         raise TypeError(f"spawn must be 'default', a number of greenlets, a gevent Pool or a callable, not {spawn!r}")
     if backlog is not None:
         arguments.positive("backlog", backlog)
     if hasattr(listener, "accept"):
         _check_socket(listener, backlog)
     elif isinstance(listener, tuple) and len(listener) >= 2:
+        if arguments.string("listener's host", listener[0]):
+            host_name("listener's host", listener[0])
         port_or_name("listener", listener[1])
     elif isinstance(listener, int):
         port_or_name("listener", listener)

@@ -14,6 +14,7 @@ import gevent
 from gevent import get_hub, getcurrent
 from gevent.lock import Semaphore
 
+from geventstreams._constants import LARGEST_INT
 from geventstreams._core import arguments
 from geventstreams._core.clock import deadline_after, seconds_until
 from geventstreams._core.host_names import is_literal
@@ -104,7 +105,7 @@ class SocketStreamServer(StreamServer):
         check_arguments(listener, handle if handle is not None else getattr(self, "handle", None), backlog, spawn)
         self._balancers = None if proxy_protocol is False else Balancers(proxy_protocol)
         self._has_greeting = self._factory.is_secure or self._balancers is not None
-        most = None if max_connections is None else arguments.positive("max_connections", max_connections)
+        most = None if max_connections is None else arguments.positive("max_connections", max_connections, LARGEST_INT)
         self._room: Semaphore | None = None if most is None else Semaphore(most)
         self._handshakes_at_once = HANDSHAKES if most is None else 4 * most
         self._nodelay = nodelay

@@ -14,6 +14,7 @@ from gevent import Greenlet, GreenletExit, get_hub, getcurrent
 from gevent.queue import Queue
 
 from geventstreams._constants import NEVER
+from geventstreams._core import arguments
 from geventstreams._core.transport import OwnedFd, address_name
 from geventstreams._net.addresses import Query, family_of, host_name, port_or_name
 from geventstreams._net.listening import listen
@@ -209,12 +210,11 @@ def start_up_server(function: Callable[[Any], object], service: Service | None =
     Raises:
         StreamError: The server cannot start, for example because the port is in use.
     """
-    if not callable(function):
-        raise TypeError(f"function must be callable, not {function!r}")
+    arguments.function("function", function)
     if not (announce is None or announce is True or callable(announce)):
         raise TypeError(f"announce must be None, True or callable, not {announce!r}")
-    if not (process_name is None or isinstance(process_name, str)):
-        raise TypeError(f"process_name must be a string or None, not {process_name!r}")
+    if process_name is not None:
+        arguments.string("process_name", process_name)
     keywords_for(start_up_server, stream_arguments)  # refuses unknown ones
     if not create_stream and (ssl_ctx is not None or stream_arguments):
         raise TypeError(f"create_stream=False makes no stream to take {['ssl_ctx', *stream_arguments]}")
@@ -261,8 +261,7 @@ def server_terminate(server: SocketStreamServer | None = None) -> bool:
             return False
         call.ends_server = True
         return True
-    if not isinstance(server, SocketStreamServer):
-        raise TypeError(f"server must be a SocketStreamServer or None, not {server!r}")
+    arguments.instance("server", server, SocketStreamServer)
     was_running = bool(server.started)
     server.close()
     return was_running

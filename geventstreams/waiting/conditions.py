@@ -99,10 +99,8 @@ def process_wait(wait_reason: str, function: Callable[[Unpack[Ts]], object], *ar
         True when the condition was true, False after `timeout` seconds.
     """
     limit = arguments.seconds_or_zero("timeout", timeout)
-    if not isinstance(wait_reason, str):
-        raise TypeError(f"wait_reason must be a string, not {type(wait_reason).__name__} {wait_reason!r}")
-    if not callable(function):
-        raise TypeError(f"function must be callable, not {type(function).__name__} {function!r}")
+    arguments.string("wait_reason", wait_reason)
+    arguments.function("function", function)
     if function(*args):
         return True
     return bool(limit) and run_in_named_frame(wait_reason, _process_wait, function, args, deadline_after(limit))

@@ -265,7 +265,7 @@ def wait_for_input_streams(streams: Iterable[S], wait_function: Callable[[], obj
     """
     limit = arguments.seconds_or_zero("timeout", timeout)
     arguments.callback("wait_function", wait_function)
-    wanted = streams if type(streams) is list else arguments.stream_list("streams", streams)
+    wanted = streams if type(streams) is list else arguments.list_of("streams", streams, "streams")
     if wait_reason is not None:
         return list(run_in_named_frame(wait_reason, _wait_for, wanted, wait_function, limit))
     return _wait_for(wanted, wait_function, limit)
@@ -392,7 +392,7 @@ class WaitSet(Generic[S]):
     def __init__(self, streams: Iterable[S] = ()) -> None:
         self._ready_set = ReadySet(get_hub(), True)
         self._closed = False
-        members = arguments.stream_list("streams", streams)
+        members = arguments.list_of("streams", streams, "streams")
         check_streams(members)
         for stream in members:
             self.add(stream)
