@@ -29,7 +29,8 @@ class StreamError(OSError):
     Attributes:
         errno: The error number of the system, or one that fits the class.
         stream: The stream, or None.
-        unsent: How many bytes the stream still holds, where that matters, or None.
+        unsent: How many accepted bytes the system, and so the peer, does not have, where that matters, or None. Under TLS they are
+            counted as plain text.
     """
 
     default_errno: int = codes.EIO
@@ -108,7 +109,7 @@ class WriteTimeout(StreamTimeout):
 
     Attributes:
         accepted: How many bytes of the write the stream has accepted: none or all. Accepted bytes are sent later.
-        unsent: How many bytes the stream still holds.
+        unsent: How many accepted bytes the system does not have.
     """
 
     accepted: int = 0

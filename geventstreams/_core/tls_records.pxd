@@ -37,8 +37,9 @@ cdef class Decrypter:
 
 cdef class Records:
     cdef readonly list pieces
+    cdef readonly list contents
     cdef readonly Py_ssize_t start
     cdef readonly Py_ssize_t size
 
-    cpdef void append(self, bytes piece) except *
+    cpdef void append(self, bytes piece, Py_ssize_t content) except *
     cpdef void skip(self, Py_ssize_t count) except *

@@ -185,21 +185,30 @@ class Decrypter:
 
 
 class Records:
-    """What is to be sent: a queue of pieces as OpenSSL made them. The first `start` bytes have been sent already, `size` are left."""
+    """What is to be sent: a queue of pieces as OpenSSL made them. The first `start` bytes have been sent already, `size` are left.
+
+    `contents` has for each piece how many bytes of plain text it carries; none where it is TLS's own.
+    """
 
     def __init__(self) -> None:
         self.pieces: list[bytes] = []
+        self.contents: list[int] = []
         self.start = 0
         self.size = 0
 
-    def append(self, piece: bytes) -> None:
+    def append(self, piece: bytes, content: int) -> None:
         """Put a piece behind all others."""
         self.pieces.append(piece)
+        self.contents.append(content)
         self.size += len(piece)
 
     def skip(self, count: int) -> None:
         """Drop the next `count` bytes."""
         self.size -= count
+        if not self.size:  # nearly always; a slice costs more
+            self.contents.clear()
+            self.clear()
+            return
         start = self.start + count
         whole = 0
         while start and start >= len(self.pieces[whole]):
@@ -207,8 +216,9 @@ class Records:
             whole += 1
         self.start = start
         del self.pieces[:whole]
+        del self.contents[:whole]
 
     def clear(self) -> None:
-        """Drop everything."""
+        """Drop everything. What it would have carried is still known."""
         self.pieces.clear()
         self.start = self.size = 0

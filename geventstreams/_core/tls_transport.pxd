@@ -24,6 +24,7 @@ cdef class TLSTransport(Transport):
     cdef Records _records
     cdef Py_ssize_t _batch
     cdef Py_ssize_t _written_unseen
+    cdef Py_ssize_t _content
     cdef bint _needs_input
     cdef bint _shaken
     cdef bint _closed

@@ -54,6 +54,7 @@ class TLSTransport(Transport):
         self._records = Records()
         self._batch = BATCH
         self._written_unseen = 0
+        self._content = 0
         self._needs_input = False
         self._shaken = False
         self._closed = False
@@ -285,6 +286,7 @@ class TLSTransport(Transport):
             try:
                 self._push()
             except OSError as error:
+                self._written_unseen = count  # records are not made twice: if the error passes, the next call sends these
                 raise self._explained(error) from None
             if self.unsent:
                 self._batch = BATCH
@@ -300,13 +302,14 @@ class TLSTransport(Transport):
         if self._closed:  # by a signal handler, whose `forget` may have let go of them
             return self._not_ready()
         if outgoing.pending:
-            records.append(outgoing.read())
+            records.append(outgoing.read(), 0)
         while at < last and not self._closed:
             size = RECORD if last - at > RECORD else last - at
             piece = data if type(data) is bytes and size == len(data) else data[at : at + size]
             try:
-                at += methods.write(piece)
-                records.append(outgoing.read())
+                size = methods.write(piece)
+                at += size
+                records.append(outgoing.read(), size)
             except SSLWantReadError:
                 if self._look_ahead() == WOULD_WAIT:
                     self._needs_input = True
@@ -319,7 +322,8 @@ class TLSTransport(Transport):
                 # may keep the piece, but not the memory.
                 if isinstance(piece, memoryview):
                     piece.release()
-                self._written_unseen = at - start + (size if outgoing.pending else 0)
+                self._content = size if outgoing.pending else 0
+                self._written_unseen = at - start + self._content
                 raise
         return at - start or WOULD_WAIT
 
@@ -329,15 +333,22 @@ class TLSTransport(Transport):
             raise OSError(*self._broken)
         records = self._records
         if self._outgoing.pending:
-            records.append(self._outgoing.read())
-        while records.size:
-            count = self._inner.send_pieces(records.pieces, records.start)
-            if count == WOULD_WAIT:
-                break
-            records.skip(count)
-        if not records.size and self._inner.unsent:
-            self._inner.flush()
-        self.unsent = records.size + self._inner.unsent
+            records.append(self._outgoing.read(), self._content)
+            self._content = 0
+        try:
+            while records.size:
+                count = self._inner.send_pieces(records.pieces, records.start)
+                if count == WOULD_WAIT:
+                    break
+                records.skip(count)
+            if not records.size and self._inner.unsent:
+                self._inner.flush()
+        finally:
+            self.unsent = records.size + self._inner.unsent
+
+    def unsent_data(self) -> int:
+        # What was written unseen is in the stream's own buffer as well.
+        return sum(self._records.contents) + self._content - self._written_unseen + self._inner.unsent_data()
 
     def flush(self) -> int:
         if self._outgoing is None:

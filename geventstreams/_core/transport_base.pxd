@@ -12,6 +12,7 @@ cdef class Transport:
     cpdef Py_ssize_t send(self, data, Py_ssize_t start, Py_ssize_t stop) except? -2
     cpdef Py_ssize_t send_pieces(self, list pieces, Py_ssize_t start) except? -2
     cpdef Py_ssize_t flush(self) except? -2
+    cpdef Py_ssize_t unsent_data(self) except? -2
     cpdef Py_ssize_t readable(self) except? -2
     cpdef bint wait_input(self, double timeout) except? False
     cpdef bint watch_input(self, EventHandler handler, double timeout) except? False

@@ -53,6 +53,10 @@ class Transport:
         """Send what `send` holds back. Return 0 when nothing is held back any more, else WOULD_WAIT."""
         return 0
 
+    def unsent_data(self) -> int:
+        """Return how many of the bytes that `send` took the peer cannot have: all of a TLS record, until the system has the whole of it."""
+        return self.unsent
+
     def readable(self) -> int:
         """Return what `recv_into` would (any positive number for bytes), and take nothing."""
         raise NotImplementedError

@@ -291,7 +291,7 @@ class BlockingEngine(StreamEngine):
         if self.send_now():
             return
         self.fairness.state = FRESH
-        held = self.unsent()
+        held = self.to_send()
         self.writing_since = CLOCK.now()
         left = limit
         deadline = self.writing_since + left
@@ -302,7 +302,7 @@ class BlockingEngine(StreamEngine):
             finally:
                 self.writer = None
             self._refuse_if_ended()
-            if self.send_now() or self.unsent() < held:  # a reader or the hub may have sent in our place
+            if self.send_now() or self.to_send() < held:  # a reader or the hub may have sent in our place
                 self.output_lock.progressed()
                 return
             left = seconds_until(deadline)
@@ -480,7 +480,7 @@ class BlockingEngine(StreamEngine):
     def _close_at_once(self) -> None:
         """Send what needs no waiting, and the end behind it: where nothing can wait, as in the hub."""
         self.send_before_closing()
-        if self.is_writable and not (self.broken or self.unsent()):
+        if self.is_writable and not (self.broken or self.to_send()):
             with contextlib.suppress(StreamError):
                 self.tell_end_now()
 

@@ -378,7 +378,7 @@ class BufferedStream(ByteReader):
 
     @property
     def unsent(self) -> int:
-        """The number of bytes that were accepted and are not yet with the system."""
+        """The number of bytes that were accepted and are not yet with the system. Under TLS all of a record count until the last is."""
         return self._engine.unsent()
 
     @property

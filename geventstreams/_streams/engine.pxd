@@ -84,6 +84,7 @@ cdef class StreamEngine(ByteSource):
     cpdef void arm_input(self) except *
     cpdef void tell_listeners(self) except *
     cpdef Py_ssize_t unsent(self) except? -2
+    cpdef Py_ssize_t to_send(self) except? -2
     cdef int remember(self, data, Py_ssize_t count) except -1
     cdef bint send_now(self) except? False
     cdef object output_failed(self, error)

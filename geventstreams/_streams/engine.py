@@ -115,7 +115,7 @@ class StreamEngine(ByteSource):
     @property
     def octets_out(self) -> int:
         """How many bytes the system has taken."""
-        return self.output.sent + self.unbuffered
+        return self.output.sent + self.unbuffered - self.transport.unsent_data()
 
     # Who may do what.
 
@@ -326,6 +326,10 @@ class StreamEngine(ByteSource):
 
     def unsent(self) -> int:
         """Return the number of bytes that were accepted and are not yet with the system."""
+        return self.to_send() - self.transport.unsent + self.transport.unsent_data()
+
+    def to_send(self) -> int:
+        """Return the number of bytes that are left to send. Those that TLS holds are counted as it sends them, and its own with them."""
         rest = self.rest
         held = self.output.end - self.output.start + self.transport.unsent
         return held if rest is None else held + len(rest) - self.rest_at
@@ -387,7 +391,7 @@ class StreamEngine(ByteSource):
 
     def leaves_a_part(self) -> bool:
         """Return whether output is left over that the peer would miss without knowing. Where TLS has failed, the alert says so."""
-        return self.unsent() > 0 and not self.tls_failed
+        return self.to_send() > 0 and not self.tls_failed
 
     # Another transport.
 

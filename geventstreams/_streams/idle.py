@@ -8,7 +8,7 @@ from geventstreams._streams.states import ORDERLY
 
 def is_idle(engine: StreamEngine) -> bool:
     """Return whether a greenlet waits for input there (in a read, or for several streams), none is there, and nothing is unsent."""
-    return _is_awaited(engine) and not engine.unsent() and not engine.readable_now()
+    return _is_awaited(engine) and not engine.to_send() and not engine.readable_now()
 
 
 def _is_awaited(engine: StreamEngine) -> bool:

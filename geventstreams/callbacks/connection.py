@@ -50,7 +50,7 @@ class AsyncSocket(ReceivingConnection):
 
     @property
     def unsent(self) -> int:
-        """How many bytes were written and are not yet with the system."""
+        """How many bytes were written and are not yet with the system. Under TLS all of a record count until the last is."""
         return self._engine.unsent()
 
     @property
@@ -91,7 +91,7 @@ class AsyncSocket(ReceivingConnection):
         else:
             view = bytes_to_send(data, start, end)
             self._engine.enqueue(view, len(view))
-        return self._engine.unsent() <= self._high_water
+        return self._engine.to_send() <= self._high_water
 
     def drain(self) -> None:
         """Wait until everything that was written is with the system.
@@ -100,7 +100,7 @@ class AsyncSocket(ReceivingConnection):
             StreamError: The output cannot be sent: the error that ended the connection, or `StreamClosed`; `unsent` bytes are lost.
         """
         self._engine.refuse_elsewhere()
-        while self._engine.unsent() and self._phase < FAILED and self._failure is None:
+        while self._engine.to_send() and self._phase < FAILED and self._failure is None:
             if self._sender is None and self._is_established():
                 self._send()
             else:

@@ -200,8 +200,8 @@ class PushedEngine(StreamEngine):
         """Return the error in which the input ended; None for an orderly end."""
         return None if self.end is None or self.end is ORDERLY else renewed(self.end, self.stream())
 
-    def unsent(self) -> int:
-        return StreamEngine.unsent(self) + self._later_count
+    def to_send(self) -> int:
+        return StreamEngine.to_send(self) + self._later_count
 
     def enqueue(self, data: Any, count: int) -> None:
         """Accept bytes, whatever the direction of the stream is, and have them sent in this turn of the hub."""

@@ -74,7 +74,7 @@ class ReceivingConnection(SendingConnection):
         while OPEN <= self._phase <= BROKEN and self._engine.is_of_this_process():
             if self._sent:
                 self._sent = False
-                if self._write_cb is not None and not self._engine.unsent():
+                if self._write_cb is not None and not self._engine.to_send():
                     self._call(self._write_cb, self)
             elif self._engine.closed or (self._input_ended and self._engine.output_state == TOLD):
                 self._close_quietly()

@@ -126,10 +126,10 @@ class SendingConnection(Task):
             self._engine.transport.wait_output(left)
             if self._phase >= FAILED:
                 return
-            before = self._engine.unsent()
+            before = self._engine.to_send()
             if self._engine.push():
                 return
-            if self._engine.unsent() < before:
+            if self._engine.to_send() < before:
                 self._write_deadline = 0.0
 
     def _output_limit(self) -> float:
@@ -195,7 +195,7 @@ class SendingConnection(Task):
     def _finish_output(self) -> None:
         """Send what is left, and the end behind it."""
         if self._is_established() and self._failure is None:
-            if self._engine.unsent():
+            if self._engine.to_send():
                 self._engine.queued = True
                 self._send()
             elif self._sender is None:
@@ -232,7 +232,7 @@ class SendingConnection(Task):
                 self._drop(False)
             else:
                 self._finish_output()
-        elif self._engine.unsent():
+        elif self._engine.to_send():
             self._move(CLOSING_EARLY)
             if self._attempt is not None and self._output_limit() != NEVER:
                 self._attempt.cancel_after(self._output_limit(), self._give_up)

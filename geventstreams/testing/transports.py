@@ -62,6 +62,9 @@ class TransportOver(Transport):
         finally:
             self._note()
 
+    def unsent_data(self) -> int:
+        return self.below.unsent_data()
+
     def readable(self) -> int:
         return self.below.readable()
 

@@ -29,6 +29,7 @@ from geventstreams import (
     TLSVerificationError,
     tcp_connect,
 )
+from geventstreams._core.tls_records import RECORD
 from geventstreams._net.connect import open_tcp_stream
 
 pytestmark = pytest.mark.usefixtures("reports")
@@ -152,6 +153,19 @@ def test_what_was_written_arrives_before_close_notify(endpoints, ours, peer_cont
     peer = secured(endpoints, server, peer_context)
     peer.suppress_ragged_eofs = False
     assert len(rest_of(peer)) == 2**22
+
+
+def test_what_is_lost_is_counted_as_plain_text(endpoints, calls, ours, peer_context):
+    """The event of output that the peer did not take says how many bytes of plain text are lost: whole records are left."""
+    server = endpoints.server(calls.read, calls.event, connect_cb=calls.connect, ssl_ctx=ours, write_timeout=T)
+    secured(endpoints, server, peer_context)
+    until(lambda: calls.connected)
+    calls.connected[0].write(bytes(1024 * RECORD))
+    calls.connected[0].close()
+    until(lambda: calls.events)
+    assert calls.kinds == [TCPTimeout]
+    lost = calls.events[0].error.unsent
+    assert (lost % RECORD, 0 < lost < 1024 * RECORD) == (0, True)
 
 
 def test_a_cut_is_no_end(endpoints, calls, ours, peer_context):

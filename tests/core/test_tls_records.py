@@ -81,12 +81,13 @@ def test_pieces_are_forgotten_as_they_are_sent(sizes: list[int]) -> None:
     for step in range(1, sum(sizes) + 1):
         records, sent = Records(), b""
         for piece in pieces:
-            records.append(piece)
+            records.append(piece, 2 * len(piece))
         while records.size:
             left = b"".join(records.pieces)[records.start :]
             assert len(left) == records.size
             count = min(step, records.size)
             sent += left[:count]
             records.skip(count)
+            assert records.contents == [2 * len(piece) for piece in records.pieces]
         assert sent == b"".join(pieces)
         assert records.pieces == [] or sizes[-1] == 0

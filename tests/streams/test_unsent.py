@@ -1,5 +1,6 @@
 """A close that leaves output unsent resets the connection: no peer takes a part of what was said for the whole."""
 
+import errno
 import logging
 import select
 import socket
@@ -26,11 +27,12 @@ from geventstreams import (
     makefile,
 )
 from geventstreams._constants import WOULD_WAIT
+from geventstreams._streams.buffered import engine_of
 from geventstreams._streams.socket_stream import UpgradableStream
 from geventstreams.relay import relay
 from geventstreams.server.server import SocketStreamServer
-from geventstreams.testing import StallingTransport, memory_pair
-from geventstreams.testing.claims import outcome, started, stuffed
+from geventstreams.testing import FailingTransport, StallingTransport, memory_pair
+from geventstreams.testing.claims import outcome, sample, started, stuffed
 
 T = 0.05
 SMALL = 8192
@@ -358,13 +360,57 @@ def test_an_end_that_was_interrupted_is_finished_by_the_next_call(secured: Any, 
     """send_eof under TLS that was ended before its close_notify had left: the next call, a close, or a read that waits finishes it."""
     stream, peer, transport = stalled(secured)
     END_EOF[first](stream)
-    assert 0 < stream.unsent < 100  # the close_notify
+    assert (stream.unsent, 0 < engine_of(stream).to_send() < 100) == (0, True)  # only the close_notify
     stream.write_timeout = 10
     transport.resume()
     done = outcome(FINISH[again], stream)
     assert not isinstance(done, BaseException), done
     assert in_greenlet(peer.read) == b"all of it"
     assert (stream.unsent, transport.told) == (0, 1)
+    stream.abort()
+    peer.abort()
+
+
+@pytest.mark.usefixtures("virtual_clock")
+@pytest.mark.parametrize("window", [2000, 20_000, 2**17])
+def test_unsent_counts_plain_text(secured: Any, window: int) -> None:
+    """Under TLS `unsent`, of a stream and of errors, is exactly the plain text that the peer cannot decrypt; `octets_out` is the rest."""
+    near, far = memory_pair(window)
+    stream, peer = UpgradableStream(near, write_timeout=T), UpgradableStream(far)
+    secured(stream, peer)
+    stream.write(b"first")
+    stream.flush()
+    assert (stream.unsent, stream.octets_out) == (0, 5)
+    accepted, error = stuffed(stream)
+    unsent = stream.unsent
+    assert 0 < unsent == error.unsent
+    assert stream.octets_out == 5 + len(accepted) - unsent
+    error = outcome(stream.close)
+    assert isinstance(error, WriteTimeout)
+    got = bytearray()
+    assert isinstance(outcome(lambda: [got.extend(piece) for piece in iter(lambda: peer.read1(65536), b"")]), StreamReset)
+    assert (error.unsent, bytes(got)) == (unsent, b"first" + accepted[: len(accepted) - unsent])
+    peer.abort()
+
+
+@pytest.mark.parametrize("size", [1, 100, 300_000])
+def test_an_error_that_passes_doubles_nothing(secured: Any, size: int) -> None:
+    """A send under TLS that fails because the system has no memory: the error says how much is unsent, and a flush sends it once."""
+    near, far = memory_pair()
+    transport = FailingTransport(near, 0, OSError(errno.ENOBUFS, "no memory"))
+    stream, peer = UpgradableStream(transport, write_timeout=T), UpgradableStream(far)
+    secured(stream, peer)
+    message = sample(size)
+    for number in range(1, 4):
+        transport.k = transport.calls + 1
+        error = outcome(lambda: (stream.write(message), stream.flush()))
+        assert (error.errno, error.unsent, stream.unsent, stream.octets_out) == (errno.ENOBUFS, size, size, (number - 1) * size)
+        reading = started(peer.read_exactly, size)
+        stream.flush()
+        assert reading.get() == message
+        assert (stream.unsent, stream.octets_out) == (0, number * size)
+    stream.send_eof()
+    assert in_greenlet(peer.read) == b""
     stream.abort()
     peer.abort()
 
