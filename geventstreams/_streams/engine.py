@@ -115,7 +115,8 @@ class StreamEngine(ByteSource):
     @property
     def octets_out(self) -> int:
         """How many bytes the system has taken."""
-        return self.output.sent + self.unbuffered - self.transport.unsent_data()
+        taken = self.output.sent + self.unbuffered
+        return taken - self.transport.unsent_data() if self.transport.unsent else taken
 
     # Who may do what.
 
