@@ -11,7 +11,6 @@ from types import FunctionType
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from geventstreams import _core
-from geventstreams._constants import NEVER
 from geventstreams._core import arguments
 from geventstreams._streams.elements import ElementType
 from geventstreams._streams.elements import element_type as element_type_of
@@ -22,7 +21,7 @@ if TYPE_CHECKING:
     from geventstreams._types import AnySide, ConfigureContext, ConfigureSSL, Direction, ElementTypeName, TLSContext
 
 DIRECTIONS = ("io", "input", "output")
-NO_TLS = ("server", None, None, None, None)
+NO_TLS = ("server", None, None, None)
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
@@ -49,12 +48,11 @@ class StreamOptions:
         self.write_limit = arguments.seconds("write_timeout", write_timeout)
         self.line_limit = arguments.count_limit("line_limit", line_limit)
         self.linger_limit = arguments.seconds("linger_timeout", linger_timeout)
-        self.handshake_limit = NEVER
+        self.handshake_limit = arguments.seconds("handshake_timeout", handshake_timeout)
         self.tls: TLSOptions | None = None
-        tls_arguments = (ssl_side, ctx_configure_callback, ssl_configure_callback, handshake_timeout, tlsext_host_name)
-        if ssl_ctx is not None or tls_arguments != NO_TLS:
-            tls = _core.tls_context.TLSOptions(True if ssl_ctx is None else ssl_ctx, *tls_arguments, allow_truncation)
-            self.handshake_limit = tls.handshake_limit
+        if ssl_ctx is not None or (ssl_side, ctx_configure_callback, ssl_configure_callback, tlsext_host_name) != NO_TLS:
+            tls = _core.tls_context.TLSOptions(True if ssl_ctx is None else ssl_ctx, ssl_side, ctx_configure_callback,
+                                               ssl_configure_callback, handshake_timeout, tlsext_host_name, allow_truncation)
             if ssl_ctx is not None:
                 tls.prepare(ssl_side)
                 self.tls = tls

@@ -102,6 +102,13 @@ def test_connecting_and_tls_are_loaded_when_they_are_used() -> None:
     assert loaded_by(program) & rooms == {"geventstreams._net.connect"}
 
 
+@pytest.mark.parametrize("server", ["SocketStreamServer(('127.0.0.1', 0), print).start()", "tcp_server('127.0.0.1', 0, print).close()"])
+def test_a_server_in_plain_text_loads_no_tls(server: str) -> None:
+    """A server has a `handshake_timeout` by default, and loads nothing of TLS for that."""
+    tls = {f"geventstreams._core.{name}" for name in ("tls_context", "tls_records", "tls_transport")}
+    assert not tls & loaded_by(f"import geventstreams; geventstreams.{server}")
+
+
 @pytest.mark.parametrize("name", ["callbacks", "errors", "server", "waiting"])
 def test_public_names_are_those_of_the_rooms(name: str) -> None:
     """Each name that a public room lists is a name of the package, and the same object."""
