@@ -28,6 +28,9 @@ TRANSIENT = frozenset({errno.ECONNABORTED, errno.ECONNRESET, errno.EPROTO, errno
 """Error numbers of `accept` that concern one client, such as a connection that was closed before it was accepted."""
 
 
+PAUSE = 0.1
+"""Seconds without calls after one that raised."""
+
 PATIENCE = 8
 """Clients in a row after which one more is accepted at once: a call of `accept` that finds none costs as much as one that does."""
 
@@ -122,15 +125,20 @@ class Listener:
             self._timer = None
 
     def _on_clients(self) -> None:
-        if self._process != FORK.generation:
-            self.stop()  # the clients are the parent's, and they stay in the queue: the loop would call without end
-            self._arrivals.fire()
-        elif self._arrivals.listeners is None:
-            self._call()
-        else:
-            # Greenlets that wait for a client must still find it in the queue, so they run first.
-            self._arrivals.fire()
-            self._loop.run_callback(self._call)
+        try:
+            if self._process != FORK.generation:
+                self.stop()  # the clients are the parent's, and they stay in the queue: the loop would call without end
+                self._arrivals.fire()
+            elif self._arrivals.listeners is None:
+                self._call()
+            else:
+                # Greenlets that wait for a client must still find it in the queue, so they run first.
+                self._arrivals.fire()
+                self._loop.run_callback(self._call)
+        except BaseException:  # a signal handler's, for instance: gevent stops a watcher whose callback raises
+            if self.is_wanted:
+                self.rest(PAUSE)
+            raise
 
     def _call(self) -> None:
         """Call the owner, and once more for each few clients that came since the queue was last found empty."""

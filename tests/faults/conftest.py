@@ -6,13 +6,13 @@
 from collections.abc import Iterator
 
 import pytest
-from kit.callbacks import calls, endpoints
+from kit.callbacks import calls, endpoints, reports
 from kit.pairs import KINDS, Pairs
 from kit.tls import VERSIONS, TLSPairs, tls12, tls13
 from kit.virtual_time import virtual_clock
 from servers.certificates import Certificates
 
-__all__ = ["calls", "endpoints", "kind", "pairs", "tls12", "tls13", "virtual_clock"]
+__all__ = ["calls", "endpoints", "kind", "pairs", "reports", "tls12", "tls13", "virtual_clock"]
 
 
 @pytest.fixture(params=[*KINDS, *VERSIONS])

@@ -1,4 +1,4 @@
-"""A signal handler may raise between any two bytecodes of gevent's watchers, which libuv's loop has in Python.
+"""A signal handler may raise between any two bytecodes: of gevent's watchers, which libuv's loop has in Python, and of what the loop calls.
 
 The handler is a trace function here, which strikes one bytecode after the other where a watcher is started or stopped.
 """
@@ -14,10 +14,14 @@ from typing import Any
 import gevent
 import pytest
 from kit.bytecodes import Handler
+from kit.callbacks import Reports
+from kit.conditions import until
 from kit.loops import ON_LIBUV
+from kit.network import HOST
 from kit.pairs import Pairs
 
-from geventstreams import SocketStream, makefile, wait_for_input_streams
+from geventstreams import SocketStream, SocketStreamServer, makefile, open_tcp_stream, tcp_server, wait_for_input_streams
+from geventstreams.callbacks.server import AsyncServer
 
 WATCHERS = ("gevent/_ffi/watcher.py", "gevent/libuv/watcher.py")
 LONG = 2_000_000
@@ -117,3 +121,33 @@ def test_a_handler_may_raise_where_a_watcher_is_started_or_stopped(wait: str, be
     while strike(wait, beside, at):
         at += 7
     assert at > 100
+
+
+def echo(stream: Any, _address: Any) -> None:
+    """Answer a line with itself."""
+    stream.write(stream.readline())
+
+
+SERVERS: dict[str, tuple[type, str, Callable[[], Any]]] = {
+    "handlers": (SocketStreamServer, "full", lambda: SocketStreamServer((HOST, 0), echo)),
+    "callbacks": (AsyncServer, "_serve", lambda: tcp_server(HOST, 0, lambda connection, data: connection.write(data))),
+}
+"""For each kind of server its class, a method that it calls in the hub when a client has come, and how one is made."""
+
+
+@pytest.mark.parametrize("kind", SERVERS)
+def test_a_server_accepts_on_after_a_handler_that_raised(kind: str, reports: Reports, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An exception amid accepting is reported. gevent then stops the watcher; the server starts it again, and serves the next clients."""
+    owner, method, make = SERVERS[kind]
+    reports.expect(Interrupt)
+    server = make()
+    if kind == "handlers":
+        server.start()
+    with monkeypatch.context() as struck, socket.create_connection((HOST, server.port)):
+        struck.setattr(owner, method, lambda *_: interrupt())
+        until(lambda: reports.errors)
+    for _ in range(2):
+        with open_tcp_stream(HOST, server.port, read_timeout=10) as stream:
+            stream.write(b"a line\n")
+            assert stream.readline() == b"a line\n"
+    server.close()
