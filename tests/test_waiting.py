@@ -317,6 +317,34 @@ class TestTogether:
         assert wait_for_input_streams(inputs, timeout=0) == [inputs[0]]
         assert inputs[0].buffered == 4
 
+    @pytest.mark.parametrize("wait", [wait_for_input_streams, lambda inputs: WaitSet(inputs).wait()], ids=["streams", "set"])
+    @pytest.mark.parametrize("read", [lambda stream: stream.readinto(bytearray(100_000)), lambda stream: stream.readlines()],
+                             ids=["readinto", "readlines"])
+    def test_what_an_ended_read_puts_back(self, inputs, peers, read, wait):
+        """The bytes that a read puts back because it is killed wake those who wait for its stream, and are seen by later waits."""
+        assert wait_for_input_streams(inputs, timeout=0) == []
+        reader = gevent.spawn(read, inputs[0])
+        gevent.sleep(0)
+        send(peers[0], b"line\n")
+        until(lambda: inputs[0].octets_in == 5)
+        waiter = gevent.spawn(wait, inputs)
+        gevent.sleep(0)
+        reader.kill()
+        assert waiter.get(timeout=5) == [inputs[0]]
+        assert wait_for_input_streams(inputs, timeout=0) == [inputs[0]]
+        assert inputs[0].readline() == b"line\n"
+
+    def test_a_character_that_is_put_back(self, inputs, peers):
+        """A character that is put back wakes those who wait for its stream, and is seen by later waits."""
+        send(peers[0], b"x")
+        assert inputs[0].read_char() == "x"
+        assert wait_for_input_streams(inputs, timeout=0) == []
+        waiters = [gevent.spawn(wait_for_input_streams, inputs), gevent.spawn(WaitSet(inputs).wait)]
+        gevent.sleep(0)
+        inputs[0].unread_char("x")
+        assert [waiter.get(timeout=5) for waiter in waiters] == [[inputs[0]]] * 2
+        assert wait_for_input_streams(inputs, timeout=0) == [inputs[0]]
+
     def test_no_stream_is_left_busy(self, inputs, peers):
         """A wait that ended, however it ended, leaves no stream busy."""
         victim = gevent.spawn(wait_for_input_streams, inputs)

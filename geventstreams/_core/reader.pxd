@@ -34,6 +34,7 @@ cdef class ByteSource:
     cdef Py_ssize_t fill(self, target, Py_ssize_t at, Py_ssize_t lacking) except? -2
     cdef Py_ssize_t receive(self, target, Py_ssize_t at, Py_ssize_t lacking) except? -2
     cdef bint await_input(self, bint first) except? False
+    cdef void put_back(self, data) except *
     cdef void raise_end(self) except *
     cdef bint was_shut_down(self) except? False
 

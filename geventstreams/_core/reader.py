@@ -94,6 +94,10 @@ class ByteSource:
         """Wait until there may be input, the `first` time only if asking at once is not worth it. Return False where this must not wait."""
         return first
 
+    def put_back(self, data: bytes | memoryview) -> None:
+        """Put bytes that were taken last in front again."""
+        self.input.put_back(data)
+
     def raise_end(self) -> None:
         """Raise the error that ended the input, unless it ended in order."""
 
@@ -251,7 +255,7 @@ class ByteReader(BinaryFile):
         except BaseException:
             if direct:
                 done += self._stranded()
-            self._input.put_back(target[:done])
+            self._source.put_back(target[:done])
             raise
         if not done:
             if count == WOULD_WAIT:
@@ -291,7 +295,7 @@ class ByteReader(BinaryFile):
             count = self._source.fill(target if direct else None, 0, 0)
         except BaseException:
             if direct:
-                self._input.put_back(target[: self._stranded()])
+                self._source.put_back(target[: self._stranded()])
             raise
         if len(self._input):
             return self._input.take_into(target, 0, len(target))
@@ -374,7 +378,7 @@ class ByteReader(BinaryFile):
                     break
                 self._source.look_at_clock()
         except BaseException:
-            self._input.put_back(b"".join(lines))
+            self._source.put_back(b"".join(lines))
             raise
         finally:
             self._source.end_read()

@@ -66,6 +66,9 @@ class OwnFill(ByteSource):
         stream: Any = self._stream()
         return 1 if stream._fill_buffer() else ENDED
 
+    def put_back(self, data: bytes | memoryview) -> None:
+        self._engine.put_back(data)
+
     def raise_end(self) -> None:
         self._engine.raise_end()
 

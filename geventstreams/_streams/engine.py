@@ -226,6 +226,11 @@ class StreamEngine(ByteSource):
     def was_shut_down(self) -> bool:
         return self.end is not None and self.end[0] is StreamClosed
 
+    def put_back(self, data: bytes | memoryview) -> None:
+        self.input.put_back(data)
+        if self.listeners is not None:
+            self.tell_listeners()
+
     def raise_end(self) -> None:
         if self.end is not None and self.end is not ORDERLY:
             raise renewed(self.end, self.stream())

@@ -168,7 +168,7 @@ class LispStream(BufferedStream):
         data = self._last_bytes
         if self._is_latin or (len(character) == 1 and ord(character) < 128 and self._encoding.transparent):
             data = bytes((ord(character),))
-        self._input.put_back(data)
+        self._engine.put_back(data)
         self._last_char = None
 
     if TYPE_CHECKING:
