@@ -286,12 +286,17 @@ def waitable_of(stream: Any) -> Any:
     return engine_of(stream) if isinstance(stream, BufferedStream) else stream._waitable()
 
 
+def _is_closed(stream: Any) -> bool:
+    """Return whether it was closed by us. A stream whose connection is over still gives what arrived, until it is closed."""
+    return engine_of(stream).closed if isinstance(stream, BufferedStream) else bool(stream.closed)
+
+
 def check_streams(streams: Iterable[Any]) -> None:
     """Refuse objects that are not streams or servers, and those that are closed or belong to another thread, before one is touched."""
     for stream in streams:
         if not (isinstance(stream, BufferedStream) or hasattr(stream, "_waitable")):
             raise TypeError(f"streams must hold streams or servers, not {type(stream).__name__} {stream!r}")
-        if stream.closed:
+        if _is_closed(stream):
             raise StreamClosed(f"{stream!r} was closed before the wait", stream=stream)
     for stream in streams:
         waitable_of(stream).refuse_thread()
@@ -441,7 +446,7 @@ class WaitSet(Generic[S]):
             ready_set.end()
         self._refuse()
         for stream in ready:
-            if stream.closed:
+            if _is_closed(stream):
                 self.discard(stream)
         return ready
 

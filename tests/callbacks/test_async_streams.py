@@ -25,6 +25,7 @@ from geventstreams import (
     LineTooLong,
     SocketStream,
     StreamClosed,
+    WaitSet,
     wait_for_input_streams,
 )
 
@@ -616,3 +617,22 @@ def test_a_subclass_can_be_made(endpoints):
     peer.sendall(b"hello")
     until(lambda: calls.streams == [stream])
     assert stream.shout() == b"HELLO"
+
+
+def test_what_is_left_when_the_connection_is_over_is_waited_for(joined):
+    """A stream whose connection is over stays a member of a WaitSet, and is ready, until it is closed: it still has bytes, and the end."""
+    joined.feed(b"the last words")
+    with WaitSet([joined.stream]) as members:
+        joined.end()
+        for _ in range(3):
+            assert members.wait(0) == [joined.stream]
+        assert joined.stream.read() == b"the last words"
+        assert members.wait(0) == [joined.stream]
+        members.discard(joined.stream)
+        members.add(joined.stream)
+        assert wait_for_input_streams([joined.stream], timeout=0) == members.wait(0) == [joined.stream]
+        joined.stream.close()
+        assert members.wait(0) == [joined.stream]
+        assert len(members) == 0
+        with pytest.raises(StreamClosed):
+            members.add(joined.stream)
