@@ -208,7 +208,8 @@ class SocketTransport(Transport):
 
     def end_input(self) -> None:
         self._refuse()
-        _system.end_input(self._descriptor)
+        if self._family == _UNIX:  # TCP cannot tell the peer, and `linger` would take what is then received for the peer's end
+            _system.end_input(self._descriptor)
 
     def discard(self) -> int:
         self._refuse()

@@ -159,6 +159,27 @@ def test_unread_input_does_not_cost_our_output(pairs: Pairs, speaks_after: int) 
     assert far.recv(1) == b""
 
 
+@pytest.mark.parametrize("direction", ["input", "io"])
+def test_an_input_that_was_shut_down_does_not_cost_our_output(pairs: Pairs, direction: str) -> None:
+    """shutdown of the input with a byte of it unread, and a close, while the peer goes on talking: all that was written arrives."""
+    stream, peer = pairs.streams("tcp")
+    data = sample(300_000)
+    peer.sendall(b"?")
+    until(stream.listen)
+    peer.sendall(b"?")
+    stream.sendall(data)
+    stream.shutdown(direction)
+    closing = started(stream.close)
+    got = b""
+    while len(got) < len(data):
+        with contextlib.suppress(StreamError):  # once the stream is closed
+            peer.sendall(b"!")
+        got += peer.read_exactly(min(10_000, len(data) - len(got)))
+    closing.get()
+    assert got == data
+    assert peer.read() == b""
+
+
 def test_unread_input_of_a_unix_socket_is_drained(pairs: Pairs) -> None:
     """A Unix socket that is closed with unread input does not turn our last words into an error at the peer."""
     stream, far = pairs.stream("unix")
