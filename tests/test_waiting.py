@@ -19,7 +19,7 @@ import gevent.socket
 import pytest
 from gevent import get_hub
 from kit.conditions import until
-from kit.leftovers import descriptors, running_timers
+from kit.leftovers import descriptors, instances, running_timers
 from kit.loops import ON_LIBUV
 
 from geventstreams import (
@@ -36,6 +36,7 @@ from geventstreams import (
 from geventstreams._streams.buffered import engine_of
 from geventstreams._streams.idle import is_idle
 from geventstreams.testing import virtual_time
+from geventstreams.waiting.input_streams import RememberedList
 
 
 def unix_pair(**options):
@@ -488,6 +489,21 @@ class TestNothingIsLeft:
         thread.start()
         thread.join(20)
         assert took[0] < 2
+
+    def test_a_thread_takes_its_remembered_lists_with_it(self):
+        """A list that was waited for in another thread is forgotten when that thread has ended: a thread for each task fills no memory."""
+
+        def wait():
+            inputs = [SocketStream(end) for end in gevent.socket.socketpair()]
+            assert wait_for_input_streams(inputs, timeout=0.001) == []
+            for stream in inputs:
+                stream.abort()
+
+        before = instances(RememberedList)
+        thread = threading.Thread(target=wait)
+        thread.start()
+        thread.join(20)
+        assert instances(RememberedList) == before
 
     def test_streams_are_not_kept_alive(self):
         """A remembered list keeps no stream and no descriptor alive, and finds no new stream under an old address."""

@@ -75,9 +75,9 @@ class HubHold:
         self._watcher = hub.loop.timer(_AGES, _AGES)
         if self.thread == _interpreter.thread_id():
             _check_signals(hub.loop, not sys.platform.startswith("linux") or _native_thread_id() == os.getpid())
-            if not hasattr(_of_this_thread, "end"):
-                _of_this_thread.end = _EndOfThread()
-            _of_this_thread.end.holds.add(self)
+            if not hasattr(of_this_thread, "end"):
+                of_this_thread.end = _EndOfThread()
+            of_this_thread.end.holds.add(self)
 
     def __del__(self) -> None:
         # The hub is gone, and nothing runs its loop. The waker is active, and would keep the loop and its descriptors.
@@ -207,7 +207,7 @@ class _EndOfThread:
             _make_calls(deque([hold.thread_has_ended for hold in self.holds]))
 
 
-_of_this_thread: Any = _interpreter.original(_thread, "_local")()
+of_this_thread: Any = _interpreter.original(_thread, "_local")()
 """The real thread's own variables, even where gevent has patched `threading`."""
 
 

@@ -30,7 +30,7 @@ from geventstreams._core import arguments
 from geventstreams._core.clock import deadline_after, seconds_until
 from geventstreams._core.fairness import let_ready_run
 from geventstreams._core.fork import FORK, inherited
-from geventstreams._core.hub_hold import HubHold, hold_of
+from geventstreams._core.hub_hold import HubHold, hold_of, of_this_thread
 from geventstreams._core.wait_reason import run_in_named_frame
 from geventstreams._core.wakeup import ReusableWakeup
 from geventstreams._streams.buffered import BufferedStream, engine_of
@@ -203,9 +203,10 @@ class RememberedList(ReadySet):
 
 
 class ListsOfHub:
-    """The lists of streams that the greenlets of a hub have waited for lately."""
+    """The lists of streams that the greenlets of a hub have waited for lately. They end with their thread."""
 
-    def __init__(self) -> None:
+    def __init__(self, hub: Hub) -> None:
+        self.hub = hub
         self._remembered: list[RememberedList] = []
         self._seen: deque[int] = deque(maxlen=REMEMBERED)
 
@@ -224,9 +225,9 @@ class ListsOfHub:
         self._seen.append(identity)
         return True
 
-    def remember(self, hub: Hub, streams: list[Any]) -> RememberedList:
+    def remember(self, streams: list[Any]) -> RememberedList:
         """Return a new list of these streams. It replaces the oldest one that is not in use."""
-        new = RememberedList(hub, streams)
+        new = RememberedList(self.hub, streams)
         lists = self._remembered
         unused = [other for other in lists if not other.active] if len(lists) >= REMEMBERED else []
         if unused:
@@ -236,9 +237,6 @@ class ListsOfHub:
         if new.remembered:
             lists.append(new)
         return new
-
-
-_lists: weakref.WeakKeyDictionary[Hub, ListsOfHub] = weakref.WeakKeyDictionary()
 
 
 def wait_for_input_streams(streams: Iterable[S], wait_function: Callable[[], object] | None = None, wait_reason: str | None = None,
@@ -321,7 +319,9 @@ def _wait_for(streams: list[Any], wait_function: Callable[[], object] | None, li
     if not streams and wait_function is None and deadline == NEVER:
         return []
     hub = get_hub()
-    lists = _lists.get(hub) or _lists.setdefault(hub, ListsOfHub())
+    lists: ListsOfHub | None = getattr(of_this_thread, "lists", None)
+    if lists is None or lists.hub is not hub:
+        lists = of_this_thread.lists = ListsOfHub(hub)
     ready_set = lists.find(streams)
     _begin(streams, ready_set is not None)
     if ready_set is None:
@@ -329,7 +329,7 @@ def _wait_for(streams: list[Any], wait_function: Callable[[], object] | None, li
             ready = _readable(streams, False)
             if ready or (not limit and wait_function is None):
                 return _in_order(ready, streams)
-        ready_set = lists.remember(hub, streams)
+        ready_set = lists.remember(streams)
     ready_set.begin()
     try:
         ready = ready_set.ask()
