@@ -33,6 +33,7 @@ from geventstreams import (
     wait_for_input_streams,
     wait_for_input_streams_returning_first,
 )
+from geventstreams._core.fairness import pause
 from geventstreams._streams.buffered import engine_of
 from geventstreams._streams.idle import is_idle
 from geventstreams.testing import virtual_time
@@ -559,6 +560,15 @@ class TestNothingIsLeft:
         assert wait_for_input_streams(inputs, timeout=60) == [inputs[2]]
         inputs[2].read(1)
         victim = gevent.spawn(wait_for_input_streams, inputs, timeout=60)
+        gevent.sleep(0)
+        victim.kill()
+        assert running_timers(besides=before) == []
+
+    @pytest.mark.parametrize("wait", [lambda: process_wait("nothing", lambda: False), lambda: pause(60)], ids=["round", "pause"])
+    def test_a_wait_that_is_killed_leaves_no_timer(self, wait):
+        """The timer of a condition's round, or of a pause, ends with the wait."""
+        before = running_timers()
+        victim = gevent.spawn(wait)
         gevent.sleep(0)
         victim.kill()
         assert running_timers(besides=before) == []

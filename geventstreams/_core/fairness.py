@@ -86,10 +86,14 @@ def let_ready_run(hub: Hub) -> None:
         raise inherited("stream")
 
 
-def pause(hub: Hub, seconds: float) -> None:
+def pause(seconds: float) -> None:
     """Wait this long.
 
     Raises:
         StreamError: where the hub has died, and in a forked child.
     """
-    Wakeup(hub).wait(seconds)
+    wakeup = Wakeup(get_hub())
+    try:
+        wakeup.wait(seconds)
+    finally:
+        wakeup.close()  # a pause that is killed leaves no timer

@@ -14,6 +14,7 @@ from gevent import get_hub
 from geventstreams._constants import NEVER, TICK
 from geventstreams._core import arguments
 from geventstreams._core.clock import seconds_until
+from geventstreams._core.fairness import pause
 from geventstreams._core.host_names import is_literal
 from geventstreams._core.transport import address_name
 from geventstreams._core.wakeup import Wakeup
@@ -128,4 +129,4 @@ def wait_until(due: float) -> None:
     """Wait until the monotonic clock reaches `due`."""
     left = seconds_until(due)
     if left > 0:
-        Wakeup(get_hub()).wait(left)
+        pause(left)

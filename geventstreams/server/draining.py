@@ -88,7 +88,7 @@ class Drain:
         while self.report is None:
             self._step()
             if self.report is None:
-                pause(get_hub(), PULSE)
+                pause(PULSE)
         return self.report
 
     def _step(self) -> None:

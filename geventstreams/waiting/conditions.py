@@ -119,4 +119,5 @@ def _process_wait(function: Callable[..., object], args: tuple[Any, ...], deadli
                 return True
     finally:
         notice.waiters.remove(waiter)
+        waiter.close()
     return False
