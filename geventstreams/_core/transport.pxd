@@ -38,8 +38,7 @@ cdef class SocketTransport(Transport):
 
     cdef void _refuse(self) except *
     cdef void _learn_address(self) except *
-    cdef int _detach(self) except -2
-    cdef int _detach_quietly(self) except -2
+    cdef void _detach(self, bint closes) except *
 
 
 cpdef Transport transport_of(socket)

@@ -267,28 +267,36 @@ class SocketTransport(Transport):
         if self._blocking is not None and os.get_blocking(self._descriptor) != self._blocking:
             os.set_blocking(self._descriptor, self._blocking)
         self._socket = None
-        self._detach()
+        self._detach(False)
         return socket
 
-    def _detach(self) -> int:
-        """Release everything but the descriptor, and return that."""
+    def _detach(self, closes: bool) -> None:
+        """Release everything; the descriptor itself is closed, or is the caller's from now on."""
         self._learn_address()
         descriptor, self._descriptor = self._descriptor, -1
-        for wakeup in (self._input, self._output):
-            if wakeup is not None:
-                wakeup.close()
-        _system.release(self._handle)
-        socket, self._socket = self._socket, None
-        if socket is not None:
-            socket.detach()
-        return descriptor
+        try:
+            if self._input is not None:
+                self._input.close()
+        finally:  # a signal handler may raise in these: libuv's watchers are in Python
+            try:
+                if self._output is not None:
+                    self._output.close()
+            finally:
+                _system.release(self._handle)
+                socket, self._socket = self._socket, None
+                if socket is not None:
+                    socket.detach()
+                if closes and (self._process != FORK.generation or self._hold.may_use_loop()):
+                    _system.close(descriptor)
+                elif closes:  # when no watcher of the other thread's loop has it any more
+                    self._hold.run_there(partial(_system.close, descriptor))
 
     def close(self, abort: bool = False) -> None:
         if self._descriptor < 0:
             return
         if abort:
             self.reset_at_end()
-        _system.close(self._detach())
+        self._detach(True)
 
     def reset_at_end(self) -> None:
         # The option is the connection's, which in a forked child is the parent's.
@@ -297,24 +305,11 @@ class SocketTransport(Transport):
                 _system.reset_on_close(self._descriptor, self._handle)
 
     def __del__(self) -> None:
-        if self._descriptor < 0:
-            return
         try:
-            if self._process != FORK.generation or self._hold.may_use_loop():
-                self.close()
-            else:
-                # The descriptor is closed when no watcher of the other thread's loop has it any more.
-                self._hold.run_there(partial(_close_both, self._input, self._output, self._detach_quietly()))
+            self.close()
         except (AttributeError, TypeError):
             if sys is not None and not sys.is_finalizing():  # at the end of the program the modules are emptied
                 raise
-
-    def _detach_quietly(self) -> int:
-        descriptor, self._descriptor = self._descriptor, -1
-        _system.release(self._handle)
-        if self._socket is not None:
-            self._socket.detach()
-        return descriptor
 
 
 class NoTransport(Transport):
@@ -363,13 +358,6 @@ class NoTransport(Transport):
 
     def close(self, abort: bool = False) -> None:
         self._wakeup.fire()
-
-
-def _close_both(input_wakeup: Wakeup | None, output_wakeup: Wakeup | None, descriptor: int) -> None:
-    for wakeup in (input_wakeup, output_wakeup):
-        if wakeup is not None:
-            wakeup.close()
-    _system.close(descriptor)
 
 
 def transport_of(socket: Any) -> Transport:

@@ -300,19 +300,25 @@ class Wakeup(Wait):
             self.hold.run_there(self.close)
             return
         self.closed = True
-        if not (self.arming or (self.waiter is not None and self.waiter is _greenlets.current())):
-            self._release()
-        self.fired = False  # a wait that was interrupted between its last look and its switch to the hub is resumed now, if not before
-        self.fire()
-        self.handler = None
+        try:
+            if not (self.arming or (self.waiter is not None and self.waiter is _greenlets.current())):
+                self._release()
+        finally:
+            self.fired = False  # a wait that was interrupted between its last look and its switch to the hub is resumed now, if not before
+            self.fire()
+            self.handler = None
 
     def _release(self) -> None:
-        self.disarm()
-        self.descriptor = -1
-        self._stop_timer()
-        watcher, self.watcher = self.watcher, None
-        if watcher is not None and self.hold.has_loop():
-            watcher.close()
+        try:
+            self.disarm()
+        finally:  # a signal handler may raise in each of these: libuv's watchers are in Python
+            self.descriptor = -1
+            watcher, self.watcher = self.watcher, None
+            try:
+                self._stop_timer()
+            finally:
+                if watcher is not None and self.hold.has_loop():
+                    watcher.close()
 
 
 class ReusableWakeup(Wakeup):

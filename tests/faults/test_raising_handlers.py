@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
 from types import FrameType
 from typing import Any
@@ -20,8 +21,11 @@ from kit.loops import ON_LIBUV
 from kit.network import HOST
 from kit.pairs import Pairs
 
-from geventstreams import SocketStream, SocketStreamServer, makefile, open_tcp_stream, tcp_server, wait_for_input_streams
+from geventstreams import SocketStream, SocketStreamServer, StreamClosed, makefile, open_tcp_stream, tcp_server, wait_for_input_streams
+from geventstreams._constants import NEVER
+from geventstreams._core.fair_lock import FairLock
 from geventstreams.callbacks.server import AsyncServer
+from geventstreams.testing.claims import started
 
 WATCHERS = ("gevent/_ffi/watcher.py", "gevent/libuv/watcher.py")
 LONG = 2_000_000
@@ -44,6 +48,12 @@ def starts_or_stops(frame: FrameType) -> bool:
     while method.f_back is not None and method.f_back.f_code.co_filename.endswith(WATCHERS):
         method = method.f_back
     return method.f_code.co_name in {"start", "stop"}
+
+
+def raising_handler(at: int) -> Handler:
+    """Return a handler that raises at a bytecode where this greenlet starts or stops a watcher."""
+    striking = gevent.getcurrent()
+    return Handler(at, interrupt, lambda frame: gevent.getcurrent() is striking and starts_or_stops(frame))
 
 
 def waited(stream: Any) -> bytes:
@@ -86,8 +96,7 @@ def strike(wait: str, beside: bool, at: int) -> str:
         near.settimeout(0.02)
     send_later(b"line\n")
     lines = [b"more\n"]
-    striking = gevent.getcurrent()
-    with Handler(at, interrupt, lambda frame: gevent.getcurrent() is striking and starts_or_stops(frame)) as handler:
+    with raising_handler(at) as handler:
         try:
             assert take(stream) == b"line\n"
         except Interrupt:
@@ -109,6 +118,59 @@ def strike(wait: str, beside: bool, at: int) -> str:
     pairs.close()
     assert gevent.wait(timeout=5), f"{handler.place}: something keeps the loop running"
     return handler.place
+
+
+def strike_a_close(at: int) -> str:
+    """Close a stream that has waited in both directions with a handler that raises, and check what follows. Return where it raised."""
+    pairs = Pairs()
+    near, far = (pairs.far(end) for end in socket.socketpair())
+    stream = pairs.keep(SocketStream(near.detach(), read_timeout=60, write_timeout=60))
+    far.sendall(b"first\n")
+    gevent.get_hub().loop.run_callback(far.sendall, b"line\n")
+    writer = started(stream.sendall, bytes(LONG))
+    assert [stream.readline(), stream.readline()] == [b"first\n", b"line\n"]
+    reader = started(stream.readline)
+    with raising_handler(at) as handler, suppress(Interrupt):
+        stream.close(abort=True)
+    with gevent.Timeout(5, AssertionError(f"{handler.place}: a wait does not end")):
+        assert [type(waiting.get()) for waiting in (reader, writer)] == [StreamClosed] * 2
+        with suppress(ConnectionResetError):
+            while far.recv(LONG):
+                pass
+    pairs.close()
+    assert gevent.wait(timeout=5), f"{handler.place}: something keeps the loop running"
+    return handler.place
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not ON_LIBUV, reason="libev's watchers are in C")
+def test_a_handler_may_raise_where_a_close_stops_watchers() -> None:
+    """The descriptor is closed all the same, and the greenlets that waited have their errors."""
+    at = 1
+    while strike_a_close(at):
+        at += 3
+    assert at > 100
+
+
+def strike_a_release(at: int) -> str:
+    """Release a lock for which a greenlet waits, with a handler that raises. Return where it raised."""
+    lock = FairLock()
+    assert lock.acquire(None, NEVER)
+    waiter = gevent.spawn(lock.acquire, None, 60)
+    gevent.sleep(0)
+    with raising_handler(at) as handler, suppress(Interrupt):
+        lock.release()
+    assert waiter.get(timeout=5), handler.place
+    return handler.place
+
+
+@pytest.mark.skipif(not ON_LIBUV, reason="libev's watchers are in C")
+def test_a_handler_may_raise_where_a_lock_is_handed_over() -> None:
+    """The greenlet that waited for the lock is woken, since the lock is its own."""
+    at = 1
+    while strike_a_release(at):
+        at += 3
+    assert at > 50
 
 
 @pytest.mark.slow
