@@ -234,6 +234,8 @@ cdef inline Py_ssize_t unread(int descriptor) except? -2:
 
 
 cdef inline Py_ssize_t readable(int descriptor) except? -2:
+    if descriptor < 0:  # which poll(2) would ignore
+        return 0
     return unread(descriptor) if _result(geventstreams_polled(descriptor)) > 0 else -1
 
 

@@ -420,6 +420,13 @@ def test_a_transport_that_cannot_be_made_takes_nothing(pairs: Pairs, monkeypatch
     assert far.recv(100) == b"still open"
 
 
+def test_a_closed_transport_does_not_wait(pairs: Pairs) -> None:
+    """A transport that was closed has an end to be read, in both builds, so no wait for its input begins."""
+    transport, _ = transports(pairs)
+    transport.close()
+    assert transport.readable() == ENDED
+
+
 class Events(EventHandler):
     """Counts the events that are reported to it."""
 
