@@ -28,7 +28,7 @@ cdef class ReadySet:
     cdef readonly HubHold hold
     cdef readonly dict callbacks
     cdef public dict signals
-    cdef public bint keeps_timer
+    cdef public bint lasts
     cdef readonly list waiters
     cdef ReusableWakeup _spare
     cdef readonly Py_ssize_t active
@@ -42,15 +42,16 @@ cdef class ReadySet:
     cpdef list ask(self)
     @cython.locals(callback=ReadinessCallback)
     cpdef list ask_system(self)
-    @cython.locals(waiter=ReusableWakeup)
-    cpdef void wait_for_signal(self, double limit) except *
+    @cython.locals(waiter=ReusableWakeup, left=double)
+    cpdef bint wait_for_signal(self, double deadline, bint often) except? False
+    cpdef list wait_for_any(self, double deadline)
     cpdef void stop_timer(self) except *
     @cython.locals(waiter=ReusableWakeup)
     cpdef void wake(self) except *
 
 
 cdef class RememberedList(ReadySet):
-    cdef public bint remembered
+    cdef readonly bint remembered
     cdef list _in_order
 
     @cython.locals(index=Py_ssize_t, callback=ReadinessCallback)
@@ -60,6 +61,5 @@ cdef class RememberedList(ReadySet):
 cpdef object waitable_of(stream)
 @cython.locals(engine=StreamEngine)
 cdef void _begin(list streams, bint are_checked) except *
-cdef bint _wait_a_round(ReadySet ready_set, bint often, double deadline) except? False
 @cython.locals(descriptor=int)
 cdef list _readable(list streams, bint were_asked)

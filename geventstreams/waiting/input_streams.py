@@ -72,13 +72,14 @@ class ReadinessCallback:
 class ReadySet:
     """The readiness callbacks of some streams, by a key for each, and which of them were signalled since their stream was last asked."""
 
-    def __init__(self, hub: Hub, keeps_timer: bool) -> None:
+    def __init__(self, hub: Hub, lasts: bool) -> None:
         self.hub = hub
         self.process: int = FORK.generation
         self.hold: HubHold = hold_of(hub)
         self.callbacks: dict[Any, ReadinessCallback] = {}
         self.signals: dict[ReadinessCallback, None] = {}
-        self.keeps_timer: bool = keeps_timer
+        self.lasts: bool = lasts
+        """Whether it is that of a `WaitSet`, and open. One timer serves all its waits."""
         self.waiters: list[ReusableWakeup] = []
         self._spare: ReusableWakeup | None = None
         self.active: int = 0
@@ -103,7 +104,7 @@ class ReadySet:
     def end(self) -> None:
         """End a wait. A callback that is no longer on its stream counts as signalled."""
         self.active -= 1
-        if not self.keeps_timer:
+        if not self.lasts:
             self.stop_timer()
         if not self.active and not self.hold.stays_armed:
             self.remove_callbacks()
@@ -153,19 +154,32 @@ class ReadySet:
         """Return the streams that were not signalled, and whose read would not wait all the same."""
         return _readable([callback.stream() for callback in self.callbacks.values() if not callback.signalled], True)
 
-    def wait_for_signal(self, limit: float) -> None:
-        """Wait until a callback is called, at most `limit` seconds."""
+    def wait_for_signal(self, deadline: float, often: bool) -> bool:
+        """Wait for a callback until the deadline, `often` for a ROUND at most. Return False if it has passed."""
+        left = seconds_until(deadline)
+        if left <= 0:
+            return False
         waiter, self._spare = self._spare, None  # other greenlets that wait at the same time have their own
         if waiter is None:
             waiter = ReusableWakeup(self.hub)
         self.waiters.append(waiter)
         try:
             if not self.signals:
-                waiter.wait(limit)
+                waiter.wait(min(left, ROUND) if often else left)
         finally:
             self.waiters.remove(waiter)
             self.stop_timer()
             self._spare = waiter
+        return True
+
+    def wait_for_any(self, deadline: float) -> list[Any]:
+        """Wait until a stream is ready or the deadline has passed, and return those that are ready."""
+        if self.signals and self.ask():
+            let_ready_run(self.hub)  # the loop looks at the other members too, even if some stay ready all the time
+        while not (ready := self.ask()):
+            if not (self.lasts and self.wait_for_signal(deadline, False)):
+                return self.ask()
+        return ready
 
     def stop_timer(self) -> None:
         """Stop the timer that the waits here have in common."""
@@ -181,9 +195,9 @@ class ReadySet:
 class RememberedList(ReadySet):
     """The ready set of a list of streams that is waited for again and again. It refers to the streams weakly."""
 
-    def __init__(self, hub: Hub, streams: list[Any]) -> None:
+    def __init__(self, hub: Hub, streams: list[Any], remembered: bool) -> None:
         ReadySet.__init__(self, hub, False)
-        self.remembered = True
+        self.remembered: bool = remembered
         self._in_order = [self.add(id(stream), stream) for stream in {id(stream): stream for stream in streams}.values()]
 
     def end(self) -> None:
@@ -227,13 +241,12 @@ class ListsOfHub:
 
     def remember(self, streams: list[Any]) -> RememberedList:
         """Return a new list of these streams. It replaces the oldest one that is not in use."""
-        new = RememberedList(self.hub, streams)
         lists = self._remembered
         unused = [other for other in lists if not other.active] if len(lists) >= REMEMBERED else []
         if unused:
             lists.remove(unused[0])
             unused[0].remove_callbacks()
-        new.remembered = len(lists) < REMEMBERED
+        new = RememberedList(self.hub, streams, len(lists) < REMEMBERED)
         if new.remembered:
             lists.append(new)
         return new
@@ -336,7 +349,7 @@ def _wait_for(streams: list[Any], wait_function: Callable[[], object] | None, li
         if ready or not limit:
             ready += ready_set.ask_system()
         while not ready:
-            if (wait_function is not None and wait_function()) or not _wait_a_round(ready_set, wait_function is not None, deadline):
+            if (wait_function is not None and wait_function()) or not ready_set.wait_for_signal(deadline, wait_function is not None):
                 ready = ready_set.ask()
                 break
             ready = ready_set.ask()
@@ -345,15 +358,6 @@ def _wait_for(streams: list[Any], wait_function: Callable[[], object] | None, li
     finally:
         ready_set.end()
     return _in_order(ready, streams)
-
-
-def _wait_a_round(ready_set: ReadySet, often: bool, deadline: float) -> bool:
-    """Wait for a callback until the deadline, `often` for a ROUND at most. Return False if it has passed."""
-    left = seconds_until(deadline)
-    if left <= 0:
-        return False
-    ready_set.wait_for_signal(min(left, ROUND) if often else left)
-    return True
 
 
 def _readable(streams: list[Any], were_asked: bool) -> list[Any]:
@@ -396,7 +400,6 @@ class WaitSet(Generic[S]):
 
     def __init__(self, streams: Iterable[S] = ()) -> None:
         self._ready_set = ReadySet(get_hub(), True)
-        self._closed = False
         members = arguments.list_of("streams", streams, "streams")
         check_streams(members)
         for stream in members:
@@ -441,7 +444,7 @@ class WaitSet(Generic[S]):
         ready_set = self._ready_set
         ready_set.begin()
         try:
-            ready = self._wait(deadline_after(limit)) if limit else ready_set.ask() + ready_set.ask_system()
+            ready = ready_set.wait_for_any(deadline_after(limit)) if limit else ready_set.ask() + ready_set.ask_system()
         finally:
             ready_set.end()
         self._refuse()
@@ -450,17 +453,8 @@ class WaitSet(Generic[S]):
                 self.discard(stream)
         return ready
 
-    def _wait(self, deadline: float) -> list[S]:
-        ready_set = self._ready_set
-        if ready_set.signals and ready_set.ask():
-            let_ready_run(ready_set.hub)  # the loop looks at the other members too, even if some stay ready all the time
-        while not (ready := ready_set.ask()):
-            if self._closed or not _wait_a_round(ready_set, False, deadline):
-                return ready_set.ask()
-        return ready
-
     def _refuse(self) -> None:
-        if self._closed:
+        if not self._ready_set.lasts:
             raise StreamClosed("this WaitSet is closed")
         if self._ready_set.process != FORK.generation:
             raise inherited("WaitSet")
@@ -472,13 +466,12 @@ class WaitSet(Generic[S]):
 
     def close(self) -> None:
         """Remove all members, which stay open. A greenlet that waits here gets StreamClosed."""
-        if not self._closed:
+        if self._ready_set.lasts:
             self._refuse_unless(self._ready_set.hold.may_use_loop())
-            self._closed = True
+            self._ready_set.lasts = False
             for stream in self:
                 self.discard(stream)
             self._ready_set.wake()
-            self._ready_set.keeps_timer = False
             self._ready_set.stop_timer()
 
     def __iter__(self) -> Iterator[S]:
@@ -498,7 +491,7 @@ class WaitSet(Generic[S]):
         self.close()
 
     def __repr__(self) -> str:
-        if self._closed:
+        if not self._ready_set.lasts:
             return "<WaitSet closed>"
         waited_for = ", waited for" if self._ready_set.waiters else ""
         return f"<WaitSet {len(self)} members, {len(self._ready_set.signals)} signalled{waited_for}>"
