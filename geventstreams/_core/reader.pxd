@@ -57,8 +57,7 @@ cdef class ByteReader(BinaryFile):
     cdef Py_ssize_t _unfinished_line(self) except? -2
     cdef Py_ssize_t _size(self, str name, value) except? -2
     cdef object _read(self, Py_ssize_t wanted)
-    cdef Py_ssize_t _read_into(self, target) except? -2
-    cdef Py_ssize_t _receive_into(self, target) except? -2
+    cdef Py_ssize_t _read_into(self, target, bint once=*) except? -2
     cdef Py_ssize_t _stranded(self) except? -2
     cpdef object read1(self, object size=*)
     cpdef bytes peek(self, object size=*)

@@ -39,9 +39,6 @@ class ByteSource:
     def __cinit__(self) -> None:  # compiled code only: an object whose __init__() was not called has no permit, and says so
         self.input: InputBuffer = NO_INPUT
 
-    def __init__(self) -> None:
-        self._init_source()
-
     def _init_source(self) -> None:
         self.input = InputBuffer()
         self.goal: int = INPUT
@@ -234,8 +231,11 @@ class ByteReader(BinaryFile):
         finally:
             self._source.end_read()
 
-    def _read_into(self, target: memoryview) -> int:
-        """Fill `target`, or less at the end of the input. Return the number of bytes, or WOULD_WAIT where there is none yet."""
+    def _read_into(self, target: memoryview, once: bool = False) -> int:
+        """Fill `target`, or less at the end of the input, or receive for it `once` and only if nothing is buffered.
+
+        Return the number of bytes, or WOULD_WAIT where there is none yet.
+        """
         wanted = len(target)
         done = 0
         direct = wanted >= DIRECT and self._has_direct_input
@@ -244,9 +244,9 @@ class ByteReader(BinaryFile):
         try:
             while True:
                 done += self._input.take_into(target, done, wanted)
-                if done == wanted:
+                if done == wanted or (once and done):
                     return done
-                count = self._source.fill(target if direct else None, done, wanted - done)
+                count = self._source.fill(target if direct else None, done, 0 if once else wanted - done)
                 if count <= 0:
                     break
                 if direct and not len(self._input):
@@ -279,31 +279,10 @@ class ByteReader(BinaryFile):
         target = arguments.byte_space("buffer", buffer)
         self._source.begin_read()
         try:
-            if self._input.counts:
-                self._input.absorb()
-            if not len(target) or len(self._input):
-                return self._input.take_into(target, 0, len(target))
-            count = self._receive_into(target)
+            count = self._read_into(target, True)
             return None if count == WOULD_WAIT else count  # type: ignore[return-value]  # see the class
         finally:
             self._source.end_read()
-
-    def _receive_into(self, target: memoryview) -> int:
-        """Receive once for `target`, with nothing buffered. Return the number of bytes, 0 at the end, or WOULD_WAIT."""
-        direct = len(target) >= DIRECT and self._has_direct_input
-        try:
-            count = self._source.fill(target if direct else None, 0, 0)
-        except BaseException:
-            if direct:
-                self._source.put_back(target[: self._stranded()])
-            raise
-        if len(self._input):
-            return self._input.take_into(target, 0, len(target))
-        if count == ENDED:
-            self._source.raise_end()
-        elif count > 0:
-            self._input.taken += count
-        return count
 
     # Lines.
 

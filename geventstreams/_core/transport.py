@@ -103,11 +103,7 @@ class SocketTransport(Transport):
     """A connected stream socket, by its descriptor. It owns socket and descriptor until `close` or `hand_back`."""
 
     def __init__(self, socket: Any) -> None:
-        # What `_init_transport` does, without a call: a server makes one of these for each client.
-        self.emptied = False
-        self.unsent = 0
-        self.received = 0
-        self.ready = True
+        self._init_transport()
         self._descriptor = -1
         self._process = FORK.generation
         self._handle = None
@@ -320,23 +316,10 @@ class NoTransport(Transport):
         self._wakeup = Wakeup(get_hub())
         self._addresses = addresses
 
-    def _nothing_there(self) -> StreamError:
-        return StreamError("the stream has no socket: it was taken away by replace_socket(None)", errno.ENOTSOCK)
+    def _nothing_there(self, *_args: Any, **_kwargs: Any) -> Any:
+        raise StreamError("the stream has no socket: it was taken away by replace_socket(None)", errno.ENOTSOCK)
 
-    def recv_into(self, space: memoryview, start: int, counts: list[int]) -> int:
-        raise self._nothing_there()
-
-    def send(self, data: bytes | memoryview, start: int, stop: int) -> int:
-        raise self._nothing_there()
-
-    def readable(self) -> int:
-        raise self._nothing_there()
-
-    def wait_input(self, timeout: float) -> bool:
-        raise self._nothing_there()
-
-    def wait_output(self, timeout: float) -> bool:
-        raise self._nothing_there()
+    recv_into = send = readable = wait_input = wait_output = _nothing_there
 
     def input_wakeup(self) -> Wakeup:
         return self._wakeup
