@@ -1,7 +1,6 @@
 from geventstreams._core.buffers cimport InputBuffer
 from geventstreams._core.tls_records cimport Decrypter, RecordBuffer, Records
-from geventstreams._core.transport_base cimport Transport
-from geventstreams._core.wakeup cimport Wakeup
+from geventstreams._core.transport_base cimport LayeredTransport
 
 cdef Py_ssize_t RECORD
 cdef Py_ssize_t LARGEST_BATCH
@@ -10,11 +9,10 @@ cdef Py_ssize_t ENDED
 cdef Py_ssize_t WOULD_WAIT
 
 
-cdef class TLSTransport(Transport):
+cdef class TLSTransport(LayeredTransport):
     cdef readonly bint received_close_notify
     cdef readonly bint output_ended
     cdef readonly object object
-    cdef Transport _inner
     cdef bint _allow_truncation
     cdef object _methods
     cdef object _outgoing

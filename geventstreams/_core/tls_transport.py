@@ -19,8 +19,7 @@ from geventstreams._core.buffers import InputBuffer
 from geventstreams._core.hub_hold import EventHandler
 from geventstreams._core.tls_context import Session, refusal_of
 from geventstreams._core.tls_records import RECORD, Decrypter, RecordBuffer, Records
-from geventstreams._core.transport_base import Transport
-from geventstreams._core.wakeup import Wakeup
+from geventstreams._core.transport_base import LayeredTransport, Transport
 from geventstreams.errors import BROKEN, HandshakeEnded, StreamClosed, StreamError, StreamTruncated, TLSError, from_system, noted, renewed
 
 BATCH = 16 * RECORD
@@ -34,7 +33,7 @@ ORDERLY: tuple[Any, ...] = ("close_notify",)
 """The end of an input by close_notify, or by a truncation that is allowed; other ends are errors that were `noted`."""
 
 
-class TLSTransport(Transport):
+class TLSTransport(LayeredTransport):
     """One side of TLS over `inner`. No data passes before `begin` was called and `shake_hands` returned DONE."""
 
     def __init__(self, inner: Transport, allow_truncation: bool = False) -> None:
@@ -45,7 +44,7 @@ class TLSTransport(Transport):
         self.output_ended = False
         self.object: Any = None
         self._methods: Any = None
-        self._inner = inner
+        self.below = inner
         self._allow_truncation = allow_truncation
         self._outgoing: Any = None
         self._cipher = RecordBuffer()
@@ -61,10 +60,6 @@ class TLSTransport(Transport):
         self._sent_close_notify = False
         self._end: tuple[Any, ...] | None = None
         self._broken: tuple[Any, ...] | None = None
-
-    @property
-    def peer(self) -> str:  # type: ignore[override]  # read only here
-        return self._inner.peer
 
     # The handshake.
 
@@ -104,7 +99,7 @@ class TLSTransport(Transport):
         """Receive ciphertext for the handshake. Return the number of bytes, ENDED or WOULD_WAIT."""
         cipher = self._cipher
         try:
-            return self._on_receive(self._inner.recv_into(cipher.space(), cipher.end, cipher.counts))
+            return self._on_receive(self.below.recv_into(cipher.space(), cipher.end, cipher.counts))
         except OSError as error:
             self._on_failed_receive(error)
             return ENDED
@@ -164,7 +159,7 @@ class TLSTransport(Transport):
                 elif (
                     decrypter.taken
                     or not looks
-                    or self._on_receive(self._inner.recv_into(cipher.space(), cipher.end, cipher.counts)) == WOULD_WAIT
+                    or self._on_receive(self.below.recv_into(cipher.space(), cipher.end, cipher.counts)) == WOULD_WAIT
                 ):
                     break
                 else:
@@ -179,18 +174,18 @@ class TLSTransport(Transport):
         if self._outgoing.pending:
             self._answer()
         if decrypter.taken:
-            self.emptied = self._inner.emptied and not decrypter.pending and not cipher.record()
+            self.emptied = self.below.emptied and not decrypter.pending and not cipher.record()
             if self.emptied:
                 cipher.settle()
             return decrypter.taken
-        self.emptied = self._inner.emptied and self._end is None
+        self.emptied = self.below.emptied and self._end is None
         return WOULD_WAIT if self._end is None else ENDED
 
     def _on_receive(self, count: int) -> int:
         """Note what the transport below has received: `count` bytes of ciphertext, ENDED or WOULD_WAIT. Return that."""
         if count > 0:
             self._cipher.absorb()
-            self.received = self._inner.received
+            self.received = self.below.received
         elif count == ENDED:
             self._on_truncation()
         else:
@@ -240,7 +235,7 @@ class TLSTransport(Transport):
             return ENDED
         if self.received != received or count != WOULD_WAIT:
             # What was taken from the system wakes its watchers no longer.
-            self._inner.input_wakeup().fire()
+            self.below.input_wakeup().fire()
         return count
 
     def _look_ahead(self) -> int:
@@ -253,10 +248,10 @@ class TLSTransport(Transport):
         return count
 
     def wait_input(self, timeout: float) -> bool:
-        return self._holds_input() or self._inner.wait_input(timeout)
+        return self._holds_input() or self.below.wait_input(timeout)
 
     def watch_input(self, handler: EventHandler, timeout: float) -> bool:
-        return not self._holds_input() and self._inner.watch_input(handler, timeout)
+        return not self._holds_input() and self.below.watch_input(handler, timeout)
 
     def _holds_input(self) -> bool:
         """Return whether `recv_into` need not wait for the transport below; get ready for that wait otherwise."""
@@ -337,18 +332,18 @@ class TLSTransport(Transport):
             self._content = 0
         try:
             while records.size:
-                count = self._inner.send_pieces(records.pieces, records.start)
+                count = self.below.send_pieces(records.pieces, records.start)
                 if count == WOULD_WAIT:
                     break
                 records.skip(count)
-            if not records.size and self._inner.unsent:
-                self._inner.flush()
+            if not records.size and self.below.unsent:
+                self.below.flush()
         finally:
-            self.unsent = records.size + self._inner.unsent
+            self.unsent = records.size + self.below.unsent
 
     def unsent_data(self) -> int:
         # What was written unseen is in the stream's own buffer as well.
-        return sum(self._records.contents) + self._content - self._written_unseen + self._inner.unsent_data()
+        return sum(self._records.contents) + self._content - self._written_unseen + self.below.unsent_data()
 
     def flush(self) -> int:
         if self._outgoing is None:
@@ -392,7 +387,7 @@ class TLSTransport(Transport):
     def wait_output(self, timeout: float) -> bool:
         if self._needs_input and not self.unsent:
             return self.wait_input(timeout)
-        return self._inner.wait_output(timeout)
+        return self.below.wait_output(timeout)
 
     # Ending.
 
@@ -413,7 +408,7 @@ class TLSTransport(Transport):
         if self.send_close_notify() == WOULD_WAIT:
             return WOULD_WAIT
         if not self.output_ended:
-            if self._inner.end_output() == WOULD_WAIT:
+            if self.below.end_output() == WOULD_WAIT:
                 return WOULD_WAIT
             self.output_ended = True
         return 0
@@ -422,12 +417,12 @@ class TLSTransport(Transport):
         """End TLS after both close_notify. Return the transport below, and what it received behind the peer's."""
         self.ready = False
         self._cipher.absorb()
-        return self._inner, self._cipher.take(len(self._cipher))
+        return self.below, self._cipher.take(len(self._cipher))
 
     def close(self, abort: bool = False) -> None:
         self._closed = True
         self.ready = False
-        self._inner.close(abort)
+        self.below.close(abort)
 
     def forget(self) -> None:
         self._decrypter.end()
@@ -435,44 +430,6 @@ class TLSTransport(Transport):
         self._ahead.clear()
         self.object = self._methods = self._outgoing = None
 
-    # What the transport below answers.
-
-    def input_wakeup(self) -> Wakeup:
-        return self._inner.input_wakeup()
-
-    def output_wakeup(self) -> Wakeup:
-        return self._inner.output_wakeup()
-
-    def wake(self) -> None:
-        self._inner.wake()
-
-    def end_input(self) -> None:
-        self._inner.end_input()
-
-    def discard(self) -> int:
-        return self._inner.discard()
-
-    def not_yet_sent(self) -> int:
-        return self._inner.not_yet_sent()
-
-    def unread(self) -> int:
-        return self._inner.unread()
-
-    def fileno(self) -> int:
-        return self._inner.fileno()
-
-    def is_open(self) -> bool:
-        return self._inner.is_open()
-
-    def addresses(self) -> tuple[Any, Any]:
-        return self._inner.addresses()
-
     def socket(self) -> Any:
         """Return the plain socket below."""
-        return self._inner.socket()  # type: ignore[attr-defined]  # of those transports that have one
-
-    def reset_at_end(self) -> None:
-        self._inner.reset_at_end()
-
-    def close_in_child(self) -> None:
-        self._inner.close_in_child()
+        return self.below.socket()  # type: ignore[attr-defined]  # of those transports that have one

@@ -29,3 +29,7 @@ cdef class Transport:
     cpdef void close(self, bint abort=*) except *
     cpdef void wake(self) except *
     cpdef int fileno(self) noexcept
+
+
+cdef class LayeredTransport(Transport):
+    cdef public Transport below

@@ -139,3 +139,50 @@ class Transport:
     def close_in_child(self) -> None:
         """Close the descriptor in a forked child, and touch nothing that the parent shares."""
         self.close()
+
+
+class LayeredTransport(Transport):
+    """A transport over another one, `below`, which answers what no layer changes."""
+
+    if TYPE_CHECKING:
+        below: Transport
+
+    @property
+    def peer(self) -> str:  # type: ignore[override]  # read only here
+        return self.below.peer
+
+    def wake(self) -> None:
+        self.below.wake()
+
+    def input_wakeup(self) -> Wakeup:
+        return self.below.input_wakeup()
+
+    def output_wakeup(self) -> Wakeup:
+        return self.below.output_wakeup()
+
+    def end_input(self) -> None:
+        self.below.end_input()
+
+    def discard(self) -> int:
+        return self.below.discard()
+
+    def not_yet_sent(self) -> int:
+        return self.below.not_yet_sent()
+
+    def unread(self) -> int:
+        return self.below.unread()
+
+    def fileno(self) -> int:
+        return self.below.fileno()
+
+    def is_open(self) -> bool:
+        return self.below.is_open()
+
+    def addresses(self) -> tuple[Any, Any]:
+        return self.below.addresses()
+
+    def reset_at_end(self) -> None:
+        self.below.reset_at_end()
+
+    def close_in_child(self) -> None:
+        self.below.close_in_child()

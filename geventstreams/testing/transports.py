@@ -17,7 +17,7 @@ from gevent import get_hub
 
 from geventstreams._constants import WOULD_WAIT
 from geventstreams._core import arguments
-from geventstreams._core.transport_base import Transport
+from geventstreams._core.transport_base import LayeredTransport, Transport
 from geventstreams._core.wakeup import Wakeup
 from geventstreams.errors import StreamError
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from geventstreams._types import EventHandler
 
 
-class TransportOver(Transport):
+class TransportOver(LayeredTransport):
     """A transport that passes every call on to another one; the base of transports with faults."""
 
     def __init__(self, transport: Transport) -> None:
@@ -39,10 +39,6 @@ class TransportOver(Transport):
         self.unsent: int = self.below.unsent
         self.received: int = self.below.received
         self.ready: bool = self.below.ready
-
-    @property
-    def peer(self) -> str:  # type: ignore[override]  # read only here
-        return self.below.peer
 
     def recv_into(self, space: memoryview, start: int, counts: list[int]) -> int:
         try:
@@ -86,53 +82,17 @@ class TransportOver(Transport):
         finally:
             self._note()
 
-    def input_wakeup(self) -> Wakeup:
-        return self.below.input_wakeup()
-
-    def output_wakeup(self) -> Wakeup:
-        return self.below.output_wakeup()
-
     def end_output(self) -> int:
         try:
             return self.below.end_output()
         finally:
             self._note()
 
-    def end_input(self) -> None:
-        self.below.end_input()
-
     def refusal(self, stream: Any) -> StreamError:
         return self.below.refusal(stream)
 
-    def discard(self) -> int:
-        return self.below.discard()
-
-    def not_yet_sent(self) -> int:
-        return self.below.not_yet_sent()
-
-    def unread(self) -> int:
-        return self.below.unread()
-
-    def wake(self) -> None:
-        self.below.wake()
-
-    def fileno(self) -> int:
-        return self.below.fileno()
-
-    def is_open(self) -> bool:
-        return self.below.is_open()
-
-    def addresses(self) -> tuple[Any, Any]:
-        return self.below.addresses()
-
     def close(self, abort: bool = False) -> None:
         self.below.close(abort)
-
-    def reset_at_end(self) -> None:
-        self.below.reset_at_end()
-
-    def close_in_child(self) -> None:
-        self.below.close_in_child()
 
 
 class PiecemealTransport(TransportOver):
