@@ -6,7 +6,6 @@ cdef Py_ssize_t BLOCK
 cdef Py_ssize_t SMALL
 cdef Py_ssize_t _LARGE
 cdef Py_ssize_t _MANY
-cdef Py_ssize_t _ANY
 cdef Py_ssize_t CALLS
 cdef long NO_PERMIT
 cdef BlockPool BLOCKS

@@ -18,14 +18,12 @@ A buffer leases its memory from a pool while it holds something, so a stream tha
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING
 
 import geventstreams._native.memory as _bytes
 from geventstreams._constants import BLOCK, CALLS, NO_PERMIT, SMALL
 
 _LARGE = 16 * BLOCK
 _MANY = 4096
-_ANY = sys.maxsize
 
 
 class BlockPool:
@@ -148,17 +146,12 @@ class ByteQueue:
 class InputBuffer(ByteQueue):
     """What arrived and was not yet taken. `taken` counts what was; `counts` is where a transport notes what it received."""
 
-    if TYPE_CHECKING:  # pyright infers a type of their own for what a subclass assigns to
-        start: int
-        end: int
-        calls: int
-
     def __init__(self, pool: BlockPool = BLOCKS) -> None:
         self._init_queue(pool)
         self.searched: int = 0
         self.taken: int = 0
         self.counts: list[int] = _bytes.numbers()
-        self.portion: int = _ANY
+        self.portion: int = sys.maxsize
         """Bytes for which there is room at once, at most."""
 
     # Arriving.
@@ -205,7 +198,7 @@ class InputBuffer(ByteQueue):
         """Count a call that was served without taking anything."""
         self.calls = calls = self.calls - 1
         if calls <= 0:
-            self.permit: int = NO_PERMIT
+            self.permit = NO_PERMIT
 
     def _advance(self, count: int) -> None:
         self.start = start = self.start + count
@@ -315,11 +308,6 @@ class OutputBuffer(ByteQueue):
     It is `view[start:end]`: a single message of type `bytes` is not copied.
     """
 
-    if TYPE_CHECKING:  # pyright infers a type of their own for what a subclass assigns to
-        start: int
-        end: int
-        calls: int
-
     def __init__(self) -> None:
         self._init_queue(BLOCKS)
         self.sent: int = 0
@@ -374,7 +362,7 @@ class OutputBuffer(ByteQueue):
             if self.store is not None:
                 self._release()
             else:
-                self.view: bytes | memoryview | None = None
+                self.view = None
                 self.start = self.end = 0
         elif self.ends is not None and len(self.ends) > _MANY:
             self.ends = [end for end in self.ends if end >= self.sent]

@@ -45,7 +45,7 @@ class Waits:
 
     def __repr__(self) -> str:
         hub = self._hub()
-        waits: list[tuple[Any, str]] = [wait for kind, waits_in in _WAITS for thing in living(kind) for wait in waits_in(thing, hub)]
+        waits = [wait for kind, waits_in in _WAITS for thing in living(kind) for wait in waits_in(thing, hub)]
         return "\n".join(["what greenlets wait for:", *(f"{greenlet!r} {what}" for greenlet, what in waits)])
 
 

@@ -386,13 +386,10 @@ def _examined(socket: Any) -> tuple[int, int, Any]:
             raise UnsuitableSocket(f"socket {socket!r} is not a stream socket", errno=errno.ESOCKTNOSUPPORT)
         if _system.is_listening(unowned):
             raise UnsuitableSocket(f"socket {socket!r} listens, and is not connected", errno=errno.EINVAL)
-        return descriptor, int(unowned.family), _peer_of(unowned, descriptor, socket)
-
-
-def _peer_of(unowned: _socket.socket, descriptor: int, socket: Any) -> Any:
-    try:
-        return unowned.getpeername()
-    except OSError:
-        if _system.was_connected(descriptor):
-            return None
-        raise UnsuitableSocket(f"socket {socket!r} is not connected") from None
+        try:
+            peer = unowned.getpeername()
+        except OSError:
+            if not _system.was_connected(descriptor):
+                raise UnsuitableSocket(f"socket {socket!r} is not connected") from None
+            peer = None
+        return descriptor, int(unowned.family), peer
