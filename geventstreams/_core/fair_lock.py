@@ -64,14 +64,15 @@ class FairLock:
         """Take the lock if it is free, else put the waiter into the queue. Return whether it was taken."""
         if self._generation != FORK.generation:
             self._forget_parent()
+        if waiter is not None and self._queue is None:
+            queue: deque[Wakeup] = deque()  # may run the collector, and that other threads: the step itself begins behind it
+            self._queue = queue if self._queue is None else self._queue
         if self.holder is None:
             self.holder = self if waiter is None else waiter
             self._thread = _interpreter.thread_id()
             return True
         if waiter is not None:
-            if self._queue is None:
-                self._queue = deque()
-            self._queue.append(waiter)
+            self._queue.append(waiter)  # type: ignore[union-attr]  # made above
         return False
 
     def _forget_parent(self) -> None:

@@ -21,6 +21,7 @@ from kit.leftovers import descriptors_in_use, open_descriptor
 from kit.loops import ON_LIBUV
 from kit.pairs import Pairs
 
+import geventstreams
 from geventstreams import (
     SocketStream,
     SocketStreamServer,
@@ -32,6 +33,7 @@ from geventstreams import (
     wait_for_input_streams,
     wait_for_input_streams_returning_first,
 )
+from geventstreams._core.fair_lock import fair_lock_between
 from geventstreams._core.hub_hold import hold_of
 from geventstreams._streams.buffered import engine_of
 from geventstreams._streams.idle import is_idle
@@ -97,6 +99,33 @@ def waiting(function: Callable[..., Any], *args: Any) -> Native:
 
 
 # One file between threads.
+
+
+@pytest.mark.skipif(not geventstreams.compiled, reason="in plain Python no other thread runs within a step of a lock")
+@pytest.mark.skipif(sys.version_info >= (3, 12), reason="the collector runs between two bytecodes only")
+def test_a_lock_that_is_released_while_a_waiter_queues_is_acquired() -> None:
+    """The collector runs other threads wherever memory is asked for: no release is missed by a thread that begins to wait."""
+    released = []
+
+    def release(phase: str, _info: object) -> None:
+        if phase == "start" and not released:
+            released.append(None)
+            lock.release()
+
+    threshold = gc.get_threshold()
+    for allocations in range(1, 60):
+        lock = fair_lock_between(True)
+        assert lock.acquire(None, LONG)
+        gc.collect()
+        released.clear()
+        gc.callbacks.append(release)
+        gc.set_threshold(allocations)
+        try:
+            acquired = lock.acquire(None, 0.02)
+        finally:
+            gc.set_threshold(*threshold)
+            gc.callbacks.remove(release)
+        assert acquired or not released, allocations
 
 
 @pytest.mark.parametrize("mode", ["rb", "r"])
