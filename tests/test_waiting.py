@@ -19,6 +19,7 @@ import gevent.socket
 import pytest
 from gevent import get_hub
 from kit.conditions import until
+from kit.forking import child
 from kit.leftovers import descriptors, instances, running_timers
 from kit.loops import ON_LIBUV
 
@@ -26,6 +27,7 @@ from geventstreams import (
     SocketStream,
     SocketStreamServer,
     StreamClosed,
+    StreamError,
     WaitSet,
     noticed_socket_stream,
     open_tcp_stream,
@@ -741,6 +743,16 @@ class TestProcessWait:
             assert process_wait("the end", lambda: inputs[0].listen() or inputs[0].at_eof, timeout=5)
         assert inputs[0].at_eof
         leaving.get()
+
+    def test_a_stream_that_cannot_be_noticed_disturbs_no_wait(self, inputs):
+        """The refusal of a parent's stream in a forked child is told once: later waits for conditions there go on."""
+
+        def refuse():
+            with pytest.raises(StreamError), noticed_socket_stream(inputs[0]):
+                pass
+            assert not process_wait("nothing", lambda: False, timeout=0.001)
+
+        child(refuse)
 
     def test_a_condition_that_changes_by_itself(self):
         """A condition that nothing announces is seen within a round of 50 ms."""

@@ -76,8 +76,8 @@ def noticed_socket_stream(stream: S) -> Iterator[S]:
     notice = _notices.setdefault(get_hub(), Notice())
     notice.streams.append(stream)
     noticing = Noticing(notice)
-    waitable_of(stream).watch_input(noticing)
     try:
+        waitable_of(stream).watch_input(noticing)
         yield stream
     finally:
         notice.streams.remove(stream)
