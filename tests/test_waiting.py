@@ -575,6 +575,19 @@ class TestNothingIsLeft:
         victim.kill()
         assert running_timers(besides=before) == []
 
+    def test_a_set_takes_no_stream_of_another_process(self, inputs):
+        """In a forked child a set of its own refuses a stream of the parent each time, and has no member then."""
+
+        def refuse():
+            members = WaitSet()
+            for _ in range(2):
+                with pytest.raises(StreamError, match="parent of a forked process"):
+                    members.add(inputs[0])
+            assert len(members) == 0
+            assert members.wait(0.001) == []
+
+        child(refuse)
+
     @pytest.mark.parametrize("end", ["close", "close during a wait", "drop"])
     def test_a_set_has_one_timer(self, inputs, peers, end):
         """The waits of a set have one timer, which ends with the set."""

@@ -82,13 +82,14 @@ class Listener:
 
     def start(self) -> None:
         """Call `arrived` from now on. StreamError in a forked child."""
-        self._refuse()
+        self.refuse_in_child()
         if not self.is_wanted:
             self.is_wanted = True
             if not self.resting:
                 self._watcher.start(self._on_clients)
 
-    def _refuse(self) -> None:
+    def refuse_in_child(self) -> None:
+        """Raise StreamError in a forked child."""
         if self._process != FORK.generation:
             raise inherited("listener")
 
@@ -154,7 +155,7 @@ class Listener:
 
     def readable_now(self) -> bool:
         """Return whether a client can be accepted now, or the listener was closed."""
-        self._refuse()
+        self.refuse_in_child()
         return self._arrived is None or _system.readable_of([self._descriptor]) != []
 
     def watch_input(self, listener: Callable[[], object]) -> None:

@@ -295,7 +295,7 @@ class MemoryListener(Listener):
             return None
 
     def readable_now(self) -> bool:
-        self._refuse()
+        self.refuse_in_child()
         return self._arrived is None or self._accepting_socket.has_clients()
 
     def close(self) -> None:

@@ -10,8 +10,7 @@
 #
 # All that are ready must be returned. One poll(2) asks the remaining streams where no wait takes place, and after a full round (ONE_POLL).
 #
-# Invariants: a callback refers to its set weakly, and sets refer to streams weakly (a WaitSet strongly to its members), so no wait keeps a
-# stream alive. Input is never taken here.
+# Invariants: callbacks refer to sets, and sets to streams, weakly (not a WaitSet), so no wait keeps a stream alive. No input is taken.
 
 from __future__ import annotations
 
@@ -86,9 +85,10 @@ class ReadySet:
 
     def add(self, key: Any, stream: Any) -> ReadinessCallback:
         """Return a new callback of a stream; it counts as signalled until the stream was asked."""
-        callback = self.callbacks[key] = ReadinessCallback(self, stream)
+        callback = ReadinessCallback(self, stream)
         if self.hold.stays_armed or self.active:
             waitable_of(stream).watch_input(callback)
+        self.callbacks[key] = callback
         self.signal(callback)
         return callback
 
@@ -303,13 +303,14 @@ def _is_closed(stream: Any) -> bool:
 
 
 def check_streams(streams: Iterable[Any]) -> None:
-    """Refuse objects that are not streams or servers, and those that are closed or belong to another thread, before one is touched."""
+    """Refuse objects that are not streams or servers, and those that are closed or of another thread or process, before one is touched."""
     for stream in streams:
         if not (isinstance(stream, BufferedStream) or hasattr(stream, "_waitable")):
             raise TypeError(f"streams must hold streams or servers, not {type(stream).__name__} {stream!r}")
         if _is_closed(stream):
             raise StreamClosed(f"{stream!r} was closed before the wait", stream=stream)
     for stream in streams:
+        waitable_of(stream).refuse_in_child()
         waitable_of(stream).refuse_thread()
 
 
