@@ -55,9 +55,10 @@ class SharedFile(io.BufferedIOBase):
             self.stream.flush()
 
     def __del__(self) -> None:
-        # Nothing is lost by a flush that fails here: the output stays in the stream, whose own flush or close raises the error.
+        # It may run anywhere, so it does not wait: what the system does not take now the hub sends, and an error is the next writer's.
         with contextlib.suppress(Exception):
-            self.close()
+            if not self.closed:
+                self.stream._waitable().send_last()
 
     def _open(self) -> Any:
         if self.closed:

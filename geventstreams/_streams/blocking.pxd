@@ -59,4 +59,3 @@ cdef class BlockingEngine(StreamEngine):
     cpdef void forget(self) except *
     cdef void _close_orderly(self, bint crowded) except *
     cdef void _close_at_once(self) except *
-    cpdef void send_last(self) except *

@@ -485,7 +485,6 @@ class BlockingEngine(StreamEngine):
                 self.tell_end_now()
 
     def send_last(self) -> None:
-        """Send, at the end of the program, what the system takes now."""
         if self.generation and self.is_here() and not self.closed and self.output_lock.holder is None:
             self.send_before_wait()
 

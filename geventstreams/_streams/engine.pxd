@@ -102,6 +102,7 @@ cdef class StreamEngine(ByteSource):
     cpdef void flush(self) except *
     cpdef void finish(self) except *
     cpdef void send_before_wait(self) except *
+    cpdef void send_last(self) except *
     cpdef void end_the_output(self) except *
     cpdef void close(self, bint abort=*) except *
     cpdef void close_failed(self, bint abort) except *

@@ -485,6 +485,9 @@ class StreamEngine(ByteSource):
         """Send what can be sent without waiting; an error is kept for the writers."""
         self.refuse_unmade()
 
+    def send_last(self) -> None:
+        """Send what the system takes now, where no caller is left: at the end of the program, and of a file over the stream."""
+
     def end_the_output(self) -> None:
         """Tell the peer, behind all that was accepted, that nothing more comes."""
         self.refuse_unmade()

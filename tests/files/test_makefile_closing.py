@@ -12,8 +12,10 @@ import pytest
 from kit.conditions import until
 from kit.leftovers import open_descriptor
 from kit.makefile import KINDS, Ends
+from kit.pairs import Pairs
 
 from geventstreams import SocketStream, makefile
+from geventstreams.testing.claims import started
 
 FORMS = [("rb", None), ("rb", 0), ("wb", None), ("rwb", None), ("rwb", 0), ("r", None), ("rw", None)]
 
@@ -71,6 +73,22 @@ def test_a_dropped_file_gives_its_reference_back_at_once(
     except BrokenPipeError:  # OpenSSL 3.5 answers the missing close_notify by an alert, which has no reader
         rest = b""
     assert rest == (b"x" if "w" in mode else b"")
+
+
+@pytest.mark.parametrize("mode", ["w", "wb", "rw", "rwb"])
+def test_a_dropped_file_of_a_stream_sends_without_waiting(pairs: Pairs, mode: str) -> None:
+    """The destructor of a stream's file may run anywhere, so it sends what the system takes; the hub sends the rest, and none is lost."""
+    for taken in (10, 3):
+        stream, peer = pairs.streams("memory", buffers=10)
+        stream.sendall(bytes(10 - taken))
+        file = stream.makefile(mode)
+        file.write(b"hello" if "b" in mode else "hello")
+        assert stream.unsent == 5
+        files = [file]
+        del file
+        dropped = started(files.clear)
+        assert (dropped.ready(), stream.unsent) == (True, max(0, 5 - taken))
+        assert peer.read_exactly(10 - taken + 5) == bytes(10 - taken) + b"hello"
 
 
 def test_a_socket_outlives_its_files_and_the_reverse(ends: Ends) -> None:
