@@ -457,6 +457,7 @@ class StreamEngine(ByteSource):
         if not self.is_writable:
             raise io.UnsupportedOperation("not writable: the direction of this stream is input")
         self.output.drop_unbegun()
+        self.transport.wake()  # who waits for room for what was dropped has nothing left to send
 
     # What an engine that waits and one that is pushed do in their own ways. A stream that was never made has an engine of neither kind.
 

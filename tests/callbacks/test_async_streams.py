@@ -28,6 +28,7 @@ from geventstreams import (
     WaitSet,
     wait_for_input_streams,
 )
+from geventstreams.testing import StallingTransport
 
 pytestmark = pytest.mark.usefixtures("reports")
 
@@ -431,6 +432,26 @@ def test_clear_output_drops_what_has_not_begun(make):
     stream.clear_output()
     stream.close()
     assert rest_of(joined.peer) == b"a" * 2**23
+
+
+def test_clear_output_ends_the_wait_of_who_drains(joined):
+    """A `finish_output` that waits for room for what is dropped returns at once: nothing is left to send."""
+    stream = joined.stream
+    engine = stream._waitable()
+    stalling = StallingTransport(engine.transport)
+    engine.plug(stalling)
+    stalling.stall("output")
+    stream.write(b"dropped")
+    waiter = gevent.spawn(stream.finish_output)
+    rounds()
+    assert not waiter.ready()
+    stream.clear_output()
+    until(waiter.ready)
+    assert (waiter.exception, stream.unsent) == (None, 0)
+    stalling.resume()
+    stream.write(b"kept")
+    stream.close()
+    assert rest_of(joined.peer) == b"kept"
 
 
 def test_large_writes_are_not_copied(make):

@@ -858,6 +858,20 @@ def test_clear_output_keeps_a_begun_message_whole(pairs: Pairs) -> None:
     assert reader.get() == b"begun message\nkept\n"
 
 
+def test_clear_output_ends_the_wait_of_who_sends_it(pairs: Pairs) -> None:
+    """A flush that waits for room for what another greenlet drops returns at once: nothing is left to send."""
+    for clear in (LispStream.clear_output, lambda stream: stream.shutdown("output", abort=True)):
+        stream, peer = pairs.streams("memory", buffers=10)
+        stream.sendall(bytes(10))
+        stream.write_string("dropped\n")
+        flushing = started(stream.flush)
+        assert not flushing.ready()
+        started(clear, stream)
+        until(flushing.ready)
+        assert (flushing.value, stream.unsent) == (None, 0)
+        assert peer.read_exactly(10) == bytes(10)
+
+
 # The socket.
 
 
