@@ -76,8 +76,8 @@ class TextFile(io.TextIOWrapper):
 
     def reconfigure(self, **options: Any) -> None:
         """Change options, as `io.TextIOWrapper` has it; those of decoding not after the first read."""
-        decoding = ("encoding", "errors", "newline")
-        if self._input and self._input.begun and any(options.get(name) is not None for name in decoding):
+        decodes_anew = options.get("encoding") is not None or options.get("errors") is not None or "newline" in options
+        if self._input and self._input.begun and decodes_anew:
             raise io.UnsupportedOperation("the encoding and the newline cannot be set after the first read")
         super().reconfigure(**options)
         self._newline = options.get("newline", self._newline)

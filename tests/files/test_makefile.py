@@ -107,7 +107,8 @@ def test_a_text_file_is_reconfigured_before_its_first_read(pairs: Pairs, options
             file.reconfigure(**options)
         for _ in range(3):
             assert said(readline if fetched else ours.readline) == said(theirs.readline)
-        assert said(ours.reconfigure, encoding="ascii") is io.UnsupportedOperation
+        for late in ({"encoding": "ascii"}, {"errors": "ignore"}, {"newline": "\n"}, {"newline": None}):
+            assert said(ours.reconfigure, **late) is io.UnsupportedOperation
 
 
 @pytest.mark.parametrize("newline", [None, "", "\n", "\r", "\r\n"])
