@@ -10,8 +10,7 @@ from geventstreams._files.transports cimport FileTransport
 cdef ForkGeneration FORK
 cdef long NO_PERMIT
 cdef double NEVER
-cdef Py_ssize_t CALLS
-cdef Py_ssize_t WOULD_WAIT
+cdef Py_ssize_t CALLS, WOULD_WAIT
 cdef InputBuffer NO_INPUT
 cdef OutputBuffer NO_OUTPUT
 cdef FairLock _NO_LOCK
@@ -24,13 +23,11 @@ cdef class FileEngine(ByteSource):
     cdef readonly FileTransport transport
     cdef readonly bint closed
     cdef Py_ssize_t buffering
-    cdef FairLock input_lock
-    cdef FairLock output_lock
+    cdef FairLock input_lock, output_lock
     cdef object closer
     cdef long generation
     cdef bint _needs_lock
-    cdef object _reader
-    cdef object _writer
+    cdef object _reader, _writer
     cdef tuple _lost
 
     cdef void _init_engine(self, FileTransport transport, Py_ssize_t buffering, bint readable, bint writable) except *
@@ -46,9 +43,4 @@ cdef class FileEngine(ByteSource):
     cdef bint send_buffered(self) except? False
     cdef void flush(self) except *
     cdef void close(self) except *
-    cdef void _flush_at_close(self) except *
     cdef void _let_go(self) except *
-    cpdef void send_last(self) except *
-    cdef void drop(self) except *
-    cpdef void give_up(self) except *
-    cdef bint _send_left(self, bint last) except? False

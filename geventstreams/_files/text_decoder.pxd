@@ -1,5 +1,3 @@
-cimport cython
-
 cimport geventstreams._native.clock as _clock
 cimport geventstreams._native.memory as _bytes
 cimport geventstreams._native.interpreter as _interpreter
@@ -8,10 +6,8 @@ from geventstreams._core.fairness cimport Fairness
 from geventstreams._core.reader cimport ByteReader
 
 cdef int FRESH
-cdef double NEVER
-cdef double SLICE
-cdef Py_ssize_t LEAST
-cdef Py_ssize_t MOST
+cdef double NEVER, SLICE
+cdef Py_ssize_t LEAST, MOST
 cdef object ALL
 
 
@@ -23,8 +19,7 @@ cdef class TextInput:
     cdef bint _needs_lock
     cdef str _text
     cdef Py_ssize_t _at
-    cdef bint _any_newline
-    cdef bint _ends_in_lf
+    cdef bint _any_newline, _ends_in_lf
     cdef str _newline
     cdef object _decoder
     cdef bytes _undecoded
@@ -39,7 +34,6 @@ cdef class TextInput:
     cdef str _take(self, Py_ssize_t wanted, bint line)
     cdef void _put_back(self, list pieces) except *
     cdef Py_ssize_t _line_end(self) except -1
-    @cython.locals(before=double)
     cdef bint _more(self) except? False
     cdef double _let_others_run(self) except? -1
     cdef str _decode(self, bytes data)

@@ -7,15 +7,11 @@ from geventstreams._core.fork cimport ForkGeneration
 from geventstreams._core.fairness cimport Fairness
 from geventstreams._core.wakeup cimport Wakeup
 
-cdef int FRESH
-cdef int READ
-cdef int WRITE
+cdef int FRESH, READ, WRITE
 cdef ForkGeneration FORK
 cdef double NEVER
-cdef Py_ssize_t BUSY
-cdef Py_ssize_t WOULD_WAIT
-cdef object get_hub
-cdef object _GEVENT_SOCKET
+cdef Py_ssize_t BUSY, WOULD_WAIT
+cdef object get_hub, _GEVENT_SOCKET
 cdef tuple _KNOWN
 
 
@@ -25,11 +21,7 @@ cdef class SocketWakeup(Wakeup):
 
 cdef class FileTransport:
     cdef readonly object socket
-    cdef readonly bint direct
-    cdef readonly bint emptied
-    cdef readonly bint closed
-    cdef readonly bint begun
-    cdef readonly bint between_threads
+    cdef readonly bint direct, emptied, closed, begun, between_threads
     cdef readonly Fairness fairness
 
     cdef void _init_file(self, socket) except *
@@ -37,11 +29,9 @@ cdef class FileTransport:
     cpdef Py_ssize_t send(self, view, Py_ssize_t start, Py_ssize_t stop) except? -2
     cpdef bint await_input(self) except? False
     cpdef bint await_output(self) except? False
-    cdef void wake(self) except *
     cpdef bint send_at_once(self, OutputBuffer output, bint last=*) except? False
     cpdef void close(self) except *
     cdef void _disconnect(self) except *
-    cpdef void give_up(self) except *
     cdef object _open(self)
 
 
@@ -49,12 +39,10 @@ cdef class BorrowedTransport(FileTransport):
     cdef object _native
     cdef int _descriptor
     cdef object _handle
-    cdef SocketWakeup _input
-    cdef SocketWakeup _output
+    cdef SocketWakeup _input, _output
     cdef list _awaited
 
     cdef bint _wait_for(self, int events) except? False
-    cdef bint _waited_between_threads(self, list awaited, int events, double limit) except? False
     @cython.locals(wakeup=SocketWakeup)
     cdef SocketWakeup _wakeup(self, int events)
     cdef list _wakeups(self)
@@ -65,8 +53,7 @@ cdef class BorrowedTransport(FileTransport):
 
 
 cdef class BorrowedTLSTransport(BorrowedTransport):
-    cdef int _input_event
-    cdef int _output_event
+    cdef int _input_event, _output_event
 
     cdef int _tried(self, method, view, list counts, int event) except -1
 

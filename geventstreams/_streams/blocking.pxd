@@ -12,17 +12,10 @@ from geventstreams._core.transport_base cimport Transport
 from geventstreams._core.wakeup cimport Wakeup
 from geventstreams._streams.engine cimport StreamEngine
 
-cdef int FRESH
+cdef int FRESH, INPUT, OPEN, WANTED, TOLD
 cdef double NEVER
-cdef int INPUT
 cdef Clock CLOCK
-cdef Py_ssize_t BLOCK
-cdef Py_ssize_t WOULD_WAIT
-cdef Py_ssize_t FLUSH
-cdef Py_ssize_t WORTH
-cdef int OPEN
-cdef int WANTED
-cdef int TOLD
+cdef Py_ssize_t BLOCK, WOULD_WAIT, FLUSH, WORTH
 cdef long NO_PERMIT
 cdef ForkGeneration FORK
 cdef FairLock _FREE
@@ -31,8 +24,7 @@ cdef Fairness _RESTED
 
 cdef class BlockingEngine(StreamEngine):
     cdef FairLock output_lock
-    cdef object closer
-    cdef object background
+    cdef object closer, background
     cdef Fairness fairness
     cdef long long _progress
     cdef bint _fired
@@ -40,22 +32,17 @@ cdef class BlockingEngine(StreamEngine):
     @cython.locals(wakeup=Wakeup)
     cpdef void arm_input(self) except *
     cdef Fairness _own_fairness(self)
-    cdef void _let_others_run(self) except *
     cdef Py_ssize_t _look_below(self) except? -2
     cdef object _read_timeout(self)
-    cdef void _refuse_interrupted(self) except *
     cdef void _put_waiting(self, data, Py_ssize_t count) except *
     cdef void _send_message(self, data, Py_ssize_t count) except *
     cdef void _adopt_rest(self) except *
     cdef FairLock _own_output_lock(self)
     cdef void _acquire_output(self) except *
-    @cython.locals(left=double, deadline=double, held=Py_ssize_t)
     cdef void _send_or_wait(self, double limit) except *
     cdef void _refuse_if_ended(self) except *
     cpdef bint send_in_background(self) except? False
     cdef void _stop_background(self) except *
     cdef void _tell_end(self, double limit) except *
     cdef void _close(self, bint abort) except *
-    cpdef void forget(self) except *
     cdef void _close_orderly(self, bint crowded) except *
-    cdef void _close_at_once(self) except *

@@ -7,12 +7,8 @@ from geventstreams._streams.blocking cimport BlockingEngine
 from geventstreams._streams.engine cimport StreamEngine
 
 cdef ForkGeneration FORK
-cdef Py_ssize_t BLOCK
-cdef Py_ssize_t AT_ONCE
-cdef Py_ssize_t ENDED
-cdef Py_ssize_t WOULD_WAIT
-cdef int A_LINE
-cdef int A_SEPARATOR
+cdef Py_ssize_t BLOCK, AT_ONCE, ENDED, WOULD_WAIT
+cdef int A_LINE, A_SEPARATOR
 cdef StreamEngine NO_ENGINE
 
 
@@ -25,8 +21,7 @@ cdef class BufferedStream(ByteReader):
     cdef object __weakref__
     cdef OutputBuffer _output
     cdef StreamEngine _engine
-    cdef bint _flushes_here
-    cdef bint _writes_here
+    cdef bint _flushes_here, _writes_here
     cdef readonly bint _alive
 
     cdef void _init_stream(self, StreamEngine engine, bint readable, bint writable, options) except *

@@ -7,11 +7,8 @@ from geventstreams._core.fork cimport ForkGeneration
 from geventstreams._core.reader cimport ByteSource
 from geventstreams._core.transport_base cimport Transport
 
-cdef Py_ssize_t CALLS
-cdef Py_ssize_t ENDED
-cdef Py_ssize_t WOULD_WAIT
-cdef int OPEN
-cdef int TOLD
+cdef Py_ssize_t CALLS, ENDED, WOULD_WAIT
+cdef int OPEN, TOLD
 cdef long NO_PERMIT
 cdef long long NO_TAIL
 cdef Clock CLOCK
@@ -27,30 +24,23 @@ cdef class StreamEngine(ByteSource):
     cdef public list listeners
     cdef readonly long generation
     cdef readonly unsigned long thread
-    cdef public long long octets_in
-    cdef public long long tail
+    cdef public long long octets_in, tail
     cdef public object tls
-    cdef public bint closed
-    cdef public bint timed_out
+    cdef public bint closed, timed_out
     cdef bint sending
     cdef public int output_state
-    cdef public double read_limit
-    cdef public double write_limit
+    cdef public double read_limit, write_limit
     cdef public Py_ssize_t accepted
-    cdef public object reader
-    cdef public object writer
-    cdef public double reading_since
-    cdef public double writing_since
+    cdef public object reader, writer
+    cdef public double reading_since, writing_since
     cdef public tuple failure
     cdef readonly object hub
     cdef public Py_ssize_t rest_at
     cdef long long unbuffered
     cdef public double linger_limit
     cdef public tuple reset
-    cdef readonly bint is_readable
-    cdef readonly bint is_writable
-    cdef public bint broken
-    cdef public bint tls_failed
+    cdef readonly bint is_readable, is_writable
+    cdef public bint broken, tls_failed
     cdef public object tls_options
     cdef object _stream
 
@@ -59,21 +49,13 @@ cdef class StreamEngine(ByteSource):
     cpdef object stream(self)
     cpdef bint is_closed(self) noexcept
     cpdef void renew_permits(self) except *
-    cpdef void refuse_in_child(self) except *
     cpdef void refuse_input(self) except *
     cpdef void refuse_output(self) except *
     cpdef void refuse_write(self) except *
     cpdef void refuse_thread(self) except *
     cpdef bint is_here(self) noexcept
-    cpdef bint is_left(self) except? False
     cpdef void renew_input(self) except *
     cpdef void renew_output(self) except *
-    cpdef void refuse_while_waiting(self) except *
-    cdef void refuse_unmade(self) except *
-    cpdef void occupy(self) except *
-    cpdef void vacate(self) except *
-    cdef void input_failed(self, error) except *
-    cdef object _failure(self, error, str doing)
     cpdef Py_ssize_t receive_unasked(self) except? -2
     cpdef bint look(self) except? False
     cpdef bint readable_now(self) except? False
@@ -89,23 +71,11 @@ cdef class StreamEngine(ByteSource):
     cdef bint send_now(self) except? False
     cdef object output_failed(self, error)
     cpdef void raise_failure(self) except *
-    cdef void complete(self, error) except *
     cdef bint leaves_a_part(self) except? False
-    cpdef Transport plug(self, Transport transport)
-    cpdef void forget_ends(self) except *
     cdef bint tell_end_now(self) except? False
-    cpdef void end_input(self, bint drop) except *
-    cdef void shut_input(self) except *
-    cpdef void drop_output(self) except *
-    cdef bint begin_end(self) except? False
     cdef int put(self, data, Py_ssize_t count) except -1
     cpdef void flush(self) except *
     cpdef void finish(self) except *
     cpdef void send_before_wait(self) except *
-    cpdef void send_last(self) except *
-    cpdef void end_the_output(self) except *
     cpdef void close(self, bint abort=*) except *
-    cpdef void close_failed(self, bint abort) except *
     cpdef void set_limits(self, double read, double write) except *
-    cdef void send_before_closing(self) except *
-    cpdef void drop(self) except *

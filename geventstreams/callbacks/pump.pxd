@@ -10,7 +10,6 @@ cdef class Task(EventHandler):
     cdef object _greenlet, _context
     cdef bint _queued, _resting, _finished, _killed, _counted
 
-    cpdef int _on_event(self) except -1
     cdef int _serve(self) except -1
     cdef void _disarm(self) except *
     cdef void _flush(self) except *
@@ -35,7 +34,6 @@ cdef class Pump:
     cdef void _discount(self, Task task) except *
     cdef void _schedule(self) except *
     cdef void _leave_to(self, Task task) except *
-    cdef void _end(self) except *
     cdef int _serve_task(self, Task task, current) except -1
 
 

@@ -23,7 +23,6 @@ cdef class PushedEngine(StreamEngine):
     cdef int refuse_elsewhere(self) except -1
     cdef Py_ssize_t receive_portion(self) except? -2
     cdef bytes cut_received(self, block, Py_ssize_t count)
-    cdef void keep_received(self, block) except *
     cdef int keep_back(self, bint full) except -1
     cdef int enqueue(self, data, Py_ssize_t count) except -1
     cdef int _keep_for_later(self, data, Py_ssize_t count) except -1

@@ -3,9 +3,8 @@ from geventstreams._core.fairness cimport Fairness
 from geventstreams._streams.buffered cimport engine_of
 from geventstreams.callbacks.sending cimport SendingConnection
 
-cdef int FRESH, TOLD
+cdef int FRESH, TOLD, CONNECTING, OPEN, BROKEN, CLOSING_EARLY, CLOSING, CLOSING_QUIETLY, FAILED, CLOSED
 cdef Py_ssize_t ENDED, WOULD_WAIT
-cdef int CONNECTING, OPEN, BROKEN, CLOSING_EARLY, CLOSING, CLOSING_QUIETLY, FAILED, CLOSED
 
 
 cdef class ReceivingConnection(SendingConnection):
@@ -20,14 +19,8 @@ cdef class ReceivingConnection(SendingConnection):
     cdef object _options, _event_cb
     cdef public object data
 
-    cdef int _serve(self) except -1
-    cdef void _disarm(self) except *
-    cdef void _flush(self) except *
     cdef int _leave(self) except -1
     cdef void _establish(self) except *
-    cdef void _receive_end(self) except *
-    cdef void _end_with_failure(self) except *
-    cdef int _callback_failed(self) except -1
     cdef bint _take_turns(self) except -1
     cdef bint _end(self) except -1
     cdef bint _wants_input(self) except -1

@@ -21,13 +21,8 @@ cdef class SendingConnection(Task):
     cdef Py_ssize_t _lost
 
     cdef bint _is_established(self) noexcept
-    cdef bint _is_left(self) except? False
     cdef int _wake(self) except -1
     cpdef int _send(self) except -1
-    cdef int _send_again(self) except -1
-    cdef void _sending_failed(self, error) except *
     cdef int _close_quietly(self) except -1
-    cdef void _wait_until_sent(self) except *
-    cdef double _output_limit(self) noexcept
     cdef int _all_sent(self) except -1
     cdef void _drop(self, bint abort) except *

@@ -63,7 +63,8 @@ def slots_and_attributes(path: Path) -> dict[str, tuple[list[str], list[str]]]:
             if isinstance(line, ast.Assign) and ast.unparse(line.targets[0]) == "__slots__":
                 body = re.search(rf"^cdef class {node.name}\b.*\n((?: .*\n|\n(?! *cdef class))*)", declared, re.MULTILINE)
                 if body is not None:
-                    attributes = re.findall(r"^    cdef [\w ]*?(\w+)$", body[1], re.MULTILINE)
+                    lines = re.findall(r"^    cdef [\w ]*?(\w+(?:, \w+)*)$", body[1], re.MULTILINE)
+                    attributes = [name for names in lines for name in names.split(", ")]
                     found[node.name] = (list(ast.literal_eval(line.value)), attributes)
     return found
 
