@@ -33,7 +33,6 @@ cdef class BlockingEngine(StreamEngine):
     cpdef void arm_input(self) except *
     cdef Fairness _own_fairness(self)
     cdef Py_ssize_t _look_below(self) except? -2
-    cdef object _read_timeout(self)
     cdef void _put_waiting(self, data, Py_ssize_t count) except *
     cdef void _send_message(self, data, Py_ssize_t count) except *
     cdef void _adopt_rest(self) except *

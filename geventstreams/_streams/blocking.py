@@ -28,21 +28,11 @@ from geventstreams._streams.background import BackgroundSender
 from geventstreams._streams.engine import StreamEngine
 from geventstreams._streams.options import StreamOptions
 from geventstreams._streams.states import OPEN, TOLD, WANTED
-from geventstreams.errors import (
-    ReadTimeout,
-    StreamBusy,
-    StreamClosed,
-    StreamError,
-    StreamReset,
-    WriteTimeout,
-    in_seconds,
-    noted,
-)
+from geventstreams.errors import ReadTimeout, StreamBusy, StreamClosed, StreamError, StreamReset, WriteTimeout, in_seconds, noted
 
 FLUSH = 8
 WORTH = 256
 """A flush counts as so many calls, and as one more for so many bytes."""
-
 
 _FREE = FairLock()
 """The lock of every engine whose output was never acquired: an idle stream has none of its own. It is never acquired itself."""
@@ -485,7 +475,7 @@ class BlockingEngine(StreamEngine):
                 self.tell_end_now()
 
     def send_last(self) -> None:
-        if self.generation and self.is_here() and not self.closed and self.output_lock.holder is None:
+        if self.is_here() and not self.closed and self.output_lock.holder is None:
             self.send_before_wait()
 
     def send_before_closing(self) -> None:

@@ -10,8 +10,6 @@ callback half brings and takes away.
 # * `input.permit` and `output.permit` equal the fork generation while that half may be used at once. A call compares one, and asks why
 #   (`refuse_input`, `refuse_output`) only where they differ. A fork makes all of them differ, in the child.
 # * An engine refers to its stream weakly, and keeps no exception: neither forms a cycle.
-#
-# One idea in more than 500 lines: all that a stream knows of its two halves, which end, fail and close together.
 
 from __future__ import annotations
 
@@ -34,18 +32,7 @@ from geventstreams._core.hub_hold import OTHER_THREAD, hold_of
 from geventstreams._core.reader import ByteSource
 from geventstreams._core.transport_base import Transport
 from geventstreams._streams.states import OPEN, ORDERLY, TOLD
-from geventstreams.errors import (
-    BROKEN,
-    StreamBusy,
-    StreamClosed,
-    StreamError,
-    StreamReset,
-    StreamTruncated,
-    TLSError,
-    from_system,
-    noted,
-    renewed,
-)
+from geventstreams.errors import BROKEN, StreamBusy, StreamClosed, StreamError, StreamReset, TLSError, from_system, noted, renewed
 
 
 class StreamEngine(ByteSource):
@@ -53,9 +40,9 @@ class StreamEngine(ByteSource):
 
     __slots__ = (
         "_stream", "accepted", "broken", "closed", "end", "failure", "generation", "hub", "is_readable", "is_writable", "linger_limit",
-        "listeners", "octets_in", "output", "output_state", "read_limit", "reader", "reading_since", "reset", "rest",
-        "rest_at", "sending", "tail", "thread", "timed_out", "tls", "tls_failed", "tls_options", "transport", "unbuffered", "write_limit",
-        "writer", "writing_since",
+        "listeners", "octets_in", "output", "output_state", "read_limit", "reader", "reading_since", "reset", "rest", "rest_at", "sending",
+        "tail", "thread", "timed_out", "tls", "tls_failed", "tls_options", "transport", "unbuffered", "write_limit", "writer",
+        "writing_since",
     )
 
     def __cinit__(self) -> None:  # compiled code only: an object whose __init__() was not called has no permit, and says so
@@ -220,8 +207,7 @@ class StreamEngine(ByteSource):
             self.refuse_input()
 
     def look_at_clock(self) -> None:
-        if self.input.permit != FORK.generation:
-            self.refuse_input()
+        self.begin_read()
 
     def was_shut_down(self) -> bool:
         return self.end is not None and self.end[0] is StreamClosed
@@ -270,9 +256,9 @@ class StreamEngine(ByteSource):
         return count
 
     def input_failed(self, error: OSError) -> None:
-        """Note an error that ends the input, to be raised when what arrived is taken; raise any other."""
+        """Note an error of TLS or of a broken connection, to be raised when what arrived is taken; raise any other."""
         failure = self._failure(error, "reading from")
-        if not (isinstance(error, (StreamReset, StreamTruncated, TLSError)) or error.errno in BROKEN):
+        if not (isinstance(error, TLSError) or error.errno in BROKEN):
             raise failure
         self.end = noted(failure)
 
@@ -424,12 +410,12 @@ class StreamEngine(ByteSource):
         if self.output_state != TOLD:
             self.sending = True
             try:
-                told = self.transport.end_output() != WOULD_WAIT
+                if self.transport.end_output() != WOULD_WAIT:
+                    self.output_state = TOLD
             except OSError as error:
                 raise self.output_failed(error) from None
             finally:
                 self.sending = False
-            self.output_state = TOLD if told else self.output_state
         return self.output_state == TOLD
 
     def end_input(self, drop: bool) -> None:
@@ -459,12 +445,7 @@ class StreamEngine(ByteSource):
         self.output.drop_unbegun()
         self.transport.wake()  # who waits for room for what was dropped has nothing left to send
 
-    # What an engine that waits and one that is pushed do in their own ways. A stream that was never made has an engine of neither kind.
-
-    def refuse_unmade(self) -> None:
-        """Raise the error of a stream that was never made."""
-        self.refuse()
-        raise NotImplementedError
+    # What an engine that waits and one that is pushed do in their own ways. A stream that was never made has neither: `refuse` says so.
 
     def begin_end(self) -> bool:
         """Begin to end the output. Return whether it has to be flushed first."""
@@ -472,30 +453,30 @@ class StreamEngine(ByteSource):
 
     def put(self, data: Any, count: int) -> None:
         """Accept a message of `count` bytes whole, or raise with nothing accepted."""
-        self.refuse_unmade()
+        self.refuse()
 
     def flush(self) -> None:
         """Get what was accepted to the system."""
-        self.refuse_unmade()
+        self.refuse()
 
     def finish(self) -> None:
         """Wait until the system has all that was accepted."""
-        self.refuse_unmade()
+        self.refuse()
 
     def send_before_wait(self) -> None:
         """Send what can be sent without waiting; an error is kept for the writers."""
-        self.refuse_unmade()
+        self.refuse()
 
     def send_last(self) -> None:
         """Send what the system takes now, where no caller is left: at the end of the program, and of a file over the stream."""
 
     def end_the_output(self) -> None:
         """Tell the peer, behind all that was accepted, that nothing more comes."""
-        self.refuse_unmade()
+        self.refuse()
 
     def close(self, abort: bool = False) -> None:
         """Close the stream. With `abort` nothing is sent, and the peer sees a reset."""
-        self.refuse_unmade()
+        self.refuse()
 
     def close_failed(self, abort: bool) -> None:
         """Close because TLS failed; without `abort` so that the alert which says why arrives."""

@@ -4,14 +4,11 @@
 # * This vocabulary speaks characters, and treats a read timeout like the end of file (`_more`). Only `read_byte`, `write_byte` and generic
 #   sequences depend on the element type.
 # * How many bytes a character has is known before any of them is taken.
-#
-# One idea in more than 500 lines: each function of the vocabulary stands here once, with its contract, and with its overloads for type
-# checkers. A class for each direction would be one more level of imports between the transport and the streams of users, for length only.
 
 from __future__ import annotations
 
 import array
-from collections.abc import MutableSequence
+from collections.abc import MutableSequence, Sequence
 from typing import TYPE_CHECKING, Any
 
 import geventstreams._core.arguments as arguments
@@ -27,7 +24,6 @@ from geventstreams._streams.options import StreamOptions
 from geventstreams.errors import EndOfFile, ReadTimeout, line_too_long
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
     from typing import Literal, overload
 
     from typing_extensions import TypeVar
@@ -39,7 +35,6 @@ if TYPE_CHECKING:
     Q = TypeVar("Q", bound=ReadableBuffer | Sequence[Any])
 
 WHITE_SPACE = " \t\n\r\f\v"
-LF = 10
 
 
 class LispStream(BufferedStream):
@@ -102,7 +97,6 @@ class LispStream(BufferedStream):
         raise EndOfFile(what, stream=self, timed_out=late)
 
     if TYPE_CHECKING:
-
         @overload
         def read_char(self, eof_error: Literal[True] = True, eof_value: object = None) -> str: ...
         @overload
@@ -126,17 +120,17 @@ class LispStream(BufferedStream):
             character, length = self._next_char()
             if not length:
                 return self._at_end(eof_error, eof_value)
-            self._take_char(character, length)
-            return character
+            return self._take_char(character, length)
         self._input.skip(1)
         self._last_char = character = chr(byte)
         self._last_taken = self._input.taken
         return character
 
-    def _take_char(self, character: str, length: int) -> None:
+    def _take_char(self, character: str, length: int) -> str:
         self._last_bytes = self._input.take(length)
         self._last_char = character
         self._last_taken = self._input.taken
+        return character
 
     def _next_char(self) -> tuple[str, int]:
         """Wait for a whole character. Return it and its length in bytes, or "" and 0 if none comes."""
@@ -148,13 +142,9 @@ class LispStream(BufferedStream):
     def _first_char(self) -> tuple[str, int]:
         """Return the first character of the buffer and its length in bytes; "" and 0 if it is not whole, an error if it never will be."""
         byte = self._input.byte_at(0)
-        if byte < 0:
-            return "", 0
-        if self._is_latin or (byte < 128 and self._encoding.transparent):
+        if byte >= 0 and (self._is_latin or (byte < 128 and self._encoding.transparent)):
             return chr(byte), 1
-        data = self._input.peek(self._encoding.most)
-        character, length = self._encoding.decode(data, 1, False)
-        return (character, length) if length or self._engine.end is None else self._encoding.decode(data, 1, True)
+        return self._encoding.decode(self._input.peek(self._encoding.most), 1, self._engine.end is not None)
 
     def unread_char(self, character: str) -> None:
         """Put back the character that `read_char` returned last, if nothing was read since. Common Lisp: `unread-char`.
@@ -172,7 +162,6 @@ class LispStream(BufferedStream):
         self._last_char = None
 
     if TYPE_CHECKING:
-
         @overload
         def peek_char(self, peek_type: str | Literal[True] | None = None, eof_error: Literal[True] = True,
                       eof_value: object = None) -> str: ...
@@ -183,18 +172,15 @@ class LispStream(BufferedStream):
         """Return the next character and leave it there. Common Lisp: `peek-char`.
 
         Args:
-            peek_type: None: the very next character. True: the first that is not white space. A character: the first like it. Characters
-                before it are taken.
-            eof_error: Raise `EndOfFile` at the end of the input, and when `read_timeout` passes; else return `eof_value`.
-            eof_value: What is returned then.
+            peek_type: None: the next character; True: the first that is not white space; a character: the first like it. Others are taken.
+            eof_error, eof_value: As for `read_char`.
         """
         self._engine.begin_read()
         if not (peek_type is None or peek_type is True or (isinstance(peek_type, str) and len(peek_type) == 1)):
             raise TypeError(f"peek_type must be None, True or a character, not {peek_type!r}")
         self._input.count_call()
         while True:
-            if self._input.permit != FORK.generation:
-                self._engine.refuse_input()
+            self._engine.begin_read()
             character, length = self._next_char()
             if not length:
                 return self._at_end(eof_error, eof_value)
@@ -203,18 +189,15 @@ class LispStream(BufferedStream):
             self._input.skip(length)
 
     def read_char_no_hang(self, eof_error: bool = True, eof_value: E = None) -> str | E | None:  # type: ignore[assignment]  # E's default
-        """Return a character, or None where it would have to wait for one. Common Lisp: `read-char-no-hang`.
+        """Return a character, or None where it would have to wait; at the end of the input as `read_char`.
 
-        Args:
-            eof_error: Raise `EndOfFile` at the end of the input, and when `read_timeout` passes; else return `eof_value`.
-            eof_value: What is returned then.
+        Common Lisp: `read-char-no-hang`.
         """
         self._engine.begin_read()
         while True:
             character, length = self._first_char()
             if length:
-                self._take_char(character, length)
-                return character
+                return self._take_char(character, length)
             if self._engine.end is not None:
                 return self._at_end(eof_error, eof_value)
             if self._engine.receive_unasked() < 0:
@@ -222,18 +205,21 @@ class LispStream(BufferedStream):
 
     def read_string(self, n: int) -> str:
         """Return up to `n` characters, waiting until there are so many, the input ends, or `read_timeout` passes."""
-        if self._input.permit != FORK.generation:
-            self._engine.refuse_input()
+        self._engine.begin_read()
         wanted = arguments.natural("n", n)
         if not self._is_latin:
             text, length = self._text(wanted)
             self._input.skip(length)
             return text
+        self._await(wanted)
+        return self._input.take_latin1(wanted)
+
+    def _await(self, wanted: int) -> None:
+        """Wait for `wanted` bytes, until the input ends or times out. Raise the error that ended it where there is no byte at all."""
         while len(self._input) < wanted and self._more():
             pass
         if wanted and not len(self._input):
             self._engine.raise_end()
-        return self._input.take_latin1(wanted)
 
     def _text(self, wanted: int) -> tuple[str, int]:
         """Wait for `wanted` characters. Return those that are there then, and how many bytes these are. Nothing is taken."""
@@ -303,7 +289,7 @@ class LispStream(BufferedStream):
     def _newline_behind(self, at: int) -> int:
         """Return the number of bytes up to and with the first newline that begins at or behind byte `at`, or 0."""
         newline, unit = self._encoding.newline, self._encoding.unit
-        if unit == 1 and newline[0] == LF:
+        if newline == b"\n":
             return self._input.line_length()
         while (found := self._input.find(newline, at, len(self._input))) >= 0:
             if found % unit == 0:
@@ -314,7 +300,6 @@ class LispStream(BufferedStream):
     # Elements and sequences in.
 
     if TYPE_CHECKING:
-
         @overload
         def read_byte(self, eof_error: Literal[True] = True, eof_value: object = None) -> int: ...
         @overload
@@ -324,8 +309,7 @@ class LispStream(BufferedStream):
         """Return one integer of the binary element type, waiting for it. Common Lisp: `read-byte`.
 
         Args:
-            eof_error: Raise `EndOfFile` at the end of the input, and when `read_timeout` passes; else return `eof_value`.
-            eof_value: What is returned then.
+            eof_error, eof_value: As for `read_char`.
 
         Raises:
             TypeError: The element type is "base-char".
@@ -334,19 +318,13 @@ class LispStream(BufferedStream):
             self._engine.refuse_input()
         if not self._is_binary:
             raise TypeError("read_byte needs the element type 'unsigned-byte-8' or 'signed-byte-8', and this stream has 'base-char'")
-        byte = self._input.take_byte()
-        if byte < 0:
+        while (byte := self._input.take_byte()) < 0:
             if not self._more():
                 return self._at_end(eof_error, eof_value)
-            byte = self._input.take_byte()
-        if byte > 127 and self._is_signed:
-            byte -= 256
-        return byte
+        return byte - 256 if byte > 127 and self._is_signed else byte
 
     def read_sequence(self, seq: WritableBuffer | MutableSequence[Any], start: int = 0, end: int | None = None) -> int:
         """Fill `seq[start:end]`, waiting until it is full, the input ends, or `read_timeout` passes. Common Lisp: `read-sequence`.
-
-        An exception puts everything back.
 
         Args:
             seq: A writable buffer of one-byte items takes bytes, an array of characters takes characters, a list takes elements of the
@@ -358,7 +336,7 @@ class LispStream(BufferedStream):
             The index of the first element not updated.
 
         Raises:
-            IndexError: `start` or `end` is out of range. No input was taken.
+            IndexError: `start` or `end` is out of range. This and any other exception leaves all input in the stream.
         """
         if self._input.permit != FORK.generation:
             self._engine.refuse_input()
@@ -391,20 +369,16 @@ class LispStream(BufferedStream):
 
     def _read_elements(self, seq: Any, start: int, end: int | None) -> int:
         first, last = arguments.bounds(start, end, len(seq))
-        elements, length = self._numbers(last - first) if self._is_binary else self._text(last - first)
+        if self._is_binary:
+            self._await(last - first)
+            elements: Any = elements_of(self._input.peek(last - first), self._element_type)
+            length = len(elements)
+        else:
+            elements, length = self._text(last - first)
         for index, element in enumerate(elements, first):
             seq[index] = element  # the code of another class, which may raise: so nothing is taken before
         self._input.skip(length)
         return first + len(elements)
-
-    def _numbers(self, wanted: int) -> tuple[list[int], int]:
-        """Wait for `wanted` integers of the binary element type. Return those that are there then, and their number. Nothing is taken."""
-        while len(self._input) < wanted and self._more():
-            pass
-        data = self._input.peek(wanted)
-        if wanted and not data:
-            self._engine.raise_end()
-        return elements_of(data, self._element_type), len(data)
 
     # Out.
 
@@ -457,8 +431,7 @@ class LispStream(BufferedStream):
         self._engine.accepted = 0
         if self._output.permit != FORK.generation:
             self._engine.refuse_output()
-        whole = end is None and type(start) is int and start == 0
-        if whole and (type(seq) is bytes or type(seq) is bytearray or _bytes.is_plain(seq, False)):
+        if start is START and end is None and (type(seq) is bytes or type(seq) is bytearray or _bytes.is_plain(seq, False)):
             self._write(seq)  # type: ignore[arg-type]  # bytes-like, as was just seen
             return seq
         if isinstance(seq, str):
@@ -480,10 +453,7 @@ class LispStream(BufferedStream):
         self._write(self._encoding.newline)
 
     def fresh_line(self) -> bool:
-        """Write a newline unless the output is at the start of a line, as its beginning is. Return whether it wrote one.
-
-        Common Lisp: `fresh-line`.
-        """
+        """Write a newline unless the output is empty or ends in one, and return whether it did. Common Lisp: `fresh-line`."""
         self._engine.refuse_output()
         unit = self._encoding.unit
         if self._engine.tail == NO_TAIL or self._engine.tail & (1 << 8 * unit) - 1 == int.from_bytes(self._encoding.newline, "big"):
@@ -494,10 +464,7 @@ class LispStream(BufferedStream):
     # Buffers.
 
     def listen(self) -> bool:
-        """Return whether a byte can be read without waiting. Common Lisp: `listen`.
-
-        It is False at the end of file, which is looked for too (`at_eof`).
-        """
+        """Return whether a byte can be read without waiting; False at the end of file, too (see `at_eof`). Common Lisp: `listen`."""
         self._engine.refuse()
         if not self._is_readable:
             self._engine.refuse_input()
