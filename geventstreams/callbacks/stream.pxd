@@ -1,4 +1,3 @@
-cimport geventstreams._core.arguments as arguments
 cimport geventstreams._native.attributes as _attributes
 from geventstreams._core.fork cimport ForkGeneration
 from geventstreams._core.reader cimport ByteReader

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-import geventstreams._core.arguments as arguments
 import geventstreams._native.attributes as _attributes
 from geventstreams._constants import START
 from geventstreams._core.fork import FORK
@@ -16,7 +15,7 @@ from geventstreams._streams.buffered import BufferedStream
 from geventstreams._streams.options import StreamOptions
 from geventstreams._streams.socket_stream import UpgradableStream
 from geventstreams.callbacks.connection import AsyncSocket
-from geventstreams.errors import EndOfFile, line_too_long
+from geventstreams.errors import EndOfFile, StreamError, line_too_long
 
 if TYPE_CHECKING:
     from collections.abc import MutableSequence
@@ -128,24 +127,20 @@ class AsyncStream(UpgradableStream):
     def read_sequence(self, seq: WritableBuffer | MutableSequence[Any], start: int = 0, end: int | None = None) -> int:
         """Copy what is there to `seq[start:end]`, as far as it fits. Return the index of the first element not updated.
 
-        That is `start` where nothing is there, before the end of the input and at it.
+        That is `start` where nothing is there, before the end of the input and at it, also where it ended in an error.
         """
         if self._input.permit != FORK.generation:
             self._engine.refuse_input()
         if type(seq) is bytearray and start is START and end is None:
             return self._input.take_into(seq, 0, len(seq))
-        if type(seq) is bytearray and type(start) is int and (end is None or type(end) is int):
-            last = len(seq) if end is None else end
-            if 0 <= start <= last <= len(seq):
-                return start + self._input.take_into(seq, start, last)
-        return UpgradableStream.read_sequence(self, seq, start, end)
+        try:
+            return UpgradableStream.read_sequence(self, seq, start, end)
+        except StreamError:  # the end: nothing else is raised while there is a permit
+            return start
 
     def read_string(self, n: int) -> str:
         """Return up to `n` characters of what is there, `""` where nothing is."""
-        if len(self._input) or self._input.permit != FORK.generation:
-            return UpgradableStream.read_string(self, n)
-        arguments.natural("n", n)
-        return ""
+        return UpgradableStream.read_string(self, n)
 
     def read_line(self, eof_error: bool = True,  # type: ignore[override]  # None: nothing yet
                   eof_value: L = "") -> tuple[str | L, bool] | None:  # type: ignore[assignment]  # L's default

@@ -14,6 +14,7 @@ import numpy
 import pytest
 from kit.callbacks import Calls, in_greenlet, received, rest_of, rounds
 from kit.conditions import until
+from kit.network import reset
 
 from geventstreams import (
     AsyncInputStream,
@@ -25,6 +26,7 @@ from geventstreams import (
     LineTooLong,
     SocketStream,
     StreamClosed,
+    StreamReset,
     WaitSet,
     wait_for_input_streams,
 )
@@ -110,8 +112,9 @@ AT_THE_END = [
     ("read_exactly", (3,), IncompleteRead), ("read_until", (b";",), IncompleteRead), ("read_available", (), EndOfFile),
     ("discard_line", (), True), ("read_byte", (), EndOfFile), ("read_byte", (False, -1), -1), ("read_char", (), EndOfFile),
     ("read_char", (False, "eof"), "eof"), ("read_char_no_hang", (), EndOfFile), ("peek_char", (), EndOfFile), ("read_line", (), EndOfFile),
-    ("read_line", (False, "eof"), ("eof", True)), ("read_string", (5,), ""), ("listen", (), False), ("read_sequence", (bytearray(5), 2), 2),
-    ("read_sequence", (memoryview(bytearray(20000)), 3), 3), ("readinto", (bytearray(5),), 0), ("readinto1", (bytearray(5),), 0),
+    ("read_line", (False, "eof"), ("eof", True)), ("read_string", (5,), ""), ("listen", (), False), ("read_sequence", (bytearray(5),), 0),
+    ("read_sequence", (bytearray(5), 2), 2), ("read_sequence", (memoryview(bytearray(20000)), 3), 3), ("read_sequence", ([0] * 5, 1), 1),
+    ("readinto", (bytearray(5),), 0), ("readinto1", (bytearray(5),), 0),
 ]
 
 
@@ -126,6 +129,19 @@ def test_at_the_end(joined, name, arguments, result):
         else:
             assert getattr(joined.stream, name)(*arguments) == result
     assert joined.stream.at_eof
+
+
+@pytest.mark.parametrize(("name", "arguments", "result"), AT_THE_END)
+def test_behind_a_reset(joined, name, arguments, result):
+    """Where the input ended in an error each call raises that, again and again, except for `listen` and `read_sequence`, into any kind."""
+    reset(joined.peer)
+    until(lambda: joined.stream.closed)
+    for _ in range(2):
+        if name in {"listen", "read_sequence"}:
+            assert getattr(joined.stream, name)(*arguments) == result
+        else:
+            with pytest.raises(StreamReset):
+                getattr(joined.stream, name)(*arguments)
 
 
 THERE = [
