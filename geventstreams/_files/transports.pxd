@@ -37,7 +37,7 @@ cdef class FileTransport:
 
 cdef class BorrowedTransport(FileTransport):
     cdef object _native
-    cdef int _descriptor
+    cdef int _descriptor, _input_event, _output_event
     cdef object _handle
     cdef SocketWakeup _input, _output
     cdef list _awaited
@@ -53,8 +53,6 @@ cdef class BorrowedTransport(FileTransport):
 
 
 cdef class BorrowedTLSTransport(BorrowedTransport):
-    cdef int _input_event, _output_event
-
     cdef int _tried(self, method, view, list counts, int event) except -1
 
 

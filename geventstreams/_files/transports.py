@@ -157,6 +157,9 @@ class BorrowedTransport(FileTransport):
         """The socket of the system, which knows the descriptor. One of gevent's would ask it by a method in Python."""
         self._descriptor = -1
         self._handle = None
+        self._input_event = READ
+        self._output_event = WRITE
+        """What the next call waits for: TLS may have to send before it receives, and the reverse."""
         self._input: SocketWakeup | None = None
         self._output: SocketWakeup | None = None
         self._awaited: list[Wakeup] | None = None  # where threads share the socket each wait has a wakeup of its own
@@ -176,10 +179,10 @@ class BorrowedTransport(FileTransport):
 
     def await_input(self) -> bool:
         self.emptied = False
-        return self._wait_for(READ)
+        return self._wait_for(self._input_event)
 
     def await_output(self) -> bool:
-        return self._wait_for(WRITE)
+        return self._wait_for(self._output_event)
 
     # Waiting.
 
@@ -278,9 +281,6 @@ class BorrowedTLSTransport(BorrowedTransport):
     def _init_file(self, socket: Any) -> None:
         BorrowedTransport._init_file(self, socket)
         self.direct = False
-        self._input_event = READ
-        self._output_event = WRITE
-        """What the next call waits for: TLS may have to send before it receives, and the reverse."""
 
     def recv_into(self, space: memoryview, start: int, counts: list[int]) -> int:
         self._current()
@@ -316,12 +316,6 @@ class BorrowedTLSTransport(BorrowedTransport):
             if seconds != 0:
                 socket.settimeout(seconds)
         return 0
-
-    def await_input(self) -> bool:
-        return self._wait_for(self._input_event)
-
-    def await_output(self) -> bool:
-        return self._wait_for(self._output_event)
 
 
 class AnySocketTransport(FileTransport):

@@ -26,11 +26,9 @@ cdef class BufferedStream(ByteReader):
 
     cdef void _init_stream(self, StreamEngine engine, bint readable, bint writable, options) except *
     cpdef bint _fill_buffer(self) except? False
-    cdef bint _discard_line(self) except? False
     cpdef object write(self, data)
     cdef int _write(self, data) except -1
     cpdef void _flush_buffer(self) except *
-    cdef void _end_output(self) except *
 
 
 cpdef StreamEngine engine_of(BufferedStream stream)

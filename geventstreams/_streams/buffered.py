@@ -424,7 +424,6 @@ class BufferedStream(ByteReader):
         return -1 if self._engine.is_closed() else self._engine.transport.fileno()
 
     if TYPE_CHECKING:
-
         @overload
         def makefile(self, mode: TextMode = "r", buffering: int | None = None, *, encoding: str | None = None, errors: str | None = None,
                      newline: str | None = None) -> TextIOWrapper: ...

@@ -39,7 +39,7 @@ def element_type(value: Any) -> ElementType:
     if isinstance(value, ElementType):
         return value
     if isinstance(value, str):
-        kind = _KINDS.get(value) or _KINDS.get(value.lower())
+        kind = _KINDS.get(value.lower())
         if kind is None:
             raise ValueError(f"element_type must be one of {', '.join(repr(kind.value) for kind in ElementType)}, not {value!r}")
         return kind
@@ -114,12 +114,10 @@ def encoding(name: Any) -> Encoding:
     """Return the encoding that a user's value names."""
     if not isinstance(name, str):
         raise TypeError(f"encoding must be a name, not {type(name).__name__} {name!r}")
-    return _encoding(name)
+    return _known_encoding(name)
 
 
-@functools.lru_cache(maxsize=64)
-def _encoding(name: str) -> Encoding:
-    return Encoding(name)
+_known_encoding = functools.lru_cache(maxsize=64)(Encoding)
 
 
 def _is_single(name: str) -> bool:

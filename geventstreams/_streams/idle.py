@@ -8,14 +8,9 @@ from geventstreams._streams.states import ORDERLY
 
 def is_idle(engine: StreamEngine) -> bool:
     """Return whether a greenlet waits for input there (in a read, or for several streams), none is there, and nothing is unsent."""
-    return _is_awaited(engine) and not engine.to_send() and not engine.readable_now()
-
-
-def _is_awaited(engine: StreamEngine) -> bool:
-    if engine.reader is not None:
-        return True
     # Those who listen for a greenlet know whether it waits now; they may listen on afterwards.
-    return any(listener.is_awaited() for listener in engine.listeners or () if hasattr(listener, "is_awaited"))
+    listens = any(listener.is_awaited() for listener in engine.listeners or () if hasattr(listener, "is_awaited"))
+    return (engine.reader is not None or listens) and not engine.to_send() and not engine.readable_now()
 
 
 def end_reads(engine: StreamEngine) -> None:

@@ -371,8 +371,7 @@ class SocketStream(UpgradableStream):
             raise StreamError(f"the socket of the stream to {engine.peer} cannot be replaced under TLS: detach_ssl() comes first",
                               stream=self)
         engine.refuse_while_waiting()
-        addresses = engine.transport.addresses()
-        old = engine.plug(NoTransport(addresses) if new is None else transport_of(new))
+        old = engine.plug(NoTransport(engine.transport.addresses()) if new is None else transport_of(new))
         engine.forget_ends()
         return old
 

@@ -98,10 +98,7 @@ class Pump:
 
     def add_later(self, task: Task) -> None:
         """Serve a task after the loop has gone round once: others come first."""
-        self.hold.loop.run_callback(self._add_after_round, task)
-
-    def _add_after_round(self, task: Any) -> None:
-        self.hold.run_there(task._on_event)
+        self.hold.loop.run_callback(self.hold.run_there, task._on_event)
 
     def settle(self, task: Task) -> None:
         """Keep the loop running for a task that waits for an event; let go of one that is finished."""
