@@ -348,7 +348,7 @@ class SocketStream(UpgradableStream):
 
     @socket.setter
     def socket(self, new: Any) -> None:
-        if new is not None and not isinstance(new, int) and new is self.socket:
+        if new is not None and (0 <= new == self.fileno() if isinstance(new, int) else new is self.socket):
             return
         self._replace(new).close()
 

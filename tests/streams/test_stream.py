@@ -940,6 +940,18 @@ def test_setting_the_socket_closes_the_old_one(pairs: Pairs) -> None:
     assert new.fileno() == -1
 
 
+def test_setting_the_socket_that_is_there_changes_nothing(pairs: Pairs) -> None:
+    """An assignment of the stream's own socket, or of its descriptor, closes nothing."""
+    near, far = pairs.sockets()
+    stream = pairs.keep(SocketStream(near))
+    far.sendall(b"more")
+    for same in (near, near.fileno()):
+        stream.socket = same
+        assert stream.socket is near
+        assert open_descriptor(near.fileno())
+    assert stream.read(4) == b"more"
+
+
 def test_a_stream_without_a_socket(pairs: Pairs) -> None:
     """With None in place of a socket, buffers can be read and addresses asked; I/O is a StreamError."""
     near, far = pairs.sockets()
