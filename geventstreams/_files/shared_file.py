@@ -17,13 +17,13 @@ class SharedFile(io.BufferedIOBase):
         self.stream = stream
 
     def readable(self) -> bool:
-        return bool(self.stream.readable())
+        return bool(self._open().readable())
 
     def writable(self) -> bool:
-        return bool(self.stream.writable())
+        return bool(self._open().writable())
 
     def fileno(self) -> int:
-        return int(self.stream.fileno())
+        return int(self._open().fileno())
 
     def read(self, size: int | None = -1) -> bytes:
         return self._open().read(size)  # type: ignore[no-any-return]  # any stream
@@ -51,7 +51,7 @@ class SharedFile(io.BufferedIOBase):
         return self._open().write(data)  # type: ignore[no-any-return]  # any stream
 
     def flush(self) -> None:
-        if not self.closed and not self.stream.closed:
+        if not self._open().closed:
             self.stream.flush()
 
     def __del__(self) -> None:

@@ -15,7 +15,7 @@ from kit.makefile import KINDS, Ends
 from kit.pairs import Pairs
 
 from geventstreams import SocketStream, makefile
-from geventstreams.testing.claims import started
+from geventstreams.testing.claims import outcome, started
 
 FORMS = [("rb", None), ("rb", 0), ("wb", None), ("rwb", None), ("rwb", 0), ("r", None), ("rw", None)]
 
@@ -156,6 +156,23 @@ def test_a_duplicate_is_a_socket_of_its_own(ends: Ends) -> None:
     assert second.readline() == b"still here\n"
     second.close()
     assert copy.fileno() == -1
+
+
+@pytest.mark.parametrize("mode", ["r", "w", "rwb"])
+def test_every_call_on_a_closed_file_of_a_stream_is_a_value_error(pairs: Pairs, mode: str) -> None:
+    """A file of a stream that was closed refuses as any file does, and leaves the stream open."""
+    stream, _peer = pairs.streams("tcp")
+    file = stream.makefile(mode)
+    file.close()
+    empty: Any = b"" if "b" in mode else ""
+    calls: list[Callable[[], Any]] = [
+        file.fileno, file.readable, file.writable, file.flush, file.readline, file.read, lambda: file.write(empty), file.__enter__,
+    ]  # fmt: skip
+    for call in calls:
+        assert isinstance(outcome(call), ValueError), call
+    file.close()
+    assert file.closed
+    assert not stream.closed
 
 
 @pytest.mark.parametrize("kind", KINDS)
