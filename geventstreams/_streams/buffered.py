@@ -302,7 +302,7 @@ class BufferedStream(ByteReader):
         Args:
             direction: `"input"`: what is buffered can still be read, then reading is `StreamClosed`. `"output"`: as `send_eof`. `"io"`:
                 both.
-            abort: Drop what is buffered in the directions named, except the rest of a message whose beginning was sent.
+            abort: With `"output"` or `"io"`, drop what is buffered, except the rest of a message whose beginning was sent.
         """
         self._engine.refuse()
         arguments.chosen("direction", direction, ("input", "output", "io"))

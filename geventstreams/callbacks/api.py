@@ -170,7 +170,8 @@ def tcp_server(bind_address: Any, port: Service | None, read_cb: ReadCallback | 
     """Listen, and call back for each connection. cl-async: `tcp-server`.
 
     Args:
-        bind_address: The address to listen on; None for all of this machine; without a port, the path of a Unix socket.
+        bind_address: The address to listen on; None for all IPv4 addresses of this machine, with `ipv6=True` for all IPv6 ones; without a
+            port, the path of a Unix socket.
         port: The port to listen on; 0 for a free one, which the server's `port` tells.
         read_cb: As for `tcp_connect`, which describes all arguments that are not listed here.
         backlog: How many clients may wait to be accepted.

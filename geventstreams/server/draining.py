@@ -37,7 +37,7 @@ class DrainReport(NamedTuple):
     Attributes:
         finished: Connections that were busy and ended by themselves.
         idle: Connections that were idle, and ended because their reads saw the end of file.
-        killed: Connections whose handlers were killed.
+        killed: Connections whose handlers were killed, and those that waited for one.
     """
 
     finished: int
