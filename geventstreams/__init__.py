@@ -62,10 +62,6 @@ if TYPE_CHECKING:
 compiled: bool = runs_compiled(_engine)
 """Whether the hot modules run compiled."""
 
-_AT_START = (
-    "BufferedStream", "ElementType", "SocketStream", "SocketTransport", "Transport", "compiled", *errors.__all__,
-)  # fmt: skip
-
 _ON_DEMAND = {
     "_files.makefile": {"makefile"},
     "_net.connect": {"open_tcp_stream", "open_unix_stream"},
@@ -82,7 +78,10 @@ _ON_DEMAND = {
 }  # fmt: skip
 """The public names of each module that is loaded on demand."""
 
-_NAMES = [*_AT_START, *(name for names in _ON_DEMAND.values() for name in sorted(names))]
+_NAMES = [
+    "BufferedStream", "ElementType", "SocketStream", "SocketTransport", "Transport", "compiled", *errors.__all__,
+    *(name for names in _ON_DEMAND.values() for name in sorted(names)),
+]  # fmt: skip
 if not TYPE_CHECKING:  # checkers would take a list that is not a literal for an empty one
     __all__ = list(_NAMES)
 

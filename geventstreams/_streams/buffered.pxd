@@ -3,7 +3,6 @@ cimport geventstreams._native.attributes as _attributes
 from geventstreams._core.buffers cimport OutputBuffer
 from geventstreams._core.fork cimport ForkGeneration
 from geventstreams._core.reader cimport ByteReader, ByteSource
-from geventstreams._streams.blocking cimport BlockingEngine
 from geventstreams._streams.engine cimport StreamEngine
 
 cdef ForkGeneration FORK

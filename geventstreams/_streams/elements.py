@@ -16,9 +16,7 @@ from typing import Any
 _WIDEST = {"euc_kr": 8}
 """Bytes of the longest character where that is more than four: EUC-KR spells rare syllables with eight."""
 
-_STATEFUL = (
-    r"utf_?7|utf_?16|utf_?32|utf_?8_?sig|(iso_?)?2022.*|iso2022.*|hz.*|.*escape|idna|punycode|.*jisx?0213|.*_2004|big5_?hkscs|undefined"
-)
+_STATEFUL = r"utf_?7|utf_?16|utf_?32|utf_?8_?sig|(iso_?)?2022.*|hz.*|.*escape|idna|punycode|.*jisx?0213|.*_2004|big5_?hkscs|undefined"
 _EXACT = r"utf_?8|utf_?16_?[lb]e|utf_?32_?[lb]e"
 
 

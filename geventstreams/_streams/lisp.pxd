@@ -2,7 +2,6 @@ cimport geventstreams._native.memory as _bytes
 cimport geventstreams._core.arguments as arguments
 from geventstreams._streams.buffered cimport BufferedStream
 from geventstreams._core.fork cimport ForkGeneration
-from geventstreams._streams.blocking cimport BlockingEngine
 from geventstreams._streams.engine cimport StreamEngine
 
 cdef long long NO_TAIL

@@ -29,8 +29,7 @@ def _protocol(engine: StreamEngine) -> str:
     tls = engine.tls
     if tls is None:
         return ""
-    ssl_object = tls.object
-    return (ssl_object.version() if ssl_object is not None else None) or "TLS"
+    return (tls.object and tls.object.version()) or "TLS"
 
 
 def _state(engine: StreamEngine) -> str:
