@@ -5,7 +5,7 @@ from geventstreams._core.fair_lock cimport FairLock
 from geventstreams._core.fairness cimport Fairness
 from geventstreams._core.reader cimport ByteReader
 
-cdef int FRESH
+cdef int FRESH, ENDED, WOULD_WAIT
 cdef double NEVER, SLICE
 cdef Py_ssize_t LEAST, MOST
 cdef object ALL
@@ -34,6 +34,6 @@ cdef class TextInput:
     cdef str _take(self, Py_ssize_t wanted, bint line)
     cdef void _put_back(self, list pieces) except *
     cdef Py_ssize_t _line_end(self) except -1
-    cdef bint _more(self) except? False
+    cdef int _more(self) except -2
     cdef double _let_others_run(self) except? -1
     cdef str _decode(self, bytes data)

@@ -14,7 +14,7 @@ from typing import Any
 import geventstreams._native.clock as _clock
 import geventstreams._native.interpreter as _interpreter
 import geventstreams._native.memory as _bytes
-from geventstreams._constants import ALL, FRESH, NEVER, SLICE
+from geventstreams._constants import ALL, ENDED, FRESH, NEVER, SLICE, WOULD_WAIT
 from geventstreams._core.fair_lock import fair_lock_between
 from geventstreams._core.fairness import Fairness
 from geventstreams._core.reader import ByteReader
@@ -29,7 +29,8 @@ _ANY_NEWLINE = re.compile("\r\n|\r|\n")
 class TextInput:
     """The reading half of a text file over `file`, with the newlines that `io.TextIOWrapper` calls `newline`.
 
-    Bytes that are not text raise UnicodeDecodeError once, after the text before them; the next call goes on behind them.
+    Bytes that are not text raise UnicodeDecodeError once, after the text before them; the next call goes on behind them. Over a stream that
+    never waits, calls give the lines that are whole, or the characters that are there, and "" where there are none yet.
     """
 
     def __init__(self, file: Any, encoding: str, errors: str, newline: str | None) -> None:
@@ -115,11 +116,11 @@ class TextInput:
     def _take(self, wanted: int, line: bool) -> str:
         """Return up to `wanted` characters (negative: no limit), not beyond the end of a line if one is asked for. Waits for them."""
         pieces: list[str] = []
-        more = True
+        more = 1
         try:
             while True:
                 end = self._line_end() if line else 0
-                complete = end > 0 or not more
+                complete = end > 0 or more <= 0
                 if not end:
                     end = len(self._text)
                 if 0 <= wanted <= end - self._at:
@@ -134,6 +135,9 @@ class TextInput:
                 if complete:
                     return "".join(pieces)
                 more = self._more()
+                if more == WOULD_WAIT and line:
+                    self._put_back(pieces)
+                    return ""
         except BaseException:
             self._put_back(pieces)
             raise
@@ -154,8 +158,8 @@ class TextInput:
 
     # Decoding.
 
-    def _more(self) -> bool:
-        """Wait for one more piece of text. Return False at the end of the input."""
+    def _more(self) -> int:
+        """Wait for one more piece of text. Return ENDED at the end of the input, and WOULD_WAIT where one that never waits has none."""
         self.begun = True
         if self._error is not None:
             error, self._error = self._error, None
@@ -166,9 +170,11 @@ class TextInput:
         if self._since - before > SLICE / 2:  # it cannot take so long but by a wait
             self._fairness.state = FRESH
         self._undecoded = b""
+        if data is None:
+            return WOULD_WAIT
         self._text = self._text[self._at :] + self._decode(data)
         self._at = 0
-        return bool(data)
+        return 1 if data else ENDED
 
     def _let_others_run(self) -> float:
         """Let the hub run if the calls for decoded text did not wait for a slice, and choose how much is decoded next, so that it is

@@ -590,6 +590,22 @@ def test_closing(make):
         rest_of(joined.peer)
 
 
+def test_a_text_file_reads_only_what_is_there(joined):
+    """Lines of a text file are those that are whole, a read takes what is there, and both are empty where nothing is; nothing is lost."""
+    file = joined.stream.makefile("r", encoding="utf-8")
+    assert (file.readline(), file.read(), file.read(3), file.readlines(), list(file)) == ("", "", "", [], [])
+    joined.feed("one\ntwö".encode()[:-1])
+    assert (file.readlines(), file.readline()) == (["one\n"], "")
+    joined.feed("ö\nthree".encode()[1:])
+    assert (list(file), file.readline(2)) == (["twö\n"], "th")
+    joined.feed("é".encode()[:1])
+    assert (file.read(), file.read(1)) == ("ree", "")
+    joined.feed("é\nlast".encode()[1:])
+    assert file.readline() == "é\n"
+    joined.end()
+    assert (file.readline(), file.readline()) == ("last", "")
+
+
 def test_addresses_are_known_after_closing(joined):
     """A stream knows both ends, also when it is closed."""
     stream = joined.stream
