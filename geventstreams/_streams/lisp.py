@@ -8,6 +8,7 @@
 from __future__ import annotations
 
 import array
+import itertools
 from collections.abc import MutableSequence, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -440,7 +441,7 @@ class LispStream(BufferedStream):
             self.write_string(seq.tounicode(), start, end)
         elif isinstance(seq, (list, tuple)) or (isinstance(seq, MutableSequence) and not isinstance(seq, (bytearray, array.array))):
             first, last = arguments.bounds(start, end, len(seq))
-            self._write(bytes_of_list(list(seq[first:last]), self._element_type, self._encoding))
+            self._write(bytes_of_list(list(itertools.islice(seq, first, last)), self._element_type, self._encoding))
         else:
             source = arguments.byte_view("seq", seq)
             _refuse_wide_items(seq)

@@ -670,6 +670,16 @@ def test_writing_functions_return_their_argument(pairs: Pairs) -> None:
     assert peer.read() == "€bcz\n1234\x0567é8\t\n".encode()
 
 
+def test_write_sequence_takes_other_mutable_sequences(pairs: Pairs) -> None:
+    """Any mutable sequence is written like a list, whole or a part."""
+    stream, peer = pairs.streams("memory", element_type=bytes)
+    seq = deque([1, 2, 3])
+    assert stream.write_sequence(seq) is seq
+    stream.write_sequence(seq, 1, 2)
+    stream.send_eof()
+    assert peer.read() == b"\1\2\3\2"
+
+
 def test_write_sequence_takes_a_part(pairs: Pairs) -> None:
     """start and end choose elements of any kind of sequence; characters are encoded, bytes are not."""
     stream, peer = pairs.streams("memory", encoding="utf-16-le")
