@@ -16,12 +16,11 @@ cdef class FairLock:
     cdef unsigned long _thread
     cdef long _generation
 
+    @cython.locals(waiter=Wakeup, deadline=double, left=double)
     cpdef bint acquire(self, hub, double timeout) except? False
     cdef bint _seize(self, Wakeup waiter) except? False
     cdef int _forget_parent(self) except -1
     cdef bint _withdraw(self, Wakeup waiter) except? False
-    @cython.locals(deadline=double, left=double)
-    cdef void _wait(self, Wakeup waiter, double timeout) except *
     cpdef void progressed(self) except *
     cpdef void release(self) except *
     cpdef void cancel_waiters(self) except *

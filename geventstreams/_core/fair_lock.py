@@ -51,7 +51,10 @@ class FairLock:
         try:
             if self._seize(waiter):
                 return True
-            self._wait(waiter, timeout)
+            deadline, left = deadline_after(timeout), timeout
+            while left > 0 and not waiter.wait(left):
+                deadline = max(deadline, self._progress + timeout)
+                left = seconds_until(deadline)
         except BaseException:
             if self._withdraw(waiter):
                 self.release()
@@ -92,15 +95,6 @@ class FairLock:
         if self._queue and waiter in self._queue:
             self._queue.remove(waiter)
         return False
-
-    def _wait(self, waiter: Wakeup, timeout: float) -> None:
-        deadline = deadline_after(timeout)
-        left = timeout
-        while not waiter.wait(left):
-            deadline = max(deadline, self._progress + timeout)
-            left = seconds_until(deadline)
-            if left <= 0:
-                return
 
     def progressed(self) -> None:
         """Let the waiters' timeouts begin anew: the holder made progress."""

@@ -12,6 +12,7 @@ from __future__ import annotations
 import errno
 import os
 from _ssl import SSLError, SSLWantReadError
+from contextlib import suppress
 from typing import Any
 
 from geventstreams._constants import DONE, ENDED, NEEDS_INPUT, NEEDS_ROOM, WOULD_WAIT
@@ -398,10 +399,8 @@ class TLSTransport(LayeredTransport):
             while self._end is None and self._decrypter.holds_record():
                 self._look_ahead()
             self._sent_close_notify = True
-            try:
+            with suppress(SSLError):  # the peer's has not arrived, or TLS has failed and none is sent
                 self.object.unwrap()
-            except SSLError:
-                pass  # the peer's has not arrived, or TLS has failed and none is sent
         return self.flush()
 
     def end_output(self) -> int:

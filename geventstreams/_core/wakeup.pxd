@@ -38,8 +38,6 @@ cdef class Wakeup(Wait):
     cdef void _call_listeners(self) except *
     cpdef void arm(self) except *
     cpdef void disarm(self) except *
-    cpdef void listen(self, listener) except *
-    cpdef void unlisten(self, listener) except *
     cdef int _set_deadline(self, double timeout) except -1
     cdef void _start_timer(self, double seconds) except *
     cdef void _stop_timer(self) except *
