@@ -103,7 +103,11 @@ class SocketTransport(Transport):
     """A connected stream socket, by its descriptor. It owns socket and descriptor until `close` or `hand_back`."""
 
     def __init__(self, socket: Any) -> None:
-        self._init_transport()
+        # What `_init_transport` does, without a call: a server makes one of these for each client.
+        self.emptied = False
+        self.unsent = 0
+        self.received = 0
+        self.ready = True
         self._descriptor = -1
         self._process = FORK.generation
         self._handle = None
@@ -282,10 +286,11 @@ class SocketTransport(Transport):
                 socket, self._socket = self._socket, None
                 if socket is not None:
                     socket.detach()
-                if closes and (self._process != FORK.generation or self._hold.may_use_loop()):
+                is_watched = self._input is not None or self._output is not None
+                if closes and is_watched and self._process == FORK.generation and not self._hold.may_use_loop():
+                    self._hold.run_there(partial(_system.close, descriptor))  # when no watcher of the other thread's loop has it any more
+                elif closes:
                     _system.close(descriptor)
-                elif closes:  # when no watcher of the other thread's loop has it any more
-                    self._hold.run_there(partial(_system.close, descriptor))
 
     def close(self, abort: bool = False) -> None:
         if self._descriptor < 0:
@@ -302,7 +307,8 @@ class SocketTransport(Transport):
 
     def __del__(self) -> None:
         try:
-            self.close()
+            if self._descriptor >= 0:
+                self.close()
         except (AttributeError, TypeError):
             if sys is not None and not sys.is_finalizing():  # at the end of the program the modules are emptied
                 raise

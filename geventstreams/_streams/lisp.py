@@ -174,7 +174,8 @@ class LispStream(BufferedStream):
 
         Args:
             peek_type: None: the next character; True: the first that is not white space; a character: the first like it. Others are taken.
-            eof_error, eof_value: As for `read_char`.
+            eof_error: Raise `EndOfFile` at the end of the input, and when `read_timeout` passes; else return `eof_value`.
+            eof_value: What is returned then.
         """
         self._engine.begin_read()
         if not (peek_type is None or peek_type is True or (isinstance(peek_type, str) and len(peek_type) == 1)):
@@ -190,9 +191,11 @@ class LispStream(BufferedStream):
             self._input.skip(length)
 
     def read_char_no_hang(self, eof_error: bool = True, eof_value: E = None) -> str | E | None:  # type: ignore[assignment]  # E's default
-        """Return a character, or None where it would have to wait; at the end of the input as `read_char`.
+        """Return a character, or None where it would have to wait for one. Common Lisp: `read-char-no-hang`.
 
-        Common Lisp: `read-char-no-hang`.
+        Args:
+            eof_error: Raise `EndOfFile` at the end of the input; else return `eof_value`.
+            eof_value: What is returned then.
         """
         self._engine.begin_read()
         while True:
@@ -310,7 +313,8 @@ class LispStream(BufferedStream):
         """Return one integer of the binary element type, waiting for it. Common Lisp: `read-byte`.
 
         Args:
-            eof_error, eof_value: As for `read_char`.
+            eof_error: Raise `EndOfFile` at the end of the input, and when `read_timeout` passes; else return `eof_value`.
+            eof_value: What is returned then.
 
         Raises:
             TypeError: The element type is "base-char".

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import geventstreams._native.attributes as _attributes
 from geventstreams._constants import START
+from geventstreams._core import arguments
 from geventstreams._core.fork import FORK
 from geventstreams._core.reader import ByteReader
 from geventstreams._streams.buffered import BufferedStream

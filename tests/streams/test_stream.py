@@ -496,6 +496,15 @@ def test_unread_char_puts_the_last_one_back(fed: Fed, piece: int) -> None:
         assert stream.read() == "z".encode(name)
 
 
+def test_unread_char_puts_back_the_bytes_that_came(fed: Fed) -> None:
+    """A character that has two spellings in its encoding goes back in the one that it had."""
+    stream = fed(b"\xfa\x5cx", encoding="cp932")
+    character = stream.read_char()
+    assert character.encode("cp932") == b"\xed\x40"
+    stream.unread_char(character)
+    assert stream.read() == b"\xfa\x5cx"
+
+
 READS: dict[str, Callable[[Any], Any]] = {
     "read": lambda stream: stream.read(2),
     "readinto": lambda stream: stream.readinto(bytearray(2)),
