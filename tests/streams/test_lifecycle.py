@@ -322,6 +322,26 @@ def test_a_hub_that_has_died_is_a_clear_error(name: str, used: bool, where: str)
     assert seconds < 1
 
 
+def test_a_hub_that_has_died_gets_no_server(tmp_path: Path) -> None:
+    """A server that calls back is refused before anything is bound: no path and no listener is left, a descriptor stays its owner's."""
+    path = str(tmp_path / "socket")
+
+    def go() -> list[Any]:
+        with socket.socket() as mine:
+            mine.bind(("127.0.0.1", 0))
+            mine.listen()
+            kill_hub()
+            return [
+                outcome(pipe_server, path, None), outcome(tcp_server, "127.0.0.1", 0, None),
+                outcome(lambda: tcp_server(None, 0, None, fd=mine.fileno())), open_descriptor(mine.fileno()),
+            ]  # fmt: skip
+
+    *said, still_open = in_a_thread(go)
+    assert still_open
+    assert {(type(each), "died" in str(each)) for each in said} == {(StreamError, True)}
+    assert not Path(path).exists()
+
+
 HANDLES = """
 import gc, socket
 import gevent
