@@ -4,8 +4,8 @@
 # * `waiting` counts the greenlets that wait: while it is not 0, the hold keeps the loop running, which the watchers do not.
 # * Only the hub's thread starts and stops watchers. Other threads hand their calls to it by `run_there`, which sends to a watcher that is
 #   always active: `run_callback_threadsafe` starts one, and counts a reference, while the loop runs without the GIL.
-# * An event that is not the last of its turn of the loop only puts its wait on `ready`. A greenlet that waits again switches to the next of
-#   them, not to the hub and from there to the next: one switch for each wait. An entry counts only while its wait goes on.
+# * An event that is not the only one of its turn of the loop only puts its wait on `ready`. A greenlet that waits again switches to the
+#   next of them, not to the hub and from there to the next: one switch for each wait. An entry counts only while its wait goes on.
 
 from __future__ import annotations
 
@@ -103,7 +103,7 @@ class HubHold:
             self._watcher.stop()
 
     def resume_later(self, wait: Wait) -> None:
-        """Resume the greenlet of a wait whose event has come: now if it is the last event of this turn, else before the next turn."""
+        """Resume the greenlet of a wait whose event has come: now if it is the only event of this turn, else before the next turn."""
         if self.ready:
             self.ready.append(wait)
         elif self.loop.pendingcnt:

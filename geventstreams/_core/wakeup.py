@@ -162,7 +162,7 @@ class Wakeup(Wait):
             beside.close()
 
     def fire(self) -> None:
-        """Call the listeners now, and wake the waiter soon, from the hub. In another thread the hub's thread does both."""
+        """Call the listeners now, and the handler, or wake the waiter soon, from the hub. In another thread the hub's thread does it."""
         if not self.hold.may_use_loop():
             self.hold.run_there(self.fire)
             return
