@@ -46,16 +46,16 @@ class RawSocketFile(sockets.SocketIO):
         space = arguments.byte_space("buffer", buffer)
         if not len(space):
             return 0
-        if self._gathered:
-            count = min(len(space), len(self._gathered))
-            space[:count] = self._gathered[:count]
-            del self._gathered[:count]
-            return count
         self._transport.fairness.let_others_run(None)
         counts: list[int] = []
-        while (count := self._transport.recv_into(space, 0, counts)) == WOULD_WAIT:
+        while not self._gathered:  # another greenlet's call, which came first, may be interrupted during the wait
+            if (count := self._transport.recv_into(space, 0, counts)) != WOULD_WAIT:
+                return count
             if not self._transport.await_input():
                 return None
+        count = min(len(space), len(self._gathered))
+        space[:count] = self._gathered[:count]
+        del self._gathered[:count]
         return count
 
     def readall(self) -> bytes | None:  # type: ignore[override]  # typeshed: never None
@@ -91,6 +91,7 @@ class RawSocketFile(sockets.SocketIO):
             yield gathered
         except BaseException:
             self._gathered[:0] = gathered
+            self._transport.wake()
             raise
 
     def __reduce__(self) -> Any:

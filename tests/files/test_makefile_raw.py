@@ -57,6 +57,22 @@ def test_an_interrupted_call_loses_nothing(ends: Ends, call: str, follow: str, i
     assert then(file) == expected
 
 
+@pytest.mark.parametrize("kind", ["gevent", "unix", "tls"])
+def test_a_call_that_waits_meanwhile_goes_on_with_what_was_gathered(ends: Ends, kind: str) -> None:
+    """What an interrupted call had gathered goes to the greenlet that waits beside it, at once, and no byte overtakes another."""
+    file, _near, far = ends.file(kind, "rb", 0)
+    first = gevent.spawn(file.readline)
+    gevent.sleep(0)
+    beside = [gevent.spawn(file.read, 1), gevent.spawn(file.readline)]
+    gevent.sleep(0)
+    far.sendall(b"half a li")
+    gevent.sleep(TIMEOUT)
+    first.kill()
+    assert beside[0].get(timeout=20) == b"h"
+    far.sendall(b"ne\n")
+    assert beside[1].get(timeout=20) == b"alf a line\n"
+
+
 @pytest.mark.parametrize("kind", [kind for kind in KINDS if kind != "duck"])
 def test_lines_that_were_read_before_an_interruption_come_again(ends: Ends, kind: str) -> None:
     """`readlines` that is interrupted after whole lines gives them all to the next one, on every kind of socket."""
