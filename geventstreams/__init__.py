@@ -22,7 +22,8 @@ Modules to import by name: `geventstreams.monkey`, `geventstreams.metrics`, `gev
 """
 
 # Connecting, servers, waiting, callbacks and `makefile` are loaded when one of their names is first used, so a program pays at its start
-# for what it uses. _ON_DEMAND is the list of their names; checkers find them by the imports under TYPE_CHECKING.
+# for what it uses. _ON_DEMAND is the list of their names; checkers find them by the imports under TYPE_CHECKING. __all__ is a literal,
+# because checkers understand no other: without it `import *` would bring them the modules `server`, `errors` and so on as well.
 
 from __future__ import annotations
 
@@ -62,6 +63,17 @@ if TYPE_CHECKING:
 compiled: bool = runs_compiled(_engine)
 """Whether the hot modules run compiled."""
 
+__all__ = [
+    "AsyncIOStream", "AsyncInputStream", "AsyncOutputStream", "AsyncServer", "AsyncSocket", "AsyncStream", "BufferedStream", "ConnectError",
+    "ConnectTimeout", "DNSError", "DrainReport", "ElementType", "EndOfFile", "HandshakeTimeout", "IncompleteRead", "LineTooLong",
+    "ReadTimeout", "SocketStream", "SocketStreamServer", "SocketTransport", "StreamBusy", "StreamClosed", "StreamError", "StreamReset",
+    "StreamTimeout", "StreamTruncated", "TCPEOF", "TCPError", "TCPEvent", "TCPRefused", "TCPReset", "TCPTLSError", "TCPTimeout", "TLSError",
+    "TLSVerificationError", "Transport", "UnsuitableSocket", "WaitSet", "WriteTimeout", "close_socket", "close_tcp_server", "compiled",
+    "makefile", "noticed_socket_stream", "open_streams", "open_tcp_stream", "open_unix_stream", "pipe_connect", "pipe_server",
+    "process_wait", "server_terminate", "set_socket_timeouts", "socket_data", "start_up_server", "tcp_connect", "tcp_server",
+    "wait_for_input_streams", "wait_for_input_streams_returning_first", "write_socket_data",
+]  # fmt: skip
+
 _ON_DEMAND = {
     "_files.makefile": {"makefile"},
     "_net.connect": {"open_tcp_stream", "open_unix_stream"},
@@ -78,12 +90,7 @@ _ON_DEMAND = {
 }  # fmt: skip
 """The public names of each module that is loaded on demand."""
 
-_NAMES = [
-    "BufferedStream", "ElementType", "SocketStream", "SocketTransport", "Transport", "compiled", *errors.__all__,
-    *(name for names in _ON_DEMAND.values() for name in sorted(names)),
-]  # fmt: skip
-if not TYPE_CHECKING:  # checkers would take a list that is not a literal for an empty one
-    __all__ = list(_NAMES)
+if not TYPE_CHECKING:
 
     def __getattr__(name: str) -> Any:  # checkers would take any name for one of ours
         if name in _ON_DEMAND:
@@ -97,4 +104,4 @@ if not TYPE_CHECKING:  # checkers would take a list that is not a literal for an
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *_NAMES, *(module for module in _ON_DEMAND if not module.startswith("_"))})
+    return sorted({*globals(), *__all__, *(module for module in _ON_DEMAND if not module.startswith("_"))})

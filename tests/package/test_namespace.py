@@ -58,6 +58,12 @@ def test_every_public_name_is_there(name: str) -> None:
     assert name in dir(geventstreams)
 
 
+def test_the_list_of_names_is_whole() -> None:
+    """`__all__`, a literal for the sake of type checkers, has the names that the package defines and those that it loads on demand."""
+    at_start = names("BufferedStream ElementType SocketStream SocketTransport Transport compiled")
+    assert geventstreams.__all__ == sorted(at_start.union(geventstreams.errors.__all__, *geventstreams._ON_DEMAND.values()))
+
+
 def test_names_are_got_in_any_order() -> None:
     """A fresh interpreter imports all names by one `import *`, whichever module they come from."""
     program = "from geventstreams import *; import geventstreams as g; assert all(globals()[n] is getattr(g, n) for n in g.__all__)"
