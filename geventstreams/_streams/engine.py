@@ -10,6 +10,8 @@ callback half brings and takes away.
 # * `input.permit` and `output.permit` equal the fork generation while that half may be used at once. A call compares one, and asks why
 #   (`refuse_input`, `refuse_output`) only where they differ. A fork makes all of them differ, in the child.
 # * An engine refers to its stream weakly, and keeps no exception: neither forms a cycle.
+#
+# One idea in more than 500 lines: all that a stream knows of its two halves, which end, fail and close together.
 
 from __future__ import annotations
 

@@ -4,6 +4,9 @@
 # * This vocabulary speaks characters, and treats a read timeout like the end of file (`_more`). Only `read_byte`, `write_byte` and generic
 #   sequences depend on the element type.
 # * How many bytes a character has is known before any of them is taken.
+#
+# One idea in more than 500 lines: each function of the vocabulary stands here once, with its contract, and with its overloads for type
+# checkers. A class for each direction would be one more level of imports between the transport and the streams of users, for length only.
 
 from __future__ import annotations
 
