@@ -113,6 +113,7 @@ class WriteTimeout(StreamTimeout):
     """
 
     accepted: int = 0
+    unsent: int
 
 
 class ConnectTimeout(StreamTimeout):

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from geventstreams.errors import ConnectError, StreamError, StreamReset, StreamTimeout, StreamTruncated
 
 if TYPE_CHECKING:
-    from geventstreams._types import AsyncIOStream, AsyncSocket
+    from geventstreams._types import AsyncIOStream, AsyncSocket, MaybeNone
 
 
 class TCPEvent(Exception):
@@ -21,19 +21,19 @@ class TCPEvent(Exception):
     When the event callback is called the socket is closed (except after a `TCPEOF` with `half_close`); what arrived before can be read.
 
     Attributes:
-        socket: The `AsyncSocket`.
+        socket: The `AsyncSocket`; None only in an event that was pickled, or made by hand.
         code: The system's or the resolver's number for the cause; None if there is none.
         error: The error behind the event, as a blocking stream would have raised it; None for an end of file.
     """
 
     def __init__(self, message: str, socket: AsyncSocket | None = None, code: int | None = None, error: OSError | None = None) -> None:
         super().__init__(message)
-        self.socket: AsyncSocket | None = socket
+        self.socket: AsyncSocket | MaybeNone = socket
         self.code: int | None = code
         self.error: OSError | None = error
 
     @property
-    def stream(self) -> AsyncIOStream | None:
+    def stream(self) -> AsyncIOStream | MaybeNone:
         """The stream of the socket; None if it has none."""
         return None if self.socket is None else self.socket.stream
 

@@ -46,11 +46,8 @@ def happened(event: TCPEvent) -> None:
         print(event)
     elif isinstance(event, TCPRefused | TCPError) and event.error is not None:
         print(event.code, event.error.errno, event.error.strerror)
-    if event.socket is not None:
-        assert_type(event.socket, AsyncSocket)
-        print(event.socket.peer_address)
-    if event.stream is not None:
-        print(event.stream.read_available())
+    socket: AsyncSocket = event.socket
+    print(socket.peer_address, event.stream.read_available())
 
 
 def stands(socket: AsyncSocket) -> None:

@@ -9,6 +9,7 @@ from geventstreams import (
     ReadTimeout,
     SocketStream,
     StreamError,
+    WriteTimeout,
     open_streams,
     open_tcp_stream,
     open_unix_stream,
@@ -52,6 +53,8 @@ def ask_carefully(path: str) -> bytes:
             print(address, cause.args)
     except IncompleteRead as error:
         return error.partial
+    except WriteTimeout as error:
+        assert_type(error.unsent, int)
     except ReadTimeout as error:
         print(error.strerror, error.errno)
     except (StreamError, EndOfFile) as error:
