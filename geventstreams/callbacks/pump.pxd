@@ -24,13 +24,11 @@ cdef class Pump:
     cdef list _ready, _batch
     cdef Py_ssize_t _next
     cdef bint _scheduled
-    cdef object _turn
     cdef Task _serving
     cdef object _greenlet
     cdef list _spare
 
     cdef int add(self, Task task) except -1
-    cdef void remind(self) except *
     cdef void add_later(self, Task task) except *
     cdef int settle(self, Task task) except -1
     cdef void _discount(self, Task task) except *

@@ -49,8 +49,6 @@ class Task(EventHandler):
             self._disarm()
         elif not self._queued:
             self._pump.add(self)
-        else:
-            self._pump.remind()
 
     def _serve(self) -> None:
         """Do what there is to do; return when an event has to come first. Set `_finished` if none will, `_killed` if GreenletExit came."""
@@ -73,7 +71,6 @@ class Task(EventHandler):
         """Have it served for the first time."""
         self._pump.tasks.add(self)
         self._pump.add(self)
-        self._pump.remind()
 
 
 class Pump:
@@ -88,22 +85,15 @@ class Pump:
         self._batch: list[Any] = []
         self._next = 0
         self._scheduled = False
-        self._turn: Any = None
         self._serving: Task | None = None
         self._greenlet: Any = None
         self._spare: list[Any] = []
 
     def add(self, task: Task) -> None:
         """Serve a task in this turn of the hub."""
-        self._ready.append(task)
         task._queued = True
+        self._ready.append(task)
         if not self._scheduled:
-            self._schedule()
-
-    def remind(self) -> None:
-        """Schedule a turn anew if a signal handler raised at the first instruction of `_run`, before that noted that it runs."""
-        if self._scheduled and not self._turn.pending:
-            self._scheduled = False
             self._schedule()
 
     def add_later(self, task: Task) -> None:
@@ -134,15 +124,15 @@ class Pump:
 
     def _schedule(self) -> None:
         if not self._scheduled and self.hold.loop.ptr and not self.hold.ended:
-            self._turn = self.hold.loop.run_callback(self._run)
             self._scheduled = True
+            self.hold.loop.run_callback(self._run)
 
     def _run(self) -> None:
         """Have the tasks served that are ready now. Called by the loop."""
         self._scheduled = False
+        self._batch, self._ready = self._ready, self._batch
         self._next = 0
         try:
-            self._batch, self._ready = self._ready, self._batch
             while self._next < len(self._batch):
                 while self._greenlet is None or _greenlets.has_died(self._greenlet):
                     self._greenlet = self._spare.pop() if self._spare else gevent.Greenlet(self._serve)
@@ -194,8 +184,8 @@ class Pump:
                 self._greenlet = None
 
     def _serve_task(self, task: Task, current: Any) -> None:
-        task._queued = False
         self._next += 1
+        task._queued = False
         task._greenlet = current
         _greenlets.enter_context(current, task._context)
         self._serving = task

@@ -21,18 +21,7 @@ from kit.loops import ON_LIBUV
 from kit.network import HOST
 from kit.pairs import Pairs
 
-import geventstreams
-from geventstreams import (
-    SocketStream,
-    SocketStreamServer,
-    StreamClosed,
-    StreamReset,
-    makefile,
-    open_tcp_stream,
-    tcp_connect,
-    tcp_server,
-    wait_for_input_streams,
-)
+from geventstreams import SocketStream, SocketStreamServer, StreamClosed, makefile, open_tcp_stream, tcp_server, wait_for_input_streams
 from geventstreams._constants import NEVER
 from geventstreams._core.fair_lock import FairLock
 from geventstreams.callbacks.server import AsyncServer
@@ -223,31 +212,4 @@ def test_a_server_accepts_on_after_a_handler_that_raised(kind: str, reports: Rep
         with open_tcp_stream(HOST, server.port, read_timeout=10) as stream:
             stream.write(b"a line\n")
             assert stream.readline() == b"a line\n"
-    server.close()
-
-
-def is_a_turn(frame: FrameType) -> bool:
-    """Return whether a frame is the loop's call of a pump."""
-    return frame.f_code.co_name == "_run" and frame.f_code.co_filename.endswith("callbacks/pump.py")
-
-
-@pytest.mark.skipif(geventstreams.compiled, reason="only bytecode is struck")
-def test_connections_are_served_after_a_handler_that_raised_in_a_turn_of_the_pump(reports: Reports) -> None:
-    """Wherever it strikes in what the loop calls, also before its first line, the next connections are made and served."""
-    reports.expect(Interrupt, StreamReset)
-    server = tcp_server(HOST, 0, lambda connection, data: connection.write(data))
-    got: list[bytes] = []
-    at, place = 1, "none yet"
-    while place:
-        got.clear()
-        with Handler(at, interrupt, is_a_turn) as handler:
-            first = tcp_connect(HOST, server.port, lambda connection, data: None, data=b"struck")
-            gevent.sleep(0.002)
-        second = tcp_connect(HOST, server.port, lambda connection, data: got.append(data), data=b"served")
-        with gevent.Timeout(5, AssertionError(f"{handler.place}: nothing is served")):
-            until(lambda: got == [b"served"])
-        for connection in (first, second):
-            connection.close(True)
-        at, place = at + 1, handler.place
-    assert at > 20
     server.close()
