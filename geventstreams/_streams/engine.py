@@ -320,7 +320,8 @@ class StreamEngine(ByteSource):
 
     def unsent(self) -> int:
         """Return the number of bytes that were accepted and are not yet with the system."""
-        return self.to_send() - self.transport.unsent + self.transport.unsent_data()
+        held, below = self.to_send(), self.transport.unsent
+        return held - below + self.transport.unsent_data() if below else held
 
     def to_send(self) -> int:
         """Return the number of bytes that are left to send. Those that TLS holds are counted as it sends them, and its own with them."""

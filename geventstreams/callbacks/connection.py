@@ -91,7 +91,7 @@ class AsyncSocket(ReceivingConnection):
         else:
             view = bytes_to_send(data, start, end)
             self._engine.enqueue(view, len(view))
-        return self._engine.to_send() <= self._high_water
+        return self._engine.unsent() <= self._high_water
 
     def drain(self) -> None:
         """Wait until everything that was written is with the system.
