@@ -280,11 +280,11 @@ class TLSTransport(LayeredTransport):
                 return self._not_ready()
         if count > 0:
             try:
-                self._push()
-            except OSError as error:
+                held = self.flush() == WOULD_WAIT
+            except OSError:
                 self._written_unseen = count  # records are not made twice: if the error passes, the next call sends these
-                raise self._explained(error) from None
-            if self.unsent:
+                raise
+            if held:
                 self._batch = BATCH
             elif count == self._batch < LARGEST_BATCH:
                 self._batch = 2 * count

@@ -181,6 +181,12 @@ class LayeredTransport(Transport):
     def addresses(self) -> tuple[Any, Any]:
         return self.below.addresses()
 
+    def unsent_data(self) -> int:
+        return self.below.unsent_data()
+
+    def close(self, abort: bool = False) -> None:
+        self.below.close(abort)
+
     def reset_at_end(self) -> None:
         self.below.reset_at_end()
 

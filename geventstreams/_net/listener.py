@@ -29,7 +29,7 @@ TRANSIENT = frozenset({errno.ECONNABORTED, errno.ECONNRESET, errno.EPROTO, errno
 
 
 PAUSE = 0.1
-"""Seconds without calls after one that raised."""
+"""Seconds without accepting after an error, for instance when no descriptors are left, or after a call that raised."""
 
 PATIENCE = 8
 """Clients in a row after which one more is accepted at once: a call of `accept` that finds none costs as much as one that does."""

@@ -12,7 +12,7 @@ from gevent import get_hub
 
 from geventstreams._core.clock import CLOCK
 from geventstreams._core.transport import OwnedFd, address_name, transport_of
-from geventstreams._net.listener import TRANSIENT, Listener, listener_of
+from geventstreams._net.listener import PAUSE, TRANSIENT, Listener, listener_of
 from geventstreams._net.unix_paths import BoundPath
 from geventstreams.callbacks.connection import AsyncSocket
 from geventstreams.callbacks.options import ConnectionOptions
@@ -22,9 +22,6 @@ if TYPE_CHECKING:
 
 AT_ONCE = 64
 """How many clients are accepted in one turn of the hub."""
-
-PAUSE = 0.1
-"""Seconds without accepting after an error, for instance when no descriptors are left."""
 
 REPORT = 1.0
 """Seconds between two reports of such errors."""

@@ -58,9 +58,6 @@ class TransportOver(LayeredTransport):
         finally:
             self._note()
 
-    def unsent_data(self) -> int:
-        return self.below.unsent_data()
-
     def readable(self) -> int:
         return self.below.readable()
 
@@ -90,9 +87,6 @@ class TransportOver(LayeredTransport):
 
     def refusal(self, stream: Any) -> StreamError:
         return self.below.refusal(stream)
-
-    def close(self, abort: bool = False) -> None:
-        self.below.close(abort)
 
 
 class PiecemealTransport(TransportOver):

@@ -310,8 +310,9 @@ def check_streams(streams: Iterable[Any]) -> None:
         if _is_closed(stream):
             raise StreamClosed(f"{stream!r} was closed before the wait", stream=stream)
     for stream in streams:
-        waitable_of(stream).refuse_in_child()
-        waitable_of(stream).refuse_thread()
+        waitable = waitable_of(stream)
+        waitable.refuse_in_child()
+        waitable.refuse_thread()
 
 
 def _begin(streams: list[Any], are_checked: bool) -> None:
