@@ -29,6 +29,11 @@ SLICE = 0.005
 TICK = 0.001
 """The shortest time, in seconds, for which the timers of every event loop can be started: gevent warns of less on libuv."""
 
+WAITS = 0
+FIRED = 1
+EXPIRED = 2
+"""How a wait ended: not yet, by its event, by its timeout."""
+
 FRESH = 0
 """The state of a `Fairness` whose user has waited: its slice is not begun yet."""
 
@@ -47,10 +52,11 @@ ALL = -1
 START = 0
 """The default of the argument `start`, asked for by identity: a call without it has no other arguments to check."""
 
-INPUT = 0
-A_LINE = 1
-A_SEPARATOR = 2
-"""What a read waits for, beside a number of bytes."""
+SOME = 0
+ALL_INPUT = -1
+A_LINE = -2
+A_SEPARATOR = -3
+"""What a read lacks where that is not a number of bytes: any input, all up to the end, a newline, a separator."""
 
 DIRECT = 8192
 """A read of at least this size goes straight into the caller's memory where nothing is buffered, to its last byte: one more system call

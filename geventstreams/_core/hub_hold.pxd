@@ -4,11 +4,12 @@ cimport geventstreams._native.greenlets as _greenlets
 cimport geventstreams._native.interpreter as _interpreter
 
 cdef list _latest
+cdef int FIRED
 
 
 cdef class Wait:
     cdef readonly object waiter
-    cdef bint fired
+    cdef int outcome
 
 
 cdef class EventHandler:

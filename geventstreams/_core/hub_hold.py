@@ -24,6 +24,7 @@ from gevent.hub import Hub, get_hub
 
 import geventstreams._native.greenlets as _greenlets
 import geventstreams._native.interpreter as _interpreter
+from geventstreams._constants import FIRED
 from geventstreams._core.living import show_waits_of
 
 OTHER_THREAD = "this stream belongs to the hub of another thread"
@@ -33,11 +34,11 @@ _AGES = 1e6
 
 
 class Wait:
-    """A place where a greenlet may wait: `waiter` is that greenlet, or None, and `fired` tells whether its event has come."""
+    """A place where a greenlet may wait: `waiter` is that greenlet, or None, and `outcome` tells how its wait ended."""
 
     if TYPE_CHECKING:
         waiter: Any
-        fired: bool
+        outcome: int
 
 
 class EventHandler:
@@ -125,7 +126,7 @@ class HubHold:
         """Return a greenlet whose event has come and that still waits for it, or None."""
         while self.ready:
             wait = self.ready.pop()
-            if wait.fired and wait.waiter is not None:
+            if wait.outcome == FIRED and wait.waiter is not None:
                 return wait.waiter
         return None
 

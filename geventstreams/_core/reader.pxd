@@ -12,8 +12,9 @@ cdef Py_ssize_t ENDED
 cdef Py_ssize_t WOULD_WAIT
 cdef Py_ssize_t DIRECT
 cdef object ALL
-cdef int INPUT
-cdef int A_LINE
+cdef Py_ssize_t ALL_INPUT
+cdef Py_ssize_t A_LINE
+cdef Py_ssize_t SOME
 
 
 cdef ByteSource NO_SOURCE
@@ -22,7 +23,6 @@ cdef ByteSource NO_SOURCE
 cdef class ByteSource:
     cdef object __weakref__
     cdef readonly InputBuffer input
-    cdef public int goal
     cdef public Py_ssize_t lacking
 
     cdef void _init_source(self) except *

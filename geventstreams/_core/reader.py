@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 import geventstreams._core.arguments as arguments
 import geventstreams._native.attributes as _attributes
-from geventstreams._constants import A_LINE, ALL, DIRECT, ENDED, INPUT, NEVER, WOULD_WAIT
+from geventstreams._constants import A_LINE, ALL, ALL_INPUT, DIRECT, ENDED, NEVER, SOME, WOULD_WAIT
 from geventstreams._core.binary_file import BinaryFile
 from geventstreams._core.buffers import NO_INPUT, InputBuffer
 from geventstreams._core.fork import FORK
@@ -34,15 +34,15 @@ class ByteSource:
     """What brings bytes into a reader's buffer, and says who may read."""
 
     # Slots, because CPython looks up the attributes of an object that has more than 30 in a slow way. The .pxd lists the same names.
-    __slots__ = ("__weakref__", "goal", "input", "lacking")
+    __slots__ = ("__weakref__", "input", "lacking")
 
     def __cinit__(self) -> None:  # compiled code only: an object whose __init__() was not called has no permit, and says so
         self.input: InputBuffer = NO_INPUT
 
     def _init_source(self) -> None:
         self.input = InputBuffer()
-        self.goal: int = INPUT
-        self.lacking: int = 0
+        self.lacking: int = SOME
+        """What the last call lacked that waited: a number of bytes, or a constant."""
 
     @property
     def peer(self) -> str:
@@ -64,8 +64,9 @@ class ByteSource:
         """Let others run, in the middle of a call, where it has kept them from it for long."""
 
     def fill(self, target: memoryview | None, at: int, lacking: int) -> int:
-        """Bring bytes into the buffer, `lacking` or any number, or straight into `target[at:]`. Return how many, ENDED, or WOULD_WAIT.
+        """Bring some bytes into the buffer, or straight into `target[at:]`. Return how many, ENDED, or WOULD_WAIT.
 
+        `lacking` says what for: a number of bytes, SOME, ALL_INPUT, A_LINE, or A_SEPARATOR.
         Bytes may have come into the buffer although there is a target, because another call has put them back.
         """
         self.lacking = lacking
@@ -169,7 +170,7 @@ class ByteReader(BinaryFile):
     def _read(self, wanted: int) -> bytes:
         count = 1
         while count > 0 and not 0 <= wanted <= len(self._input):
-            count = self._source.fill(None, 0, wanted - len(self._input))
+            count = self._source.fill(None, 0, ALL_INPUT if wanted < 0 else wanted - len(self._input))
         held = len(self._input)
         if count == WOULD_WAIT and not held:
             return None  # type: ignore[return-value]  # see the class
@@ -189,7 +190,7 @@ class ByteReader(BinaryFile):
         self._source.begin_read()
         try:
             if wanted and not len(self._input):
-                count = self._source.fill(None, 0, max(wanted, 0))
+                count = self._source.fill(None, 0, max(wanted, SOME))
                 if count == WOULD_WAIT:
                     return None  # type: ignore[return-value]  # see the class
                 if count == ENDED:
@@ -206,7 +207,7 @@ class ByteReader(BinaryFile):
         wanted = self._size("size", size)
         self._source.begin_read()
         try:
-            if not len(self._input) and self._source.fill(None, 0, 0) == ENDED:
+            if not len(self._input) and self._source.fill(None, 0, SOME) == ENDED:
                 self._source.raise_end()
             return self._input.peek(wanted if wanted > 0 else len(self._input))
         finally:
@@ -246,7 +247,7 @@ class ByteReader(BinaryFile):
                 done += self._input.take_into(target, done, wanted)
                 if done == wanted or (once and done):
                     return done
-                count = self._source.fill(target if direct else None, done, 0 if once else wanted - done)
+                count = self._source.fill(target if direct else None, done, SOME if once else wanted - done)
                 if count <= 0:
                     break
                 if direct and not len(self._input):
@@ -330,8 +331,7 @@ class ByteReader(BinaryFile):
                     raise line_too_long(limit, source.peer, self)
                 if length:
                     return length
-            source.goal = A_LINE
-            count = source.fill(None, 0, 0)
+            count = source.fill(None, 0, A_LINE)
             if count > 0:
                 continue
             if count == WOULD_WAIT:

@@ -138,7 +138,11 @@ class TLSTransport(LayeredTransport):
             count = self._ahead.take_into(space, start, len(space))
             counts.append(count)
             return count
-        count = self._receive(space, start, counts)
+        self.answers = True
+        try:
+            count = self._receive(space, start, counts)
+        finally:
+            self.answers = False
         if count == ENDED and self._end is not ORDERLY:
             raise renewed(self._end, None)  # type: ignore[arg-type]  # ended: never None
         return count
@@ -230,10 +234,13 @@ class TLSTransport(LayeredTransport):
         if not self.ready:
             return WOULD_WAIT
         received = self.received
+        self.answers = True
         try:
             count = self._look_ahead()
         except OSError:
             return ENDED
+        finally:
+            self.answers = False
         if self.received != received or count != WOULD_WAIT:
             # What was taken from the system wakes its watchers no longer.
             self.below.input_wakeup().fire()

@@ -106,6 +106,7 @@ class SocketTransport(Transport):
         # What `_init_transport` does, without a call: a server makes one of these for each client.
         self.emptied = False
         self.unsent = 0
+        self.answers = False
         self.received = 0
         self.ready = True
         self._descriptor = -1

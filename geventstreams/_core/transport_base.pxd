@@ -3,6 +3,7 @@ from geventstreams._core.hub_hold cimport EventHandler
 
 cdef class Transport:
     cdef public bint emptied
+    cdef public bint answers
     cdef public Py_ssize_t unsent
     cdef public long long received
     cdef public bint ready

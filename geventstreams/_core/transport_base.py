@@ -28,6 +28,8 @@ class Transport:
         """Whether the last receive call took all there was, so that waiting first saves one that finds nothing."""
         self.unsent: int = 0
         """Bytes that `send` took and holds back until `flush`."""
+        self.answers: bool = False
+        """Whether a receive call is in progress that may send as well: what a signal handler interrupts then is not known."""
         self.received = 0
         """Bytes that came from the system. It grows with ciphertext as well, so a timeout can count from the last byte that arrived."""
         self.ready: bool = True

@@ -8,6 +8,7 @@ from geventstreams._core.hub_hold cimport EventHandler, HubHold, Wait, hold_of
 cdef Clock CLOCK
 cdef ForkGeneration FORK
 cdef double NEVER
+cdef int EXPIRED, FIRED, WAITS
 
 
 cdef class Wakeup(Wait):
@@ -19,7 +20,6 @@ cdef class Wakeup(Wait):
     cdef EventHandler handler
     cdef double deadline
     cdef readonly bint closed
-    cdef bint expired
     cdef bint arming
     cdef int descriptor
     cdef int events

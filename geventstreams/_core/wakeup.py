@@ -22,7 +22,7 @@ from gevent.exceptions import BlockingSwitchOutError
 from gevent.hub import Hub
 
 import geventstreams._native.greenlets as _greenlets
-from geventstreams._constants import NEVER
+from geventstreams._constants import EXPIRED, FIRED, NEVER, WAITS
 from geventstreams._core.clock import CLOCK
 from geventstreams._core.fork import FORK, inherited
 from geventstreams._core.hub_hold import DESTROYED, OTHER_THREAD, EventHandler, HubHold, Wait, hold_of
@@ -62,8 +62,7 @@ class Wakeup(Wait):
         self.listeners: list[Callable[[], object]] | None = None
         self.handler: EventHandler | None = None
         # How the wait of `waiter` ends.
-        self.fired: bool = False
-        self.expired: bool = False
+        self.outcome: int = WAITS
         self.deadline: float = NEVER
         self.timer: Any = None
         self.timer_loop: Any = None
@@ -89,10 +88,12 @@ class Wakeup(Wait):
                 self.arm()
             if hold.waiting == 1:
                 hold.begin()
-            self.fired = self.expired = False
+            self.outcome = WAITS
+            if self.closed:
+                self.outcome = FIRED
             if timeout != NEVER:
                 self._set_deadline(timeout)
-            while not (self.fired or self.expired or self.closed):
+            while not self.outcome:
                 if hold.ready and _greenlets.leaves_plainly(current, hub) and (following := hold.next_ready()) is not None:
                     _greenlets.resume(following)
                 else:
@@ -113,7 +114,7 @@ class Wakeup(Wait):
                 self.waiter = None
                 if self.closed:
                     self._release()
-        return self.fired or self.closed
+        return self.outcome == FIRED
 
     def watch(self, handler: EventHandler, timeout: float) -> bool:
         """Call `handler._on_event()` at each event from now on, and once after `timeout` seconds without another `watch`. Never waits.
@@ -167,8 +168,8 @@ class Wakeup(Wait):
             self.hold.run_there(self.fire)
             return
         self._call_listeners()
-        if self.waiter is not None and not self.fired:
-            self.fired = True
+        if self.waiter is not None and self.outcome != FIRED:
+            self.outcome = FIRED
             # A greenlet of a hub that was destroyed cannot go on, even if its loop runs in another hub.
             if _greenlets.loop_of(self.hub) is self.hold.loop and self.hold.loop.ptr and not self.hold.ended:
                 self.hold.loop.run_callback(self._resume)
@@ -182,8 +183,8 @@ class Wakeup(Wait):
             self.disarm()
             self._call_listeners()
         if self.waiter is not None:
-            if not self.fired:
-                self.fired = True
+            if self.outcome != FIRED:
+                self.outcome = FIRED
                 self.hold.resume_later(self)
         elif self.handler is not None:
             self.handler._on_event()
@@ -288,7 +289,8 @@ class Wakeup(Wait):
         if left > 0:
             self._start_timer(left)
         else:
-            self.expired = True
+            if self.outcome != FIRED:
+                self.outcome = EXPIRED
             if self.waiter is not None:
                 _greenlets.resume(self.waiter)
             else:
@@ -304,7 +306,8 @@ class Wakeup(Wait):
             if not (self.arming or (self.waiter is not None and self.waiter is _greenlets.current())):
                 self._release()
         finally:
-            self.fired = False  # a wait that was interrupted between its last look and its switch to the hub is resumed now, if not before
+            # A wait that was interrupted between its last look and its switch to the hub is resumed now, if not before.
+            self.outcome = WAITS
             self.fire()
             self.handler = None
 

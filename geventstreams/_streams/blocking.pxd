@@ -12,7 +12,7 @@ from geventstreams._core.transport_base cimport Transport
 from geventstreams._core.wakeup cimport Wakeup
 from geventstreams._streams.engine cimport StreamEngine
 
-cdef int FRESH, INPUT, OPEN, WANTED, TOLD
+cdef int FRESH, OPEN, WANTED, TOLD
 cdef double NEVER
 cdef Clock CLOCK
 cdef Py_ssize_t BLOCK, WOULD_WAIT, FLUSH, WORTH
@@ -32,7 +32,6 @@ cdef class BlockingEngine(StreamEngine):
     @cython.locals(wakeup=Wakeup)
     cpdef void arm_input(self) except *
     cdef Fairness _own_fairness(self)
-    cdef Py_ssize_t _look_below(self) except? -2
     cdef void _put_waiting(self, data, Py_ssize_t count) except *
     cdef void _send_message(self, data, Py_ssize_t count) except *
     cdef void _adopt_rest(self) except *

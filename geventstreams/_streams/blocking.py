@@ -14,7 +14,7 @@ from typing import Any
 import geventstreams._native.greenlets as _greenlets
 import geventstreams._native.interpreter as _interpreter
 import geventstreams._native.memory as _bytes
-from geventstreams._constants import BLOCK, FRESH, INPUT, NEVER, NO_PERMIT, WOULD_WAIT
+from geventstreams._constants import BLOCK, FRESH, NEVER, NO_PERMIT, WOULD_WAIT
 from geventstreams._core.clock import CLOCK, seconds_until
 from geventstreams._core.fair_lock import FairLock
 from geventstreams._core.fairness import Fairness, let_ready_run, yield_to_hub
@@ -137,7 +137,6 @@ class BlockingEngine(StreamEngine):
             raise
         finally:
             self.reader = None
-            self.goal = INPUT
             buffer.permit = NO_PERMIT if self.closed else self.generation
         self.fairness.state = FRESH
         if self.closed:
@@ -173,18 +172,11 @@ class BlockingEngine(StreamEngine):
         if self.input.end > self.input.start:
             return True
         if self.reader is not None:
-            return self._look_below() > 0
+            return self.transport.readable() > 0
         return self.receive(None, 0, 0) > 0
 
     def readable_now(self) -> bool:
-        return StreamEngine.readable_now(self) or self._look_below() != WOULD_WAIT
-
-    def _look_below(self) -> int:
-        self.sending = self.tls is not None  # which answers the peer
-        try:
-            return self.transport.readable()
-        finally:
-            self.sending = False
+        return StreamEngine.readable_now(self) or self.transport.readable() != WOULD_WAIT
 
     def polled_descriptor(self) -> int:
         return -1 if type(self.transport) is not SocketTransport or StreamEngine.readable_now(self) else self.transport.fileno()
@@ -407,7 +399,8 @@ class BlockingEngine(StreamEngine):
             self.refuse_thread()
         self.closed = True
         self.input.permit = self.output.permit = NO_PERMIT
-        abort = abort or self.sending  # a signal handler interrupts a send call: how much was sent is not known
+        # Where a signal handler interrupts a call that sends, how much was sent is not known.
+        abort = abort or self.sending or self.transport.answers
         try:
             self._close(abort)
         except StreamError as error:

@@ -7,7 +7,7 @@ from geventstreams._streams.engine cimport StreamEngine
 
 cdef ForkGeneration FORK
 cdef Py_ssize_t BLOCK, AT_ONCE, ENDED, WOULD_WAIT
-cdef int A_LINE, A_SEPARATOR
+cdef Py_ssize_t A_LINE, A_SEPARATOR, SOME
 cdef StreamEngine NO_ENGINE
 
 

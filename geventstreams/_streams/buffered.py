@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import geventstreams._core.arguments as arguments
 import geventstreams._native.attributes as _attributes
-from geventstreams._constants import A_LINE, A_SEPARATOR, BLOCK, ENDED, WOULD_WAIT
+from geventstreams._constants import A_LINE, A_SEPARATOR, BLOCK, ENDED, SOME, WOULD_WAIT
 from geventstreams._core.buffers import NO_OUTPUT, OutputBuffer
 from geventstreams._core.fork import FORK
 from geventstreams._core.reader import ByteReader, ByteSource
@@ -110,7 +110,7 @@ class BufferedStream(ByteReader):
 
         A subclass may put its own in place of this, and call this one. LispWorks: `stream:stream-fill-buffer`.
         """
-        return self._engine.fill(None, 0, 0) > 0
+        return self._engine.fill(None, 0, SOME) > 0
 
     def read_available(self) -> bytes:
         """Return what can be had without waiting, possibly nothing; after the end of the input `b""` or its error."""
@@ -173,8 +173,7 @@ class BufferedStream(ByteReader):
             if at >= 0 or held > bound or (held == bound and self._engine.end is None):
                 raise line_too_long(bound, self._engine.peer, self)
             searched = max(0, held - len(wanted) + 1)
-            self._source.goal = A_SEPARATOR
-            count = self._source.fill(None, 0, 0)
+            count = self._source.fill(None, 0, A_SEPARATOR)
             if count == WOULD_WAIT:
                 return None  # type: ignore[return-value]  # see ByteReader
             if count == ENDED:
@@ -193,8 +192,7 @@ class BufferedStream(ByteReader):
             self._engine.refuse_input()
         while not (length := self._input.line_length()):
             self._input.skip(len(self._input))
-            self._source.goal = A_LINE
-            count = self._source.fill(None, 0, 0)
+            count = self._source.fill(None, 0, A_LINE)
             if count == WOULD_WAIT:
                 return False
             if count == ENDED:

@@ -230,7 +230,6 @@ class StreamEngine(ByteSource):
         if self.end is not None:
             return ENDED
         buffer = self.input
-        self.sending = self.tls is not None  # which answers the peer
         try:
             if target is None:
                 space = buffer.space()
@@ -240,8 +239,6 @@ class StreamEngine(ByteSource):
         except OSError as error:
             self.input_failed(error)
             count = ENDED
-        finally:
-            self.sending = False
         if count > 0:
             if buffer.counts:  # else a signal handler has read what came
                 count = _bytes.take_last(buffer.counts)

@@ -7,7 +7,7 @@ from geventstreams._streams.engine cimport StreamEngine
 cdef long long NO_TAIL
 cdef ForkGeneration FORK
 cdef object START
-cdef int A_LINE
+cdef Py_ssize_t A_LINE, SOME
 
 
 cdef class LispStream(BufferedStream):
@@ -18,7 +18,7 @@ cdef class LispStream(BufferedStream):
     cdef long long _last_taken
 
     cdef void _init_stream(self, StreamEngine engine, bint readable, bint writable, options) except *
-    cdef bint _more(self) except? False
+    cdef bint _more(self, Py_ssize_t lacking=*) except? False
 
 
 cdef int _refuse_wide_items(seq) except -1

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import geventstreams._core.arguments as arguments
 import geventstreams._native.memory as _bytes
-from geventstreams._constants import A_LINE, NO_TAIL, START
+from geventstreams._constants import A_LINE, NO_TAIL, SOME, START
 from geventstreams._core.fork import FORK
 from geventstreams._core.transport_base import Transport
 from geventstreams._streams.blocking import BlockingEngine
@@ -84,10 +84,10 @@ class LispStream(BufferedStream):
 
     # Characters in.
 
-    def _more(self) -> bool:
+    def _more(self, lacking: int = SOME) -> bool:
         """Wait for more bytes. Return False at the end of the input and, in this vocabulary, when the read timeout passes."""
         try:
-            return self._source.fill(None, 0, 0) > 0
+            return self._source.fill(None, 0, lacking) > 0
         except ReadTimeout:
             return False
 
@@ -289,8 +289,7 @@ class LispStream(BufferedStream):
             if length:
                 return length, True
             searched = held - held % self._encoding.unit
-            self._source.goal = A_LINE
-            if not self._more():
+            if not self._more(A_LINE):
                 return held, False
 
     def _newline_behind(self, at: int) -> int:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from geventstreams._constants import A_LINE, A_SEPARATOR, INPUT
+from geventstreams._constants import A_LINE, A_SEPARATOR, ALL_INPUT, SOME
 from geventstreams._core.clock import CLOCK
 from geventstreams._core.fork import FORK
 from geventstreams._core.living import show_waits_in
@@ -64,9 +64,13 @@ def _reading(engine: StreamEngine) -> str:
         return "makes a TLS handshake with"
     if engine.lacking > 0:
         return f"reads {in_bytes(engine.lacking)} more from"
-    if engine.lacking < 0:
-        return "reads up to the end from"
-    return {INPUT: "reads input from", A_LINE: "reads a line from", A_SEPARATOR: "reads up to a separator from"}[engine.goal]
+    return _READS[engine.lacking]
 
 
+_READS = {
+    SOME: "reads input from",
+    ALL_INPUT: "reads up to the end from",
+    A_LINE: "reads a line from",
+    A_SEPARATOR: "reads up to a separator from",
+}
 show_waits_in(StreamEngine, waits_in)
