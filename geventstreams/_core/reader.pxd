@@ -23,17 +23,13 @@ cdef ByteSource NO_SOURCE
 cdef class ByteSource:
     cdef object __weakref__
     cdef readonly InputBuffer input
-    cdef public Py_ssize_t lacking
 
     cdef void _init_source(self) except *
     cpdef void refuse(self) except *
     cdef void begin_read(self) except *
     cdef void end_read(self) except *
     cdef void look_at_clock(self) except *
-    @cython.locals(count=Py_ssize_t, held=Py_ssize_t, first=bint)
     cdef Py_ssize_t fill(self, target, Py_ssize_t at, Py_ssize_t lacking) except? -2
-    cdef Py_ssize_t receive(self, target, Py_ssize_t at, Py_ssize_t lacking) except? -2
-    cdef bint await_input(self, bint first) except? False
     cdef void put_back(self, data) except *
     cdef void raise_end(self) except *
     cdef bint was_shut_down(self) except? False

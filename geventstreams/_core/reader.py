@@ -34,15 +34,13 @@ class ByteSource:
     """What brings bytes into a reader's buffer, and says who may read."""
 
     # Slots, because CPython looks up the attributes of an object that has more than 30 in a slow way. The .pxd lists the same names.
-    __slots__ = ("__weakref__", "input", "lacking")
+    __slots__ = ("__weakref__", "input")
 
     def __cinit__(self) -> None:  # compiled code only: an object whose __init__() was not called has no permit, and says so
         self.input: InputBuffer = NO_INPUT
 
     def _init_source(self) -> None:
         self.input = InputBuffer()
-        self.lacking: int = SOME
-        """What the last call lacked that waited: a number of bytes, or a constant."""
 
     @property
     def peer(self) -> str:
@@ -69,28 +67,7 @@ class ByteSource:
         `lacking` says what for: a number of bytes, SOME, ALL_INPUT, A_LINE, or A_SEPARATOR.
         Bytes may have come into the buffer although there is a target, because another call has put them back.
         """
-        self.lacking = lacking
-        buffer = self.input
-        if buffer.counts and target is None and (count := buffer.absorb()):
-            return count
-        held = buffer.end - buffer.start
-        first = True
-        while self.await_input(first):
-            if buffer.end and buffer.end - buffer.start > held:
-                return buffer.end - buffer.start - held
-            count = self.receive(target, at, lacking)
-            if count != WOULD_WAIT:
-                return count
-            first = False
-        return WOULD_WAIT
-
-    def receive(self, target: memoryview | None, at: int, lacking: int) -> int:
-        """Receive what is there, into the buffer or into `target[at:]`. Return how many bytes, ENDED, or WOULD_WAIT."""
         raise NotImplementedError
-
-    def await_input(self, first: bool) -> bool:
-        """Wait until there may be input, the `first` time only if asking at once is not worth it. Return False where this must not wait."""
-        return first
 
     def put_back(self, data: bytes | memoryview) -> None:
         """Put bytes that were taken last in front again."""

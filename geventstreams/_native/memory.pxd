@@ -152,18 +152,11 @@ cdef inline int grow(bytearray store, Py_ssize_t size) except -1:
     return PyByteArray_Resize(store, size)
 
 
-cdef inline long long tail(object data, Py_ssize_t count) except -1:
+cdef inline int byte_of(object data, Py_ssize_t index) except -1:
     cdef Py_buffer buffer
-    cdef unsigned char *source = <unsigned char *>geventstreams_contents(data, &buffer, PyBUF_SIMPLE)
-    cdef Py_ssize_t at
-    cdef long long number = 0
-    if count >= 4:  # which the compiler makes one load of
-        number = <unsigned int>source[count - 4] << 24 | source[count - 3] << 16 | source[count - 2] << 8 | source[count - 1]
-    else:
-        for at in range(count):
-            number = number << 8 | source[at]
+    cdef int byte = <unsigned char>geventstreams_contents(data, &buffer, PyBUF_SIMPLE)[index]
     geventstreams_release(&buffer)
-    return number
+    return byte
 
 
 cdef inline bytes blank(Py_ssize_t size):

@@ -7,13 +7,15 @@
 from __future__ import annotations
 
 import operator
-import struct
 from collections import deque
 from collections.abc import Callable
 from typing import Any
 
 find_byte: Callable[[bytearray, int, int, int], int] = bytearray.find
 """Return the index of a byte within `[start:stop]`, or -1."""
+
+byte_of: Callable[[Any, int], int] = operator.getitem
+"""Return the byte at an index of any data."""
 
 put_byte: Callable[[Any, int, int], None] = operator.setitem
 """Put a byte, 0..255, at an index."""
@@ -29,8 +31,6 @@ take_last: Callable[[list[int]], int] = deque.pop  # type: ignore[assignment]  #
 
 size: Callable[[memoryview], int] = len
 """Return the number of bytes of a contiguous view of bytes."""
-
-_number_at = struct.Struct(">I").unpack_from
 
 
 def is_plain(view: object, writable: bool) -> bool:
@@ -66,11 +66,6 @@ def move(store: bytearray, start: int, stop: int) -> None:
 def grow(store: bytearray, size: int) -> None:
     """Make `store`, of which there is no view, `size` bytes long; where the system can, without a copy."""
     store.extend(bytes(size - len(store)))
-
-
-def tail(data: bytes | memoryview, count: int) -> int:
-    """Return the last four bytes of `data`, which has `count`, as one number whose lowest byte is the last."""
-    return _number_at(data, count - 4)[0] if count >= 4 else int.from_bytes(data, "big")
 
 
 def find_lf(text: str, start: int) -> int:

@@ -98,7 +98,7 @@ class BlockingEngine(StreamEngine):
 
     # Input.
 
-    def await_input(self, first: bool) -> bool:  # noqa: PLR0912  # a method more would be a frame more in each read
+    def await_input(self, first: bool, lacking: int) -> bool:  # noqa: PLR0912  # a method more would be a frame more in each read
         """Wait for input, at most until `read_limit` seconds have brought none; send first what is to be sent."""
         buffer, transport = self.input, self.transport
         if first:
@@ -127,6 +127,7 @@ class BlockingEngine(StreamEngine):
             buffer.settle()
         if self.output.end or transport.unsent:
             self.send_before_wait()
+        self.lacking = lacking
         self.reader = _greenlets.current()
         buffer.permit = NO_PERMIT
         try:
@@ -153,7 +154,7 @@ class BlockingEngine(StreamEngine):
     def receive_unasked(self) -> int:
         self.refuse_thread()
         self.renew_input()
-        return self.receive(None, 0, 0)
+        return self.receive(None, 0)
 
     def look(self) -> bool:
         if self.input.end > self.input.start:
@@ -173,7 +174,7 @@ class BlockingEngine(StreamEngine):
             return True
         if self.reader is not None:
             return self.transport.readable() > 0
-        return self.receive(None, 0, 0) > 0
+        return self.receive(None, 0) > 0
 
     def readable_now(self) -> bool:
         return StreamEngine.readable_now(self) or self.transport.readable() != WOULD_WAIT
@@ -195,8 +196,8 @@ class BlockingEngine(StreamEngine):
             self.accepted = 0
             output.put(data, 0, count)
             self.accepted = count  # at once: a signal handler that raises behind this call leaves the caller nothing else to ask
-            if count >= 4:
-                self.tail = _bytes.tail(data, count)
+            if self.unit == 1 and count:
+                self.tail = _bytes.byte_of(data, count - 1)
             else:
                 self.remember(data, count)
         else:

@@ -1,3 +1,5 @@
+cimport cython
+
 cimport geventstreams._native.greenlets as _greenlets
 cimport geventstreams._native.memory as _bytes
 cimport geventstreams._native.interpreter as _interpreter
@@ -7,7 +9,7 @@ from geventstreams._core.fork cimport ForkGeneration
 from geventstreams._core.reader cimport ByteSource
 from geventstreams._core.transport_base cimport Transport
 
-cdef Py_ssize_t CALLS, ENDED, WOULD_WAIT
+cdef Py_ssize_t CALLS, ENDED, NOW, SOME, WOULD_WAIT
 cdef int OPEN, TOLD
 cdef long NO_PERMIT
 cdef long long NO_TAIL
@@ -26,12 +28,14 @@ cdef class StreamEngine(ByteSource):
     cdef readonly unsigned long thread
     cdef public long long octets_in, tail
     cdef public object tls
+    cdef public int unit
     cdef public bint closed, timed_out
     cdef bint sending
     cdef public int output_state
     cdef public double read_limit, write_limit
     cdef public Py_ssize_t accepted
     cdef public object reader, writer
+    cdef public Py_ssize_t lacking
     cdef public double reading_since, writing_since
     cdef public tuple failure
     cdef readonly object hub
@@ -56,6 +60,10 @@ cdef class StreamEngine(ByteSource):
     cpdef bint is_here(self) noexcept
     cpdef void renew_input(self) except *
     cpdef void renew_output(self) except *
+    @cython.locals(count=Py_ssize_t, held=Py_ssize_t, first=bint)
+    cdef Py_ssize_t fill(self, target, Py_ssize_t at, Py_ssize_t lacking) except? -2
+    cdef bint await_input(self, bint first, Py_ssize_t lacking) except? False
+    cdef Py_ssize_t receive(self, target, Py_ssize_t at) except? -2
     cpdef Py_ssize_t receive_unasked(self) except? -2
     cpdef bint look(self) except? False
     cpdef bint readable_now(self) except? False
@@ -67,6 +75,7 @@ cdef class StreamEngine(ByteSource):
     cpdef void tell_listeners(self) except *
     cpdef Py_ssize_t unsent(self) except? -2
     cpdef Py_ssize_t to_send(self) except? -2
+    @cython.locals(unit=int)
     cdef int remember(self, data, Py_ssize_t count) except -1
     cdef bint send_now(self) except? False
     cdef object output_failed(self, error)

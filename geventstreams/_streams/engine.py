@@ -26,7 +26,7 @@ from gevent import get_hub
 import geventstreams._native.greenlets as _greenlets
 import geventstreams._native.interpreter as _interpreter
 import geventstreams._native.memory as _bytes
-from geventstreams._constants import CALLS, ENDED, NO_PERMIT, NO_TAIL, WOULD_WAIT
+from geventstreams._constants import CALLS, ENDED, NO_PERMIT, NO_TAIL, NOW, SOME, WOULD_WAIT
 from geventstreams._core.buffers import NO_OUTPUT, OutputBuffer
 from geventstreams._core.clock import CLOCK
 from geventstreams._core.fork import FORK
@@ -41,10 +41,10 @@ class StreamEngine(ByteSource):
     """Moves bytes between two buffers and a transport, as far as that needs no waiting, and knows how each half ended."""
 
     __slots__ = (
-        "_stream", "accepted", "broken", "closed", "end", "failure", "generation", "hub", "is_readable", "is_writable", "linger_limit",
-        "listeners", "octets_in", "output", "output_state", "read_limit", "reader", "reading_since", "reset", "rest", "rest_at", "sending",
-        "tail", "thread", "timed_out", "tls", "tls_failed", "tls_options", "transport", "unbuffered", "write_limit", "writer",
-        "writing_since",
+        "_stream", "accepted", "broken", "closed", "end", "failure", "generation", "hub", "is_readable", "is_writable", "lacking",
+        "linger_limit", "listeners", "octets_in", "output", "output_state", "read_limit", "reader", "reading_since", "reset",
+        "rest", "rest_at", "sending", "tail", "thread", "timed_out", "tls", "tls_failed", "tls_options", "transport", "unbuffered",
+        "unit", "write_limit", "writer", "writing_since",
     )
 
     def __cinit__(self) -> None:  # compiled code only: an object whose __init__() was not called has no permit, and says so
@@ -70,6 +70,7 @@ class StreamEngine(ByteSource):
         self.is_writable: bool = False
         self.closed: bool = False
         self.reader: Any = None
+        self.lacking: int = SOME
         self.writer: Any = None
         self.reading_since: float = 0.0
         self.writing_since: float = 0.0
@@ -79,6 +80,8 @@ class StreamEngine(ByteSource):
         self.rest_at: int = 0
         self.sending: bool = False
         self.tail: int = NO_TAIL
+        self.unit: int = 1
+        """How many bytes a newline has, and so how many of the last ones are in `tail`."""
         self.broken: bool = False
         self.tls_failed: bool = False
         self.failure: tuple[Any, ...] | None = None
@@ -223,36 +226,51 @@ class StreamEngine(ByteSource):
         if self.end is not None and self.end is not ORDERLY:
             raise renewed(self.end, self.stream())
 
-    def await_input(self, first: bool) -> bool:
+    def fill(self, target: memoryview | None, at: int, lacking: int) -> int:  # noqa: PLR0912  # a method more: a frame more in each read
+        buffer = self.input
+        if buffer.counts and target is None and (count := buffer.absorb()):
+            return count
+        held = buffer.end - buffer.start
+        first = True
+        while lacking == NOW or self.await_input(first, lacking):
+            if buffer.end and buffer.end - buffer.start > held:
+                return buffer.end - buffer.start - held
+            if self.end is not None:
+                return ENDED
+            try:
+                if target is None:
+                    space = buffer.space()
+                    count = self.transport.recv_into(space, buffer.end, buffer.counts)
+                else:
+                    count = self.transport.recv_into(target, at, buffer.counts)
+            except OSError as error:
+                self.input_failed(error)
+                count = ENDED
+            if count > 0:
+                if buffer.counts:  # else a signal handler has read what came
+                    count = _bytes.take_last(buffer.counts)
+                    if target is None:
+                        buffer.end += count
+                self.octets_in += count
+                self.timed_out = False
+            elif count == ENDED:
+                if self.end is None:
+                    self.end = ORDERLY if self.reset is None else self.reset
+            elif lacking != NOW:
+                first = False
+                continue
+            if self.listeners is not None and count != WOULD_WAIT:
+                self.tell_listeners()
+            return count
+        return WOULD_WAIT
+
+    def await_input(self, first: bool, lacking: int) -> bool:
+        """Wait until there may be input, the `first` time only if asking at once is not worth it. Return False where this must not wait."""
         return first and self.end is not None  # only the owner of an engine that never waits receives
 
-    def receive(self, target: memoryview | None, at: int, lacking: int) -> int:
-        if self.end is not None:
-            return ENDED
-        buffer = self.input
-        try:
-            if target is None:
-                space = buffer.space()
-                count = self.transport.recv_into(space, buffer.end, buffer.counts)
-            else:
-                count = self.transport.recv_into(target, at, buffer.counts)
-        except OSError as error:
-            self.input_failed(error)
-            count = ENDED
-        if count > 0:
-            if buffer.counts:  # else a signal handler has read what came
-                count = _bytes.take_last(buffer.counts)
-                if target is None:
-                    buffer.end += count
-            self.octets_in += count
-            self.timed_out = False
-        elif count == WOULD_WAIT:
-            return WOULD_WAIT
-        elif self.end is None:
-            self.end = ORDERLY if self.reset is None else self.reset
-        if self.listeners is not None:
-            self.tell_listeners()
-        return count
+    def receive(self, target: memoryview | None, at: int) -> int:
+        """Receive what is there, into the buffer or into `target[at:]`. Return how many bytes, ENDED, or WOULD_WAIT."""
+        return StreamEngine.fill(self, target, at, NOW)
 
     def input_failed(self, error: OSError) -> None:
         """Note an error of TLS or of a broken connection, to be raised when what arrived is taken; raise any other."""
@@ -327,11 +345,15 @@ class StreamEngine(ByteSource):
         return held if rest is None else held + len(rest) - self.rest_at
 
     def remember(self, data: Any, count: int) -> None:
-        """Keep the last bytes of the output in mind, for `fresh_line`."""
-        if count >= 4 or self.tail == NO_TAIL:
-            self.tail = _bytes.tail(data, count) if count else self.tail
+        """Keep the last bytes of the output in mind, as many as a newline has, for `fresh_line`."""
+        unit = self.unit
+        if unit == 1 and count:
+            self.tail = _bytes.byte_of(data, count - 1)
         elif count:
-            self.tail = (self.tail << 8 * count | _bytes.tail(data, count)) & 0xFFFFFFFF
+            last = int.from_bytes(memoryview(data)[-unit:], "big")
+            if count < unit and self.tail != NO_TAIL:
+                last |= self.tail << 8 * count
+            self.tail = last & 0xFFFFFFFF >> 8 * (4 - unit)
 
     def send_now(self) -> bool:
         """Send what the system takes now. Return whether it took anything, or nothing is left."""

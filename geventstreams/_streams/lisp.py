@@ -63,6 +63,7 @@ class LispStream(BufferedStream):
         self._last_char: str | None = None
         self._last_bytes = b""
         self._last_taken = 0
+        engine.unit = self._encoding.unit
         BufferedStream._init_stream(self, engine, readable, writable, options)
 
     # What it is.
@@ -462,8 +463,7 @@ class LispStream(BufferedStream):
     def fresh_line(self) -> bool:
         """Write a newline unless the output is empty or ends in one, and return whether it did. Common Lisp: `fresh-line`."""
         self._engine.refuse_output()
-        unit = self._encoding.unit
-        if self._engine.tail == NO_TAIL or self._engine.tail & (1 << 8 * unit) - 1 == int.from_bytes(self._encoding.newline, "big"):
+        if self._engine.tail in {NO_TAIL, int.from_bytes(self._encoding.newline, "big")}:
             return False
         self.terpri()
         return True

@@ -235,7 +235,7 @@ class UpgradableStream(LispStream):
         while tls.send_close_notify() == WOULD_WAIT:
             self._wait_for_close_notify(tls.wait_output, deadline)
         while engine.end is None:
-            if engine.receive(None, 0, 0) == WOULD_WAIT:
+            if engine.receive(None, 0) == WOULD_WAIT:
                 self._input.settle()
                 self._wait_for_close_notify(tls.wait_input, deadline)
         if not tls.received_close_notify:

@@ -169,7 +169,7 @@ class PushedEngine(StreamEngine):
             self._portion = max(self._portion // 2, SMALLEST)
         calls, self._calls_made = self._calls_made, 0
         self.input.portion = self._portion
-        count = self.receive(None, 0, 0)
+        count = self.receive(None, 0)
         if count == self._portion < BLOCK and calls <= FEW:
             self._portion *= 2
         return count

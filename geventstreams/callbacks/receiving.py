@@ -170,7 +170,7 @@ class ReceivingConnection(SendingConnection):
         if self._draining and self._engine.input.end != self._engine.input.start:  # `detach_ssl` has put it there
             return self._deliver(self._engine.input.take(self._engine.input.end - self._engine.input.start))
         if not self._engine.transport.emptied or self._phase == BROKEN:
-            count = self._engine.receive(self._pump.block, 0, 0) if self._draining else self._engine.receive_portion()
+            count = self._engine.receive(self._pump.block, 0) if self._draining else self._engine.receive_portion()
         if count > 0:
             if self._draining:
                 return self._deliver(self._engine.cut_received(self._pump.block, count))
