@@ -148,7 +148,7 @@ def byte_view(name: str, value: Any) -> memoryview:
         return view
     if not view.c_contiguous:
         return memoryview(view.tobytes())
-    return view.cast("B")
+    return _bytes_in(view)
 
 
 def byte_space(name: str, value: Any) -> memoryview:
@@ -162,5 +162,10 @@ def byte_space(name: str, value: Any) -> memoryview:
     if view.readonly:
         raise TypeError(f"{name} must be writable, not a read-only {type(value).__name__}")
     if not view.c_contiguous:
-        raise ValueError(f"{name} must be contiguous memory")
-    return view.cast("B")
+        raise TypeError(f"{name} must be contiguous memory, not a {type(value).__name__} with gaps")
+    return _bytes_in(view)
+
+
+def _bytes_in(view: memoryview) -> memoryview:
+    # What has several dimensions and no item cannot be cast.
+    return view.cast("B") if view.nbytes else memoryview(bytearray())

@@ -389,7 +389,8 @@ def test_sizes_that_are_no_numbers_are_refused(ends: Ends) -> None:
                 call(wrong)
     with pytest.raises(ValueError, match="-2"):
         file.read(-2)
-    with pytest.raises(TypeError):
-        file.readinto(b"read only")
+    for wrong in (b"read only", memoryview(bytearray(8))[::2]):
+        with pytest.raises(TypeError):
+            file.readinto(wrong)
     far.close()
     assert file.readline(-5) == b"kept"

@@ -133,13 +133,12 @@ def test_readinto1_receives_straight_into_memory(fed: Fed) -> None:
 
 @pytest.mark.parametrize("name", ["readinto", "readinto1"])
 def test_readinto_refuses_what_cannot_be_filled(fed: Fed, name: str) -> None:
-    """Read-only, strided and non-buffer objects are refused before any input is taken."""
+    """Read-only, strided and non-buffer objects are refused, as by any file of `io`, before any input is taken."""
     stream = fed(b"kept")
-    for wrong in (b"bytes", "text", 5, None, [0]):
-        with pytest.raises(TypeError, match="buffer"):
-            getattr(stream, name)(wrong)
-    with pytest.raises(ValueError, match="contiguous"):
-        getattr(stream, name)(memoryview(bytearray(8))[::2])
+    for wrong in (b"bytes", "text", 5, None, [0], memoryview(bytearray(8))[::2]):
+        for file in (stream, io.BytesIO(b"kept")):
+            with pytest.raises(TypeError, match=r"argument|buffer"):
+                getattr(file, name)(wrong)
     assert stream.read() == b"kept"
 
 
