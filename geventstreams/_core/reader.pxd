@@ -23,6 +23,7 @@ cdef ByteSource NO_SOURCE
 cdef class ByteSource:
     cdef object __weakref__
     cdef readonly InputBuffer input
+    cdef public Py_ssize_t begun
 
     cdef void _init_source(self) except *
     cpdef void refuse(self) except *
@@ -61,5 +62,5 @@ cdef class ByteReader(BinaryFile):
     @cython.locals(length=Py_ssize_t, wanted=Py_ssize_t)
     cpdef object readline(self, object size=*)
     cpdef list readlines(self, object hint=*)
-    cdef Py_ssize_t _line(self, Py_ssize_t wanted) except? -2
-    cdef object _next_line(self)
+    cdef Py_ssize_t _line(self, Py_ssize_t wanted, Py_ssize_t begun=*) except? -2
+    cdef object _next_line(self, Py_ssize_t begun)

@@ -34,13 +34,15 @@ class ByteSource:
     """What brings bytes into a reader's buffer, and says who may read."""
 
     # Slots, because CPython looks up the attributes of an object that has more than 30 in a slow way. The .pxd lists the same names.
-    __slots__ = ("__weakref__", "input")
+    __slots__ = ("__weakref__", "begun", "input")
 
     def __cinit__(self) -> None:  # compiled code only: an object whose __init__() was not called has no permit, and says so
         self.input: InputBuffer = NO_INPUT
 
     def _init_source(self) -> None:
         self.input = InputBuffer()
+        self.begun: int = 0
+        """Bytes that the call which waits has taken from the buffer: they belong to the same message as what it waits for."""
 
     @property
     def peer(self) -> str:
@@ -64,7 +66,7 @@ class ByteSource:
     def fill(self, target: memoryview | None, at: int, lacking: int) -> int:
         """Bring some bytes into the buffer, or straight into `target[at:]`. Return how many, ENDED, or WOULD_WAIT.
 
-        `lacking` says what for: a number of bytes, SOME, ALL_INPUT, A_LINE, or A_SEPARATOR.
+        `lacking` says what for: a number of bytes, SOME, ALL_INPUT, A_LINE, or A_SEPARATOR. The call has taken `at` bytes already.
         Bytes may have come into the buffer although there is a target, because another call has put them back.
         """
         raise NotImplementedError
@@ -293,7 +295,7 @@ class ByteReader(BinaryFile):
         finally:
             self._source.end_read()
 
-    def _line(self, wanted: int) -> int:
+    def _line(self, wanted: int, begun: int = 0) -> int:
         """Bring the next line into the buffer. Return its length, at most `wanted` where that is not negative, or WOULD_WAIT."""
         if not wanted:
             return 0
@@ -308,7 +310,7 @@ class ByteReader(BinaryFile):
                     raise line_too_long(limit, source.peer, self)
                 if length:
                     return length
-            count = source.fill(None, 0, A_LINE)
+            count = source.fill(None, begun, A_LINE)
             if count > 0:
                 continue
             if count == WOULD_WAIT:
@@ -327,7 +329,7 @@ class ByteReader(BinaryFile):
         total = 0
         self._source.begin_read()
         try:
-            while not (lines and not len(self._input) and self._source.was_shut_down()) and (line := self._next_line()):
+            while not (lines and not len(self._input) and self._source.was_shut_down()) and (line := self._next_line(total)):
                 lines.append(line)
                 total += len(line)
                 if 0 < most <= total:
@@ -340,11 +342,11 @@ class ByteReader(BinaryFile):
             self._source.end_read()
         return lines
 
-    def _next_line(self) -> bytes:
-        """Return the next line within a call; a class's own `readline` counts."""
+    def _next_line(self, begun: int) -> bytes:
+        """Return the next line within a call that has taken `begun` bytes; a class's own `readline` counts."""
         if self._has_own_readline:
             return self.readline()
-        length = self._line(ALL)
+        length = self._line(ALL, begun)
         return self._input.take(length) if length > 0 else b""
 
     def __iter__(self) -> Self:

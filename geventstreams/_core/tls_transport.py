@@ -246,6 +246,10 @@ class TLSTransport(LayeredTransport):
             self.below.input_wakeup().fire()
         return count
 
+    def holds_part(self) -> bool:
+        """Return whether a part of a record has arrived."""
+        return len(self._cipher) > 0
+
     def _look_ahead(self) -> int:
         """Decrypt more than was read, to be handed out first. Return the number of bytes, ENDED or WOULD_WAIT."""
         ahead = self._ahead

@@ -108,7 +108,7 @@ class BlockingEngine(StreamEngine):
 
     # Input.
 
-    def await_input(self, first: bool, lacking: int) -> bool:  # noqa: PLR0912  # a method more would be a frame more in each read
+    def await_input(self, first: bool, begun: int, lacking: int) -> bool:  # noqa: PLR0912  # a method more would be a frame more in each read
         """Wait for input, at most until `read_limit` seconds have brought none; send first what is to be sent."""
         buffer, transport = self.input, self.transport
         if first:
@@ -137,6 +137,7 @@ class BlockingEngine(StreamEngine):
             buffer.settle()
         if self.output.end or transport.unsent:
             self.send_before_wait()
+        self.begun = begun
         self.lacking = lacking
         self.reader = _greenlets.current()
         buffer.permit = NO_PERMIT

@@ -63,6 +63,7 @@ class OwnFill(ByteSource):
         self._engine.look_at_clock()
 
     def fill(self, target: memoryview | None, at: int, lacking: int) -> int:
+        self.begun = at
         stream: Any = self._stream()
         return 1 if stream._fill_buffer() else ENDED
 
@@ -191,8 +192,9 @@ class BufferedStream(ByteReader):
         if self._input.permit != FORK.generation:
             self._engine.refuse_input()
         while not (length := self._input.line_length()):
-            self._input.skip(len(self._input))
-            count = self._source.fill(None, 0, A_LINE)
+            held = len(self._input)
+            self._input.skip(held)
+            count = self._source.fill(None, held, A_LINE)
             if count == WOULD_WAIT:
                 return False
             if count == ENDED:
@@ -467,7 +469,7 @@ class BufferedStream(ByteReader):
 
     def _is_idle(self) -> bool:
         """Return whether a drain may end its reads. A subclass whose work goes on behind it says no."""
-        return is_idle(self._engine)
+        return is_idle(self._engine, self._source.begun)
 
     def __del__(self) -> None:
         if not getattr(self, "_alive", False) or self._engine.is_closed() or self._engine.stream() not in (self, None):

@@ -62,7 +62,7 @@ cdef class StreamEngine(ByteSource):
     cpdef void renew_output(self) except *
     @cython.locals(count=Py_ssize_t, held=Py_ssize_t, first=bint)
     cdef Py_ssize_t fill(self, target, Py_ssize_t at, Py_ssize_t lacking) except? -2
-    cdef bint await_input(self, bint first, Py_ssize_t lacking) except? False
+    cdef bint await_input(self, bint first, Py_ssize_t begun, Py_ssize_t lacking) except? False
     cdef Py_ssize_t receive(self, target, Py_ssize_t at) except? -2
     cpdef Py_ssize_t receive_unasked(self) except? -2
     cpdef bint look(self) except? False

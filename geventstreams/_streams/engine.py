@@ -198,6 +198,7 @@ class StreamEngine(ByteSource):
         """Take both halves, which are free, for what needs both."""
         self.reader = _greenlets.current()
         self.reading_since = CLOCK.now()
+        self.begun = 0
         self.input.permit = NO_PERMIT
 
     def vacate(self) -> None:
@@ -232,7 +233,7 @@ class StreamEngine(ByteSource):
             return count
         held = buffer.end - buffer.start
         first = True
-        while lacking == NOW or self.await_input(first, lacking):
+        while lacking == NOW or self.await_input(first, at, lacking):
             if buffer.end and buffer.end - buffer.start > held:
                 return buffer.end - buffer.start - held
             if self.end is not None:
@@ -264,7 +265,7 @@ class StreamEngine(ByteSource):
             return count
         return WOULD_WAIT
 
-    def await_input(self, first: bool, lacking: int) -> bool:
+    def await_input(self, first: bool, begun: int, lacking: int) -> bool:
         """Wait until there may be input, the `first` time only if asking at once is not worth it. Return False where this must not wait."""
         return first and self.end is not None  # only the owner of an engine that never waits receives
 

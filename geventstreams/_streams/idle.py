@@ -6,11 +6,15 @@ from geventstreams._streams.engine import StreamEngine
 from geventstreams._streams.states import ORDERLY
 
 
-def is_idle(engine: StreamEngine) -> bool:
-    """Return whether a greenlet waits for input there (in a read, or for several streams), none is there, and nothing is unsent."""
+def is_idle(engine: StreamEngine, begun: int) -> bool:
+    """Return whether a greenlet waits there for a message (in a read, or for several streams), none is there, and nothing is unsent.
+
+    A message is there with its first byte: in a buffer, in a record that TLS waits for, or among those that the read has `begun` with.
+    """
     # Those who listen for a greenlet know whether it waits now; they may listen on afterwards.
     listens = any(listener.is_awaited() for listener in engine.listeners or () if hasattr(listener, "is_awaited"))
-    return (engine.reader is not None or listens) and not engine.to_send() and not engine.readable_now()
+    awaited = (engine.reader is not None and not begun) or listens
+    return awaited and not engine.to_send() and not engine.readable_now() and not (engine.tls is not None and engine.tls.holds_part())
 
 
 def end_reads(engine: StreamEngine) -> None:

@@ -394,9 +394,9 @@ class SocketStreamServer(StreamServer):
 
         Clients that are in the listener's queue by now are still accepted, as far as there is room for them.
 
-        A connection is idle when a greenlet waits for input on its stream, none is there, and nothing is unsent. Its reads then see the end
-        of file, so its handler returns and the client sees a flushed, orderly close. A busy connection is left alone until it ends or
-        becomes idle. When the time is up, the remaining handlers are killed.
+        A connection is idle when a greenlet waits for input on its stream in a call that has received nothing yet, none is there, and
+        nothing is unsent. Its reads then see the end of file, so its handler returns and the client sees a flushed, orderly close. A busy
+        connection is left alone until it ends or becomes idle. When the time is up, the remaining handlers are killed.
 
         A second call waits for the same end, and may bring it forward. A handler may call `stop`; its own connection continues.
 

@@ -7,6 +7,7 @@ import socket
 import ssl
 
 import gevent
+import gevent.socket
 import pytest
 from gevent.event import Event
 from kit.conditions import until
@@ -15,6 +16,7 @@ from kit.network import HOST
 from kit.server import SPAWNS
 
 from geventstreams._net.connect import open_tcp_stream
+from geventstreams._streams.socket_stream import SocketStream
 from geventstreams.errors import ConnectError, StreamReset
 from geventstreams.server.draining import DrainReport
 from geventstreams.server.server import SocketStreamServer
@@ -301,6 +303,74 @@ def test_what_is_buffered_is_busy(serve, office):
         client.read()
 
 
+HALFWAY = {
+    "read": lambda stream: stream.read(100),
+    "read_exactly": lambda stream: stream.read_exactly(100),
+    "readinto": lambda stream: bytes((space := bytearray(100))[: stream.readinto(space)]),
+    "large readinto": lambda stream: bytes((space := bytearray(20_000))[: stream.readinto(space)]),
+    "read_sequence": lambda stream: bytes((space := bytearray(100))[: stream.read_sequence(space)]),
+    "large read_sequence": lambda stream: bytes((space := memoryview(bytearray(20_000)))[: stream.read_sequence(space)]),
+    "readlines": lambda stream: b"".join(stream.readlines(100)),
+    "discard_line": lambda stream: stream.discard_line() or b"a\n" * 50,
+}
+
+
+class OwnFill(SocketStream):
+    """A stream that fills its buffer by a method of its own."""
+
+    def _fill_buffer(self):
+        return super()._fill_buffer()
+
+
+@pytest.mark.parametrize("kind", [SocketStream, OwnFill])
+@pytest.mark.parametrize("name", HALFWAY)
+def test_who_has_a_part_of_a_message_is_busy(name, kind, serve):
+    """A read that has a part of its message, in the stream or in the caller's memory, is not ended: the rest may come."""
+    took = []
+
+    def handle(stream, _address):
+        took.append(HALFWAY[name](stream))
+        stream.write(b"answer\n")
+        assert stream.readline() == b""
+
+    server = serve(handle=handle, stream_class=kind)
+    client = open_tcp_stream(HOST, server.port, timeout=10, read_timeout=10)
+    half = (b"b" if name == "discard_line" else b"a\n") * (5_000 if name.startswith("large") else 25)
+    client.sendall(half)
+    until(lambda: [stream.octets_in for stream in server.connections] == [len(half)])
+    stopping = gevent.spawn(server.stop, 10)
+    gevent.sleep(5)  # in virtual time
+    client.sendall(b"a\n" if name == "discard_line" else half)
+    assert client.readline() == b"answer\n"
+    assert ended(client) == b""
+    assert len(took[0]) == (20_000 if name.startswith("large") else 100)
+    assert stopping.get(timeout=5) == (1, 0, 0)
+
+
+def test_who_had_a_part_of_a_message_is_idle_again(serve):
+    """What a read took in several parts does not count against a handler that waits for the next message, in a read or for streams."""
+
+    def handle(stream, _address):
+        assert stream.readinto(bytearray(2)) == 2
+        if stream.readline() == b"wait\n":
+            stream.write(b"waiting\n")
+            stream.flush()
+            assert wait_for_input_streams([stream]) == [stream]
+        else:
+            stream.write(b"reading\n")
+        assert stream.readinto(bytearray(2)) == 0
+
+    server = serve(handle=handle)
+    clients = [open_tcp_stream(HOST, server.port, timeout=10, read_timeout=10) for _ in range(2)]
+    for client, task in zip(clients, (b"wait\n", b"read\n"), strict=True):
+        client.sendall(b"a")
+        until(lambda: all(stream.octets_in for stream in server.connections))
+        client.sendall(b"b" + task)
+        assert client.readline() in (b"waiting\n", b"reading\n")
+    assert server.stop(10) == (0, 2, 0)
+    assert [ended(client) for client in clients] == [b"", b""]
+
+
 def test_timeout_is_the_end_of_patience(serve, virtual_clock):
     """Stuck handlers are killed after the timeout, not before it and not much later."""
     server = serve()
@@ -457,6 +527,41 @@ def test_tls_connections_are_told_apart_too(spawn, version, serve, office, conte
     assert ended(clients["busy"]) == b"good-bye\n"
     assert stopping.get(timeout=10) == (1, 2, 1)
     clients["stuck"].close(abort=True)
+
+
+def test_a_part_of_a_record_is_busy(serve, contexts):
+    """A handler to which a part of a TLS record has come is not ended, though no byte of plain text is there."""
+    ours, theirs = contexts
+
+    def handle(stream, _address):
+        for line in stream:
+            stream.sendall(line.upper())
+
+    server = serve(handle=handle, ssl_ctx=ours)
+    incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+    client = theirs.wrap_bio(incoming, outgoing, server_hostname=HOST)
+
+    def converse(method, *arguments):
+        while True:
+            try:
+                return method(*arguments)
+            except ssl.SSLWantReadError:
+                connection.sendall(outgoing.read())
+                incoming.write(connection.recv(20_000))
+
+    with gevent.socket.create_connection((HOST, server.port)) as connection:
+        converse(client.do_handshake)
+        client.write(b"a\n")
+        assert converse(client.read, 10) == b"A\n"
+        client.write(b"whole\n")
+        record = outgoing.read()
+        connection.sendall(record[:10])
+        stopping = gevent.spawn(server.stop, 10)
+        gevent.sleep(5)  # in virtual time
+        connection.sendall(record[10:])
+        assert converse(client.read, 10) == b"WHOLE\n"
+        assert converse(client.read, 10) == b""  # close_notify
+        assert stopping.get(timeout=5) == (1, 0, 0)
 
 
 def test_a_handshake_in_progress_is_completed(serve_in_real_time, office, contexts):
