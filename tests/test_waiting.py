@@ -37,7 +37,6 @@ from geventstreams import (
 )
 from geventstreams._core.fairness import pause
 from geventstreams._streams.buffered import engine_of
-from geventstreams._streams.idle import is_idle
 from geventstreams.testing import virtual_time
 from geventstreams.waiting.input_streams import RememberedList
 
@@ -363,14 +362,14 @@ class TestManyAtOnce:
         """Of 50 greenlets that wait for a stream each at the same time every one is woken by its input, and by no other."""
         pairs = [make_pair() for _ in range(50)]
         waiting = [gevent.spawn(wait_for_input_streams, [ours]) for ours, _ in pairs]
-        until(lambda: all(is_idle(engine_of(ours)) for ours, _ in pairs), seconds=20)
+        until(lambda: all(ours._is_idle() for ours, _ in pairs), seconds=20)
         for parity in (0, 1):
             for greenlet, (ours, theirs) in list(zip(waiting, pairs, strict=True))[parity::2]:
                 assert not greenlet.ready()
                 send(theirs, b"x")
                 assert greenlet.get(timeout=20) == [ours]
         waiting = [gevent.spawn(wait_for_input_streams_returning_first, [theirs], timeout=20) for _, theirs in pairs]
-        until(lambda: all(is_idle(engine_of(theirs)) for _, theirs in pairs), seconds=20)
+        until(lambda: all(theirs._is_idle() for _, theirs in pairs), seconds=20)
         for ours, theirs in pairs:
             theirs.close(abort=True)
             ours.close(abort=True)
@@ -381,7 +380,7 @@ class TestManyAtOnce:
         pairs = [make_pair() for _ in range(30)]
         for _ in range(3):
             waiting = [gevent.spawn(wait_for_input_streams, [ours, *(other for other, _ in pairs[:2])]) for ours, _ in pairs]
-            until(lambda: all(is_idle(engine_of(ours)) for ours, _ in pairs), seconds=20)
+            until(lambda: all(ours._is_idle() for ours, _ in pairs), seconds=20)
             for greenlet in waiting[::2]:
                 greenlet.kill()
             for _, theirs in pairs[1::2]:

@@ -35,8 +35,6 @@ from geventstreams import (
 )
 from geventstreams._core.fair_lock import fair_lock_between
 from geventstreams._core.hub_hold import hold_of
-from geventstreams._streams.buffered import engine_of
-from geventstreams._streams.idle import is_idle
 from geventstreams.callbacks.api import tcp_connect, tcp_server
 from geventstreams.testing.claims import outcome
 
@@ -351,7 +349,7 @@ def test_waiting_for_what_is_another_threads_is_refused(pairs: Pairs, what: str,
         Native(waits_for(thing)[way]).get()
     assert time.monotonic() - started < LONG / 4, "it waited"
     assert near.unsent == 6
-    assert not is_idle(engine_of(near))
+    assert not near._is_idle()
     near.flush()
     if not ready:
         far.sendall(b"x")
