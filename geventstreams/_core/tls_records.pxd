@@ -39,7 +39,10 @@ cdef class Records:
     cdef readonly list pieces
     cdef readonly list contents
     cdef readonly Py_ssize_t start
-    cdef readonly Py_ssize_t size
 
-    cpdef void append(self, bytes piece, Py_ssize_t content) except *
+    cdef void note(self, Py_ssize_t content) except *
+    cpdef void take(self, source, Py_ssize_t content) except *
+    @cython.locals(left=Py_ssize_t, piece=bytes)
+    cpdef Py_ssize_t left(self) except -1
+    @cython.locals(start=Py_ssize_t, whole=Py_ssize_t, piece=bytes, is_all=bint)
     cpdef void skip(self, Py_ssize_t count) except *

@@ -185,40 +185,52 @@ class Decrypter:
 
 
 class Records:
-    """What is to be sent: a queue of pieces as OpenSSL made them. The first `start` bytes have been sent already, `size` are left.
+    """What is to be sent: a queue of pieces as OpenSSL made them. The first `start` bytes have been sent already.
 
-    `contents` has for each piece how many bytes of plain text it carries; none where it is TLS's own.
+    `contents` has for each piece how many bytes of plain text it carries; none where it is TLS's own. The last one may be that of a piece
+    which OpenSSL still holds, because a signal handler raised before it was taken.
     """
 
     def __init__(self) -> None:
         self.pieces: list[bytes] = []
         self.contents: list[int] = []
         self.start = 0
-        self.size = 0
 
-    def append(self, piece: bytes, content: int) -> None:
-        """Put a piece behind all others."""
-        self.pieces.append(piece)
-        self.contents.append(content)
-        self.size += len(piece)
+    def note(self, content: int) -> None:
+        """Note what the next piece carries, unless that is known."""
+        if len(self.contents) == len(self.pieces):
+            self.contents.append(content)
+
+    def take(self, source: Any, content: int) -> None:
+        """Take what OpenSSL has written, and put it behind all others."""
+        self.note(content)
+        _bytes.draw(self.pieces, source)
+
+    def left(self) -> int:
+        """Return how many bytes are left to send."""
+        left = -self.start
+        for piece in self.pieces:
+            left += len(piece)
+        return left
 
     def skip(self, count: int) -> None:
         """Drop the next `count` bytes."""
-        self.size -= count
-        if not self.size:  # nearly always; a slice costs more
-            self.contents.clear()
-            self.clear()
-            return
         start = self.start + count
         whole = 0
-        while start and start >= len(self.pieces[whole]):
-            start -= len(self.pieces[whole])
+        for piece in self.pieces:
+            if start < len(piece):
+                break
+            start -= len(piece)
             whole += 1
+        is_all = whole == len(self.contents)
         self.start = start
-        del self.pieces[:whole]
-        del self.contents[:whole]
+        if is_all:  # nearly always; a slice costs more
+            self.pieces, self.contents = [], []
+        else:
+            del self.pieces[:whole]
+            del self.contents[:whole]
 
     def clear(self) -> None:
         """Drop everything. What it would have carried is still known."""
-        self.pieces.clear()
-        self.start = self.size = 0
+        self.pieces = []
+        self.start = 0

@@ -22,7 +22,6 @@ cdef class TLSTransport(LayeredTransport):
     cdef Records _records
     cdef Py_ssize_t _batch
     cdef Py_ssize_t _written_unseen
-    cdef Py_ssize_t _content
     cdef bint _needs_input
     cdef bint _shaken
     cdef bint _closed
@@ -35,6 +34,6 @@ cdef class TLSTransport(LayeredTransport):
     cdef Py_ssize_t _on_receive(self, Py_ssize_t count) except? -2
     cdef Py_ssize_t _look_ahead(self) except? -2
     cdef bint _holds_input(self) except -1
-    cdef Py_ssize_t _encrypt(self, data, Py_ssize_t start, Py_ssize_t stop) except? -2
+    cdef void _encrypt(self, data, Py_ssize_t start, Py_ssize_t stop) except *
     cdef void _push(self) except *
     cdef void _answer(self) except *

@@ -54,7 +54,7 @@ class TLSTransport(LayeredTransport):
         self._records = Records()
         self._batch = BATCH
         self._written_unseen = 0
-        self._content = 0
+        """Bytes of plain text in records that `send` has made and not returned yet: the next call makes none anew, and returns them."""
         self._needs_input = False
         self._shaken = False
         self._closed = False
@@ -278,45 +278,43 @@ class TLSTransport(LayeredTransport):
     def send(self, data: bytes | memoryview, start: int, stop: int) -> int:
         if self.unsent and self.flush() == WOULD_WAIT:
             return WOULD_WAIT
-        if self._written_unseen:
-            count, self._written_unseen = self._written_unseen, 0
-        else:
+        if not self._written_unseen:
             if not self.ready:
                 return self._not_ready()
             if self._has_failed():
                 raise renewed(self._end, None)  # type: ignore[arg-type]  # failed: never None
             self._needs_input = False
-            count = self._encrypt(data, start, stop)
+            self._encrypt(data, start, stop)
             if self._closed:  # by a signal handler, within a call of OpenSSL
                 return self._not_ready()
-        if count > 0:
-            try:
-                held = self.flush() == WOULD_WAIT
-            except OSError:
-                self._written_unseen = count  # records are not made twice: if the error passes, the next call sends these
-                raise
-            if held:
-                self._batch = BATCH
-            elif count == self._batch < LARGEST_BATCH:
-                self._batch = 2 * count
+        count = self._written_unseen
+        if not count:
+            return WOULD_WAIT
+        held = self.flush() == WOULD_WAIT
+        self._written_unseen = 0
+        if held:
+            self._batch = BATCH
+        elif count == self._batch < LARGEST_BATCH:
+            self._batch = 2 * count
         return count
 
-    def _encrypt(self, data: bytes | memoryview, start: int, stop: int) -> int:
-        """Make records, as many as one send is worth. Return the bytes of plain text, or WOULD_WAIT where TLS has to receive first."""
+    def _encrypt(self, data: bytes | memoryview, start: int, stop: int) -> None:
+        """Make records, as many as one send is worth: none where TLS has to receive first. `_written_unseen` is what they carry."""
         at = start
         last = start + self._batch if stop - start > self._batch else stop
         records, outgoing, methods = self._records, self._outgoing, self._methods
         if self._closed:  # by a signal handler, whose `forget` may have let go of them
-            return self._not_ready()
+            return
         if outgoing.pending:
-            records.append(outgoing.read(), 0)
+            records.take(outgoing, 0)
         while at < last and not self._closed:
             size = RECORD if last - at > RECORD else last - at
             piece = data if type(data) is bytes and size == len(data) else data[at : at + size]
             try:
                 size = methods.write(piece)
+                self._written_unseen = at - start + size
+                records.take(outgoing, size)
                 at += size
-                records.append(outgoing.read(), size)
             except SSLWantReadError:
                 if self._look_ahead() == WOULD_WAIT:
                     self._needs_input = True
@@ -325,14 +323,13 @@ class TLSTransport(LayeredTransport):
                 self._on_failure(error)
                 raise refusal_of(error, self.peer) from None
             except BaseException:
-                # A signal handler raised. A record is made whole or not at all; the next call will return what was made. A traceback
-                # may keep the piece, but not the memory.
+                # A signal handler raised. A record is made whole or not at all. A traceback may keep the piece, but not the memory.
                 if isinstance(piece, memoryview):
                     piece.release()
-                self._content = size if outgoing.pending else 0
-                self._written_unseen = at - start + self._content
+                if outgoing.pending:
+                    self._written_unseen = at - start + size
+                    records.note(size)
                 raise
-        return at - start or WOULD_WAIT
 
     def _push(self) -> None:
         """Send what the transport below takes of what OpenSSL wrote; the rest is held."""
@@ -340,22 +337,21 @@ class TLSTransport(LayeredTransport):
             raise OSError(*self._broken)
         records = self._records
         if self._outgoing.pending:
-            records.append(self._outgoing.read(), self._content)
-            self._content = 0
+            records.take(self._outgoing, 0)
         try:
-            while records.size:
+            while records.pieces:
                 count = self.below.send_pieces(records.pieces, records.start)
                 if count == WOULD_WAIT:
                     break
                 records.skip(count)
-            if not records.size and self.below.unsent:
+            if not records.pieces and self.below.unsent:
                 self.below.flush()
         finally:
-            self.unsent = records.size + self.below.unsent
+            self.unsent = records.left() + self.below.unsent
 
     def unsent_data(self) -> int:
         # What was written unseen is in the stream's own buffer as well.
-        return sum(self._records.contents) + self._content - self._written_unseen + self.below.unsent_data()
+        return sum(self._records.contents) - self._written_unseen + self.below.unsent_data()
 
     def flush(self) -> int:
         if self._outgoing is None:

@@ -143,6 +143,11 @@ cdef inline int copy_out(bytearray store, Py_ssize_t start, object target, Py_ss
     return 0
 
 
+cdef inline int draw(list pieces, object source) except -1:
+    pieces.append(source.read())
+    return 0
+
+
 cdef inline void move(bytearray store, Py_ssize_t start, Py_ssize_t stop) noexcept:
     cdef char *base = PyByteArray_AS_STRING(store)
     memmove(base, base + start, stop - start)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import operator
 from collections import deque
 from collections.abc import Callable
+from itertools import starmap
 from typing import Any
 
 find_byte: Callable[[bytearray, int, int, int], int] = bytearray.find
@@ -56,6 +57,11 @@ def copy_in(store: bytearray, at: int, data: bytes | bytearray | memoryview, sta
 def copy_out(store: bytearray, start: int, target: bytearray | memoryview, at: int, count: int) -> None:
     """Copy `store[start:start+count]` to `target[at:]`."""
     target[at : at + count] = memoryview(store)[start : start + count]
+
+
+def draw(pieces: list[bytes], source: Any) -> None:
+    """Append all that a MemoryBIO holds, as one piece. The C call that takes it from there also appends it."""
+    pieces.extend(starmap(source.read, ((),)))
 
 
 def move(store: bytearray, start: int, stop: int) -> None:

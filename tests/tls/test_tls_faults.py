@@ -19,6 +19,7 @@ from typing import Any
 
 import gevent
 import pytest
+from kit.bytecodes import Handler, looks_for_signals
 from kit.leftovers import descriptors_in_use, open_descriptor
 from kit.network import reset
 from kit.pairs import Pairs
@@ -29,6 +30,8 @@ from servers.certificates import Certificates
 import geventstreams
 from geventstreams import LineTooLong, SocketStream, StreamClosed, StreamError, TLSError
 from geventstreams._core.fairness import yield_to_hub
+from geventstreams._core.tls_records import Records
+from geventstreams._core.tls_transport import TLSTransport
 from geventstreams._core.transport import SocketDouble, SocketTransport
 from geventstreams.testing.claims import outcome, settle, started
 
@@ -596,6 +599,37 @@ def test_signal_handlers_that_raise_double_no_output(tls: TLSKit, side: str) -> 
     receiving.join()
     print(f"{len(struck)} strikes, {struck.count(OPENSSL)} of them within OpenSSL, in {len(data)} bytes")
     assert got == data
+
+
+@pytest.mark.skipif(geventstreams.compiled, reason="compiled code runs handlers nowhere but in OpenSSL's calls")
+@pytest.mark.parametrize("size", [100, 40_000])
+def test_a_handler_that_raises_where_records_are_made_costs_none(tls: TLSKit, side: str, size: int) -> None:
+    """Plain: wherever a handler raises while records are made, the next flush sends each once, and `unsent` tells what is left."""
+    makers = {TLSTransport.send.__code__, TLSTransport._encrypt.__code__, Records.take.__code__}
+    data, number, place = data_of(size), 0, "none yet"
+
+    def interrupt() -> None:
+        raise Interrupt
+
+    while place:
+        number += 1
+        stream, peer = tls.stream(side)
+        stream.write(data)
+        handler = Handler(number, interrupt, lambda frame: frame.f_code in makers, looks_for_signals)
+        with contextlib.suppress(Interrupt), handler:
+            stream.flush()
+        place = handler.place
+        assert stream.unsent in (0, size), place
+        stream.flush()
+        assert stream.unsent == 0, place
+        stream.sendall(b"next")
+        got = b""
+        while len(got) < size + 4:
+            got += peer.read(65536)
+        assert got == data + b"next", place
+        assert stream.octets_out == size + 4
+        stream.abort()
+    assert number > 5
 
 
 # Limits.
