@@ -2,7 +2,7 @@
 
 # Theory:
 #
-# `_serve` (receiving.py) receives and calls back, in one greenlet at a time (pump.py), so callbacks never overlap and may wait.
+# `_serve` (connection.py) receives and calls back, in one greenlet at a time (pump.py), so callbacks never overlap and may wait.
 # Everything else that happens to a connection (a write, a close, a failed send) may happen in any greenlet: it changes the state and calls
 # `_wake`. Sending (sending.py) never waits in the caller: `_send` sends what the system takes, and a second greenlet, which exists only
 # then, sends the rest.

@@ -9,7 +9,7 @@ cdef int CONNECTING, OPEN, BROKEN, CLOSING_EARLY, CLOSING, CLOSING_QUIETLY, FAIL
 
 
 cdef class SendingConnection(Task):
-    # What serving uses comes first, and last in `Task` and first in `ReceivingConnection`: near to each other.
+    # What serving uses comes first, and last in `Task` and first in `AsyncSocket`: near to each other.
     cdef PushedEngine _engine
     cdef int _phase
     cdef bint _sent, _accepts

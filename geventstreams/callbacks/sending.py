@@ -31,7 +31,7 @@ from geventstreams.errors import ConnectTimeout, StreamError, TLSError, WriteTim
 
 
 class SendingConnection(Task):
-    """Sends what its engine has queued, and closes behind it. `ReceivingConnection` adds what calls back, `AsyncSocket` what users call."""
+    """Sends what its engine has queued, and closes behind it. `AsyncSocket` adds what calls back, and what users call."""
 
     def __init__(self, options: ConnectionOptions, transport: Transport | None, opener: Opener | None, peer: str,
                  on_closed: Callable[[Any], object] | None) -> None:
