@@ -59,11 +59,11 @@ class OwnedFd:
     It is closed unless it is taken; no forked child can take it. `on_closed`, if there is one, is called when it is closed.
     """
 
-    def __init__(self, descriptor: Any, family: int, peer_address: Any, on_closed: Callable[[], object] | None = None) -> None:
+    def __init__(self, descriptor: Any, family: int, peer_address: Any) -> None:
         self.descriptor: Any = descriptor  # None once it was taken or closed
         self.family: int = family
         self.peer_address: Any = peer_address
-        self.on_closed: Callable[[], object] | None = on_closed
+        self.on_closed: Callable[[], object] | None = None
         self.process: int = FORK.generation
 
     def take(self) -> Any:
@@ -76,11 +76,6 @@ class OwnedFd:
             raise inherited("connection")
         descriptor, self.descriptor = self.descriptor, None
         return descriptor
-
-    @property
-    def was_taken(self) -> bool:
-        """Whether it was taken, or closed."""
-        return self.descriptor is None
 
     def close(self) -> None:
         """Close the descriptor, unless it was taken."""
@@ -103,7 +98,7 @@ class SocketTransport(Transport):
     """A connected stream socket, by its descriptor. It owns socket and descriptor until `close` or `hand_back`."""
 
     def __init__(self, socket: Any) -> None:
-        # What `_init_transport` does, without a call: a server makes one of these for each client.
+        # What `Transport.__init__` does, without a call: a server makes one of these for each client.
         self.emptied = False
         self.unsent = 0
         self.answers = False

@@ -20,8 +20,9 @@ if TYPE_CHECKING:
     from geventstreams._core.tls_context import TLSOptions
     from geventstreams._types import AnySide, ConfigureContext, ConfigureSSL, Direction, ElementTypeName, TLSContext
 
-DIRECTIONS = ("io", "input", "output")
 NO_TLS = ("server", None, None, None)
+TLS_ARGUMENTS = ("ssl_ctx", "ssl_side", "ctx_configure_callback", "ssl_configure_callback", "handshake_timeout", "tlsext_host_name",
+                 "allow_truncation")
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
@@ -37,7 +38,7 @@ class StreamOptions:
                  linger_timeout: float | None = 2.0, ssl_ctx: TLSContext | None = None, ssl_side: AnySide = "server",
                  ctx_configure_callback: ConfigureContext | None = None, ssl_configure_callback: ConfigureSSL | None = None,
                  handshake_timeout: float | None = None, tlsext_host_name: str | None = None, allow_truncation: bool = False) -> None:
-        arguments.chosen("direction", direction, DIRECTIONS)
+        arguments.chosen("direction", direction, ("io", "input", "output"))
         self.readable = direction != "output"
         self.writable = direction != "input"
         self.element_type = element_type_of(element_type)

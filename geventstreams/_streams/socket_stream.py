@@ -24,7 +24,7 @@ from geventstreams._core.clock import deadline_after, seconds_until
 from geventstreams._core.transport import NoTransport, OwnedFd, transport_of
 from geventstreams._streams.blocking import BlockingEngine
 from geventstreams._streams.lisp import LispStream
-from geventstreams._streams.options import StreamOptions
+from geventstreams._streams.options import TLS_ARGUMENTS, StreamOptions
 from geventstreams._streams.states import OPEN, SHUT, TOLD, WANTED
 from geventstreams.errors import HandshakeTimeout, StreamClosed, StreamError, TLSError, in_bytes, in_seconds
 
@@ -37,9 +37,6 @@ if TYPE_CHECKING:
     from geventstreams._streams.elements import ElementType
     from geventstreams._streams.engine import StreamEngine
     from geventstreams._types import AnySide, ConfigureContext, ConfigureSSL, Direction, ElementTypeName, SocketLike, TLSContext
-
-TLS_ARGUMENTS = ("ssl_ctx", "ssl_side", "ctx_configure_callback", "ssl_configure_callback", "handshake_timeout", "tlsext_host_name",
-                 "allow_truncation")
 
 
 @contextmanager
@@ -420,7 +417,7 @@ class StreamFactory:
                 stream = self._class.__new__(self._class, connected, **keywords)
                 self._class.__init__(stream, connected, **keywords)
         except BaseException:
-            if stream is not None and connected.was_taken:
+            if stream is not None and connected.descriptor is None:
                 stream.close(abort=True)
             connected.close()
             raise

@@ -6,11 +6,10 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from geventstreams._core import arguments
-from geventstreams._streams.options import StreamOptions
+from geventstreams._streams.options import TLS_ARGUMENTS, StreamOptions, keywords_for, takes_keywords_of
 
 if TYPE_CHECKING:
-    from geventstreams._streams.elements import ElementType
-    from geventstreams._types import ConfigureContext, ConfigureSSL, ElementTypeName, EventCallback, SocketCallback, TLSContext
+    from geventstreams._types import EventCallback, SocketCallback
 
 ReadCallback = Callable[[Any, Any], object]
 
@@ -18,14 +17,10 @@ ReadCallback = Callable[[Any, Any], object]
 class ConnectionOptions:
     """The checked arguments of one client, or of all connections of a server. `tls` has those that are checked where a stream is made."""
 
+    @takes_keywords_of(StreamOptions.__init__, without=("direction", "ssl_side", "tlsext_host_name"), element_type="unsigned-byte-8")
     def __init__(self, read_cb: ReadCallback | None, event_cb: EventCallback | None, *, connect_cb: Callable[[Any], object] | None = None,
                  write_cb: SocketCallback | None = None, stream: bool = False, dont_drain_read_buffer: bool | None = None,
-                 read_timeout: float | None = None, write_timeout: float | None = None, half_close: bool = False,
-                 high_water: int = 262144, low_water: int = 65536, element_type: ElementType | ElementTypeName = "unsigned-byte-8",
-                 encoding: str = "latin-1", line_limit: float | None = 2**20, linger_timeout: float | None = 2.0,
-                 ssl_ctx: TLSContext | None = None, ctx_configure_callback: ConfigureContext | None = None,
-                 ssl_configure_callback: ConfigureSSL | None = None, handshake_timeout: float | None = None,
-                 allow_truncation: bool = False) -> None:
+                 half_close: bool = False, high_water: int = 262144, low_water: int = 65536, **of_streams: Any) -> None:
         self.read_cb: ReadCallback | None = arguments.callback("read_cb", read_cb)
         self.event_cb: EventCallback | None = arguments.callback("event_cb", event_cb)
         self.connect_cb: Callable[[Any], object] | None = arguments.callback("connect_cb", connect_cb)
@@ -40,11 +35,9 @@ class ConnectionOptions:
         self.low_water: int = arguments.positive("low_water", low_water)
         if self.low_water > self.high_water:
             raise ValueError(f"low_water must not be above high_water ({high_water!r}), not {low_water!r}")
-        self.of_streams: Any = StreamOptions(element_type=element_type, encoding=encoding, read_timeout=read_timeout, line_limit=line_limit,
-                                             write_timeout=write_timeout, linger_timeout=linger_timeout)
-        self.tls: dict[str, Any] = {"ssl_ctx": ssl_ctx, "ctx_configure_callback": ctx_configure_callback,
-                                    "ssl_configure_callback": ssl_configure_callback, "handshake_timeout": handshake_timeout,
-                                    "allow_truncation": allow_truncation}
+        keywords = keywords_for(ConnectionOptions.__init__, of_streams)
+        self.tls: dict[str, Any] = {name: keywords.pop(name) for name in TLS_ARGUMENTS if name in keywords}
+        self.of_streams: Any = StreamOptions(**keywords)
 
     def of_client(self, timeout: float | None) -> tuple[float | None, dict[str, Any]]:
         """Return the seconds that connecting may take, and the arguments of TLS.
