@@ -2,19 +2,14 @@ cimport cython
 
 cimport geventstreams._native.memory as _bytes
 
-cdef Py_ssize_t BLOCK
-cdef Py_ssize_t SMALL
-cdef Py_ssize_t _LARGE
-cdef Py_ssize_t _MANY
-cdef Py_ssize_t CALLS
+cdef Py_ssize_t BLOCK, SMALL, _LARGE, _MANY, CALLS
 cdef long NO_PERMIT
 cdef BlockPool BLOCKS
 
 
 @cython.final
 cdef class BlockPool:
-    cdef readonly Py_ssize_t size
-    cdef readonly Py_ssize_t least_room
+    cdef readonly Py_ssize_t size, least_room
     cdef list blocks
     cdef Py_ssize_t most
 
@@ -25,9 +20,7 @@ cdef class ByteQueue:
     cdef BlockPool pool
     cdef public bytearray store
     cdef public object view
-    cdef public Py_ssize_t start
-    cdef public Py_ssize_t end
-    cdef public Py_ssize_t capacity
+    cdef public Py_ssize_t start, end, capacity
     cdef public bint leased
     cdef public long permit
     cdef public Py_ssize_t calls
@@ -43,10 +36,9 @@ cdef class ByteQueue:
 
 
 cdef class InputBuffer(ByteQueue):
-    cdef public Py_ssize_t searched
+    cdef public Py_ssize_t searched, portion
     cdef public long long taken
     cdef public list counts
-    cdef public Py_ssize_t portion
 
     cpdef object space(self)
     cpdef Py_ssize_t absorb(self) except -1
@@ -70,9 +62,7 @@ cdef class InputBuffer(ByteQueue):
 
 
 cdef class OutputBuffer(ByteQueue):
-    cdef public long long sent
-    cdef public long long boundary
-    cdef public long long first_end
+    cdef public long long sent, boundary, first_end
     cdef public list ends
 
     cpdef Py_ssize_t room(self) except? -1

@@ -7,8 +7,7 @@ cdef double NEVER
 
 @cython.final
 cdef class Clock:
-    cdef double rate
-    cdef double shift
+    cdef double rate, shift
 
     cpdef double now(self) noexcept
 

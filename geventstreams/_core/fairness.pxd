@@ -7,11 +7,8 @@ from geventstreams._core.fork cimport ForkGeneration
 from geventstreams._core.wakeup cimport Wakeup
 
 cdef ForkGeneration FORK
-cdef double NEVER
-cdef double SLICE
-cdef int FRESH
-cdef int _SECOND
-cdef int _RUNNING
+cdef double NEVER, SLICE
+cdef int FRESH, _SECOND, _RUNNING
 
 
 cdef class Fairness:

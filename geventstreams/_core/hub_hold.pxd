@@ -20,17 +20,12 @@ cdef class HubHold:
     cdef object __weakref__
     cdef object hub
     cdef public object loop
-    cdef bint stays_armed
+    cdef bint stays_armed, is_ours
     cdef Py_ssize_t waiting
     cdef list ready
     cdef readonly unsigned long thread
-    cdef readonly bint ended
-    cdef readonly bint inherited
-    cdef bint is_ours
-    cdef object _calls
-    cdef object _waker
-    cdef object _dependents
-    cdef object _watcher
+    cdef readonly bint ended, inherited
+    cdef object _calls, _waker, _dependents, _watcher
 
     cdef void begin(self) except *
     cdef void end(self) except *

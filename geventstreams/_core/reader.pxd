@@ -8,13 +8,9 @@ from geventstreams._core.fork cimport ForkGeneration
 
 cdef ForkGeneration FORK
 cdef double NEVER
-cdef Py_ssize_t ENDED
-cdef Py_ssize_t WOULD_WAIT
-cdef Py_ssize_t DIRECT
+cdef Py_ssize_t ENDED, WOULD_WAIT, DIRECT
 cdef object ALL
-cdef Py_ssize_t ALL_INPUT
-cdef Py_ssize_t A_LINE
-cdef Py_ssize_t SOME
+cdef Py_ssize_t ALL_INPUT, A_LINE, SOME
 
 
 cdef ByteSource NO_SOURCE
@@ -42,11 +38,7 @@ cdef class ByteReader(BinaryFile):
     cdef dict __dict__
     cdef InputBuffer _input
     cdef ByteSource _source
-    cdef bint _is_readable
-    cdef bint _is_writable
-    cdef bint _takes_turns
-    cdef bint _has_direct_input
-    cdef bint _has_own_readline
+    cdef bint _is_readable, _is_writable, _takes_turns, _has_direct_input, _has_own_readline
     cdef Py_ssize_t _line_limit
 
     cdef void _init_reader(self, ByteSource source, bint readable, bint writable, double line_limit, bint takes_turns) except *

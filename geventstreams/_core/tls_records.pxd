@@ -3,10 +3,8 @@ cimport cython
 cimport geventstreams._native.memory as _bytes
 from geventstreams._core.buffers cimport BlockPool, InputBuffer
 
-cdef Py_ssize_t HEADER
-cdef Py_ssize_t LARGEST
+cdef Py_ssize_t HEADER, LARGEST, SHORTEST
 cdef int APPLICATION_DATA
-cdef Py_ssize_t SHORTEST
 
 
 cdef class RecordBuffer(InputBuffer):
@@ -19,16 +17,11 @@ cdef class RecordBuffer(InputBuffer):
 @cython.final
 cdef class Decrypter:
     cdef RecordBuffer cipher
-    cdef Py_ssize_t taken
-    cdef Py_ssize_t pending
-    cdef bint asks_again
-    cdef bint tells_types
-    cdef object failure
-    cdef object _object
-    cdef object _incoming
+    cdef Py_ssize_t taken, pending
+    cdef bint asks_again, tells_types
+    cdef object failure, _object, _incoming
     cdef bytearray _first
-    cdef bint _fed
-    cdef bint _holds_one
+    cdef bint _fed, _holds_one
 
     cdef bint holds_record(self) except? False
     cdef bint feed_record(self) except? False
@@ -36,8 +29,7 @@ cdef class Decrypter:
 
 
 cdef class Records:
-    cdef readonly list pieces
-    cdef readonly list contents
+    cdef readonly list pieces, contents
     cdef readonly Py_ssize_t start
 
     cdef void note(self, Py_ssize_t content) except *

@@ -2,32 +2,20 @@ from geventstreams._core.buffers cimport InputBuffer
 from geventstreams._core.tls_records cimport Decrypter, RecordBuffer, Records
 from geventstreams._core.transport_base cimport LayeredTransport
 
-cdef Py_ssize_t RECORD
-cdef Py_ssize_t LARGEST_BATCH
-cdef Py_ssize_t LOOKS
-cdef Py_ssize_t ENDED
-cdef Py_ssize_t WOULD_WAIT
+cdef Py_ssize_t RECORD, LARGEST_BATCH, LOOKS, ENDED, WOULD_WAIT
 
 
 cdef class TLSTransport(LayeredTransport):
-    cdef readonly bint received_close_notify
-    cdef readonly bint output_ended
+    cdef readonly bint received_close_notify, output_ended
     cdef readonly object object
-    cdef bint _allow_truncation
-    cdef object _methods
-    cdef object _outgoing
+    cdef object _methods, _outgoing
     cdef RecordBuffer _cipher
     cdef Decrypter _decrypter
     cdef InputBuffer _ahead
     cdef Records _records
-    cdef Py_ssize_t _batch
-    cdef Py_ssize_t _written_unseen
-    cdef bint _needs_input
-    cdef bint _shaken
-    cdef bint _closed
-    cdef bint _sent_close_notify
-    cdef tuple _end
-    cdef tuple _broken
+    cdef Py_ssize_t _batch, _written_unseen
+    cdef bint _allow_truncation, _needs_input, _shaken, _closed, _sent_close_notify
+    cdef tuple _end, _broken
 
     cdef Py_ssize_t _receive(self, space, Py_ssize_t start, list counts) except? -2
     cdef Py_ssize_t _not_ready(self) except? -2

@@ -38,7 +38,7 @@ class TLSTransport(LayeredTransport):
     """One side of TLS over `inner`. No data passes before `begin` was called and `shake_hands` returned DONE."""
 
     def __init__(self, inner: Transport, allow_truncation: bool = False) -> None:
-        self._init_transport()
+        LayeredTransport.__init__(self)
         self.ready = False
         self.received = inner.received
         self.received_close_notify = False

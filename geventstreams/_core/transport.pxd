@@ -7,33 +7,24 @@ from geventstreams._core.wakeup cimport Wakeup
 
 cdef ForkGeneration FORK
 cdef Py_ssize_t BUSY
-cdef int _INET
-cdef int _UNIX
+cdef int _INET, _UNIX
 
 
 cdef class OwnedFd:
-    cdef public object descriptor
-    cdef readonly int family
+    cdef public object descriptor, on_closed
     cdef readonly object peer_address
+    cdef readonly int family
     cdef readonly long process
-    cdef public object on_closed
 
     cpdef object take(self)
     cpdef void close(self) except *
 
 
 cdef class SocketTransport(Transport):
-    cdef int _descriptor
+    cdef int _descriptor, _family
     cdef long _process
-    cdef Wakeup _input
-    cdef object _handle
-    cdef Wakeup _output
-    cdef object _address
-    cdef object _peer_address
-    cdef object _blocking
-    cdef int _family
-    cdef object _socket
-    cdef object _hub
+    cdef Wakeup _input, _output
+    cdef object _handle, _address, _peer_address, _blocking, _socket, _hub
     cdef HubHold _hold
 
     cdef void _refuse(self) except *

@@ -2,13 +2,10 @@ from geventstreams._core.hub_hold cimport EventHandler
 
 
 cdef class Transport:
-    cdef public bint emptied
-    cdef public bint answers
+    cdef public bint emptied, answers, ready
     cdef public Py_ssize_t unsent
     cdef public long long received
-    cdef public bint ready
 
-    cdef void _init_transport(self) except *
     cpdef Py_ssize_t recv_into(self, space, Py_ssize_t start, list counts) except? -2
     cpdef Py_ssize_t send(self, data, Py_ssize_t start, Py_ssize_t stop) except? -2
     cpdef Py_ssize_t send_pieces(self, list pieces, Py_ssize_t start) except? -2

@@ -21,9 +21,6 @@ class Transport:
     peer = "peer"
 
     def __init__(self) -> None:
-        self._init_transport()
-
-    def _init_transport(self) -> None:
         self.emptied: bool = False
         """Whether the last receive call took all there was, so that waiting first saves one that finds nothing."""
         self.unsent: int = 0

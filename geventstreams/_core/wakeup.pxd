@@ -21,11 +21,8 @@ cdef class Wakeup(Wait):
     cdef double deadline
     cdef readonly bint closed
     cdef bint arming
-    cdef int descriptor
-    cdef int events
-    cdef object watcher
-    cdef object timer
-    cdef object timer_loop
+    cdef int descriptor, events
+    cdef object watcher, timer, timer_loop
     cdef double timer_due
 
     cdef void _init_wakeup(self, hub, int descriptor, int events, HubHold hold) except *
