@@ -105,21 +105,8 @@ Handler: TypeAlias = Callable[[SocketStream, Any], None]
 
 EventCallback: TypeAlias = Callable[[TCPEvent], object]
 
-class AnyStream(Protocol):
-    """A stream of any kind, as errors name it."""
-
-    @property
-    def closed(self) -> bool: ...
-    @property
-    def timed_out(self) -> bool: ...
-    @property
-    def unsent(self) -> int: ...
-    @property
-    def octets_in(self) -> int: ...
-    @property
-    def octets_out(self) -> int: ...
-    def fileno(self) -> int: ...
-    def close(self, abort: bool = False) -> None: ...
+AnyStream: TypeAlias = BufferedStream
+"""A stream of any kind, as errors name it."""
 
 Waitable: TypeAlias = BufferedStream | SocketStreamServer
 """What waits for input take."""

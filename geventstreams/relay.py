@@ -55,7 +55,7 @@ class Pair:
     def __init__(self, one: SocketStream, other: SocketStream) -> None:
         self._one = one
         self._other = other
-        self._failure: BaseException | None = None
+        self._failures: list[BaseException] = []
 
     def relay(self) -> None:
         """Relay one direction here and the other in a greenlet of its own."""
@@ -69,19 +69,15 @@ class Pair:
             raise
         finally:
             back.kill()
-        failure, self._failure = self._failure, None
-        if failure is not None:
-            try:
-                raise failure
-            finally:
-                del failure  # it holds this frame
+        if self._failures:
+            raise self._failures.pop()  # kept no longer: it holds this frame
 
     def _pass_on(self, source: SocketStream, target: SocketStream) -> None:
         try:
             self._pour(source, target)
         except BaseException as error:  # noqa: BLE001  # it ends the other direction too, and is raised by `relay`
-            if self._failure is None:  # the second error follows from our abort
-                self._failure = error
+            if not self._failures:  # the second error follows from our abort
+                self._failures.append(error)
                 self._abort()
 
     def _pour(self, source: SocketStream, target: SocketStream) -> None:

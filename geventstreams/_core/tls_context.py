@@ -17,7 +17,6 @@ from geventstreams.errors import TLSError, TLSVerificationError
 if TYPE_CHECKING:
     from ssl import SSLContext
 
-SIDES = ("client", "server", "both")
 VERSIONS = {"tls-v1.2": "TLSv1_2", "tls-v1.3": "TLSv1_3"}
 
 
@@ -51,7 +50,7 @@ class TLSOptions:
     def __init__(self, ssl_ctx: Any, ssl_side: str, ctx_configure_callback: Callable[[Any], object] | None,
                  ssl_configure_callback: Callable[[Any], object] | None, handshake_timeout: float | None,
                  tlsext_host_name: str | None, allow_truncation: bool) -> None:
-        self.side: str = arguments.chosen("ssl_side", ssl_side, SIDES)
+        self.side: str = arguments.chosen("ssl_side", ssl_side, ("client", "server", "both"))
         self.handshake_limit = arguments.seconds("handshake_timeout", handshake_timeout)
         self.ssl_ctx = _context_in(ssl_ctx)
         self.allow_truncation = bool(allow_truncation)
@@ -126,9 +125,6 @@ def refusal_of(error: SSLError, peer: str) -> TLSError:
     if isinstance(error, SSLCertVerificationError):
         return TLSVerificationError(f"the certificate of {peer} was not accepted: {error.verify_message}", reason=error.reason,
                                     library=error.library, verify_code=error.verify_code, verify_message=error.verify_message)
-    if error.reason in _WITHOUT_CERTIFICATE:
+    if error.reason in ("NO_SHARED_CIPHER", "NO_CERTIFICATE_SET", "NO_SUITABLE_SIGNATURE_ALGORITHM"):
         cause += " (has our context a certificate?)"
     return TLSError(f"TLS with {peer}: {cause}", reason=error.reason, library=error.library)
-
-
-_WITHOUT_CERTIFICATE = ("NO_SHARED_CIPHER", "NO_CERTIFICATE_SET", "NO_SUITABLE_SIGNATURE_ALGORITHM")

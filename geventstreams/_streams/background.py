@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import weakref
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from geventstreams._types import BlockingEngine, Wakeup
@@ -15,12 +15,11 @@ class BackgroundSender:
     def __init__(self, engine: BlockingEngine, wakeup: Wakeup) -> None:
         self._engine = weakref.ref(engine)
         self._wakeup = wakeup
-        self._listener: Any = self.on_room
         wakeup.arm()
-        wakeup.listen(self._listener)
+        wakeup.listen(self)
 
-    def on_room(self) -> None:
-        """Send more. Called by the hub."""
+    def __call__(self) -> None:
+        """Send more. Called by the hub when there is room."""
         engine = self._engine()
         if engine is None or not engine.send_in_background():
             self.stop()
@@ -29,5 +28,4 @@ class BackgroundSender:
 
     def stop(self) -> None:
         """End the sending; what is left stays in the stream."""
-        self._wakeup.unlisten(self._listener)
-        self._listener = None
+        self._wakeup.unlisten(self)

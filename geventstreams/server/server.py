@@ -409,17 +409,12 @@ class SocketStreamServer(StreamServer):
             left = len(self._connections.served) + len(self._connections.queued)
             self._thread_has_ended()
             return DrainReport(finished=0, idle=0, killed=left)
-        if seconds:
-            self._accept_queued()
+        if seconds and self._listener is not None and self._listener.is_wanted:
+            for _ in range(QUEUED):  # those clients would be reset when the listener is closed
+                if not self._accept_client():
+                    break
         self.close()
         return self._drain_connections(seconds, timeout is not None)
-
-    def _accept_queued(self) -> None:
-        """Serve the clients that closing the listener would reset."""
-        if self._listener is not None and self._listener.is_wanted:
-            for _ in range(QUEUED):
-                if not self._accept_client():
-                    return
 
     def _drain_connections(self, seconds: float, hurry: bool) -> DrainReport:
         """Wait for the end of the connections. A drain in progress is joined; with `hurry` it ends in `seconds` at the latest."""
