@@ -311,10 +311,11 @@ class SocketTransport(Transport):
 
 
 class NoTransport(Transport):
-    """The transport of a stream whose socket was taken away: every call raises StreamError."""
+    """The transport of a stream whose socket was taken away, or is not connected yet: every call raises StreamError."""
 
-    def __init__(self, addresses: tuple[Any, Any] = (None, None)) -> None:
+    def __init__(self, addresses: tuple[Any, Any] = (None, None), peer: str = "peer") -> None:
         Transport.__init__(self)
+        self.peer = peer
         self._wakeup = Wakeup(get_hub())
         self._addresses = addresses
 

@@ -1,8 +1,7 @@
-"""Connecting, before there is anything to send or receive: an attempt that others may cancel, and the transport until it has succeeded."""
+"""Connecting, before there is anything to send or receive: an attempt that others may cancel."""
 
 from __future__ import annotations
 
-import errno
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -10,25 +9,12 @@ import gevent
 from gevent import GreenletExit, get_hub, getcurrent
 
 from geventstreams._core.hub_hold import hold_of
-from geventstreams._core.transport import NoTransport
-from geventstreams.errors import StreamError
 
 if TYPE_CHECKING:
     from geventstreams._types import UpgradableStream
 
 Opener = Callable[[], "UpgradableStream"]
 """Connects, waiting, and returns a stream whose transport the connection takes over."""
-
-
-class Unconnected(NoTransport):
-    """The transport of a connection that is not established yet."""
-
-    def __init__(self, peer: str) -> None:
-        NoTransport.__init__(self)
-        self.peer = peer
-
-    def _nothing_there(self) -> StreamError:
-        return StreamError(f"the connection to {self.peer} is not established yet", errno.ENOTCONN)
 
 
 class Attempt:

@@ -19,10 +19,11 @@ from geventstreams._constants import NEVER
 from geventstreams._core.clock import deadline_after, seconds_until
 from geventstreams._core.hub_hold import DESTROYED
 from geventstreams._core.linger import linger
+from geventstreams._core.transport import NoTransport
 from geventstreams._core.transport_base import Transport
 from geventstreams._core.wakeup import Wakeup
 from geventstreams.callbacks import phases
-from geventstreams.callbacks.connecting import Attempt, Opener, Unconnected
+from geventstreams.callbacks.connecting import Attempt, Opener
 from geventstreams.callbacks.options import ConnectionOptions
 from geventstreams.callbacks.phases import BROKEN, CLOSED, CLOSING, CLOSING_EARLY, CLOSING_QUIETLY, CONNECTING, FAILED, OPEN
 from geventstreams.callbacks.pump import Task
@@ -36,7 +37,7 @@ class SendingConnection(Task):
     def __init__(self, options: ConnectionOptions, transport: Transport | None, opener: Opener | None, peer: str,
                  on_closed: Callable[[Any], object] | None) -> None:
         Task.__init__(self, get_hub())
-        self._engine = PushedEngine(self, Unconnected(peer) if transport is None else transport, options.of_streams)
+        self._engine = PushedEngine(self, NoTransport(peer=peer) if transport is None else transport, options.of_streams)
         self._stream: Any = None  # the maker makes one at once, see `AsyncStream._claim`
         self._phase = CONNECTING
         self._write_cb = options.write_cb
