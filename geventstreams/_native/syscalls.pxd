@@ -2,6 +2,7 @@
 
 cimport geventstreams._native.memory as _bytes
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
+from cpython.mem cimport PyMem_Free, PyMem_Malloc
 from libc.errno cimport EAGAIN, EBADF, ECONNRESET, EINTR, EIO, errno
 from libc.string cimport memset, strerror
 
@@ -19,6 +20,13 @@ cdef extern from "sys/socket.h" nogil:
     int c_shutdown "shutdown"(int descriptor, int how)
     const int MSG_DONTWAIT
     const int SHUT_WR
+
+cdef extern from "poll.h" nogil:
+    struct pollfd:
+        int fd
+        short events, revents
+    int poll(pollfd *asked, unsigned long size, int timeout)
+    const int POLLIN
 
 cdef extern from "unistd.h" nogil:
     int c_close "close"(int descriptor)
@@ -47,46 +55,6 @@ cdef extern from *:
     #ifndef POLLRDHUP
     #define POLLRDHUP 0
     #endif
-    static inline int geventstreams_polled(int descriptor) {
-        struct pollfd asked = {descriptor, POLLIN | POLLRDHUP, 0};
-        int count;
-        do {
-            count = poll(&asked, 1, 0);
-        } while (count < 0 && errno == EINTR);
-        return count;
-    }
-    static PyObject *geventstreams_readable_of(PyObject *descriptors) {
-        Py_ssize_t size = PyList_GET_SIZE(descriptors), index;
-        struct pollfd *asked = PyMem_New(struct pollfd, size);
-        PyObject *found = asked == NULL ? PyErr_NoMemory() : PyList_New(0);
-        int count = 0;
-        for (index = 0; found != NULL && index < size; index++) {
-            long descriptor = PyLong_AsLong(PyList_GET_ITEM(descriptors, index));
-            if (descriptor == -1 && PyErr_Occurred())
-                Py_CLEAR(found);
-            asked[index].fd = (int)descriptor;
-            asked[index].events = POLLIN | POLLRDHUP;
-        }
-        if (found != NULL) {
-            do {
-                count = poll(asked, size, 0);
-            } while (count < 0 && errno == EINTR);
-            if (count < 0) {
-                PyErr_SetFromErrno(PyExc_OSError);
-                Py_CLEAR(found);
-            }
-        }
-        for (index = 0; found != NULL && count > 0; index++)
-            if (asked[index].revents) {
-                PyObject *number = PyLong_FromSsize_t(index);
-                count--;
-                if (number == NULL || PyList_Append(found, number))
-                    Py_CLEAR(found);
-                Py_XDECREF(number);
-            }
-        PyMem_Free(asked);
-        return found;
-    }
     static inline int geventstreams_unread(int descriptor) {
         int count = 0;
         return ioctl(descriptor, FIONREAD, &count) ? -1 : count;
@@ -159,13 +127,12 @@ cdef extern from *:
     }
     """
     const int MSG_NOSIGNAL
-    int geventstreams_polled(int descriptor) noexcept nogil
     int geventstreams_unread(int descriptor) noexcept nogil
     int geventstreams_reset_on_close(int descriptor) noexcept nogil
     int not_yet_sent "geventstreams_not_yet_sent"(int descriptor) noexcept nogil
     object geventstreams_ipv4_name(int descriptor)
     object geventstreams_accept_ipv4(int listener)
-    list readable_of "geventstreams_readable_of"(list descriptors)
+    const int POLLRDHUP
 
 
 cdef inline object handle_of(int descriptor, int family):
@@ -233,10 +200,34 @@ cdef inline Py_ssize_t unread(int descriptor) except? -2:
     return _result(geventstreams_unread(descriptor))
 
 
+cdef inline Py_ssize_t _polled(pollfd *asked, Py_ssize_t size) except? -2:
+    cdef int count = poll(asked, size, 0)
+    while count < 0 and errno == EINTR:
+        count = poll(asked, size, 0)
+    return _result(count)
+
+
 cdef inline Py_ssize_t readable(int descriptor) except? -2:
+    cdef pollfd asked
     if descriptor < 0:  # which poll(2) would ignore
         return 0
-    return unread(descriptor) if _result(geventstreams_polled(descriptor)) > 0 else -1
+    asked.fd = descriptor
+    asked.events = POLLIN | POLLRDHUP
+    return unread(descriptor) if _polled(&asked, 1) > 0 else -1
+
+
+cdef inline list readable_of(list descriptors):
+    cdef Py_ssize_t index, size = len(descriptors)
+    cdef pollfd *asked = <pollfd *>PyMem_Malloc(size * sizeof(pollfd))
+    if asked is NULL:
+        raise MemoryError
+    try:
+        for index in range(size):
+            asked[index].fd = descriptors[index]
+            asked[index].events = POLLIN | POLLRDHUP
+        return [index for index in range(size) if asked[index].revents] if _polled(asked, size) else []
+    finally:
+        PyMem_Free(asked)
 
 
 cdef inline Py_ssize_t end_output(int descriptor, object handle) except? -2:
