@@ -325,12 +325,7 @@ class AnySocketTransport(FileTransport):
         # Into memory of its own: if the file is closed meanwhile, ours is another stream's when a stranger's method
         # returns.
         received = bytearray(min(_AT_ONCE, len(space) - start))
-        try:
-            count = self._open().recv_into(received)
-        except OSError as error:
-            if error.errno not in _MAY_NOT_WAIT:
-                raise
-            count = None
+        count = self._asked(self._open().recv_into, received)
         self._open()
         if count is None:
             return WOULD_WAIT
@@ -340,16 +335,20 @@ class AnySocketTransport(FileTransport):
         return int(count)
 
     def send(self, view: bytes | memoryview, start: int, stop: int) -> int:
-        self._open()
+        method = self._open().send
         self.begun = True  # however an unknown method ends
-        try:
-            count = self.socket.send(bytes(view[start : min(stop, start + _AT_ONCE)]))
-        except OSError as error:
-            if error.errno not in _MAY_NOT_WAIT:
-                raise
-            count = None
+        count = self._asked(method, bytes(view[start : min(stop, start + _AT_ONCE)]))
         self.begun = False
         return WOULD_WAIT if count is None else int(count)
+
+    def _asked(self, method: Any, argument: Any) -> Any:
+        """Return what a method of the socket returns, and None where it says by an error that it may not wait."""
+        try:
+            return method(argument)
+        except OSError as error:
+            if error.errno in _MAY_NOT_WAIT:
+                return None
+            raise
 
     def send_at_once(self, output: OutputBuffer, last: bool = False) -> bool:
         socket = self._open()

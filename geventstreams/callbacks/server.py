@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from geventstreams._types import Address, AsyncIOStream, MaybeNone, StreamFactory
 
 AT_ONCE = 64
-"""How many clients are accepted in one turn of the hub."""
+"""How many clients are accepted in one turn of the hub, at most."""
 
 REPORT = 1.0
 """Seconds between two reports of such errors."""
@@ -47,6 +47,7 @@ class AsyncServer:
         self._reported = 0.0
         self._hub = get_hub()
         self._listener: Listener | None = listener_of(self._hub, socket, self._accept)
+        self._listener.most_at_once = AT_ONCE
         self._listener.hold.tell_end_to(self, AsyncServer.close)
         self._listener.start()
 
@@ -91,21 +92,21 @@ class AsyncServer:
         state = "closed" if self.closed else f"{len(self._connections)} connections"
         return f"<{type(self).__name__} {address_name(self._address)} {state}>"
 
-    def _accept(self) -> None:
-        """Accept clients. Called by the hub while some are waiting."""
-        for _ in range(AT_ONCE):
-            if self._listener is None:
-                return
-            try:
-                accepted = self._listener.accept()
-            except OSError as error:
-                if error.errno not in TRANSIENT:
-                    self._rest_after(error)
-                    return
-                continue
+    def _accept(self) -> bool:
+        """Accept a client. Return whether there was one. Called by the hub while some are waiting."""
+        if self._listener is None:  # a signal handler closed it just now
+            return False
+        try:
+            accepted = self._listener.accept()
+        except OSError as error:
+            if error.errno not in TRANSIENT:
+                self._rest_after(error)
+                return False
+        else:
             if accepted is None:
-                return
+                return False
             self._serve(*accepted)
+        return True
 
     def _serve(self, handle: int, address: Any) -> None:
         client = OwnedFd(handle, self._socket.family, address)
