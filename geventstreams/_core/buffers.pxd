@@ -42,7 +42,6 @@ cdef class InputBuffer(ByteQueue):
 
     cpdef object space(self)
     cpdef Py_ssize_t absorb(self) except -1
-    cpdef void feed(self, object data) except *
     cpdef int settle(self) except -1
     @cython.locals(calls=Py_ssize_t)
     cpdef int count_call(self) except -1
@@ -65,13 +64,10 @@ cdef class OutputBuffer(ByteQueue):
     cdef public long long sent, boundary, first_end
     cdef public list ends
 
-    cpdef Py_ssize_t room(self) except? -1
     @cython.locals(calls=Py_ssize_t)
     cpdef int put(self, object data, Py_ssize_t start, Py_ssize_t count) except -1
     cdef int _put_copy(self, object data, Py_ssize_t start, Py_ssize_t count) except -1
     cdef void _note_single(self) noexcept
-    cpdef void put_rest(self, object data, Py_ssize_t start, Py_ssize_t count) except *
     @cython.locals(start=Py_ssize_t)
     cpdef int strike(self, Py_ssize_t count) except -1
     cpdef void clear(self) except *
-    cpdef void drop_unbegun(self) except *

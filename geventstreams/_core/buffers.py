@@ -315,10 +315,6 @@ class OutputBuffer(ByteQueue):
         self.first_end: int = 0
         self.ends: list[int] | None = None  # most streams never hold a second message
 
-    def room(self) -> int:
-        """Return the number of bytes that fit without growing beyond the size of a buffer."""
-        return BLOCK - (self.end - self.start)
-
     def put(self, data: bytes | bytearray | memoryview, start: int, count: int) -> None:
         """Accept `data[start:start+count]` as one message. An empty one leaves no trace."""
         self.calls = calls = self.calls - 1

@@ -20,7 +20,6 @@ cdef class TLSTransport(LayeredTransport):
     cdef tuple _end, _broken
 
     cdef Py_ssize_t _receive(self, space, Py_ssize_t start, list counts) except? -2
-    cdef Py_ssize_t _not_ready(self) except? -2
     @cython.locals(count=Py_ssize_t)
     cdef Py_ssize_t _fetch(self) except? -2
     cdef Py_ssize_t _look_ahead(self) except? -2

@@ -27,7 +27,6 @@ cdef class SocketTransport(Transport):
     cdef object _handle, _address, _peer_address, _blocking, _socket, _hub
     cdef HubHold _hold
 
-    cdef void _refuse(self) except *
     cdef void _learn_address(self) except *
     cdef void _detach(self, bint closes) except *
 

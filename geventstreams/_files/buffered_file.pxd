@@ -3,7 +3,6 @@ cimport cython
 cimport geventstreams._core.arguments as arguments
 cimport geventstreams._native.attributes as _attributes
 cimport geventstreams._native.memory as _bytes
-from geventstreams._core.buffers cimport OutputBuffer
 from geventstreams._core.fork cimport ForkGeneration
 from geventstreams._core.reader cimport ByteReader
 from geventstreams._files.engine cimport FileEngine

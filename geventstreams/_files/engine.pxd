@@ -49,4 +49,3 @@ cdef class FileEngine(ByteSource):
     cdef bint send_buffered(self) except? False
     cdef void flush(self) except *
     cdef void close(self) except *
-    cdef void _let_go(self) except *

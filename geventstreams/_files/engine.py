@@ -17,7 +17,6 @@ import sys
 from typing import Any
 
 import gevent
-from gevent import monkey
 from gevent._hub_local import get_hub_if_exists
 from gevent.exceptions import BlockingSwitchOutError
 
@@ -28,6 +27,7 @@ from geventstreams._constants import CALLS, NEVER, NO_PERMIT, WOULD_WAIT
 from geventstreams._core.buffers import NO_INPUT, NO_OUTPUT, ByteQueue, OutputBuffer
 from geventstreams._core.fair_lock import FairLock, fair_lock_between
 from geventstreams._core.fork import FORK
+from geventstreams._core.hub_hold import of_this_thread
 from geventstreams._core.living import send_at_exit
 from geventstreams._core.reader import ByteSource
 from geventstreams._files.raw_file import RawSocketFile
@@ -298,7 +298,7 @@ class FileEngine(ByteSource):
         elif self._send_left(False) or not _hub_may_run():
             self.give_up()
         else:
-            _of_thread.left.add(self)
+            _left_outputs().add(self)
             gevent.spawn(self._send_waiting)
 
     def give_up(self) -> None:
@@ -322,7 +322,7 @@ class FileEngine(ByteSource):
         except (OSError, ValueError):
             pass
         finally:
-            _of_thread.left.discard(self)
+            _left_outputs().discard(self)
             self._let_go()
 
 
@@ -337,14 +337,14 @@ class _LeftOutputs(set[FileEngine]):
         self.give_up()
 
 
-class _OfThread(monkey.get_original("threading", "local")):  # type: ignore[misc]  # the native threads', whatever is patched
-    def __init__(self) -> None:
-        self.left = _LeftOutputs()
+def _left_outputs() -> _LeftOutputs:
+    if not hasattr(of_this_thread, "left_outputs"):
+        of_this_thread.left_outputs = _LeftOutputs()
+    return of_this_thread.left_outputs  # type: ignore[no-any-return]  # a thread's variables have no types
 
 
-_of_thread = _OfThread()
 send_at_exit(FileEngine, lambda engine: engine.send_last())
-atexit.register(lambda: _of_thread.left.give_up())  # noqa: PLW0108  # of the thread that ends the program
+atexit.register(lambda: _left_outputs().give_up())  # of the thread that ends the program
 
 
 def _hub_may_run() -> bool:

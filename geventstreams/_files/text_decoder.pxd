@@ -32,7 +32,6 @@ cdef class TextInput:
     cdef str _take_in_turn(self, Py_ssize_t wanted, bint line)
     cdef bint _is_closed(self) except? True
     cdef str _take(self, Py_ssize_t wanted, bint line)
-    cdef void _put_back(self, list pieces) except *
     cdef Py_ssize_t _line_end(self) except -1
     cdef int _more(self) except -2
     cdef double _let_others_run(self) except? -1

@@ -243,7 +243,7 @@ class BlockingEngine(StreamEngine):
         self.rest_at = 0
         self.remember(data, count)
         try:
-            while self.output.end and count > self.output.room():
+            while self.output.end and count > BLOCK - (self.output.end - self.output.start):
                 self._send_or_wait(self.write_limit)
             while self.rest is not None and count - self.rest_at > BLOCK:
                 self._send_or_wait(self.write_limit)

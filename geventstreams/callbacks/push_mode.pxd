@@ -20,7 +20,6 @@ cdef class PushedEngine(StreamEngine):
     cdef Py_ssize_t _portion, _calls_made
 
     cdef bint is_of_this_process(self) noexcept
-    cdef int refuse_elsewhere(self) except -1
     cdef Py_ssize_t receive_portion(self) except? -2
     cdef bytes cut_received(self, block, Py_ssize_t count)
     cdef int keep_back(self, bint full) except -1
@@ -28,5 +27,4 @@ cdef class PushedEngine(StreamEngine):
     cdef int _keep_for_later(self, data, Py_ssize_t count) except -1
     cdef bint push(self) except -1
     cdef bint _has_rest(self) except -1
-    cdef void adopt(self, StreamEngine other) except *
     cdef void disconnect(self, bint readable) except *

@@ -207,7 +207,9 @@ class SocketStreamServer(StreamServer):
     def _next_client(self) -> tuple[Any, Any] | None:
         """Return the descriptor and the address of the next client; None if there is none, or no place for its handler."""
         if self.full() or (self._room is not None and self._room.locked()):
-            self._rest_until_room()
+            self._listening().rest()  # until a handler ends, or a greenlet that is not ours leaves a full pool
+            if self.full() and self._room_watch is None:
+                self._room_watch = gevent.spawn(self._watch_pool, self.pool)
             return None
         try:
             client = self.do_read()
@@ -231,12 +233,6 @@ class SocketStreamServer(StreamServer):
         else:
             self._recorder.accepting_paused(error)
             self._listening().rest(self.accept_pause)
-
-    def _rest_until_room(self) -> None:
-        """Rest until a handler ends, or a greenlet that is not ours leaves a full pool."""
-        self._listening().rest()
-        if self.full() and self._room_watch is None:
-            self._room_watch = gevent.spawn(self._watch_pool, self.pool)
 
     def _watch_pool(self, pool: Any) -> None:
         pool.wait_available()
