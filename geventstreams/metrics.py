@@ -8,7 +8,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from typing import Any, NamedTuple
+from typing import Any
 
 import gevent
 
@@ -28,23 +28,17 @@ EVERY = 1.0
 """Seconds between two records of a worker process."""
 
 
-class Metric(NamedTuple):
-    """The name of a figure of `server.stats` in Prometheus. Counters get `_total` appended."""
-
-    field: str
-    name: str
-    help: str
-
-
 COUNTERS = (
-    Metric("accepted", "geventstreams_connections_accepted", "Connections accepted."),
-    Metric("refused", "geventstreams_connections_refused", "Connections closed without being served."),
-    Metric("handshake_failures", "geventstreams_handshake_failures", "TLS handshakes and PROXY headers that failed or took too long."),
-    Metric("timeouts", "geventstreams_timeouts", "Connections that ended because a timeout had passed."),
-    Metric("octets_in", "geventstreams_received_bytes", "Bytes received, as plain text."),
-    Metric("octets_out", "geventstreams_sent_bytes", "Bytes sent, as plain text."),
+    ("accepted", "geventstreams_connections_accepted", "Connections accepted."),
+    ("refused", "geventstreams_connections_refused", "Connections closed without being served."),
+    ("handshake_failures", "geventstreams_handshake_failures", "TLS handshakes and PROXY headers that failed or took too long."),
+    ("timeouts", "geventstreams_timeouts", "Connections that ended because a timeout had passed."),
+    ("octets_in", "geventstreams_received_bytes", "Bytes received, as plain text."),
+    ("octets_out", "geventstreams_sent_bytes", "Bytes sent, as plain text."),
 )
-ACTIVE = Metric("active", "geventstreams_connections_active", "Connections being served.")
+ACTIVE = ("active", "geventstreams_connections_active", "Connections being served.")
+"""Each figure of `server.stats` with its name in Prometheus, where counters get `_total` appended, and its help text."""
+
 LABEL = "server"
 
 __all__ = ["ServerCollector", "ServerRecorder", "multiprocess", "prometheus_client", "require"]
@@ -92,11 +86,12 @@ class ServerCollector:
     def collect(self) -> Iterator[Any]:
         """Return the metrics. The registry calls this."""
         stats = _stats_by_address(self._servers)
-        for kind, metric in [*((CounterMetricFamily, counter) for counter in COUNTERS), (GaugeMetricFamily, ACTIVE)]:
-            family = kind(metric.name, metric.help, labels=[LABEL])
-            for name, figures in stats.items():
-                family.add_metric([name], getattr(figures, metric.field))
-            yield family
+        for kind, metrics in ((CounterMetricFamily, COUNTERS), (GaugeMetricFamily, (ACTIVE,))):
+            for field, name, text in metrics:
+                family = kind(name, text, labels=[LABEL])
+                for address, figures in stats.items():
+                    family.add_metric([address], getattr(figures, field))
+                yield family
 
 
 class ServerRecorder:
@@ -118,10 +113,8 @@ class ServerRecorder:
         self._servers = _checked(servers)
         registry = prometheus_client.CollectorRegistry() if registry is None else registry
         arguments.instance("registry", registry, prometheus_client.CollectorRegistry)
-        self._counters = {
-            metric.field: prometheus_client.Counter(metric.name, metric.help, [LABEL], registry=registry) for metric in COUNTERS
-        }
-        self._active = prometheus_client.Gauge(ACTIVE.name, ACTIVE.help, [LABEL], registry=registry, multiprocess_mode="livesum")
+        self._counters = {field: prometheus_client.Counter(name, text, [LABEL], registry=registry) for field, name, text in COUNTERS}
+        self._active = prometheus_client.Gauge(*ACTIVE[1:], [LABEL], registry=registry, multiprocess_mode="livesum")
         self._recorded: dict[tuple[str, str], int] = {}
 
     def record(self) -> None:

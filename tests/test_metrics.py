@@ -76,8 +76,8 @@ def test_figures_are_those_of_the_moment(server) -> None:
 def test_every_figure_of_stats_is_there(server) -> None:
     """No field of `server.stats` is missing among the metrics, and each has a text that explains it."""
     known = [*metrics.COUNTERS, metrics.ACTIVE]
-    assert {metric.field for metric in known} == set(server.stats._fields)
-    assert all(metric.help.endswith(".") for metric in known)
+    assert {field for field, _, _ in known} == set(server.stats._fields)
+    assert all(text.endswith(".") for _, _, text in known)
 
 
 def test_servers_on_one_address_have_one_sum() -> None:

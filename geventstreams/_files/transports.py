@@ -31,8 +31,6 @@ from geventstreams._core.wakeup import READ, WRITE, Wakeup
 
 _GEVENT_SOCKET: Any = gevent.socket.socket
 
-_MAY_NOT_WAIT = (errno.EAGAIN, errno.EWOULDBLOCK)
-
 _AT_ONCE = 16384
 """An unknown socket is asked for this many bytes at most: a TLS record holds no more."""
 
@@ -346,7 +344,7 @@ class AnySocketTransport(FileTransport):
         try:
             return method(argument)
         except OSError as error:
-            if error.errno in _MAY_NOT_WAIT:
+            if error.errno in (errno.EAGAIN, errno.EWOULDBLOCK):
                 return None
             raise
 

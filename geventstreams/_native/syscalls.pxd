@@ -5,14 +5,13 @@ from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
 from cpython.mem cimport PyMem_Free, PyMem_Malloc
 from libc.errno cimport EAGAIN, EBADF, ECONNRESET, EINTR, EIO, errno
 from libc.string cimport memset, strerror
+from posix.uio cimport iovec
+from posix.unistd cimport close as c_close
 
 
 cdef extern from "sys/socket.h" nogil:
     ssize_t c_recv "recv"(int descriptor, void *space, size_t size, int flags)
     ssize_t c_send "send"(int descriptor, const void *data, size_t size, int flags)
-    struct iovec:
-        void *iov_base
-        size_t iov_len
     struct msghdr:
         iovec *msg_iov
         size_t msg_iovlen
@@ -27,9 +26,6 @@ cdef extern from "poll.h" nogil:
         short events, revents
     int poll(pollfd *asked, unsigned long size, int timeout)
     const int POLLIN
-
-cdef extern from "unistd.h" nogil:
-    int c_close "close"(int descriptor)
 
 cdef extern from *:
     """
