@@ -45,7 +45,7 @@ cdef class InputBuffer(ByteQueue):
     cpdef int settle(self) except -1
     @cython.locals(calls=Py_ssize_t)
     cpdef int count_call(self) except -1
-    @cython.locals(start=Py_ssize_t, calls=Py_ssize_t)
+    @cython.locals(start=Py_ssize_t)
     cdef int _advance(self, Py_ssize_t count) except -1
     cpdef bytes take(self, Py_ssize_t count)
     cpdef str take_latin1(self, Py_ssize_t count)
@@ -64,10 +64,8 @@ cdef class OutputBuffer(ByteQueue):
     cdef public long long sent, boundary, first_end
     cdef public list ends
 
-    @cython.locals(calls=Py_ssize_t)
     cpdef int put(self, object data, Py_ssize_t start, Py_ssize_t count) except -1
     cdef int _put_copy(self, object data, Py_ssize_t start, Py_ssize_t count) except -1
     cdef void _note_single(self) noexcept
-    @cython.locals(start=Py_ssize_t)
     cpdef int strike(self, Py_ssize_t count) except -1
     cpdef void clear(self) except *

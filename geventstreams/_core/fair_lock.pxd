@@ -16,7 +16,7 @@ cdef class FairLock:
     cdef unsigned long _thread
     cdef long _generation
 
-    @cython.locals(waiter=Wakeup, deadline=double, left=double)
+    @cython.locals(waiter=Wakeup, deadline=double)
     cpdef bint acquire(self, hub, double timeout) except? False
     cdef bint _seize(self, Wakeup waiter) except? False
     cdef int _forget_parent(self) except -1

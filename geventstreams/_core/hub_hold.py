@@ -17,7 +17,7 @@ from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from gevent._hub_local import get_hub_if_exists
 from gevent.hub import Hub, get_hub
@@ -36,9 +36,8 @@ _AGES = 1e6
 class Wait:
     """A place where a greenlet may wait: `waiter` is that greenlet, or None, and `outcome` tells how its wait ended."""
 
-    if TYPE_CHECKING:
-        waiter: Any
-        outcome: int
+    waiter: Any
+    outcome: int
 
 
 class EventHandler:

@@ -143,8 +143,7 @@ class Transport:
 class LayeredTransport(Transport):
     """A transport over another one, `below`, which answers what no layer changes."""
 
-    if TYPE_CHECKING:
-        below: Transport
+    below: Transport
 
     @property
     def peer(self) -> str:  # type: ignore[override]  # read only here

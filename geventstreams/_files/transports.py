@@ -14,7 +14,7 @@ import contextlib
 import errno
 import os
 import ssl
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import gevent.socket
 import gevent.ssl
@@ -41,8 +41,7 @@ class SocketWakeup(Wakeup):
     The socket ends the wait by `throw` when it is detached; the greenlet then finds that it has no descriptor.
     """
 
-    if TYPE_CHECKING:
-        event: Any
+    event: Any
 
     def arm(self) -> None:
         if self.watcher is None and self.event is not None and self.event.callback is None:

@@ -63,9 +63,8 @@ def call_of(server: LispServer) -> Iterator[None]:
 class LispServer(SocketStreamServer):
     """A server that calls `function(stream)`."""
 
-    if TYPE_CHECKING:  # pyright infers a type of their own for what a subclass assigns to
-        family: int
-        address: Address
+    family: int  # pyright infers a type of their own for what a subclass assigns to
+    address: Address
 
     def __init__(self, query: Query, function: Callable[[Any], object], announce: Announcer | None, name: str | None,
                  **options: Any) -> None:

@@ -42,7 +42,7 @@ cdef class ReadySet:
     cpdef list ask(self)
     @cython.locals(callback=ReadinessCallback)
     cpdef list ask_system(self)
-    @cython.locals(waiter=ReusableWakeup, left=double)
+    @cython.locals(waiter=ReusableWakeup)
     cpdef bint wait_for_signal(self, double deadline, bint often) except? False
     cpdef list wait_for_any(self, double deadline)
     cpdef void stop_timer(self) except *
