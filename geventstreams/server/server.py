@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import _socket
+import sys
 from collections.abc import Callable, Set
 from typing import TYPE_CHECKING, Any, TypeVar, overload
 
@@ -388,7 +389,7 @@ class SocketStreamServer(StreamServer):
     def stop(self, timeout: float | None = None) -> DrainReport:
         """Close the listener, wait until no connection is left, and return how they ended.
 
-        Clients that are in the listener's queue by now are still accepted, as far as there is room for them.
+        Clients that are in the listener's queue by now are still accepted, as far as there is room for them; the others are reset.
 
         A connection is idle when a greenlet waits for input on its stream in a call that has received nothing yet, none is there, and
         nothing is unsent. Its reads then see the end of file, so its handler returns and the client sees a flushed, orderly close. A busy
@@ -405,12 +406,22 @@ class SocketStreamServer(StreamServer):
             left = len(self._connections.served) + len(self._connections.queued)
             self._thread_has_ended()
             return DrainReport(finished=0, idle=0, killed=left)
-        if seconds and self._listener is not None and self._listener.is_wanted:
-            for _ in range(QUEUED):  # those clients would be reset when the listener is closed
-                if not self._accept_client():
-                    break
+        if seconds:
+            self._accept_queued()
         self.close()
         return self._drain_connections(seconds, timeout is not None)
+
+    def _accept_queued(self) -> None:
+        """Serve the clients that closing the listener would reset."""
+        if self._listener is None or not self._listener.is_wanted:
+            return
+        for _ in range(QUEUED):
+            gone = self._gone
+            try:
+                if not self._accept_client() and self._gone == gone:  # else that client had gone away: others may wait behind it
+                    return
+            except Exception:  # noqa: BLE001  # it has cost that client its connection, and must not keep the server from stopping
+                get_hub().handle_error(self, *sys.exc_info())
 
     def _drain_connections(self, seconds: float, hurry: bool) -> DrainReport:
         """Wait for the end of the connections. A drain in progress is joined; with `hurry` it ends in `seconds` at the latest."""

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import errno
+import os
 import socket
 import ssl
 
@@ -207,6 +209,64 @@ def test_those_in_the_queue_are_served(serve):
     for number, client in enumerate(clients):
         with client, client.makefile("rb") as answer:
             assert answer.read() == b"%d\n" % number
+
+
+@pytest.mark.parametrize("code", [errno.ECONNABORTED, errno.EINTR, errno.ENETUNREACH])
+def test_a_client_that_went_away_does_not_hide_the_others_in_the_queue(code):
+    """A client that was aborted in the queue does not keep a stop from serving those behind it."""
+    faults = [True, False] * 5
+
+    class Faulty(SocketStreamServer):
+        def do_read(self):
+            if faults and faults.pop():
+                raise OSError(code, os.strerror(code))
+            return super().do_read()
+
+    server = Faulty((HOST, 0), lambda stream, _address: stream.write(stream.readline()))
+    server.start()
+    clients = [socket.create_connection((HOST, server.port), timeout=10) for _ in range(8)]  # without an iteration of the hub
+    for client in clients:
+        client.sendall(b"hello\n")
+    assert server.stop(10) == (8, 0, 0)
+    for client in clients:
+        with client, client.makefile("rb") as answer:
+            assert answer.read() == b"hello\n"
+
+
+def test_a_stop_whose_accepts_fail_for_ever_ends():
+    """Where every accept fails as if the client had gone, a stop gives the queue up."""
+
+    class Faulty(SocketStreamServer):
+        def do_read(self):
+            raise OSError(errno.ECONNABORTED, "injected")
+
+    server = Faulty((HOST, 0), lambda stream, _address: None)
+    server.start()
+    with socket.create_connection((HOST, server.port), timeout=10):
+        assert server.stop(10) == (0, 0, 0)
+    assert server.closed
+
+
+def test_a_spawn_that_fails_does_not_keep_a_server_from_stopping(monkeypatch):
+    """Where a greenlet cannot be made while a server stops, one client is sent away, the hub is told, and the others are served."""
+    told = []
+    monkeypatch.setattr(gevent.get_hub(), "handle_error", lambda context, kind, error, trace: told.append(kind))
+    mistakes = [None, MemoryError, None]
+
+    def spawn(*args):
+        mistake = mistakes.pop() if mistakes else None
+        if mistake is not None:
+            raise mistake
+        return gevent.spawn(*args)
+
+    server = SocketStreamServer((HOST, 0), lambda stream, _address: stream.write(b"hello\n"), spawn=spawn)
+    server.start()
+    clients = [socket.create_connection((HOST, server.port), timeout=10) for _ in range(5)]  # without an iteration of the hub
+    assert server.stop(10) == (4, 0, 0)
+    assert server.closed
+    assert (told, server.stats.refused) == ([MemoryError], 1)
+    for client in clients:
+        client.close()
 
 
 def test_the_shortest_visit_is_in_the_report(serve):
