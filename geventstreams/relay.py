@@ -10,13 +10,12 @@ import ssl
 from typing import Any, NamedTuple
 
 import gevent
-from gevent import get_hub
 
 from geventstreams._constants import BLOCK
 from geventstreams._core import arguments
 from geventstreams._core.host_names import server_name
 from geventstreams._core.transport import address_name
-from geventstreams._core.wakeup import Wakeup
+from geventstreams._core.wakeup import refuse_dead_hub
 from geventstreams._net.addresses import host_name, port_or_name
 from geventstreams._net.connect import open_tcp_stream, open_unix_stream
 from geventstreams._net.unix_paths import unix_path
@@ -59,7 +58,7 @@ class Pair:
 
     def relay(self) -> None:
         """Relay one direction here and the other in a greenlet of its own."""
-        Wakeup(get_hub())  # refuses a hub that has died, in which a greenlet would be left
+        refuse_dead_hub()
         back = gevent.spawn(self._pass_on, self._other, self._one)
         try:
             self._pass_on(self._one, self._other)

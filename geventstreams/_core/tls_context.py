@@ -45,13 +45,13 @@ class Session:
 
 
 class TLSOptions:
-    """The checked TLS arguments of a stream, or of all streams of an opener or server."""
+    """The TLS arguments of a stream, or of all streams of an opener or server; all but `handshake_limit` are checked here."""
 
     def __init__(self, ssl_ctx: Any, ssl_side: str, ctx_configure_callback: Callable[[Any], object] | None,
-                 ssl_configure_callback: Callable[[Any], object] | None, handshake_timeout: float | None,
+                 ssl_configure_callback: Callable[[Any], object] | None, handshake_limit: float,
                  tlsext_host_name: str | None, allow_truncation: bool) -> None:
         self.side: str = arguments.chosen("ssl_side", ssl_side, ("client", "server", "both"))
-        self.handshake_limit = arguments.seconds("handshake_timeout", handshake_timeout)
+        self.handshake_limit = handshake_limit
         self.ssl_ctx = _context_in(ssl_ctx)
         self.allow_truncation = bool(allow_truncation)
         self._kind = ssl_ctx

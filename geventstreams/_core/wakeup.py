@@ -18,6 +18,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from gevent import get_hub
 from gevent.exceptions import BlockingSwitchOutError
 from gevent.hub import Hub
 
@@ -347,3 +348,8 @@ class ReusableWakeup(Wakeup):
 
     def _release(self) -> None:
         self.closed = False  # the wait that was to end has ended
+
+
+def refuse_dead_hub() -> None:
+    """Raise StreamError where this thread's hub was destroyed or has died, before anything is made that would be left in it."""
+    Wakeup(get_hub())

@@ -53,7 +53,7 @@ class StreamOptions:
         self.tls: TLSOptions | None = None
         if ssl_ctx is not None or (ssl_side, ctx_configure_callback, ssl_configure_callback, tlsext_host_name) != NO_TLS:
             tls = _core.tls_context.TLSOptions(True if ssl_ctx is None else ssl_ctx, ssl_side, ctx_configure_callback,
-                                               ssl_configure_callback, handshake_timeout, tlsext_host_name, allow_truncation)
+                                               ssl_configure_callback, self.handshake_limit, tlsext_host_name, allow_truncation)
             if ssl_ctx is not None:
                 tls.prepare(ssl_side)
                 self.tls = tls

@@ -93,10 +93,11 @@ class UpgradableStream(LispStream):
             HandshakeTimeout: The handshake was not complete after `handshake_timeout` seconds in all.
             StreamBusy: A greenlet waits in the stream.
         """
-        options = _core.tls_context.TLSOptions(ssl_ctx, ssl_side, ctx_configure_callback, ssl_configure_callback, handshake_timeout,
-                                               tlsext_host_name, allow_truncation)
+        limit = arguments.seconds("handshake_timeout", handshake_timeout)
+        options = _core.tls_context.TLSOptions(ssl_ctx, ssl_side, ctx_configure_callback, ssl_configure_callback, limit, tlsext_host_name,
+                                               allow_truncation)
         arguments.chosen("prefetched", prefetched, ("refuse", "handshake"))
-        self._attach(options, options.handshake_limit, prefetched)
+        self._attach(options, limit, prefetched)
 
     def _attach(self, options: TLSOptions, limit: float, prefetched: str) -> None:
         engine = self._engine

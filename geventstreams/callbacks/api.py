@@ -11,11 +11,9 @@ import os
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Literal, overload
 
-from gevent import get_hub
-
 from geventstreams._core import arguments
 from geventstreams._core.transport import address_name
-from geventstreams._core.wakeup import Wakeup
+from geventstreams._core.wakeup import refuse_dead_hub
 from geventstreams._net.addresses import Query, family_of, host_name, look_up_own, port_or_name
 from geventstreams._net.connect import tcp_opener, unix_opener
 from geventstreams._net.listening import adopt, first_listening
@@ -195,7 +193,7 @@ def tcp_server(bind_address: Any, port: Service | None, read_cb: ReadCallback | 
     factory = StreamFactory(SocketStream, **connection.tls)
     arguments.positive("backlog", backlog)
     family = family_of(ipv6)
-    Wakeup(get_hub())  # refuses a hub that has died, before anything is bound
+    refuse_dead_hub()
     if fd is not None:
         socket = adopt("fd", fd)
     else:
@@ -241,7 +239,7 @@ def pipe_server(path: UnixPath, read_cb: ReadCallback | None, event_cb: EventCal
     connection = ConnectionOptions(read_cb, event_cb, **keywords_for(pipe_server, options))
     factory = StreamFactory(SocketStream, **connection.tls)
     arguments.positive("backlog", backlog)
-    Wakeup(get_hub())  # see `tcp_server`
+    refuse_dead_hub()
     socket = first_listening([(_socket.AF_UNIX, where)], backlog, only_ipv6=True)
     return AsyncServer(socket, connection, factory, AsyncIOStream, nodelay=False, path=BoundPath(where))
 
