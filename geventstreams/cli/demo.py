@@ -25,6 +25,7 @@ from geventstreams.cli.layout import fill, width_of_help
 from geventstreams.cli.parser import Commands
 from geventstreams.cli.progress import Progress, size
 from geventstreams.cli.signals import interruptible
+from geventstreams.cli.standard import require_output
 from geventstreams.cli.statuses import SEE_STATUSES, Status
 from geventstreams.cli.table import table
 from geventstreams.errors import StreamError
@@ -71,6 +72,7 @@ def add_parser(commands: Commands) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Tell the story, do the work, and print the table."""
+    require_output()
     logging.basicConfig(level=logging.CRITICAL)  # what the server would log is counted here
     notices.tell_build(args)
     with interruptible():

@@ -20,6 +20,7 @@ import gevent
 from geventstreams._build import __version__, built_modules, why_plain
 from geventstreams.cli.notices import compiled
 from geventstreams.cli.parser import Commands
+from geventstreams.cli.standard import require_output
 from geventstreams.cli.statuses import Status
 
 FEATURES = {
@@ -57,6 +58,7 @@ def add_parser(commands: Commands) -> None:
 
 def run(_args: argparse.Namespace) -> int:
     """Print the report."""
+    require_output()
     for name, value in facts():
         print(f"{name:14}{value}")
     return Status.DONE

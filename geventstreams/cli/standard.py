@@ -20,6 +20,17 @@ from geventstreams.cli.threads import Threads
 T = TypeVar("T")
 
 
+def closed(name: str) -> CommandError:
+    """Return the end of a command whose output has no file."""
+    return CommandError(Status.FAILED, f"{name}: closed (`>/dev/null` discards it)")
+
+
+def require_output() -> None:
+    """Raise the end of a command that has nothing but its output, where the shell has closed that (`>&-`)."""
+    if sys.stdout is None:
+        raise closed("standard output")
+
+
 class Descriptor:
     """A file whose calls may wait; each is made in the file's own thread."""
 
@@ -78,7 +89,7 @@ class OutputFile:
     def write(self, data: bytes) -> None:
         """Return when the system has all bytes."""
         if self._file.number < 0:
-            raise CommandError(Status.FAILED, f"{self._file.name}: closed")
+            raise closed(self._file.name)
         sent = 0
         while sent < len(data):
             sent += self._file.call(select.POLLOUT, partial(os.write, self._file.number, data[sent:]))

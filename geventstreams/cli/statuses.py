@@ -15,13 +15,13 @@ Made = TypeVar("Made")
 
 EXPLANATION = """exit status:
   0    success; `serve`, `relay`: drained after SIGINT or SIGTERM
-  1    a failure while running: bytes lost, a connection reset, cut off or timed out, a full disk
+  1    a failure while running: bytes lost, a connection reset, cut off or timed out, a full disk, no standard output (`>&-`)
   2    wrong options or arguments, a bad address, a file that is missing or cannot be read
   3    no connection: unknown host, refused, unreachable, timed out, refused by the proxy
   4    cannot listen: the port is in use, or not permitted
   5    TLS: no handshake, a certificate that is not accepted, STARTTLS refused
   130  ended by Ctrl-C; `serve`, `relay`: by the second one
-  141  standard output was closed (`serve` and `relay` go on)"""
+  141  the reader of standard output has gone (`serve` and `relay` go on)"""
 
 SEE_STATUSES = "The exit statuses are in `geventstreams --help`."
 

@@ -217,6 +217,16 @@ def test_what_a_standard_stream_refuses_decides_over_nothing_else(
     assert (process.returncode, output or b"", (errors or b"").decode()) == (status, b"", line)
 
 
+@pytest.mark.parametrize("words", [["doctor"], ["demo", "--plain"], ["demo", "--help"], ["--version"]], ids=" ".join)
+def test_a_report_that_has_nowhere_to_go_is_an_error(words: list[str]) -> None:
+    """Where the shell has closed standard output (`>&-`) a report fails in one line, before its work; help goes to standard error."""
+    done = run("sh", "-c", shlex.join([*GEVENTSTREAMS, *words]) + " >&-")
+    if words[-1] in ("--help", "--version"):
+        assert (done.status, done.errors[:5]) in [(Status.DONE, "usage"), (Status.DONE, "geven")]
+    else:
+        assert done.refused(Status.FAILED) == "geventstreams: standard output: closed (`>/dev/null` discards it)"
+
+
 # Help.
 
 

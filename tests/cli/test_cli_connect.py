@@ -299,7 +299,7 @@ def test_slow_reader_of_its_output_does_not_hold_up_its_input() -> None:
     [
         ("<&-", 0, ""),
         ("</dev/null", 0, ""),
-        (">&-", Status.FAILED, "geventstreams: standard output: closed\n"),
+        (">&-", Status.FAILED, "geventstreams: standard output: closed (`>/dev/null` discards it)\n"),
         (">/dev/full", Status.FAILED, "geventstreams: standard output: No space left on device\n"),
         ("2>&-", 0, ""),
     ],
