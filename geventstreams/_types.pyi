@@ -10,6 +10,7 @@ from typing_extensions import Buffer, Self
 
 from geventstreams._core.hub_hold import EventHandler as EventHandler
 from geventstreams._core.wakeup import Wakeup as Wakeup
+from geventstreams._net.proxy_headers import Proxy as Proxy
 from geventstreams._streams.blocking import BlockingEngine as BlockingEngine
 from geventstreams._streams.buffered import BufferedStream
 from geventstreams._streams.elements import ElementType

@@ -36,7 +36,17 @@ if TYPE_CHECKING:
     from geventstreams._core.tls_transport import TLSTransport
     from geventstreams._streams.elements import ElementType
     from geventstreams._streams.engine import StreamEngine
-    from geventstreams._types import AnySide, ConfigureContext, ConfigureSSL, Direction, ElementTypeName, SocketLike, TLSContext
+    from geventstreams._types import (
+        AnySide,
+        ConfigureContext,
+        ConfigureSSL,
+        Direction,
+        ElementTypeName,
+        MaybeNone,
+        Proxy,
+        SocketLike,
+        TLSContext,
+    )
 
 
 @contextmanager
@@ -323,7 +333,7 @@ class SocketStream(UpgradableStream):
     # Whose it is.
 
     @property
-    def proxy(self) -> Any:
+    def proxy(self) -> Proxy | MaybeNone:
         """What a balancer's PROXY header said about the connection: `(version, command, source, destination, tlvs)`, or None."""
         return self._proxy
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import _socket
 import sys
 from collections.abc import Callable, Set
-from typing import TYPE_CHECKING, Any, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Generic, overload
 
 import gevent
 from gevent import get_hub, getcurrent
@@ -32,15 +32,20 @@ from geventstreams.server.draining import Connections, Drain, DrainReport
 from geventstreams.server.stats import ServerStats, StatsRecorder, StreamsView, is_of_connection
 
 if TYPE_CHECKING:
-    from typing_extensions import Unpack
+    from typing_extensions import TypeVar, Unpack
 
     from geventstreams._types import Address, Listen, MaybeNone, ServerArguments, Spawn
     from geventstreams._types import Balancers as BalancersArgument
     from geventstreams._types import GeventServer as StreamServer
+
+    S_co = TypeVar("S_co", bound=SocketStream, default=SocketStream, covariant=True)
 else:
+    from typing import TypeVar
+
     from gevent.server import StreamServer
 
-S = TypeVar("S", bound=SocketStream)
+    S_co = TypeVar("S_co", covariant=True)
+
 
 HANDSHAKES = 100
 """Handshakes in progress at once, unless `max_connections` sets another number."""
@@ -52,7 +57,7 @@ SHORTEST_HANDSHAKE = 0.001
 """Seconds for a TLS handshake after a PROXY header that took all of `handshake_timeout`."""
 
 
-class SocketStreamServer(StreamServer):
+class SocketStreamServer(StreamServer, Generic[S_co]):
     """A server that calls `handle(stream, address)` for each connection, in a greenlet of its own.
 
     The stream is flushed and closed when the handler returns, and aborted when it raises. `stop` drains the connections.
@@ -69,7 +74,7 @@ class SocketStreamServer(StreamServer):
             `stream.proxy` has the header.
         nodelay: Send small packets at once (TCP_NODELAY).
         keepalive: Let the system probe idle connections (SO_KEEPALIVE).
-        stream_class: The class of the streams, a subclass of `SocketStream`.
+        stream_class: The class of the streams, a subclass of `SocketStream`; a type checker knows `connections` by it.
         **stream: The other arguments of `SocketStream`, for each stream. With `ssl_ctx` handlers run after the TLS handshake, which may
             take `handshake_timeout` seconds.
     """
@@ -89,11 +94,12 @@ class SocketStreamServer(StreamServer):
 
     @overload
     def __init__(
-        self, listener: Listen, handle: Callable[[SocketStream, Address], object] | None = None, **options: Unpack[ServerArguments],
+        self: SocketStreamServer, listener: Listen, handle: Callable[[SocketStream, Address], object] | None = None,
+        **options: Unpack[ServerArguments],
     ) -> None: ...
     @overload
     def __init__(
-        self, listener: Listen, handle: Callable[[S, Address], object] | None = None, *, stream_class: type[S],
+        self, listener: Listen, handle: Callable[[S_co, Address], object] | None = None, *, stream_class: type[S_co],
         **options: Unpack[ServerArguments],
     ) -> None: ...
     @takes_keywords_of(StreamOptions.__init__, without=("tlsext_host_name",), handshake_timeout=10.0)
@@ -138,7 +144,7 @@ class SocketStreamServer(StreamServer):
         return self.address[1] if isinstance(self.address, tuple) else None
 
     @property
-    def connections(self) -> Set[SocketStream]:
+    def connections(self) -> Set[S_co]:
         """The streams that have a handler now, as a live view."""
         return self._streams
 

@@ -21,7 +21,7 @@ from geventstreams._net.listening import listen
 from geventstreams._streams.options import keywords_for, takes_keywords_of
 from geventstreams._streams.socket_stream import SocketStream
 from geventstreams.server.draining import DrainReport
-from geventstreams.server.server import S, SocketStreamServer
+from geventstreams.server.server import S_co, SocketStreamServer
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -174,9 +174,9 @@ class HandleServer(LispServer):
 def start_up_server(function: Callable[[SocketStream], object], service: Service | None = None, *, create_stream: Literal[True] = True,
                     **options: Unpack[StartUpArguments]) -> tuple[SocketStreamServer, None] | tuple[None, OSError]: ...
 @overload
-def start_up_server(function: Callable[[S], object], service: Service | None = None, *, create_stream: Literal[True] = True,
-                    stream_class: type[S],
-                    **options: Unpack[StartUpArguments]) -> tuple[SocketStreamServer, None] | tuple[None, OSError]: ...
+def start_up_server(function: Callable[[S_co], object], service: Service | None = None, *, create_stream: Literal[True] = True,
+                    stream_class: type[S_co],
+                    **options: Unpack[StartUpArguments]) -> tuple[SocketStreamServer[S_co], None] | tuple[None, OSError]: ...
 @overload
 def start_up_server(function: Callable[[int], object], service: Service | None = None, *, create_stream: Literal[False],
                     **options: Unpack[HandleServerArguments]) -> tuple[SocketStreamServer, None] | tuple[None, OSError]: ...

@@ -43,10 +43,10 @@ class ServerStats(NamedTuple):
     octets_out: int
 
 
-class StreamsView(KeysView["SocketStream"]):
+class StreamsView(KeysView[Any]):
     """A live view of the streams of a server's connections. They may come and go during an iteration."""
 
-    def __iter__(self) -> Iterator[SocketStream]:
+    def __iter__(self) -> Iterator[Any]:
         return iter(list(self._mapping))  # type: ignore[attr-defined]  # typeshed leaves it out
 
     def __repr__(self) -> str:

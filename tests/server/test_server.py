@@ -233,6 +233,25 @@ def test_stream_class(serve):
     assert server.stats.refused == 1
 
 
+def test_a_class_that_names_its_streams():
+    """`SocketStreamServer[Stream]`, by which type checkers know the class of the streams, can be called and derived from."""
+
+    class Mine(SocketStream):
+        pass
+
+    def answer(stream, _address):
+        stream.write(type(stream).__name__.encode())
+
+    class Served(SocketStreamServer[Mine]):
+        handle = staticmethod(answer)
+
+    for server in (Served((HOST, 0), stream_class=Mine), SocketStreamServer[Mine]((HOST, 0), answer, stream_class=Mine)):
+        server.start()
+        with dial(server) as client:
+            assert client.read() == b"Mine"
+        server.stop()
+
+
 def test_listeners_may_be_sockets(serve, tmp_path):
     """A listening socket that was given is served: a standard-library one that blocks, gevent's, and a Unix one."""
     with socket.socket() as plain, gevent.socket.socket() as cooperative:

@@ -30,6 +30,7 @@ def serve() -> DrainReport:
     open_tcp_stream("127.0.0.1", server.port).close()
     for stream in server.connections:
         assert_type(stream, SocketStream)
+        assert_type(stream.proxy.version, int | Any)
     assert_type(server.stats.accepted, int)
     report = server.stop(timeout=1)
     assert_type(report, DrainReport)

@@ -4,7 +4,16 @@ from typing import Any
 
 from typing_extensions import assert_type
 
-from geventstreams import BufferedStream, SocketStream, SocketStreamServer, SocketTransport, Transport, open_tcp_stream, open_unix_stream
+from geventstreams import (
+    BufferedStream,
+    SocketStream,
+    SocketStreamServer,
+    SocketTransport,
+    Transport,
+    open_tcp_stream,
+    open_unix_stream,
+    start_up_server,
+)
 
 
 class Redis(SocketStream):
@@ -29,6 +38,16 @@ class Counting(SocketStreamServer):
         stream.write_line(str(self.count))
 
 
+class Many(SocketStreamServer[Redis]):
+    """A server that knows the class of its streams."""
+
+    def __init__(self, port: int) -> None:
+        super().__init__(port, self.answer, stream_class=Redis)
+
+    def answer(self, stream: Redis, address: Any) -> None:
+        stream.command("PING", str(len(self.connections)))
+
+
 def ask() -> bytes:
     with open_tcp_stream("localhost", 6379, stream_class=Redis) as redis:
         assert_type(redis, Redis)
@@ -46,7 +65,17 @@ def serve() -> None:
     def answer(stream: Redis, address: Any) -> None:
         stream.command("PING")
 
-    SocketStreamServer(("", 0), answer, stream_class=Redis).serve_forever()
+    server = SocketStreamServer(("", 0), answer, stream_class=Redis)
+    assert_type(server, SocketStreamServer[Redis])
+    for stream in server.connections:
+        assert_type(stream, Redis)
+    servers: list[SocketStreamServer] = [Counting(7000), server, Many(7001)]
+    for each in servers:
+        each.serve_forever()
+    for stream in Many(7002).connections:
+        assert_type(stream, Redis)
+    started, _ = start_up_server(lambda stream: print(stream.command("PING")), stream_class=Redis)
+    assert_type(started, SocketStreamServer[Redis] | None)
 
 
 class Loud(Transport):
