@@ -151,6 +151,11 @@ def _ignore_signals() -> None:
         signal.signal(number, signal.SIG_IGN)
 
 
+def told(error: Exception) -> str:
+    """Return the text of an error for the user who supervises."""
+    return str(error) if isinstance(error, OSError) else repr(error)
+
+
 class Slot:
     """A group of listeners, and the worker that serves them now."""
 
@@ -202,9 +207,9 @@ class Slot:
         while not self._is_served():
             try:
                 self.begin()
-            except OSError as error:
+            except Exception as error:  # noqa: BLE001  # of the system, of `subprocess`, or of the user's `command`
                 self._pause = self._longer_pause()
-                self._supervisor.tell(f"a worker cannot be started: {error}; the next attempt in {self._pause:g} s")
+                self._supervisor.tell(f"a worker cannot be started: {told(error)}; the next attempt in {self._pause:g} s")
                 gevent.sleep(self._pause)
 
     def replace(self) -> None:
@@ -213,8 +218,8 @@ class Slot:
             return  # a new one is being started
         try:
             new = self._supervisor.started(self)
-        except OSError as error:
-            self._supervisor.tell(f"a worker cannot be started: {error}{self._kept()}")
+        except Exception as error:  # noqa: BLE001  # see `_restart`
+            self._supervisor.tell(f"a worker cannot be started: {told(error)}{self._kept()}")
             return
         if not new.is_ready() and not self._supervisor.is_stopping:
             new.kill()
@@ -238,8 +243,8 @@ class Slot:
         if self.worker is None and _system.readable_of([listener.fileno() for listener in self.listeners]):
             try:
                 self.worker = self._supervisor.started(self)
-            except OSError as error:
-                self._supervisor.tell(f"a worker for the clients in the queue cannot be started: {error}")
+            except Exception as error:  # noqa: BLE001  # see `_restart`
+                self._supervisor.tell(f"a worker for the clients in the queue cannot be started: {told(error)}")
 
 
 def _checked(groups: Sequence[Sequence[Any]]) -> list[list[Any]]:

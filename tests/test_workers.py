@@ -12,7 +12,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import gevent
@@ -945,20 +945,65 @@ def test_a_worker_that_does_not_obey_is_killed(supervise, monkeypatch: pytest.Mo
     assert not is_running(worker.pid)
 
 
-def test_a_worker_that_cannot_be_started_is_tried_again(supervise, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where the system refuses a new process for a while, a listener gets its worker afterwards, and the refusals are told."""
+@pytest.fixture(
+    params=[BlockingIOError(errno.EAGAIN, "no process"), subprocess.SubprocessError("no process"), KeyError("no process")],
+    ids=["system", "subprocess", "command"],
+)
+def refusing(request, monkeypatch: pytest.MonkeyPatch) -> Callable[[], contextlib.AbstractContextManager[None]]:
+    """Let no worker be started in a block: the system refuses, or the user's `command` fails."""
+
+    def refuse(*_: object) -> None:
+        raise request.param
+
+    @contextlib.contextmanager
+    def block() -> Iterator[None]:
+        with monkeypatch.context() as patched:
+            patched.setattr(workers.Worker, "__init__", refuse)
+            yield
+
+    return block
+
+
+def test_a_worker_that_cannot_be_started_is_tried_again(supervise, refusing) -> None:
+    """Where no process can be started for a while, a listener gets its worker afterwards, and the refusals are told."""
     supervisor, told = supervise("echo ready; read line")
     assert supervisor.start()
-    with monkeypatch.context() as patched:
-
-        def refuse(*_: object) -> workers.Worker:
-            raise BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN))
-
-        patched.setattr(workers, "Worker", refuse)
+    with refusing():
         supervisor.workers[0]._signal(signal.SIGKILL)
         until(lambda: len(told) >= 3, 20)
     assert "cannot be started" in told[1]
+    assert "no process" in told[1]
     until(lambda: supervisor.workers, 20)
+
+
+def test_successors_that_cannot_be_started(supervise, refusing) -> None:
+    """Where no successor can be started, each worker stays, and that is told."""
+    supervisor, told = supervise("echo ready; read line", 2)
+    assert supervisor.start()
+    old = supervisor.workers
+    with refusing():
+        supervisor.replace_all()
+        until(lambda: len(told) == 2, 20)
+    assert [line.rpartition("; ")[2] for line in told] == [f"worker {worker.pid} stays" for worker in old]
+    assert supervisor.workers == old
+
+
+def test_a_last_worker_that_cannot_be_started(supervise, refusing, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where no worker can be started for the clients of a dead one, a stop tells that, and ends the others."""
+    monkeypatch.setattr(workers, "FIRST_PAUSE", 60.0)
+    supervisor, told = supervise("echo ready; read line", 2)
+    assert supervisor.start()
+    dead, other = supervisor.workers
+    dead._signal(signal.SIGKILL)
+    until(lambda: told, 20)
+    [queue] = supervisor._slots[0].listeners
+    with contextlib.ExitStack() as clients:
+        while not select.select([queue], [], [], 0)[0]:  # the system chooses the queue
+            clients.enter_context(socket.create_connection(queue.getsockname(), 20))
+        with refusing():
+            supervisor.stop()
+    assert "for the clients in the queue cannot be started" in told[-1]
+    assert not is_running(other.pid)
 
 
 def test_a_line_that_cannot_be_told_does_not_end_the_supervision(supervise) -> None:
