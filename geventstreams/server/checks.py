@@ -32,7 +32,7 @@ def check_arguments(listener: Any, handle: Any, backlog: int | None, spawn: Any)
         port_or_name("listener", listener[1])
     elif isinstance(listener, int):
         port_or_name("listener", listener)
-    elif isinstance(listener, str) and ":" not in listener and not listener.isdigit():
+    elif isinstance(listener, str) and not listener.rpartition(":")[2].isdecimal():
         raise ValueError(f"listener must be a port or HOST:PORT, not {listener!r}; for a Unix socket, pass a socket that listens")
     elif not isinstance(listener, str):
         raise TypeError(f"listener must be an address, a port or a listening socket, not {listener!r}")

@@ -136,6 +136,8 @@ class SocketStreamServer(StreamServer, Generic[S_co]):
         counts = f"connections={len(self._connections.served)} handshakes={len(self._connections.handshakes)}"
         return f"<{type(self).__name__} fd={self.fileno()} address={address_name(self.address)} {state} {counts}>"
 
+    __str__ = __repr__  # gevent's says something else
+
     # For its user.
 
     @property
@@ -159,9 +161,13 @@ class SocketStreamServer(StreamServer, Generic[S_co]):
     def get_listener(cls, address: Any, backlog: int | None = None, family: int | None = None) -> Any:
         """Return a socket that listens on an address."""
         family = _socket.AF_INET if family is None else family
-        if family in (_socket.AF_INET, _socket.AF_INET6) and address[0] and not is_literal(address[0]):
-            # `bind` would look up the name too, and block the hub.
-            _, address = look_up_own(Query(address[0], False, port_or_name("listener", address[1]), family))[0]
+        if family in (_socket.AF_INET, _socket.AF_INET6):
+            host, port = address[0] or None, port_or_name("listener", address[1])
+            is_number = host is None or is_literal(host)
+            if is_number and isinstance(port, int):
+                address = (address[0], port, *address[2:])
+            else:  # `bind` would look up the host, and block the hub
+                _, address = look_up_own(Query(host, is_number, port, family))[0]
         return listening_socket(family, address, cls.backlog if backlog is None else backlog)
 
     def init_socket(self) -> None:
@@ -381,7 +387,9 @@ class SocketStreamServer(StreamServer, Generic[S_co]):
         if self._room_watch is not None and not self._is_left():
             gevent.kill(self._room_watch)
         self._room_watch = None
+        kept: dict[str, Any] = {name: self.__dict__[name] for name in ("handle", "_spawn", "full") if name in self.__dict__}
         StreamServer.close(self)
+        self.__dict__.update(kept)  # gevent drops them, and then a server that is started again cannot serve
 
     def _thread_has_ended(self) -> None:
         """Close the listener and reset the connections: no loop serves them any more."""
@@ -402,6 +410,7 @@ class SocketStreamServer(StreamServer, Generic[S_co]):
         connection is left alone until it ends or becomes idle. When the time is up, the remaining handlers are killed.
 
         A second call waits for the same end, and may bring it forward. A handler may call `stop`; its own connection continues.
+        `start` listens on the same address again.
 
         Args:
             timeout: Seconds that connections have; None means `stop_timeout`, 0 kills all handlers at once.

@@ -233,6 +233,54 @@ def test_stream_class(serve):
     assert server.stats.refused == 1
 
 
+@pytest.mark.parametrize("spawn", SPAWNS.values(), ids=SPAWNS)
+@pytest.mark.parametrize("limits", [{}, {"max_connections": 1}], ids=["", "limited"])
+def test_a_stopped_server_starts_again(spawn, limits):
+    """A server that was stopped listens on its port again, and serves with the same handler in the same way."""
+    server = SocketStreamServer((HOST, 0), echo, spawn=spawn(), **limits)
+    ports = set()
+    for _ in range(3):
+        server.start()
+        ports.add(server.port)
+        with dial(server) as first, dial(server) as second:
+            first.write_line("hello")
+            assert first.read_line() == ("hello", False)
+            second.write_line("hello again")
+            second.flush()
+            until(lambda: len(server.connections) == (1 if limits else 2))
+            first.close()
+            assert second.read_line() == ("hello again", False)
+        assert server.stop(5).killed == 0
+    assert len(ports) == 1
+    assert server.stats.accepted == 6
+
+
+@pytest.mark.parametrize("address", [(HOST, "0"), ("", "0"), ("localhost", "0"), (HOST, "http-alt"), ("localhost", "http-alt")])
+def test_a_port_may_be_digits_or_a_name(address, monkeypatch):
+    """The port of a listener's address may be digits or the name of a service, beside a host of every form."""
+    bound = []
+
+    def listen(_family, address, _backlog):
+        bound.append(address)
+        return listener()
+
+    monkeypatch.setattr("geventstreams.server.server.listening_socket", listen)
+    server = SocketStreamServer(address, echo)
+    server.start()
+    assert bound[0][1] == (8080 if address[1] == "http-alt" else 0)
+    server.stop()
+
+
+def test_one_text():
+    """`str` of a server is its `repr`: where it listens and what it has to do; gevent's has the handler."""
+    server = SocketStreamServer((HOST, 0), echo)
+    assert str(server) == repr(server) == "<SocketStreamServer closed>"
+    with server:
+        server.start()
+        assert str(server) == repr(server)
+        assert f"address={HOST}:{server.port} accepting connections=0" in str(server)
+
+
 def test_a_class_that_names_its_streams():
     """`SocketStreamServer[Stream]`, by which type checkers know the class of the streams, can be called and derived from."""
 
