@@ -44,8 +44,9 @@ def listening_socket(family: int, address: Any, backlog: int, only_ipv6: bool | 
     Raises:
         StreamError: The system refuses, for example because the port is in use.
     """
-    listener = network().listening_socket(family)
+    listener: Any = None
     try:
+        listener = network().listening_socket(family)
         listener.setsockopt(_socket.SOL_SOCKET, _socket.SO_REUSEADDR, 1)
         if reuse_port:
             listener.setsockopt(_socket.SOL_SOCKET, _socket.SO_REUSEPORT, 1)
@@ -54,7 +55,8 @@ def listening_socket(family: int, address: Any, backlog: int, only_ipv6: bool | 
         listener.bind(address)
         listener.listen(min(backlog, LARGEST_INT))  # the system has a lower limit of its own
     except BaseException as error:
-        listener.close()
+        if listener is not None:
+            listener.close()
         if isinstance(error, OSError):
             raise StreamError(f"cannot listen on {address_name(address)}: {error.strerror or error}", error.errno) from None
         raise

@@ -18,10 +18,12 @@ from kit.network import HOST, listener
 from servers import require_address, require_name
 
 from geventstreams._net.connect import open_tcp_stream
+from geventstreams._net.network import network
 from geventstreams.callbacks.api import tcp_server
 from geventstreams.errors import ConnectError, StreamError, StreamReset
 from geventstreams.server.server import SocketStreamServer
 from geventstreams.server.start_up import server_terminate, start_up_server
+from geventstreams.workers import shared_listeners
 
 
 @pytest.fixture
@@ -154,6 +156,24 @@ def test_a_server_that_cannot_start(options, raises, start):
             assert condition.errno == errno.EADDRINUSE
             assert announced == [(None, condition)]
         del announced[:]
+
+
+@pytest.mark.parametrize("make", [
+    lambda: SocketStreamServer((HOST, 7000), greet).start(),
+    lambda: start_up_server(greet, 7000, address=HOST),
+    lambda: tcp_server(HOST, 7000, None, stream=True),
+    lambda: shared_listeners(HOST, 7000, 2),
+], ids=["server", "start_up_server", "tcp_server", "shared_listeners"])
+def test_no_descriptor_for_a_listener(make, monkeypatch):
+    """Where the system has no descriptor left for a listener, that is a condition that names the address."""
+
+    def refuse(*_arguments):
+        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+
+    monkeypatch.setattr(network(), "listening_socket", refuse)
+    with nothing_left(), pytest.raises(StreamError, match=f"cannot listen on {HOST}:7000: Too many open files") as caught:
+        make()
+    assert caught.value.errno == errno.EMFILE
 
 
 def test_an_address_that_is_not_ours(start):
