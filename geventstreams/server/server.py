@@ -25,7 +25,7 @@ from geventstreams._net.listener import TRANSIENT, Listener, listener_of
 from geventstreams._net.listening import BACKLOG, listening_socket
 from geventstreams._streams.options import StreamOptions, keywords_for, takes_keywords_of
 from geventstreams._streams.socket_stream import SocketStream, StreamFactory
-from geventstreams.errors import StreamClosed
+from geventstreams.errors import StreamClosed, StreamError
 from geventstreams.proxy_protocol import Balancers, read_proxy
 from geventstreams.server.checks import check_arguments
 from geventstreams.server.draining import Connections, Drain, DrainReport
@@ -172,6 +172,8 @@ class SocketStreamServer(StreamServer, Generic[S_co]):
 
     def init_socket(self) -> None:
         """Bind and listen, if the listener was given as an address."""
+        if self._drain is not None and self._drain.report is None:
+            raise StreamError("this server still stops: its `stop()` has not returned")
         StreamServer.init_socket(self)
         self._recorder.server = address_name(self.address)
         if self.family in (_socket.AF_INET, _socket.AF_INET6):  # accepted sockets inherit these options

@@ -19,7 +19,7 @@ from kit.server import SPAWNS
 
 from geventstreams._net.connect import open_tcp_stream
 from geventstreams._streams.socket_stream import SocketStream
-from geventstreams.errors import ConnectError, StreamReset
+from geventstreams.errors import ConnectError, StreamError, StreamReset
 from geventstreams.server.draining import DrainReport
 from geventstreams.server.server import SocketStreamServer
 from geventstreams.waiting import WaitSet, noticed_socket_stream, process_wait, wait_for_input_streams
@@ -267,6 +267,24 @@ def test_a_spawn_that_fails_does_not_keep_a_server_from_stopping(monkeypatch):
     assert (told, server.stats.refused) == ([MemoryError], 1)
     for client in clients:
         client.close()
+
+
+def test_a_draining_server_does_not_start(serve):
+    """A server starts again when its drain is over, not before: new clients would be drained with the old ones."""
+    office = Office()
+    server = serve(handle=office)
+    with open_tcp_stream(HOST, server.port, timeout=5, read_timeout=5) as client:
+        client.write(b"busy\n")
+        assert client.readline() == b"begun\n"
+        with pytest.raises(gevent.Timeout), gevent.Timeout(0.05):
+            server.stop()
+        with pytest.raises(StreamError, match="still stops"):
+            server.start()
+        assert server.closed
+        office.go_on.set()
+        assert server.stop() == (1, 0, 0)
+    server.start()
+    assert not server.closed
 
 
 def test_the_shortest_visit_is_in_the_report(serve):
