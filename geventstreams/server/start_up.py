@@ -115,13 +115,14 @@ class HandleServer(LispServer):
         self._jobs: Queue[Any] = Queue()
         self._busy = False
         self._process = Greenlet(self._work)
-        if name is not None:
-            self._process.name = name
         LispServer.__init__(self, query, function, announce, name, spawn=self._enqueue, max_connections=1, **options)
 
     def start(self) -> None:
         """Bind, listen, and start the greenlet."""
         LispServer.start(self)
+        self._jobs, self._process = Queue(), Greenlet(self._work)  # anew, since a stop ends them
+        if self._name is not None:
+            self._process.name = self._name
         self._process.start()
 
     def _enqueue(self, serve: Callable[..., None], *arguments: Any) -> None:
@@ -129,8 +130,9 @@ class HandleServer(LispServer):
 
     def _work(self) -> None:
         """Serve one client after another. An exception of the function is printed by the hub, like that of a greenlet."""
+        jobs = self._jobs
         try:
-            while (job := self._jobs.get()) is not None:
+            while (job := jobs.get()) is not None:
                 serve, arguments = job
                 try:
                     serve(*arguments)
@@ -140,7 +142,8 @@ class HandleServer(LispServer):
                     get_hub().handle_error(self, *sys.exc_info())
                 del job, serve, arguments
         finally:
-            self.close()
+            if getcurrent() is self._process:
+                self.close()
 
     def _serve_client(self, client: OwnedFd, address: Any, handle: Callable[..., object]) -> None:
         """Call the function with the descriptor, which it owns."""

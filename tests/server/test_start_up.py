@@ -342,6 +342,23 @@ def test_one_greenlet_for_all_handles(start):
         client.close()
 
 
+def test_a_server_of_handles_starts_again(start):
+    """One that was stopped, or closed, starts again on its port, with a greenlet of the same name."""
+    names = []
+
+    def greet(handle):
+        names.append(getcurrent().name)
+        greet_by_handle(handle)
+
+    server, _ = start(greet, create_stream=False, process_name="greeter")
+    for end in (server.stop, server.close):
+        assert answers(server) == b"hello\n"
+        end()
+        server.start()
+    assert answers(server) == b"hello\n"
+    assert names == ["greeter"] * 3
+
+
 def test_a_function_of_handles_that_raises(start, monkeypatch):
     """What it raises is told to the hub, and the same greenlet goes on with the next client."""
     told = []
