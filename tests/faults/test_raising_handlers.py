@@ -56,6 +56,14 @@ def raising_handler(at: int) -> Handler:
     return Handler(at, interrupt, lambda frame: gevent.getcurrent() is striking and starts_or_stops(frame))
 
 
+def strike_everywhere(strike: Callable[[int], str], step: int, least: int) -> None:
+    """Strike at each `step`-th bytecode, until there is none so far on; there are at least `least`."""
+    at = 1
+    while strike(at):
+        at += step
+    assert at > least
+
+
 def waited(stream: Any) -> bytes:
     """Return a line for which `wait_for_input_streams` has waited."""
     if not wait_for_input_streams([stream], timeout=stream.read_timeout):
@@ -83,17 +91,15 @@ def strike(wait: str, beside: bool, at: int) -> str:
     """Wait for a line with a handler that raises, and check what follows. Return where it raised."""
     pairs = Pairs()
     near, far = (pairs.far(end) for end in socket.socketpair())
-    near.settimeout(0.02)
-    stream: Any = pairs.keep(makefile(near, "rb") if wait == "a file" else SocketStream(near, read_timeout=0.02))
+    near.settimeout(60)
+    stream: Any = pairs.keep(makefile(near, "rb") if wait == "a file" else SocketStream(near, read_timeout=60))
     take = WAITS[wait]
     send_later = partial(gevent.get_hub().loop.run_callback, far.sendall)
     send_later(b"first\n")
     assert take(stream) == b"first\n"  # its watcher is made
     if beside:
-        near.settimeout(None)
         writer = gevent.spawn(near.sendall if wait == "a file" else stream.sendall, bytes(LONG))
         gevent.sleep(0)
-        near.settimeout(0.02)
     send_later(b"line\n")
     lines = [b"more\n"]
     with raising_handler(at) as handler:
@@ -106,8 +112,11 @@ def strike(wait: str, beside: bool, at: int) -> str:
     assert turns() < 10, f"{handler.place}: the loop spins"
     with gevent.Timeout(5, AssertionError(f"{handler.place}: a wait does not end")):
         assert [take(stream) for _ in lines] == lines
+        set_timeout = near.settimeout if wait == "a file" else partial(setattr, stream, "read_timeout")
+        set_timeout(0.02)
         with pytest.raises(TimeoutError):
             take(stream)
+        set_timeout(60)
         send_later(b"again\n")
         assert take(stream) == b"again\n"
         if beside:
@@ -146,10 +155,7 @@ def strike_a_close(at: int) -> str:
 @pytest.mark.skipif(not ON_LIBUV, reason="libev's watchers are in C")
 def test_a_handler_may_raise_where_a_close_stops_watchers() -> None:
     """The descriptor is closed all the same, and the greenlets that waited have their errors."""
-    at = 1
-    while strike_a_close(at):
-        at += 3
-    assert at > 100
+    strike_everywhere(strike_a_close, step=3, least=100)
 
 
 def strike_a_release(at: int) -> str:
@@ -167,10 +173,7 @@ def strike_a_release(at: int) -> str:
 @pytest.mark.skipif(not ON_LIBUV, reason="libev's watchers are in C")
 def test_a_handler_may_raise_where_a_lock_is_handed_over() -> None:
     """The greenlet that waited for the lock is woken, since the lock is its own."""
-    at = 1
-    while strike_a_release(at):
-        at += 3
-    assert at > 50
+    strike_everywhere(strike_a_release, step=3, least=50)
 
 
 @pytest.mark.slow
@@ -179,10 +182,7 @@ def test_a_handler_may_raise_where_a_lock_is_handed_over() -> None:
 @pytest.mark.parametrize("wait", WAITS)
 def test_a_handler_may_raise_where_a_watcher_is_started_or_stopped(wait: str, beside: bool) -> None:
     """The input is there for the next waits, which end by it or by their timeout, what waits for output goes on, and the loop rests."""
-    at = 1
-    while strike(wait, beside, at):
-        at += 7
-    assert at > 100
+    strike_everywhere(partial(strike, wait, beside), step=7, least=100)
 
 
 def echo(stream: Any, _address: Any) -> None:
