@@ -66,8 +66,7 @@ def worst_gap(call: Callable[[], Any]) -> float:
     def repeat() -> None:
         until = time.thread_time() + LONG
         while time.thread_time() < until:
-            for _ in range(16):
-                call()
+            call()
 
     ticker = gevent.spawn(tick)
     gevent.sleep(0.002)
@@ -214,7 +213,7 @@ def test_no_call_of_a_file_keeps_others_from_running(busy: Any, name: str) -> No
     file.close()
 
 
-@pytest.mark.parametrize("name", [pytest.param(name, marks=pytest.mark.slow) if name == "readlines" else name for name in RAW_FILE_CALLS])
+@pytest.mark.parametrize("name", RAW_FILE_CALLS)
 def test_no_call_of_a_raw_file_keeps_others_from_running(busy: Any, name: str) -> None:
     """Unbuffered files, which make a system call for every byte of a line, let other greenlets run."""
     file = makefile(busy, "rwb", 0)
