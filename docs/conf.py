@@ -32,6 +32,8 @@ myst_enable_extensions = ["strikethrough"]
 suppress_warnings = ["myst.strikethrough"]  # it is for HTML only, and so is this site
 myst_links_external_new_tab = False
 
+smartquotes_action = "q"  # `--quick` in a table keeps its two dashes
+
 autodoc_member_order = "bysource"
 autodoc_typehints_format = "short"
 maximum_signature_line_length = 90
