@@ -30,7 +30,9 @@ Address = tuple[int, Any]
 class Query:
     """A host and a service to look up. Without a host it is for the addresses of this machine."""
 
-    # Not a named tuple: to make the class of one takes a twentieth of the time in which the package is imported.
+    # Not a named tuple: see `Handshake`.
+    __slots__ = ("family", "host", "is_literal", "service")
+
     def __init__(self, host: str | None, is_literal: bool, service: int | str, family: int) -> None:
         self.host = host
         self.is_literal = is_literal

@@ -24,7 +24,7 @@ def handshake_with_another_process() -> str | None:
     """Return the words for a connect or a TLS handshake of this thread whose other end is not in this process, or None."""
     for handshake in handshakes.of_this_hub():
         if handshake.descriptor >= 0 and not _other_end_is_here(handshake.descriptor, handshake.address):
-            return str(handshake.words)
+            return handshake.words
     return None
 
 
