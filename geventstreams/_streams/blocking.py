@@ -14,7 +14,7 @@ from typing import Any
 import geventstreams._native.greenlets as _greenlets
 import geventstreams._native.interpreter as _interpreter
 import geventstreams._native.memory as _bytes
-from geventstreams._constants import BLOCK, CALLS, FRESH, NEVER, NO_PERMIT, WOULD_WAIT
+from geventstreams._constants import BLOCK, FRESH, NEVER, NO_PERMIT, WOULD_WAIT
 from geventstreams._core.clock import CLOCK, seconds_until
 from geventstreams._core.fair_lock import FairLock
 from geventstreams._core.fairness import Fairness, let_ready_run, yield_to_hub
@@ -57,20 +57,10 @@ class BlockingEngine(StreamEngine):
     # Who may do what.
 
     def renew_input(self) -> None:
-        # The call begins, and has taken nothing: others may read before it. Many of these calls never wait, and keep no place.
         StreamEngine.renew_input(self)
         if self._own_fairness().is_overdue(self.hub):
-            yield_to_hub(self.hub)
+            self._let_others_run()
             self.refuse_input()
-
-    def look_at_clock(self) -> None:
-        if self.input.permit != FORK.generation:
-            is_due, self.input.calls = self.input.calls <= 0, CALLS
-            self.refuse_input()
-            self.renew_permits()
-            if is_due and self._own_fairness().is_overdue(self.hub):
-                self._let_others_run()
-                self.refuse_input()
 
     def _own_fairness(self) -> Fairness:
         if self.fairness is _RESTED:
@@ -78,7 +68,7 @@ class BlockingEngine(StreamEngine):
         return self.fairness
 
     def _let_others_run(self) -> None:
-        """Let the hub go round once, in the middle of a call, as the reader."""
+        """Let the hub go round once, as the reader."""
         self.reader = _greenlets.current()
         self.input.permit = NO_PERMIT
         try:
@@ -113,7 +103,7 @@ class BlockingEngine(StreamEngine):
         buffer, transport = self.input, self.transport
         if first:
             if buffer.permit != FORK.generation:
-                self.look_at_clock()
+                self.refuse_input()
             if self.end is not None:
                 return True
             if self.thread != _interpreter.thread_id():

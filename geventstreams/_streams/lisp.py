@@ -186,7 +186,7 @@ class LispStream(BufferedStream):
             raise TypeError(f"peek_type must be None, True or a character, not {peek_type!r}")
         self._input.count_call()
         while True:
-            self._engine.look_at_clock()
+            self._engine.begin_read()
             character, length = self._next_char()
             if not length:
                 return self._at_end(eof_error, eof_value)

@@ -341,45 +341,6 @@ def test_a_reader_of_what_is_all_there_lets_others_run(pairs: Pairs) -> None:
     assert ran >= took / 0.02
 
 
-@pytest.mark.parametrize("name", ["read_available", "read_char_no_hang"])
-def test_calls_that_never_wait_are_made_by_many(pairs: Pairs, name: str) -> None:
-    """A call that never waits has no place to keep while it lets others run: these may call it too, and each byte has one taker."""
-    near, far = memory_pair(2**26)
-    stream = pairs.keep(LispStream(near))
-    far.send(memoryview(bytes(2**26)), 0, 2**26)
-    taken = [0, 0, 0]
-    until = time.monotonic() + 40 * SLICE
-
-    def take(taker: int) -> None:
-        while time.monotonic() < until:
-            taken[taker] += len(getattr(stream, name)())
-
-    gevent.joinall([gevent.spawn(take, taker) for taker in range(3)], raise_error=True)
-    assert all(taken) or name == "read_available"  # which takes a mebibyte at a time
-    assert stream.octets_in == sum(taken) + stream.buffered
-
-
-def test_a_call_in_progress_keeps_its_place(pairs: Pairs) -> None:
-    """A readlines that lets others run in its middle takes all lines in order: other readers get StreamBusy until it ends."""
-    near, far = memory_pair(2**26)
-    stream = pairs.keep(LispStream(near, read_timeout=0.01))
-    data = b"".join(b"%d\n" % number for number in range(400_000))
-    far.send(memoryview(data), 0, len(data))
-    far.end_output()
-    said: list[Any] = []
-
-    def interfere() -> None:
-        while not reading.ready():
-            said.append(outcome(stream.read_available))
-            gevent.sleep(0)
-
-    reading = gevent.spawn(stream.readlines)
-    gevent.joinall([reading, gevent.spawn(interfere)], raise_error=True)
-    assert b"".join(reading.value) == data
-    assert len(said) > 1
-    assert all(isinstance(one, StreamBusy) for one in said[:-1])
-
-
 # Threads.
 
 
