@@ -1,5 +1,3 @@
-cimport cython
-
 from geventstreams._core.buffers cimport InputBuffer
 from geventstreams._core.tls_records cimport Decrypter, RecordBuffer, Records
 from geventstreams._core.transport_base cimport LayeredTransport
@@ -20,8 +18,7 @@ cdef class TLSTransport(LayeredTransport):
     cdef tuple _end, _broken
 
     cdef Py_ssize_t _receive(self, space, Py_ssize_t start, list counts) except? -2
-    @cython.locals(count=Py_ssize_t)
-    cdef Py_ssize_t _fetch(self) except? -2
+    cdef Py_ssize_t _on_receive(self, Py_ssize_t count) except? -2
     cdef Py_ssize_t _look_ahead(self) except? -2
     cdef bint _holds_input(self) except -1
     cdef void _encrypt(self, data, Py_ssize_t start, Py_ssize_t stop) except *

@@ -94,28 +94,16 @@ class TLSTransport(LayeredTransport):
                     raise from_system(OSError(*self._broken), "writing to", self.peer, None)
                 return NEEDS_INPUT
             if self._end is not None:
-                if self._end is ORDERLY or self._end[0] is StreamTruncated:
-                    raise HandshakeEnded(f"{self.peer} ended the connection within the TLS handshake")
-                raise renewed(self._end, None)
+                raise self._cut_short()
 
     def _fetch(self) -> int:
-        """Receive ciphertext. Return the number of bytes, WOULD_WAIT, or ENDED, also where an error ended the input."""
+        """Receive ciphertext for the handshake. Return the number of bytes, ENDED or WOULD_WAIT."""
         cipher = self._cipher
         try:
-            count = self.below.recv_into(cipher.space(), cipher.end, cipher.counts)
+            return self._on_receive(self.below.recv_into(cipher.space(), cipher.end, cipher.counts))
         except OSError as error:
-            if error.errno not in BROKEN:
-                raise
-            self._end = noted(from_system(error, "reading from", self.peer, None))
+            self._on_failed_receive(error)
             return ENDED
-        if count > 0:
-            cipher.absorb()
-            self.received = self.below.received
-        elif count == ENDED:
-            self._on_truncation()
-        else:
-            cipher.settle()
-        return count
 
     def _step(self) -> None:
         try:
@@ -126,6 +114,12 @@ class TLSTransport(LayeredTransport):
             self._answer()
             raise refusal_of(error, self.peer) from None
         self._shaken = True
+
+    def _cut_short(self) -> StreamError:
+        assert self._end is not None  # the caller looked
+        if self._end is ORDERLY or self._end[0] is StreamTruncated:
+            return HandshakeEnded(f"{self.peer} ended the connection within the TLS handshake")
+        return renewed(self._end, None)
 
     def refusal(self, stream: Any) -> StreamError:
         return TLSError(f"TLS with {self.peer} is not ready: handshake() comes first", stream=stream)
@@ -167,10 +161,16 @@ class TLSTransport(LayeredTransport):
                 if decrypter.pending or decrypter.asks_again or decrypter.feed_record():
                     if not decrypter.read_record(space, start + decrypter.taken):
                         self._on_end_of_tls()
-                elif decrypter.taken or not looks or self._fetch() == WOULD_WAIT:
+                elif (
+                    decrypter.taken
+                    or not looks
+                    or self._on_receive(self.below.recv_into(cipher.space(), cipher.end, cipher.counts)) == WOULD_WAIT
+                ):
                     break
                 else:
                     looks -= 1
+        except OSError as error:
+            self._on_failed_receive(error)
         finally:
             if decrypter.taken and not self._closed:
                 counts.append(decrypter.taken)
@@ -185,6 +185,23 @@ class TLSTransport(LayeredTransport):
             return decrypter.taken
         self.emptied = self.below.emptied and self._end is None
         return WOULD_WAIT if self._end is None else ENDED
+
+    def _on_receive(self, count: int) -> int:
+        """Note what the transport below has received: `count` bytes of ciphertext, ENDED or WOULD_WAIT. Return that."""
+        if count > 0:
+            self._cipher.absorb()
+            self.received = self.below.received
+        elif count == ENDED:
+            self._on_truncation()
+        else:
+            self._cipher.settle()
+        return count
+
+    def _on_failed_receive(self, error: OSError) -> None:
+        """Note an error that ended the input. Raise any other."""
+        if error.errno not in BROKEN:
+            raise error
+        self._end = noted(from_system(error, "reading from", self.peer, None))
 
     def _on_truncation(self) -> None:
         if self._broken is not None and self._broken[0] == errno.ECONNRESET:
