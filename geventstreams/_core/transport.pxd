@@ -16,9 +16,6 @@ cdef class OwnedFd:
     cdef readonly int family
     cdef readonly long process
 
-    cpdef object take(self)
-    cpdef void close(self) except *
-
 
 cdef class SocketTransport(Transport):
     cdef int _descriptor, _family

@@ -33,10 +33,6 @@ cdef class ReadySet:
     cdef ReusableWakeup _spare
     cdef readonly Py_ssize_t active
 
-    cpdef ReadinessCallback add(self, key, stream)
-    cpdef void begin(self) except *
-    cpdef void end(self) except *
-    cpdef void remove_callbacks(self) except *
     cpdef void signal(self, ReadinessCallback callback) except *
     @cython.locals(callback=ReadinessCallback)
     cpdef list ask(self)
@@ -44,7 +40,6 @@ cdef class ReadySet:
     cpdef list ask_system(self)
     @cython.locals(waiter=ReusableWakeup)
     cpdef bint wait_for_signal(self, double deadline, bint often) except? False
-    cpdef list wait_for_any(self, double deadline)
     cpdef void stop_timer(self) except *
     @cython.locals(waiter=ReusableWakeup)
     cpdef void wake(self) except *
