@@ -66,14 +66,13 @@ class TLSOptions:
             return
         if self.ssl_ctx is None and side == "server" and self._configure_object is None:
             raise ValueError("the server side of TLS needs a certificate: load it in ctx_configure_callback, or give a context as ssl_ctx")
-        self._make_session(side)
+        self._session = Session(self.context(side), side, self._host)
 
     def begin(self, side: str) -> Session:
         """Return a session, configured by the caller, ready for its handshake."""
-        if self._session is None or self._session.side != side:
-            self._make_session(side)
         session, self._session = self._session, None
-        assert session is not None  # made above
+        if session is None or session.side != side:
+            session = Session(self.context(side), side, self._host)
         if self._configure_object is not None:
             self._configure_object(session.object)
         return session
@@ -92,9 +91,6 @@ class TLSOptions:
         self.ssl_ctx = self.context(self.side)
         self._session = None
         return self.ssl_ctx
-
-    def _make_session(self, side: str) -> None:
-        self._session = Session(self.context(side), side, self._host)
 
 
 def _context_in(value: Any) -> Any:

@@ -7,6 +7,7 @@ from __future__ import annotations
 import _socket
 import errno
 from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING, Any, Literal, overload
 
 from geventstreams._core import arguments
@@ -14,7 +15,7 @@ from geventstreams._core.clock import deadline_after
 from geventstreams._core.host_names import server_name
 from geventstreams._core.transport import address_name
 from geventstreams._net.addresses import Address, Query, cause_of, family_of, host_name, look_up, port_or_name, wait_until
-from geventstreams._net.happy_eyeballs import HappyEyeballs, Preparation
+from geventstreams._net.happy_eyeballs import HappyEyeballs
 from geventstreams._net.unix_paths import unix_path
 from geventstreams._streams.options import StreamOptions, keywords_for, takes_keywords_of
 from geventstreams._streams.socket_stream import SocketStream, StreamFactory
@@ -86,27 +87,23 @@ def tcp_opener(host: Any, service: Any, timeout: float | None, local_address: An
     def connect() -> SocketStream:
         deadline = deadline_after(limit)
         local = {} if own_query is None else dict(reversed(_addresses(own_query, deadline)))  # the first address of each family
-        attempts = HappyEyeballs(str(query), _preparation(nodelay, keepalive, local), deadline)
+        attempts = HappyEyeballs(str(query), partial(_prepare, nodelay, keepalive, local), deadline)
         return factory.make(attempts.run(_addresses(query, deadline)))
 
     return connect
 
 
-def _preparation(nodelay: bool, keepalive: bool, local: dict[int, Any]) -> Preparation:
-    """Return a function that sets a socket's options and binds it to the local address of its family, if `local` has any."""
-
-    def prepare(socket: Any, family: int) -> None:
-        if nodelay:
-            socket.setsockopt(_socket.IPPROTO_TCP, _socket.TCP_NODELAY, 1)
-        if keepalive:
-            socket.setsockopt(_socket.SOL_SOCKET, _socket.SO_KEEPALIVE, 1)
-        if local:
-            if family not in local:
-                raise OSError(errno.EADDRNOTAVAIL, "local_address has no address of this family")
-            socket.setsockopt(_socket.SOL_SOCKET, _socket.SO_REUSEADDR, 1)  # several attempts may bind the same port
-            socket.bind(local[family])
-
-    return prepare
+def _prepare(nodelay: bool, keepalive: bool, local: dict[int, Any], socket: Any, family: int) -> None:
+    """Set a socket's options, and bind it to the local address of its family, if `local` has any."""
+    if nodelay:
+        socket.setsockopt(_socket.IPPROTO_TCP, _socket.TCP_NODELAY, 1)
+    if keepalive:
+        socket.setsockopt(_socket.SOL_SOCKET, _socket.SO_KEEPALIVE, 1)
+    if local:
+        if family not in local:
+            raise OSError(errno.EADDRNOTAVAIL, "local_address has no address of this family")
+        socket.setsockopt(_socket.SOL_SOCKET, _socket.SO_REUSEADDR, 1)  # several attempts may bind the same port
+        socket.bind(local[family])
 
 
 def _addresses(query: Query, deadline: float) -> list[Address]:
