@@ -18,14 +18,13 @@ cdef class EventHandler:
 
 cdef class HubHold:
     cdef object __weakref__
-    cdef object hub
     cdef public object loop
     cdef bint stays_armed, is_ours
     cdef Py_ssize_t waiting
     cdef list ready
     cdef readonly unsigned long thread
     cdef readonly bint ended, inherited
-    cdef object _calls, _waker, _dependents, _watcher
+    cdef object hub, _calls, _waker, _dependents, _watcher
 
     cdef void begin(self) except *
     cdef void end(self) except *

@@ -20,16 +20,13 @@ cdef FairLock _NO_LOCK
 
 cdef class FileEngine(ByteSource):
     cdef readonly OutputBuffer output
-    cdef object _raw
-    cdef readonly bint detached
+    cdef readonly bint closed, detached
     cdef readonly FileTransport transport
-    cdef readonly bint closed
     cdef Py_ssize_t buffering
     cdef FairLock input_lock, output_lock
-    cdef object closer
     cdef long generation
     cdef bint _needs_lock
-    cdef object _reader, _writer
+    cdef object closer, _raw, _reader, _writer
     cdef tuple _lost
 
     cdef void _init_engine(self, FileTransport transport, Py_ssize_t buffering, bint readable, bint writable) except *

@@ -13,20 +13,15 @@ cdef object ALL
 
 cdef class TextInput:
     cdef readonly bint begun
-    cdef object _file
+    cdef object _file, _decoder, _error
     cdef ByteReader _reader
     cdef FairLock _lock
-    cdef bint _needs_lock
-    cdef str _text
-    cdef Py_ssize_t _at
-    cdef bint _any_newline, _ends_in_lf
-    cdef str _newline
-    cdef object _decoder
+    cdef bint _needs_lock, _any_newline, _ends_in_lf
+    cdef str _text, _newline
+    cdef Py_ssize_t _at, _size
     cdef bytes _undecoded
-    cdef Py_ssize_t _size
     cdef double _since
     cdef Fairness _fairness
-    cdef object _error
 
     cdef void _enter(self) except *
     cdef str _take_in_turn(self, Py_ssize_t wanted, bint line)

@@ -36,9 +36,8 @@ cdef class FileTransport:
 
 
 cdef class BorrowedTransport(FileTransport):
-    cdef object _native
+    cdef object _native, _handle
     cdef int _descriptor, _input_event, _output_event
-    cdef object _handle
     cdef SocketWakeup _input, _output
     cdef list _awaited
 

@@ -11,11 +11,9 @@ cdef long PATIENCE
 cdef class Listener:
     # public, because a listener of another kind has a class of its own, in plain Python
     cdef public HubHold hold
-    cdef public bint resting
-    cdef public long most_at_once, _in_a_row
+    cdef public bint is_wanted, resting
+    cdef public long most_at_once, _in_a_row, _process
     cdef public Wakeup _arrivals
-    cdef public long _process
-    cdef public bint is_wanted
     cdef public object _loop, _arrived, _accepting_socket, _watcher, _timer
     cdef int _descriptor
     cdef bint _is_ipv4

@@ -19,14 +19,12 @@ cdef class Task(EventHandler):
 cdef class Pump:
     cdef object __weakref__
     cdef readonly set tasks
-    cdef object block
+    cdef object block, _greenlet
     cdef HubHold hold
-    cdef list _ready, _batch
+    cdef list _ready, _batch, _spare
     cdef Py_ssize_t _next
     cdef bint _scheduled
     cdef Task _serving
-    cdef object _greenlet
-    cdef list _spare
 
     cdef int add(self, Task task) except -1
     cdef void add_later(self, Task task) except *

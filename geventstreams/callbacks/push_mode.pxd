@@ -13,11 +13,9 @@ cdef int SHUT
 
 cdef class PushedEngine(StreamEngine):
     cdef readonly Task connection
-    cdef bint queued, over
+    cdef bint queued, over, _kept_back
     cdef object _later
-    cdef Py_ssize_t _later_count
-    cdef bint _kept_back
-    cdef Py_ssize_t _portion, _calls_made
+    cdef Py_ssize_t _later_count, _portion, _calls_made
 
     cdef bint is_of_this_process(self) noexcept
     cdef Py_ssize_t receive_portion(self) except? -2
