@@ -25,7 +25,7 @@ FIRST_REQUEST = 0.5
 """Seconds for which a client that has sent nothing yet is left alone: its first request may be on its way."""
 
 HANDSHAKE_GRACE = 1.0
-"""Seconds in which handshakes may be completed."""
+"""Seconds that a handshake has until it may be dropped for a newer one, or, from the beginning of a drain, for the end."""
 
 KILL_GRACE = 1.0
 """Seconds in which killed handlers may clean up. Then their streams are closed."""
@@ -50,7 +50,7 @@ class Connections:
 
     def __init__(self) -> None:
         self.handshakes: MutableMapping[Any, Any] = {}
-        """Greenlets whose TLS handshake is in progress, oldest first, and the addresses of their clients."""
+        """Greenlets whose TLS handshake is in progress, oldest first, and when each may be dropped for a newer one."""
         self.queued: MutableMapping[SocketStream, Any] = {}
         """Streams that wait for a place for their handler."""
         self.served: MutableMapping[SocketStream, Any] = {}

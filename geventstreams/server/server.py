@@ -28,7 +28,7 @@ from geventstreams._streams.socket_stream import SocketStream, StreamFactory
 from geventstreams.errors import StreamClosed, StreamError
 from geventstreams.proxy_protocol import Balancers, read_proxy
 from geventstreams.server.checks import check_arguments
-from geventstreams.server.draining import Connections, Drain, DrainReport
+from geventstreams.server.draining import HANDSHAKE_GRACE, Connections, Drain, DrainReport
 from geventstreams.server.stats import ServerStats, StatsRecorder, StreamsView, is_of_connection
 
 if TYPE_CHECKING:
@@ -226,6 +226,8 @@ class SocketStreamServer(StreamServer, Generic[S_co]):
             if self.full() and self._room_watch is None:
                 self._room_watch = gevent.spawn(self._watch_pool, self.pool)
             return None
+        if self._has_greeting and len(self._connections.handshakes) >= self._handshakes_at_once and not self._drop_handshake():
+            return None
         try:
             client = self.do_read()
         except OSError as error:
@@ -248,6 +250,18 @@ class SocketStreamServer(StreamServer, Generic[S_co]):
         else:
             self._recorder.accepting_paused(error)
             self._listening().rest(self.accept_pause)
+
+    def _drop_handshake(self) -> bool:
+        """Drop the oldest handshake, if it has had its time. Else rest until then, and return False."""
+        handshakes = self._connections.handshakes
+        oldest, due = next(iter(handshakes.items()))
+        left = seconds_until(due)
+        if left > 0:
+            self._listening().rest(left)
+            return False
+        del handshakes[oldest]
+        gevent.kill(oldest)
+        return True
 
     def _watch_pool(self, pool: Any) -> None:
         pool.wait_available()
@@ -327,11 +341,7 @@ class SocketStreamServer(StreamServer, Generic[S_co]):
 
     def _shake_hands(self, client: OwnedFd, address: Any) -> SocketStream | None:
         handshakes = self._connections.handshakes
-        while len(handshakes) >= self._handshakes_at_once:
-            oldest = next(iter(handshakes))
-            del handshakes[oldest]
-            gevent.kill(oldest)
-        handshakes[getcurrent()] = address
+        handshakes[getcurrent()] = deadline_after(HANDSHAKE_GRACE)
         try:
             if self._balancers is not None and self._balancers.include(address):
                 return self._behind_balancer(client)
@@ -346,6 +356,8 @@ class SocketStreamServer(StreamServer, Generic[S_co]):
             return None
         finally:
             handshakes.pop(getcurrent(), None)
+            if self._listener is not None and self._listener.resting:
+                self._listener.resume()
 
     def _behind_balancer(self, client: OwnedFd) -> SocketStream:
         """Read the PROXY header, then shake hands if there is TLS; both together within the handshake timeout."""

@@ -546,6 +546,45 @@ def test_handshakes_wait_for_a_place_when_they_are_done(serve, contexts):
             client.get().close()
 
 
+def test_many_clients_at_once_shake_hands(serve, contexts):
+    """Where more clients begin a handshake at once than may be in progress, the others wait in the queue, and none is sent away."""
+    ours, theirs = contexts
+    server = serve(echo, ssl_ctx=ours, max_connections=3)
+    at_once = []
+
+    def ask(number):
+        with gevent.socket.create_connection((HOST, server.port)) as connected:
+            gevent.sleep(0.05)  # a client far away
+            at_once.append(len(server._connections.handshakes))
+            with SocketStream(connected, ssl_ctx=theirs, ssl_side="client", tlsext_host_name=HOST, read_timeout=20) as client:
+                client.write_line(str(number))
+                return client.read_line()
+
+    clients = [gevent.spawn(ask, number) for number in range(100)]
+    gevent.joinall(clients, raise_error=True)
+    assert [client.value for client in clients] == [(str(number), False) for number in range(100)]
+    assert (server.stats.refused, server.stats.handshake_failures) == (0, 0)
+    assert 10 < max(at_once) <= 12 + 2
+
+
+def test_a_silent_handshake_is_dropped_for_a_newer_one(serve, contexts, lines, virtual_clock):
+    """Where the handshakes in progress are silent, the oldest is dropped for a new client when it has had a second."""
+    ours, theirs = contexts
+    server = serve(echo, ssl_ctx=ours, max_connections=1)
+    began = virtual_clock.now
+    with contextlib.ExitStack() as silent:
+        for _ in range(4):
+            silent.enter_context(socket.create_connection((HOST, server.port)))
+        until(lambda: server.stats.accepted == 4)
+        for number in range(2):
+            with dial(server, ssl_ctx=theirs) as client:
+                client.write_line("hello")
+                assert client.read_line() == ("hello", False)
+            assert server.stats.refused == 1, number  # the second one finds a free place
+    assert [record.event for record in lines][:1] == ["refused"]
+    assert 0.9 < virtual_clock.now - began < 3
+
+
 def test_silent_handshakes_end(serve, contexts, lines):
     """A client that says nothing is sent away after `handshake_timeout`, counted and logged."""
     server = serve(echo, ssl_ctx=contexts[0], handshake_timeout=0.1)
