@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import argparse
 import atexit
+import errno
 import os
+import stat
 from collections.abc import Callable, Mapping, Sequence
-from socket import AF_UNIX
+from contextlib import suppress
+from socket import AF_UNIX, socket
 from typing import Any
 
 from geventstreams._core.transport import address_name
@@ -59,8 +62,8 @@ def adopted(numbers: Sequence[int], moved: Mapping[int, int]) -> list[Any]:
             sockets.append(adopt("descriptor", moved.get(number, number)))
         except ValueError:
             raise CommandError(Status.CANNOT_LISTEN, f"descriptor {number} is not a listening stream socket") from None
-    for socket in sockets:
-        socket.set_inheritable(False)
+    for one in sockets:
+        one.set_inheritable(False)
     return sockets
 
 
@@ -79,9 +82,18 @@ def at_path(where: Destination) -> Any:
     try:
         listener = listening_socket(AF_UNIX, where.path, BACKLOG)
     except StreamError as error:
-        raise CommandError(Status.CANNOT_LISTEN, message_of(error)) from None
+        hint = " (no server listens there: remove the file)" if is_left(where.path) else ""
+        raise CommandError(Status.CANNOT_LISTEN, message_of(error) + hint) from None
     atexit.register(BoundPath(where.path).remove)
     return listener
+
+
+def is_left(path: str) -> bool:
+    """Return whether a server that was killed has left the file of its Unix socket."""
+    with suppress(OSError, ValueError), socket(AF_UNIX) as probe:  # a name without a file has a NUL, which is a ValueError
+        probe.setblocking(False)
+        return stat.S_ISSOCK(os.lstat(path).st_mode) and probe.connect_ex(path) == errno.ECONNREFUSED
+    return False
 
 
 def _made(where: Destination, make: Callable[[Query], Any]) -> Any:

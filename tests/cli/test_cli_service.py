@@ -116,6 +116,19 @@ def test_a_path_that_exists_is_not_taken(tmp_path: Path) -> None:
     assert (tmp_path / "file").read_text() == "mine"
 
 
+def test_a_path_that_a_killed_server_has_left(tmp_path: Path) -> None:
+    """The line says what to do with the file that a killed server has left; of one that still listens it does not."""
+    path = tmp_path / "sock"
+    in_use = f"geventstreams: cannot listen on unix:{path}: Address already in use"
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(path))
+        listener.listen()
+        assert geventstreams("serve", "echo", "--listen", f"unix:{path}").refused(Status.CANNOT_LISTEN) == in_use
+    line = geventstreams("serve", "echo", "--listen", f"unix:{path}").refused(Status.CANNOT_LISTEN)
+    assert line == f"{in_use} (no server listens there: remove the file)"
+    assert path.exists()
+
+
 # A terminal that is closed.
 
 
