@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import ssl
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import gevent
 
@@ -23,6 +23,9 @@ from geventstreams._streams.options import StreamOptions
 from geventstreams._streams.socket_stream import SocketStream
 from geventstreams.errors import ReadTimeout, StreamError, without_name
 from geventstreams.proxy_protocol import proxy_header, require
+
+if TYPE_CHECKING:
+    from geventstreams._types import Host, Service, UnixPath
 
 
 def relay(one: SocketStream, other: SocketStream) -> None:
@@ -118,15 +121,15 @@ class Upstream(NamedTuple):
         path: The path of a Unix socket, as `open_unix_stream` takes it, in place of `host` and `service`.
     """
 
-    host: Any = None
-    service: Any = None
+    host: Host | None = None
+    service: Service | None = None
     ssl_ctx: ssl.SSLContext | None = None
     server_name: str | None = None
     proxy_version: int | None = None
     timeout: float | None = 10.0
     read_timeout: float | None = None
     write_timeout: float | None = None
-    path: Any = None
+    path: UnixPath | None = None
 
     def __str__(self) -> str:
         return address_name((self.host, self.service)) if self.path is None else address_name(os.fspath(self.path))
@@ -185,7 +188,7 @@ class RelayHandler:
             raise StreamError(f"relaying to {self._upstream}: {cause}", error.errno, stream=client) from error
 
     def _connected(self, client: SocketStream) -> SocketStream:
-        to = self._upstream
+        to: Any = self._upstream  # either has a host and a service, or a path
         timeouts: Any = {"timeout": to.timeout, "read_timeout": to.read_timeout, "write_timeout": to.write_timeout}
         server: SocketStream = (
             open_tcp_stream(to.host, to.service, **timeouts) if to.path is None else open_unix_stream(to.path, **timeouts)

@@ -9,6 +9,7 @@ A worker finds its listeners under the numbers of their descriptors. `descriptor
 
 from __future__ import annotations
 
+import os
 import signal
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
@@ -81,7 +82,7 @@ class Worker:
     service manager may send it to all processes. It starts with the signals in `NOT_FOR_WORKERS` ignored.
     """
 
-    def __init__(self, command: Sequence[str], listeners: Sequence[Any], environment: Mapping[str, str] | None) -> None:
+    def __init__(self, command: Sequence[str | os.PathLike[str]], listeners: Sequence[Any], environment: Mapping[str, str] | None) -> None:
         self.is_leaving: bool = False
         self._ready: AsyncResult[bool] = AsyncResult()
         inherited = [listener.fileno() for listener in listeners]
@@ -275,7 +276,7 @@ class Supervisor:
         ValueError: A listener has one of the descriptors 0 to 2, under which a worker has its pipes.
     """
 
-    def __init__(self, command: Callable[[Sequence[Any]], Sequence[str]], groups: Sequence[Sequence[Any]], *,
+    def __init__(self, command: Callable[[Sequence[Any]], Sequence[str | os.PathLike[str]]], groups: Sequence[Sequence[Any]], *,
                  tell: Callable[[str], object] = print, ended: Callable[[Worker], object] | None = None,
                  environment: Mapping[str, str] | None = None) -> None:
         for name, function in (("command", command), ("tell", tell)):

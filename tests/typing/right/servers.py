@@ -1,11 +1,14 @@
 """Servers: a handler, a subclass, LispWorks' way, and what one asks a server."""
 
+from ipaddress import IPv4Address
+from pathlib import Path
 from typing import Any
 
 import gevent.pool
 from typing_extensions import assert_type
 
 from geventstreams import DrainReport, SocketStream, SocketStreamServer, open_tcp_stream, server_terminate, start_up_server
+from geventstreams.relay import RelayHandler, Upstream, relay
 
 
 def answer(stream: SocketStream, address: tuple[str, int]) -> None:
@@ -43,6 +46,17 @@ def serve_otherwise() -> None:
     Greeter(8000, backlog=10, spawn=100).serve_forever()
     Greeter("127.0.0.1:8000", spawn=gevent.pool.Pool(10)).serve_forever()
     Greeter(("::", 8000, 0, 0), proxy_protocol=["10.0.0.0/8"]).serve_forever()
+
+
+def pass_on(stream: SocketStream, address: Any) -> None:
+    with open_tcp_stream("localhost", 7000) as server:
+        relay(stream, server)
+
+
+def serve_relays() -> None:
+    for upstream in (Upstream("localhost", 80), Upstream(IPv4Address("127.0.0.1"), "http", proxy_version=2), Upstream(path=Path("/tmp/x"))):
+        SocketStreamServer(8000, RelayHandler(upstream)).start()
+    SocketStreamServer(8001, pass_on).start()
 
 
 def told(socket: Any, condition: Exception | None) -> None:

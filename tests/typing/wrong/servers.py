@@ -3,6 +3,7 @@
 from typing import Any
 
 from geventstreams import SocketStream, SocketStreamServer, server_terminate, start_up_server
+from geventstreams.relay import RelayHandler, Upstream
 
 
 def lonely(stream: SocketStream) -> None:
@@ -35,3 +36,8 @@ def wrong(server: SocketStreamServer) -> None:
     start_up_server(lonely, 80, announce="yes")  # wrong: call-overload reportArgumentType
     start_up_server(lonely, 80, create_stream=False)  # wrong: call-overload reportArgumentType
     server_terminate("echo")  # wrong: arg-type reportArgumentType
+
+
+def pass_on() -> None:
+    RelayHandler(Upstream("localhost", 1.5))  # wrong: arg-type reportArgumentType
+    RelayHandler("localhost:80")  # wrong: arg-type reportArgumentType
