@@ -28,7 +28,7 @@ from geventstreams._streams.socket_stream import SocketStream, StreamFactory
 from geventstreams.errors import StreamClosed, StreamError
 from geventstreams.proxy_protocol import Balancers, read_proxy
 from geventstreams.server.checks import check_arguments
-from geventstreams.server.draining import HANDSHAKE_GRACE, Connections, Drain, DrainReport
+from geventstreams.server.draining import Connections, Drain, DrainReport
 from geventstreams.server.stats import ServerStats, StatsRecorder, StreamsView, is_of_connection
 
 if TYPE_CHECKING:
@@ -49,6 +49,9 @@ else:
 
 HANDSHAKES = 100
 """Handshakes in progress at once, unless `max_connections` sets another number."""
+
+UNDISTURBED = 0.5
+"""Seconds for which a handshake is not dropped for a newer one: until then new clients wait in the queue of the listener."""
 
 QUEUED = 4096
 """Clients that are accepted from the queue before a listener is closed, at most: as many as the system keeps there."""
@@ -341,7 +344,7 @@ class SocketStreamServer(StreamServer, Generic[S_co]):
 
     def _shake_hands(self, client: OwnedFd, address: Any) -> SocketStream | None:
         handshakes = self._connections.handshakes
-        handshakes[getcurrent()] = deadline_after(HANDSHAKE_GRACE)
+        handshakes[getcurrent()] = deadline_after(UNDISTURBED)
         try:
             if self._balancers is not None and self._balancers.include(address):
                 return self._behind_balancer(client)
