@@ -26,8 +26,7 @@ PAGE = """\
 
 What ran, and how it ended. This page is made from the logs of `.ci/run` and `.ci/newer-pythons` by
 [docs/compatibility.py](compatibility.py), not by hand; what is not in the table was not tested in that run.
-[Systems](installing.md#systems) says what is expected of others.
-"""
+[Systems](installing.md#systems) says what is expected of others."""
 
 
 class Row(NamedTuple):
