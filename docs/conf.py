@@ -87,7 +87,7 @@ CONTENTS = {
     """,
     "howto/index": "timeouts clients tls services web testing debugging",
     "reference/index": "streams waiting servers callbacks errors makefile testing balancers",
-    "explanation/index": "waiting losing-nothing tls house",
+    "explanation/index": "waiting losing-nothing tls code",
 }
 """The table of contents: what each page has below it."""
 

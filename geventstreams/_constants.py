@@ -1,4 +1,4 @@
-"""The numbers that the rooms of a stream agree on."""
+"""The numbers that the parts of a stream agree on."""
 
 from __future__ import annotations
 

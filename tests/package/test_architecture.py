@@ -1,4 +1,4 @@
-"""The imports between the rooms of the package, and of the benchmarks, are those that `ARROWS` and `BENCHMARKS` list.
+"""The imports between the parts of the package, and of the benchmarks, are those that `PARTS` and `BENCHMARKS` allow.
 
 Imports are read from the sources: `import` and `from` in each `.py`, `cimport` in each `.pxd`. Those that only a type checker
 reads (`if TYPE_CHECKING`) count as well.
@@ -14,7 +14,7 @@ import pytest
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 
-ARROWS: dict[str, set[str]] = {
+PARTS: dict[str, set[str]] = {
     "_build": set(),
     "_constants": set(),
     "_types": set(),
@@ -37,10 +37,10 @@ ARROWS: dict[str, set[str]] = {
     "__main__": {"_build", "cli"},
     "__init__": {"_build", "_core", "_files", "_net", "_streams", "callbacks", "errors", "server", "waiting"},
 }
-"""Each room (a folder or a module of the package) with the rooms that it may import from."""
+"""Each part (a folder, or a module beside the folders) with those that it may import from."""
 
 BENCHMARKS: dict[str, set[str]] = {
-    **{room: set() for room in ("__init__", "available", "certificates", "far_end", "machine", "model", "servers", "worker")},
+    **{part: set() for part in ("__init__", "available", "certificates", "far_end", "machine", "model", "servers", "worker")},
     "which_build": set(),
     "contenders": {"model"},
     "figures": {"model"},
@@ -59,15 +59,15 @@ BENCHMARKS: dict[str, set[str]] = {
 
 
 FOR_CHECKERS = {"_types"}
-"""Modules that do not exist at run time: they name types of any room, and every room may take names from them."""
+"""Modules that do not exist at run time: they name types of any part, and every part may take names from them."""
 
 
 class Sources:
     """The modules below a folder of the checkout, and the imports between them."""
 
-    def __init__(self, name: str, arrows: dict[str, set[str]]) -> None:
+    def __init__(self, name: str, allowed: dict[str, set[str]]) -> None:
         self.name = name
-        self.arrows = arrows
+        self.allowed = allowed
         self.modules = dict(self._find(CHECKOUT / name))
 
     @cached_property
@@ -126,12 +126,12 @@ class Sources:
         return max((chain(module, ()) for module in self.modules), key=len)
 
 
-def room_of(module: str) -> str:
-    """Return the room of a module: its folder, or itself at the top."""
+def part_of(module: str) -> str:
+    """Return the part that a module is in: its folder, or itself at the top."""
     return module.partition(".")[0]
 
 
-PACKAGE = Sources("geventstreams", ARROWS)
+PACKAGE = Sources("geventstreams", PARTS)
 SOURCES = [PACKAGE, Sources("benchmarks", BENCHMARKS)]
 
 every_source = pytest.mark.parametrize("sources", SOURCES, ids=lambda sources: sources.name)
@@ -139,32 +139,32 @@ every_source = pytest.mark.parametrize("sources", SOURCES, ids=lambda sources: s
 
 @pytest.mark.parametrize(("sources", "module"), [(sources, module) for sources in SOURCES for module in sources.modules],
                          ids=lambda value: value if isinstance(value, str) else value.name)
-def test_a_module_imports_only_what_lies_below_its_room(sources: Sources, module: str) -> None:
-    """Each import leads into the module's own room, or along an arrow of the list."""
-    allowed = sources.arrows[room_of(module)] | {room_of(module)}
-    wrong = {other for other in sources.imports[module] if room_of(other) not in allowed}
+def test_a_module_imports_only_what_its_part_may(sources: Sources, module: str) -> None:
+    """Each import is of the module's own part, or of one that the list allows it."""
+    allowed = sources.allowed[part_of(module)] | {part_of(module)}
+    wrong = {other for other in sources.imports[module] if part_of(other) not in allowed}
     assert not wrong, f"{module} imports {', '.join(sorted(wrong))}"
 
 
 @every_source
-def test_every_module_is_in_a_room_and_every_room_is_used(sources: Sources) -> None:
-    """The list of arrows names the rooms that exist, and no arrow that is not used."""
-    assert {room_of(module) for module in sources.modules} == set(sources.arrows)
-    used = {(room_of(module), room_of(other)) for module, others in sources.imports.items() for other in others}
-    unused = {(room, below) for room, rooms in sources.arrows.items() for below in rooms} - used
+def test_the_list_is_complete_and_allows_nothing_unused(sources: Sources) -> None:
+    """The list has exactly the parts that exist, and allows no import that is not there."""
+    assert {part_of(module) for module in sources.modules} == set(sources.allowed)
+    used = {(part_of(module), part_of(other)) for module, others in sources.imports.items() for other in others}
+    unused = {(part, other) for part, others in sources.allowed.items() for other in others} - used
     assert not unused
 
 
 @every_source
-def test_arrows_point_down(sources: Sources) -> None:
-    """No circle of imports, between modules or between rooms."""
+def test_there_is_no_circle_of_imports(sources: Sources) -> None:
+    """No circle of imports, between modules or between parts."""
     sources.longest_chain()
-    left = {room: set(below) for room, below in sources.arrows.items()}
+    left = {part: set(below) for part, below in sources.allowed.items()}
     while left:
-        lowest = {room for room, below in left.items() if not below & set(left)}
-        assert lowest, f"a circle of rooms: {', '.join(sorted(left))}"
-        for room in lowest:
-            del left[room]
+        lowest = {part for part, below in left.items() if not below & set(left)}
+        assert lowest, f"a circle of parts: {', '.join(sorted(left))}"
+        for part in lowest:
+            del left[part]
 
 
 @every_source

@@ -97,15 +97,15 @@ def test_a_program_loads_what_it_uses() -> None:
 
 def test_connecting_and_tls_are_loaded_when_they_are_used() -> None:
     """`import geventstreams` loads nothing of them. All of TLS is loaded when its arguments are checked, not while a peer waits for it."""
-    rooms = {f"geventstreams.{name}" for name in ("_net.connect", "_core.tls_context", "_core.tls_transport")}
-    assert not rooms & loaded_by("import geventstreams")
+    late = {f"geventstreams.{name}" for name in ("_net.connect", "_core.tls_context", "_core.tls_transport")}
+    assert not late & loaded_by("import geventstreams")
     secure = loaded_by("from geventstreams._streams.options import StreamOptions; StreamOptions(tlsext_host_name='a.example')")
-    assert secure & rooms == {"geventstreams._core.tls_context", "geventstreams._core.tls_transport"}
+    assert secure & late == {"geventstreams._core.tls_context", "geventstreams._core.tls_transport"}
     program = (
         "import socket, geventstreams; address = (listener := socket.create_server(('127.0.0.1', 0))).getsockname(); "
         "geventstreams.open_tcp_stream(*address, timeout=5).close(); geventstreams.tcp_connect(*address, print, timeout=5).close()"
     )
-    assert loaded_by(program) & rooms == {"geventstreams._net.connect"}
+    assert loaded_by(program) & late == {"geventstreams._net.connect"}
 
 
 @pytest.mark.parametrize("server", ["SocketStreamServer(('127.0.0.1', 0), print).start()", "tcp_server('127.0.0.1', 0, print).close()"])
@@ -116,7 +116,7 @@ def test_a_server_in_plain_text_loads_no_tls(server: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["callbacks", "errors", "server", "waiting"])
-def test_public_names_are_those_of_the_rooms(name: str) -> None:
+def test_public_names_are_those_of_the_late(name: str) -> None:
     """Each name that a public room lists is a name of the package, and the same object."""
     room = importlib.import_module(f"geventstreams.{name}")
     assert {each: getattr(geventstreams, each) for each in room.__all__} == {each: getattr(room, each) for each in room.__all__}
