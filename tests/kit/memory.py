@@ -9,12 +9,12 @@ from collections.abc import Iterator
 class Peak:
     """The most memory that Python objects had at a time, beyond what there was before."""
 
-    data = 0
+    size = 0
 
 
 @contextlib.contextmanager
 def peak_memory() -> Iterator[Peak]:
-    """Measure the block; `size` is the result after it."""
+    """Measure the block; the result is there after it."""
     gc.collect()
     tracemalloc.start()
     before = tracemalloc.get_traced_memory()[0]

@@ -7,8 +7,8 @@ from pathlib import Path
 from servers import find_program, free_port
 from servers.base import listens
 
-from .command_line import started
-from .conditions import until
+from kit.command_line import started
+from kit.conditions import until
 
 
 @contextmanager

@@ -3,7 +3,6 @@
 # Invariants: everything that is made here is closed after the test (`pairs`), so a test may leave it in any state.
 
 import contextlib
-import socket
 import ssl
 from collections.abc import Callable
 from typing import Any
@@ -98,13 +97,6 @@ class TLSPairs(Pairs):
     def __init__(self, certificates: Certificates) -> None:
         super().__init__()
         self._certificates = certificates
-
-    def sockets(self, kind: str = "tcp", buffers: int | None = None) -> tuple[socket.socket, socket.socket]:
-        """Two connected sockets that send at once, though a handshake's last bytes are not yet acknowledged."""
-        pair = super().sockets(kind, buffers)
-        for one in pair:
-            one.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        return pair
 
     def streams(self, kind: str = "TLSv1.3", *, buffers: int | None = None, **options: Any) -> tuple[Any, Any]:
         """A client with the given options, and a server at its other end."""
