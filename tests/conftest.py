@@ -36,6 +36,7 @@ TOGETHER = {
     "faults/test_cases.py",
     "legacy/test_clients.py",
     "package/test_benchmarks.py",
+    "package/test_builds.py",
     "package/test_least.py",
     "package/test_package.py",
     "package/test_site.py",
