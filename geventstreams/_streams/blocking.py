@@ -449,6 +449,8 @@ class BlockingEngine(StreamEngine):
         limit = self.write_limit if self.write_limit != NEVER else self.linger_limit
         if self.failure is not None:
             self.raise_failure()
+        if self.closer is None and not self.to_send():
+            return  # one of them has aborted the stream, and nothing is lost by that
         if self.is_writable and not self.broken:
             while self.output.end or self.transport.unsent:
                 self._send_or_wait(limit)

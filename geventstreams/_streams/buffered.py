@@ -449,7 +449,7 @@ class BufferedStream(ByteReader):
         raise self._unsupported("detach: a socket stream has no raw file")
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None) -> None:
-        self.close(abort=kind is not None)
+        self.close(abort=kind is not None and not self.closed)  # another greenlet may close it in order, which is what ends the block
 
     def __repr__(self) -> str:
         peer = f"peer={self._engine.peer}"

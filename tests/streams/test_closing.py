@@ -397,6 +397,40 @@ def test_an_abort_ends_a_lingering_close(pairs: Pairs) -> None:
     assert closing.get() is None
 
 
+@pytest.mark.parametrize("ended", [False, True])
+def test_an_abort_by_who_is_woken_ends_a_close(pairs: Pairs, kind: str, ended: bool) -> None:
+    """A reader that a close wakes may abort the stream: the close, which had nothing to send, returns."""
+    stream, _ = pairs.streams(kind)
+
+    def read() -> None:
+        with pytest.raises(StreamClosed):
+            stream.readline()
+        stream.abort()
+
+    reading = started(read)
+    if ended:
+        stream.send_eof()
+    assert outcome(stream.close) is None
+    assert reading.get() is None
+    assert stream.fileno() == -1
+
+
+def test_leaving_a_with_block_does_not_end_a_close(pairs: Pairs, kind: str) -> None:
+    """A reader whose `with` block another greenlet ends by closing the stream leaves that close alone: all that was written arrives."""
+    stream, peer = pairs.streams(kind)
+
+    def read() -> None:
+        with stream:
+            stream.readline()
+
+    reading = started(read)
+    data, _ = stuffed(stream)
+    closing = started(stream.close)
+    assert isinstance(reading.get(), StreamClosed)
+    assert peer.read() == data
+    assert closing.get() is None
+
+
 @pytest.mark.parametrize("ending", ["kill", "timeout", "error"])
 def test_an_interrupted_close_has_closed(pairs: Pairs, kind: str, ending: str) -> None:
     """A close whose wait is ended by an exception has closed without further sending; the exception comes out."""
