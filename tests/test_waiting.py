@@ -395,6 +395,33 @@ class TestManyAtOnce:
         assert 0 < len(readiness_callbacks) <= 8 * 3
 
 
+class TestFairness:
+    @pytest.mark.parametrize("way", ["list", "poll", "first", "set", "polled set"])
+    def test_who_waits_for_what_another_reads_lets_it_read(self, make_pair, way):
+        """A greenlet that waits again and again for a stream that has input lets the one run that reads it."""
+        ours, theirs = make_pair()
+        with WaitSet([ours]) as members:
+            ask = {
+                "list": lambda: wait_for_input_streams([ours]), "poll": lambda: wait_for_input_streams([ours], timeout=0),
+                "first": lambda: wait_for_input_streams_returning_first([ours]), "set": members.wait,
+                "polled set": lambda: members.wait(0),
+            }[way]  # fmt: skip
+            reading = gevent.spawn(ours.readline)
+            gevent.sleep(0)
+            send(theirs, b"line\nrest")
+            asked = []
+
+            def insist():
+                until = time.monotonic() + 1
+                while not reading.ready() and time.monotonic() < until:
+                    ask()
+                asked.append(reading.ready())
+
+            gevent.spawn(insist).join()
+            assert asked == [True]
+            assert reading.get() == b"line\n"
+
+
 class TestNewLists:
     """Lists of streams that were not waited for before: what is ready is found without leaving anything on the streams."""
 

@@ -5,6 +5,7 @@ cimport geventstreams._native.interpreter as _interpreter
 cimport geventstreams._native.syscalls as _system
 from geventstreams._streams.buffered cimport BufferedStream, engine_of
 from geventstreams._streams.engine cimport StreamEngine
+from geventstreams._core.fairness cimport Fairness
 from geventstreams._core.clock cimport deadline_after, seconds_until
 from geventstreams._core.fork cimport ForkGeneration
 from geventstreams._core.hub_hold cimport HubHold
@@ -12,6 +13,7 @@ from geventstreams._core.wakeup cimport ReusableWakeup
 
 cdef ForkGeneration FORK
 cdef double NEVER, ROUND
+cdef int FRESH
 cdef Py_ssize_t ONE_POLL
 
 

@@ -24,10 +24,10 @@ from gevent.hub import Hub
 
 import geventstreams._native.interpreter as _interpreter
 import geventstreams._native.syscalls as _system
-from geventstreams._constants import NEVER, ROUND
+from geventstreams._constants import FRESH, NEVER, ROUND
 from geventstreams._core import arguments
 from geventstreams._core.clock import deadline_after, seconds_until
-from geventstreams._core.fairness import let_ready_run
+from geventstreams._core.fairness import Fairness, let_ready_run
 from geventstreams._core.fork import FORK, inherited
 from geventstreams._core.hub_hold import HubHold, hold_of, of_this_thread
 from geventstreams._core.wait_reason import run_in_named_frame
@@ -221,6 +221,7 @@ class ListsOfHub:
 
     def __init__(self, hub: Hub) -> None:
         self.hub = hub
+        self.fairness = Fairness()
         self._remembered: list[RememberedList] = []
         self._seen: deque[int] = deque(maxlen=REMEMBERED)
 
@@ -337,6 +338,7 @@ def _wait_for(streams: list[Any], wait_function: Callable[[], object] | None, li
     lists: ListsOfHub | None = getattr(of_this_thread, "lists", None)
     if lists is None or lists.hub is not hub:
         lists = of_this_thread.lists = ListsOfHub(hub)
+    lists.fairness.let_others_run(hub)  # one who waits again and again for what is ready; another greenlet may have to read it
     ready_set = lists.find(streams)
     _begin(streams, ready_set is not None)
     if ready_set is None:
@@ -354,6 +356,7 @@ def _wait_for(streams: list[Any], wait_function: Callable[[], object] | None, li
             if (wait_function is not None and wait_function()) or not ready_set.wait_for_signal(deadline, wait_function is not None):
                 ready = ready_set.ask()
                 break
+            lists.fairness.state = FRESH
             ready = ready_set.ask()
             if len(ready) >= ONE_POLL:
                 ready += ready_set.ask_system()
@@ -402,6 +405,7 @@ class WaitSet(Generic[S]):
 
     def __init__(self, streams: Iterable[S] = ()) -> None:
         self._ready_set = ReadySet(get_hub(), True)
+        self._fairness = Fairness()
         members = arguments.list_of("streams", streams, "streams")
         check_streams(members)
         for stream in members:
@@ -444,6 +448,8 @@ class WaitSet(Generic[S]):
         limit = arguments.seconds_or_zero("timeout", timeout)
         self._refuse()
         ready_set = self._ready_set
+        if not limit and self._fairness.let_others_run(ready_set.hub):
+            self._refuse()
         ready_set.begin()
         try:
             ready = ready_set.wait_for_any(deadline_after(limit)) if limit else ready_set.ask() + ready_set.ask_system()
