@@ -15,6 +15,7 @@ cdef class TextInput:
     cdef readonly bint begun
     cdef object _file, _decoder, _error
     cdef ByteReader _reader
+    cdef object _engine
     cdef FairLock _lock
     cdef bint _needs_lock, _any_newline, _ends_in_lf
     cdef str _text, _newline
@@ -26,8 +27,8 @@ cdef class TextInput:
     cdef void _enter(self) except *
     cdef str _take_in_turn(self, Py_ssize_t wanted, bint line)
     cdef bint _is_closed(self) except? True
-    cdef str _take(self, Py_ssize_t wanted, bint line)
+    cdef str _take(self, Py_ssize_t wanted, bint line, bint begun=*)
     cdef Py_ssize_t _line_end(self) except -1
-    cdef int _more(self) except -2
+    cdef int _more(self, bint begun) except -2
     cdef double _let_others_run(self) except? -1
     cdef str _decode(self, bytes data)

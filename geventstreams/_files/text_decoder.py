@@ -36,6 +36,7 @@ class TextInput:
     def __init__(self, file: Any, encoding: str, errors: str, newline: str | None) -> None:
         self._file = file
         self._reader = file if isinstance(file, ByteReader) else None
+        self._engine: Any = file.stream._waitable() if self._reader is None and hasattr(file, "stream") else None
         between_threads = getattr(file, "between_threads", False)
         self._needs_lock = between_threads and not _interpreter.compiled()
         self._lock = fair_lock_between(between_threads)
@@ -92,7 +93,7 @@ class TextInput:
         total = 0
         self._enter()
         try:
-            while line := self._take(-1, True):
+            while line := self._take(-1, True, total > 0):
                 lines.append(line)
                 total += len(line)
                 if 0 < most < total:
@@ -113,8 +114,11 @@ class TextInput:
     def _is_closed(self) -> bool:
         return self._file.closed if self._reader is None else self._reader._is_closed()
 
-    def _take(self, wanted: int, line: bool) -> str:
-        """Return up to `wanted` characters (negative: no limit), not beyond the end of a line if one is asked for. Waits for them."""
+    def _take(self, wanted: int, line: bool, begun: bool = False) -> str:
+        """Return up to `wanted` characters (negative: no limit), not beyond the end of a line if one is asked for. Waits for them.
+
+        Whether the call has `begun` with a message, a drain of the stream asks.
+        """
         pieces: list[str] = []
         more = 1
         try:
@@ -129,12 +133,13 @@ class TextInput:
                 elif not complete and line and self._newline == "\r\n" and self._text.endswith("\r", self._at):
                     end -= 1
                 pieces.append(self._text[self._at : end])
+                begun = begun or self._at < len(self._text)
                 if wanted >= 0:
                     wanted -= end - self._at
                 self._at = end
                 if complete:
                     return "".join(pieces)
-                more = self._more()
+                more = self._more(begun)
                 if more == WOULD_WAIT and line:
                     self._put_back(pieces)
                     return ""
@@ -158,14 +163,14 @@ class TextInput:
 
     # Decoding.
 
-    def _more(self) -> int:
+    def _more(self, begun: bool) -> int:
         """Wait for one more piece of text. Return ENDED at the end of the input, and WOULD_WAIT where one that never waits has none."""
         self.begun = True
         if self._error is not None:
             error, self._error = self._error, None
             raise error
         before = self._let_others_run()
-        data = self._undecoded or self._file.read1(self._size)
+        data = self._undecoded or (self._file.read1(self._size) if self._engine is None else self._read_stream(begun))
         self._since = _clock.monotonic()
         if self._since - before > SLICE / 2:  # it cannot take so long but by a wait
             self._fairness.state = FRESH
@@ -175,6 +180,13 @@ class TextInput:
         self._text = self._text[self._at :] + self._decode(data)
         self._at = 0
         return 1 if data else ENDED
+
+    def _read_stream(self, begun: bool) -> bytes:
+        self._engine.holds_text = begun or bool(self._decoder.getstate()[0])
+        try:
+            return self._file.read1(self._size)  # type: ignore[no-any-return]  # any file
+        finally:
+            self._engine.holds_text = False
 
     def _let_others_run(self) -> float:
         """Let the hub run if the calls for decoded text did not wait for a slice, and choose how much is decoded next, so that it is

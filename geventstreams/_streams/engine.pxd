@@ -44,7 +44,7 @@ cdef class StreamEngine(ByteSource):
     cdef public double linger_limit
     cdef public tuple reset
     cdef readonly bint is_readable, is_writable
-    cdef public bint broken, tls_failed
+    cdef public bint broken, tls_failed, holds_text
     cdef public object tls_options
     cdef object _stream
 

@@ -41,8 +41,8 @@ class StreamEngine(ByteSource):
     """Moves bytes between two buffers and a transport, as far as that needs no waiting, and knows how each half ended."""
 
     __slots__ = (
-        "_stream", "accepted", "broken", "closed", "end", "failure", "generation", "hub", "is_readable", "is_writable", "lacking",
-        "linger_limit", "listeners", "octets_in", "output", "output_state", "read_limit", "reader", "reading_since", "reset",
+        "_stream", "accepted", "broken", "closed", "end", "failure", "generation", "holds_text", "hub", "is_readable", "is_writable",
+        "lacking", "linger_limit", "listeners", "octets_in", "output", "output_state", "read_limit", "reader", "reading_since", "reset",
         "rest", "rest_at", "sending", "tail", "thread", "timed_out", "tls", "tls_failed", "tls_options", "transport", "unbuffered",
         "unit", "write_limit", "writer", "writing_since",
     )
@@ -87,6 +87,8 @@ class StreamEngine(ByteSource):
         self.failure: tuple[Any, ...] | None = None
         self.output_state: int = OPEN
         self.listeners: list[Any] | None = None
+        self.holds_text: bool = False
+        """Whether a text file that waits has decoded a part of what it waits for."""
         self._stream: Any = None
 
     def serve(self, stream: Any, readable: bool, writable: bool) -> None:

@@ -425,6 +425,33 @@ def test_who_has_a_part_of_a_message_is_busy(name, kind, serve):
     assert stopping.get(timeout=5) == (1, 0, 0)
 
 
+@pytest.mark.parametrize(("call", "half", "rest"), [
+    (lambda file: file.readline(), b"on", b"e\n"), (lambda file: file.read(4), b"on", b"e\n"), (next, b"on", b"e\n"),
+    (lambda file: "".join(file.readlines(3)), b"o\n", b"ne\n"), (lambda file: file.readline(), b"\xc3", b"\xa9\n"),
+])  # fmt: skip
+def test_who_has_a_part_of_a_text_is_busy(call, half, rest, serve):
+    """A text file over a stream that has decoded a part of what its reader waits for is not ended either."""
+    took = []
+
+    def handle(stream, _address):
+        file = stream.makefile("r", encoding="utf-8")
+        took.append(call(file))
+        stream.write(b"answer\n")
+        assert file.readline() == ""
+
+    server = serve(handle=handle)
+    client = open_tcp_stream(HOST, server.port, timeout=10, read_timeout=10)
+    client.sendall(half)
+    until(lambda: [stream.octets_in for stream in server.connections] == [len(half)])
+    stopping = gevent.spawn(server.stop, 10)
+    gevent.sleep(5)  # in virtual time
+    client.sendall(rest)
+    assert client.readline() == b"answer\n"
+    assert ended(client) == b""
+    assert took == [(half + rest).decode()]
+    assert stopping.get(timeout=5) == (1, 0, 0)
+
+
 def test_who_had_a_part_of_a_message_is_idle_again(serve):
     """What a read took in several parts does not count against a handler that waits for the next message, in a read or for streams."""
 
