@@ -13,9 +13,8 @@ cdef object ALL
 
 cdef class TextInput:
     cdef readonly bint begun
-    cdef object _file, _decoder, _error
+    cdef object _file, _decoder, _engine, _error
     cdef ByteReader _reader
-    cdef object _engine
     cdef FairLock _lock
     cdef bint _needs_lock, _any_newline, _ends_in_lf
     cdef str _text, _newline
