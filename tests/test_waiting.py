@@ -422,6 +422,22 @@ class TestFairness:
             assert reading.get() == b"line\n"
 
 
+    def test_what_is_closed_while_others_run_is_in_the_answer(self, make_pair):
+        """A stream that is closed while a call lets others run was closed during the call: it is in the answer."""
+        ours, theirs = make_pair()
+        send(theirs, b"input")
+        gevent.spawn(ours.close, abort=True)
+        until = time.monotonic() + 10
+        while time.monotonic() < until:
+            was_closed = ours.closed
+            try:
+                assert wait_for_input_streams([ours]) == [ours]
+            except StreamClosed:
+                assert was_closed
+                return
+        pytest.fail("no other greenlet ran")
+
+
 class TestNewLists:
     """Lists of streams that were not waited for before: what is ready is found without leaving anything on the streams."""
 

@@ -338,9 +338,10 @@ def _wait_for(streams: list[Any], wait_function: Callable[[], object] | None, li
     lists: ListsOfHub | None = getattr(of_this_thread, "lists", None)
     if lists is None or lists.hub is not hub:
         lists = of_this_thread.lists = ListsOfHub(hub)
-    lists.fairness.let_others_run(hub)  # one who waits again and again for what is ready; another greenlet may have to read it
     ready_set = lists.find(streams)
     _begin(streams, ready_set is not None)
+    if lists.fairness.let_others_run(hub):  # what is ready may be for another greenlet to read, and this one never waits
+        ready_set = lists.find(streams)
     if ready_set is None:
         if lists.is_new(streams):
             ready = _readable(streams, False)
