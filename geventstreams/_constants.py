@@ -56,8 +56,7 @@ SOME = 0
 ALL_INPUT = -1
 A_LINE = -2
 A_SEPARATOR = -3
-NOW = -4
-"""What a read lacks where that is not a number of bytes: any input, all up to the end, a newline, a separator; what is there already."""
+"""What a read lacks where that is not a number of bytes: any input, all up to the end, a newline, a separator."""
 
 DIRECT = 8192
 """A read of at least this size goes straight into the caller's memory where nothing is buffered, to its last byte: one more system call

@@ -9,7 +9,7 @@ from geventstreams._core.fork cimport ForkGeneration
 from geventstreams._core.reader cimport ByteSource
 from geventstreams._core.transport_base cimport Transport
 
-cdef Py_ssize_t CALLS, ENDED, NOW, SOME, WOULD_WAIT
+cdef Py_ssize_t CALLS, ENDED, SOME, WOULD_WAIT
 cdef int OPEN, TOLD
 cdef long NO_PERMIT
 cdef long long NO_TAIL

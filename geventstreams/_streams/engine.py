@@ -26,7 +26,7 @@ from gevent import get_hub
 import geventstreams._native.greenlets as _greenlets
 import geventstreams._native.interpreter as _interpreter
 import geventstreams._native.memory as _bytes
-from geventstreams._constants import CALLS, ENDED, NO_PERMIT, NO_TAIL, NOW, SOME, WOULD_WAIT
+from geventstreams._constants import CALLS, ENDED, NO_PERMIT, NO_TAIL, SOME, WOULD_WAIT
 from geventstreams._core.buffers import NO_OUTPUT, OutputBuffer
 from geventstreams._core.clock import CLOCK
 from geventstreams._core.fork import FORK
@@ -229,42 +229,20 @@ class StreamEngine(ByteSource):
         if self.end is not None and self.end is not ORDERLY:
             raise renewed(self.end, self.stream())
 
-    def fill(self, target: memoryview | None, at: int, lacking: int) -> int:  # noqa: PLR0912  # a method more: a frame more in each read
+    def fill(self, target: memoryview | None, at: int, lacking: int) -> int:
+        # The waits are below this frame, and every idle stream keeps it: what needs much of the stack is in `receive`.
         buffer = self.input
         if buffer.counts and target is None and (count := buffer.absorb()):
             return count
         held = buffer.end - buffer.start
         first = True
-        while lacking == NOW or self.await_input(first, at, lacking):
+        while self.await_input(first, at, lacking):
             if buffer.end and buffer.end - buffer.start > held:
                 return buffer.end - buffer.start - held
-            if self.end is not None:
-                return ENDED
-            try:
-                if target is None:
-                    space = buffer.space()
-                    count = self.transport.recv_into(space, buffer.end, buffer.counts)
-                else:
-                    count = self.transport.recv_into(target, at, buffer.counts)
-            except OSError as error:
-                self.input_failed(error)
-                count = ENDED
-            if count > 0:
-                if buffer.counts:  # else a signal handler has read what came
-                    count = _bytes.take_last(buffer.counts)
-                    if target is None:
-                        buffer.end += count
-                self.octets_in += count
-                self.timed_out = False
-            elif count == ENDED:
-                if self.end is None:
-                    self.end = ORDERLY if self.reset is None else self.reset
-            elif lacking != NOW:
-                first = False
-                continue
-            if self.listeners is not None and count != WOULD_WAIT:
-                self.tell_listeners()
-            return count
+            count = self.receive(target, at)
+            if count != WOULD_WAIT:
+                return count
+            first = False
         return WOULD_WAIT
 
     def await_input(self, first: bool, begun: int, lacking: int) -> bool:
@@ -273,7 +251,32 @@ class StreamEngine(ByteSource):
 
     def receive(self, target: memoryview | None, at: int) -> int:
         """Receive what is there, into the buffer or into `target[at:]`. Return how many bytes, ENDED, or WOULD_WAIT."""
-        return StreamEngine.fill(self, target, at, NOW)
+        if self.end is not None:
+            return ENDED
+        buffer = self.input
+        try:
+            if target is None:
+                space = buffer.space()
+                count = self.transport.recv_into(space, buffer.end, buffer.counts)
+            else:
+                count = self.transport.recv_into(target, at, buffer.counts)
+        except OSError as error:
+            self.input_failed(error)
+            count = ENDED
+        if count > 0:
+            if buffer.counts:  # else a signal handler has read what came
+                count = _bytes.take_last(buffer.counts)
+                if target is None:
+                    buffer.end += count
+            self.octets_in += count
+            self.timed_out = False
+        elif count == WOULD_WAIT:
+            return WOULD_WAIT
+        elif self.end is None:
+            self.end = ORDERLY if self.reset is None else self.reset
+        if self.listeners is not None:
+            self.tell_listeners()
+        return count
 
     def input_failed(self, error: OSError) -> None:
         """Note an error of TLS or of a broken connection, to be raised when what arrived is taken; raise any other."""
