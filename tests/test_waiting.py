@@ -396,16 +396,16 @@ class TestManyAtOnce:
 
 
 class TestFairness:
-    @pytest.mark.parametrize("way", ["list", "poll", "first", "set", "polled set"])
+    @pytest.mark.parametrize("way", ["list", "first", "set"])
     def test_who_waits_for_what_another_reads_lets_it_read(self, make_pair, way):
         """A greenlet that waits again and again for a stream that has input lets the one run that reads it."""
         ours, theirs = make_pair()
         with WaitSet([ours]) as members:
             ask = {
-                "list": lambda: wait_for_input_streams([ours]), "poll": lambda: wait_for_input_streams([ours], timeout=0),
-                "first": lambda: wait_for_input_streams_returning_first([ours]), "set": members.wait,
-                "polled set": lambda: members.wait(0),
-            }[way]  # fmt: skip
+                "list": lambda: wait_for_input_streams([ours]),
+                "first": lambda: wait_for_input_streams_returning_first([ours]),
+                "set": members.wait,
+            }[way]
             reading = gevent.spawn(ours.readline)
             gevent.sleep(0)
             send(theirs, b"line\nrest")

@@ -340,7 +340,7 @@ def _wait_for(streams: list[Any], wait_function: Callable[[], object] | None, li
         lists = of_this_thread.lists = ListsOfHub(hub)
     ready_set = lists.find(streams)
     _begin(streams, ready_set is not None)
-    if lists.fairness.let_others_run(hub):  # what is ready may be for another greenlet to read, and this one never waits
+    if limit and lists.fairness.let_others_run(hub):  # what is ready may be for another greenlet to read, and this one never waits
         ready_set = lists.find(streams)
     if ready_set is None:
         if lists.is_new(streams):
@@ -406,7 +406,6 @@ class WaitSet(Generic[S]):
 
     def __init__(self, streams: Iterable[S] = ()) -> None:
         self._ready_set = ReadySet(get_hub(), True)
-        self._fairness = Fairness()
         members = arguments.list_of("streams", streams, "streams")
         check_streams(members)
         for stream in members:
@@ -449,8 +448,6 @@ class WaitSet(Generic[S]):
         limit = arguments.seconds_or_zero("timeout", timeout)
         self._refuse()
         ready_set = self._ready_set
-        if not limit and self._fairness.let_others_run(ready_set.hub):
-            self._refuse()
         ready_set.begin()
         try:
             ready = ready_set.wait_for_any(deadline_after(limit)) if limit else ready_set.ask() + ready_set.ask_system()
