@@ -6,6 +6,7 @@ import contextlib
 import errno
 import gc
 import ipaddress
+import os
 import pickle
 import socket
 import time
@@ -119,6 +120,18 @@ def test_a_service_that_cannot_be_encoded(host, capfd):
     with pytest.raises(ConnectError, match="cannot look up"):
         open_tcp_stream(host, "\udcff")
     assert capfd.readouterr().err == ""
+
+
+def test_the_system_s_error_in_a_look_up_has_its_number(monkeypatch):
+    """Where not the name but the system is the cause, as without free descriptors, the error has the system's number."""
+
+    def getaddrinfo(*_args):
+        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+
+    monkeypatch.setattr(gevent.socket, "getaddrinfo", getaddrinfo)
+    with pytest.raises(ConnectError, match="cannot look up localhost:80: Too many open files") as raised:
+        open_tcp_stream("localhost", 80)
+    assert raised.value.errno == errno.EMFILE
 
 
 def test_literals_are_not_looked_up(names, server, port):
