@@ -26,7 +26,10 @@ cdef class ByteSource:
     cdef void begin_read(self) except *
     cdef void end_read(self) except *
     cdef void look_at_clock(self) except *
+    @cython.locals(count=Py_ssize_t, held=Py_ssize_t, first=bint)
     cdef Py_ssize_t fill(self, target, Py_ssize_t at, Py_ssize_t lacking) except? -2
+    cdef bint await_input(self, bint first, Py_ssize_t begun, Py_ssize_t lacking) except? False
+    cdef Py_ssize_t receive(self, target, Py_ssize_t at, Py_ssize_t lacking) except? -2
     cdef void put_back(self, data) except *
     cdef void raise_end(self) except *
     cdef bint was_shut_down(self) except? False

@@ -69,6 +69,31 @@ class ByteSource:
         `lacking` says what for: a number of bytes, SOME, ALL_INPUT, A_LINE, or A_SEPARATOR. The call has taken `at` bytes already.
         Bytes may have come into the buffer although there is a target, because another call has put them back.
         """
+        # The waits are below this frame, and every idle stream keeps it: what needs much of the stack is in `receive`.
+        buffer = self.input
+        if buffer.counts and target is None and (count := buffer.absorb()):
+            return count
+        held = buffer.end - buffer.start
+        first = True
+        while self.await_input(first, at, lacking):
+            if buffer.end and buffer.end - buffer.start > held:
+                return buffer.end - buffer.start - held
+            count = self.receive(target, at, lacking)
+            if count != WOULD_WAIT:
+                return count
+            first = False
+        return WOULD_WAIT
+
+    def await_input(self, first: bool, begun: int, lacking: int) -> bool:
+        """Wait until there may be input, the `first` time only if asking at once is not worth it. Return False where this must not wait.
+
+        The call has `begun` with so many bytes, see `fill`.
+        """
+        self.begun = begun
+        return first
+
+    def receive(self, target: memoryview | None, at: int, lacking: int) -> int:
+        """Receive what is there, into the buffer or into `target[at:]`. Return how many bytes, ENDED, or WOULD_WAIT."""
         raise NotImplementedError
 
     def put_back(self, data: bytes | memoryview) -> None:

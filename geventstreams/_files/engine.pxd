@@ -1,5 +1,3 @@
-cimport cython
-
 cimport geventstreams._native.greenlets as _greenlets
 cimport geventstreams._native.interpreter as _interpreter
 cimport geventstreams._native.memory as _bytes
@@ -38,10 +36,6 @@ cdef class FileEngine(ByteSource):
     cdef bint _leaves_free(self, FairLock lock) except? False
     cdef void _count_calls(self, ByteQueue buffer) except *
     cdef void _let_others_run(self) except *
-    @cython.locals(count=Py_ssize_t, held=Py_ssize_t, first=bint)
-    cdef Py_ssize_t fill(self, target, Py_ssize_t at, Py_ssize_t lacking) except? -2
-    cdef Py_ssize_t _receive(self, target, Py_ssize_t at, Py_ssize_t lacking) except? -2
-    cdef bint _await_input(self, bint first) except? False
     cdef Py_ssize_t send(self, view, Py_ssize_t start, Py_ssize_t stop) except? -2
     cdef bint send_buffered(self) except? False
     cdef void flush(self) except *

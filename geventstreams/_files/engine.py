@@ -171,23 +171,7 @@ class FileEngine(ByteSource):
 
     # Input.
 
-    def fill(self, target: memoryview | None, at: int, lacking: int) -> int:
-        buffer = self.input
-        if buffer.counts and target is None and (count := buffer.absorb()):
-            return count
-        held = buffer.end - buffer.start
-        first = True
-        while self._await_input(first):
-            if buffer.end and buffer.end - buffer.start > held:
-                return buffer.end - buffer.start - held
-            count = self._receive(target, at, lacking)
-            if count != WOULD_WAIT:
-                return count
-            first = False
-        return WOULD_WAIT
-
-    def _receive(self, target: memoryview | None, at: int, lacking: int) -> int:
-        """Receive what is there, into the buffer or into `target[at:]`. Return how many bytes, ENDED, or WOULD_WAIT."""
+    def receive(self, target: memoryview | None, at: int, lacking: int) -> int:
         if self._lost is not None:
             raise OSError(*self._lost)
         self._let_others_run()
@@ -210,8 +194,7 @@ class FileEngine(ByteSource):
         self.input.absorb()
         return count
 
-    def _await_input(self, first: bool) -> bool:
-        """Wait until there may be input, the `first` time only if asking at once is not worth it. Return False where this must not wait."""
+    def await_input(self, first: bool, begun: int, lacking: int) -> bool:
         if first and not self.transport.emptied:
             return True
         self.input.settle()

@@ -15,7 +15,7 @@ from geventstreams._streams.engine cimport StreamEngine
 cdef int FRESH, OPEN, WANTED, TOLD
 cdef double NEVER
 cdef Clock CLOCK
-cdef Py_ssize_t BLOCK, WOULD_WAIT, FLUSH, WORTH
+cdef Py_ssize_t BLOCK, SOME, WOULD_WAIT, FLUSH, WORTH
 cdef long NO_PERMIT
 cdef ForkGeneration FORK
 cdef FairLock _FREE

@@ -14,7 +14,7 @@ from typing import Any
 import geventstreams._native.greenlets as _greenlets
 import geventstreams._native.interpreter as _interpreter
 import geventstreams._native.memory as _bytes
-from geventstreams._constants import BLOCK, FRESH, NEVER, NO_PERMIT, WOULD_WAIT
+from geventstreams._constants import BLOCK, FRESH, NEVER, NO_PERMIT, SOME, WOULD_WAIT
 from geventstreams._core.clock import CLOCK, seconds_until
 from geventstreams._core.fair_lock import FairLock
 from geventstreams._core.fairness import Fairness, let_ready_run, yield_to_hub
@@ -155,7 +155,7 @@ class BlockingEngine(StreamEngine):
     def receive_unasked(self) -> int:
         self.refuse_thread()
         self.renew_input()
-        return self.receive(None, 0)
+        return self.receive(None, 0, SOME)
 
     def look(self) -> bool:
         if self.input.end > self.input.start:
@@ -175,7 +175,7 @@ class BlockingEngine(StreamEngine):
             return True
         if self.reader is not None:
             return self.transport.readable() > 0
-        return self.receive(None, 0) > 0
+        return self.receive(None, 0, SOME) > 0
 
     def readable_now(self) -> bool:
         return StreamEngine.readable_now(self) or self.transport.readable() != WOULD_WAIT

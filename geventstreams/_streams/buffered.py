@@ -62,8 +62,7 @@ class OwnFill(ByteSource):
     def look_at_clock(self) -> None:
         self._engine.look_at_clock()
 
-    def fill(self, target: memoryview | None, at: int, lacking: int) -> int:
-        self.begun = at
+    def receive(self, target: memoryview | None, at: int, lacking: int) -> int:
         stream: Any = self._stream()
         return 1 if stream._fill_buffer() else ENDED
 

@@ -60,10 +60,6 @@ cdef class StreamEngine(ByteSource):
     cpdef bint is_here(self) noexcept
     cpdef void renew_input(self) except *
     cpdef void renew_output(self) except *
-    @cython.locals(count=Py_ssize_t, held=Py_ssize_t, first=bint)
-    cdef Py_ssize_t fill(self, target, Py_ssize_t at, Py_ssize_t lacking) except? -2
-    cdef bint await_input(self, bint first, Py_ssize_t begun, Py_ssize_t lacking) except? False
-    cdef Py_ssize_t receive(self, target, Py_ssize_t at) except? -2
     cpdef Py_ssize_t receive_unasked(self) except? -2
     cpdef bint look(self) except? False
     cpdef bint readable_now(self) except? False

@@ -229,28 +229,10 @@ class StreamEngine(ByteSource):
         if self.end is not None and self.end is not ORDERLY:
             raise renewed(self.end, self.stream())
 
-    def fill(self, target: memoryview | None, at: int, lacking: int) -> int:
-        # The waits are below this frame, and every idle stream keeps it: what needs much of the stack is in `receive`.
-        buffer = self.input
-        if buffer.counts and target is None and (count := buffer.absorb()):
-            return count
-        held = buffer.end - buffer.start
-        first = True
-        while self.await_input(first, at, lacking):
-            if buffer.end and buffer.end - buffer.start > held:
-                return buffer.end - buffer.start - held
-            count = self.receive(target, at)
-            if count != WOULD_WAIT:
-                return count
-            first = False
-        return WOULD_WAIT
-
     def await_input(self, first: bool, begun: int, lacking: int) -> bool:
-        """Wait until there may be input, the `first` time only if asking at once is not worth it. Return False where this must not wait."""
         return first and self.end is not None  # only the owner of an engine that never waits receives
 
-    def receive(self, target: memoryview | None, at: int) -> int:
-        """Receive what is there, into the buffer or into `target[at:]`. Return how many bytes, ENDED, or WOULD_WAIT."""
+    def receive(self, target: memoryview | None, at: int, lacking: int) -> int:
         if self.end is not None:
             return ENDED
         buffer = self.input

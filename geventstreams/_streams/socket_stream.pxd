@@ -7,7 +7,7 @@ from geventstreams._core.transport cimport transport_of
 from geventstreams._streams.lisp cimport LispStream
 
 cdef int OPEN, SHUT, TOLD, WANTED
-cdef Py_ssize_t WOULD_WAIT
+cdef Py_ssize_t SOME, WOULD_WAIT
 
 
 cdef class UpgradableStream(LispStream):

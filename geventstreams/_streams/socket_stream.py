@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 import geventstreams._core.arguments as arguments
 import geventstreams._native.attributes as _attributes
 from geventstreams import _core
-from geventstreams._constants import DONE, NEEDS_INPUT, WOULD_WAIT
+from geventstreams._constants import DONE, NEEDS_INPUT, SOME, WOULD_WAIT
 from geventstreams._core.clock import deadline_after, seconds_until
 from geventstreams._core.transport import NoTransport, OwnedFd, transport_of
 from geventstreams._streams.blocking import BlockingEngine
@@ -243,7 +243,7 @@ class UpgradableStream(LispStream):
         while tls.send_close_notify() == WOULD_WAIT:
             self._wait_for_close_notify(tls.wait_output, deadline)
         while engine.end is None:
-            if engine.receive(None, 0) == WOULD_WAIT:
+            if engine.receive(None, 0, SOME) == WOULD_WAIT:
                 self._input.settle()
                 self._wait_for_close_notify(tls.wait_input, deadline)
         if not tls.received_close_notify:

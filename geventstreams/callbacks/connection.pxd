@@ -8,7 +8,7 @@ from geventstreams.callbacks.sending cimport SendingConnection
 cdef double NEVER
 cdef object START
 cdef int FRESH, TOLD, CONNECTING, OPEN, BROKEN, CLOSING_EARLY, CLOSING, CLOSING_QUIETLY, FAILED, CLOSED
-cdef Py_ssize_t ENDED, WOULD_WAIT
+cdef Py_ssize_t ENDED, SOME, WOULD_WAIT
 
 
 cdef class AsyncSocket(SendingConnection):

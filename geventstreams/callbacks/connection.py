@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from gevent import GreenletExit, getcurrent
 
-from geventstreams._constants import ENDED, FRESH, NEVER, START, WOULD_WAIT
+from geventstreams._constants import ENDED, FRESH, NEVER, SOME, START, WOULD_WAIT
 from geventstreams._core import arguments
 from geventstreams._core.clock import deadline_after, seconds_until
 from geventstreams._core.fairness import Fairness
@@ -369,7 +369,7 @@ class AsyncSocket(SendingConnection):
         if self._draining and self._engine.input.end != self._engine.input.start:  # `detach_ssl` has put it there
             return self._deliver(self._engine.input.take(self._engine.input.end - self._engine.input.start))
         if not self._engine.transport.emptied or self._phase == BROKEN:
-            count = self._engine.receive(self._pump.block, 0) if self._draining else self._engine.receive_portion()
+            count = self._engine.receive(self._pump.block, 0, SOME) if self._draining else self._engine.receive_portion()
         if count > 0:
             if self._draining:
                 return self._deliver(self._engine.cut_received(self._pump.block, count))

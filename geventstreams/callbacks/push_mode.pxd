@@ -7,7 +7,7 @@ from geventstreams.callbacks.pump cimport Task
 
 cdef ForkGeneration FORK
 cdef long NO_PERMIT
-cdef Py_ssize_t BLOCK, SMALL, MOST_SENDS, FEW, MANY, SMALLEST, FIRST
+cdef Py_ssize_t BLOCK, SMALL, SOME, MOST_SENDS, FEW, MANY, SMALLEST, FIRST
 cdef int SHUT
 
 

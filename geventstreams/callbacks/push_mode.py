@@ -12,7 +12,7 @@ from typing import Any
 
 import geventstreams._native.interpreter as _interpreter
 import geventstreams._native.memory as _bytes
-from geventstreams._constants import BLOCK, NO_PERMIT, SMALL
+from geventstreams._constants import BLOCK, NO_PERMIT, SMALL, SOME
 from geventstreams._core.fork import FORK
 from geventstreams._core.linger import linger
 from geventstreams._core.transport_base import Transport
@@ -169,7 +169,7 @@ class PushedEngine(StreamEngine):
             self._portion = max(self._portion // 2, SMALLEST)
         calls, self._calls_made = self._calls_made, 0
         self.input.portion = self._portion
-        count = self.receive(None, 0)
+        count = self.receive(None, 0, SOME)
         if count == self._portion < BLOCK and calls <= FEW:
             self._portion *= 2
         return count
