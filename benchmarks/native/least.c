@@ -40,6 +40,7 @@ typedef struct connection {
     char *space, *output;
     size_t start, end, size, output_length, output_size;
     PyObject *ssl_read, *ssl_write, *handshake; /* of the ssl module's own object, under TLS */
+    PyObject *ssl_pending;                      /* NULL: a record is read in one call */
     PyObject *incoming, *outgoing_read;         /* of its MemoryBIOs; NULL: it has the socket */
     PyObject *incoming_write;
     int is_fed; /* bytes have come that ssl_read may have something of */
@@ -285,6 +286,26 @@ static ssize_t decrypt(Connection *self, char *to, size_t most)
     return count;
 }
 
+/* As `decrypt`; it would be known how many bytes have gone, even if a signal handler raised within one of the calls: the first byte alone decrypts
+ * the record, and then `pending` tells the rest. */
+static ssize_t decrypt_counted(Connection *self, char *to, size_t most)
+{
+    ssize_t count = decrypt(self, to, 1), rest;
+    size_t left;
+    PyObject *pending;
+    if (count <= 0)
+        return count;
+    pending = PyObject_CallNoArgs(self->ssl_pending);
+    if (pending == NULL)
+        return -1;
+    left = PyLong_AsSize_t(pending);
+    Py_DECREF(pending);
+    if (left > most - 1)
+        left = most - 1;
+    rest = left == 0 ? 0 : decrypt(self, to + 1, left);
+    return rest < 0 ? rest : 1 + rest;
+}
+
 /* After a record was read: whether there may be more of it, or another one. */
 static int has_more(Connection *self, size_t count, size_t asked)
 {
@@ -311,7 +332,7 @@ static ssize_t receive_secure(Connection *self, char *to, size_t most)
             if (came <= 0)
                 return came;
         }
-        count = decrypt(self, to + total, most - total);
+        count = (self->ssl_pending != NULL ? decrypt_counted : decrypt)(self, to + total, most - total);
         if (count == -2)
             self->is_fed = 0;
         else if (count <= 0)
@@ -529,16 +550,19 @@ static PyObject *connection_fileno(Connection *self, PyObject *Py_UNUSED(nothing
     return PyLong_FromLong(self->fd);
 }
 
-/* secure(ssl, incoming, outgoing) -> None: shake hands. `ssl` is the ssl module's own object; without MemoryBIOs it has the socket. */
+/* secure(ssl, incoming, outgoing, is_counted) -> None: shake hands. `ssl` is the ssl module's own object; without MemoryBIOs it has the socket. */
 static PyObject *connection_secure(Connection *self, PyObject *arguments)
 {
     PyObject *object, *incoming, *outgoing, *result;
-    if (!PyArg_ParseTuple(arguments, "OOO", &object, &incoming, &outgoing))
+    int is_counted;
+    if (!PyArg_ParseTuple(arguments, "OOOp", &object, &incoming, &outgoing, &is_counted))
         return NULL;
     self->ssl_read = PyObject_GetAttrString(object, "read");
     self->ssl_write = PyObject_GetAttrString(object, "write");
     self->handshake = PyObject_GetAttrString(object, "do_handshake");
-    if (self->ssl_read == NULL || self->ssl_write == NULL || self->handshake == NULL)
+    if (is_counted)
+        self->ssl_pending = PyObject_GetAttrString(object, "pending");
+    if (self->ssl_read == NULL || self->ssl_write == NULL || self->handshake == NULL || (is_counted && self->ssl_pending == NULL))
         return NULL;
     if (incoming != Py_None) {
         self->incoming = Py_NewRef(incoming);
@@ -593,6 +617,7 @@ static void connection_dealloc(Connection *self)
     Py_XDECREF(self->handle);
     Py_XDECREF(self->ssl_read);
     Py_XDECREF(self->ssl_write);
+    Py_XDECREF(self->ssl_pending);
     Py_XDECREF(self->handshake);
     Py_XDECREF(self->incoming);
     Py_XDECREF(self->incoming_write);
@@ -718,6 +743,18 @@ static PyObject *run(PyObject *connection, PyObject *Py_UNUSED(nothing))
 
 static PyMethodDef runner = {"run", run, METH_NOARGS, NULL};
 
+/* In a greenlet of gevent's own, which begins in the loop's next turn. */
+static int spawn(int fd, PyObject *handle, PyObject *spawner)
+{
+    Connection *connection = make(&ConnectionType, fd, handle);
+    PyObject *function = connection == NULL ? NULL : PyCFunction_New(&runner, (PyObject *)connection);
+    PyObject *spawned = function == NULL ? NULL : PyObject_CallOneArg(spawner, function);
+    Py_XDECREF(spawned);
+    Py_XDECREF(function);
+    Py_XDECREF(connection);
+    return spawned == NULL ? -1 : 0;
+}
+
 static int begin(int fd, PyObject *handle)
 {
     Connection *connection = make(&ConnectionType, fd, handle);
@@ -748,11 +785,12 @@ static PyObject *accept_all(PyObject *arguments, PyObject *Py_UNUSED(nothing))
     int listener = (int)PyLong_AsLong(PyTuple_GET_ITEM(arguments, 0));
     PyObject *handle = PyTuple_GET_ITEM(arguments, 1);
     int is_pushing = PyTuple_GET_ITEM(arguments, 2) == Py_True;
+    PyObject *spawner = PyTuple_GET_ITEM(arguments, 3);
     for (int i = 0; i < MOST_ACCEPTED; i++) {
         int fd = accept4(listener, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
         if (fd < 0)
             break;
-        if ((is_pushing ? begin_pushing(fd, handle) : begin(fd, handle)) < 0)
+        if ((is_pushing ? begin_pushing(fd, handle) : spawner != Py_None ? spawn(fd, handle, spawner) : begin(fd, handle)) < 0)
             return NULL; /* without memory: the descriptor is lost, too */
     }
     Py_RETURN_NONE;
@@ -760,15 +798,16 @@ static PyObject *accept_all(PyObject *arguments, PyObject *Py_UNUSED(nothing))
 
 static PyMethodDef accepter = {"accept_all", accept_all, METH_NOARGS, NULL};
 
-/* serve(listener, handle, is_pushing) -> watcher
+/* serve(listener, handle, is_pushing, spawner) -> watcher
  *
  * As long as the watcher lives handle(connection) is called in a greenlet for each, or, if it is pushing, handle(connection, bytes) without one.
+ * The greenlet is greenlet's own, and switched to at once; or what spawner(function) makes, unless that is None.
  */
 static PyObject *serve(PyObject *Py_UNUSED(module), PyObject *arguments)
 {
     int fd;
-    PyObject *handle, *is_pushing, *callback, *watcher;
-    if (!PyArg_ParseTuple(arguments, "iOO", &fd, &handle, &is_pushing))
+    PyObject *handle, *is_pushing, *spawner, *callback, *watcher;
+    if (!PyArg_ParseTuple(arguments, "iOOO", &fd, &handle, &is_pushing, &spawner))
         return NULL;
     watcher = watch(fd, READ);
     callback = watcher == NULL ? NULL : PyCFunction_New(&accepter, arguments);

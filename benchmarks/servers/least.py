@@ -14,6 +14,7 @@ from functools import partial
 from importlib.machinery import ExtensionFileLoader, ModuleSpec
 from typing import Any
 
+from gevent import Greenlet
 from gevent.event import Event
 
 from benchmarks.servers.common import echo_lines, echo_one_line, receive_pieces, send_pieces, tls_context
@@ -36,7 +37,8 @@ def makefile(options: Mapping[str, Any]) -> Callable[..., Any]:
 def _run(handle: Callable[..., object], is_pushing: bool, listener: socket.socket, options: Mapping[str, Any]) -> None:
     listener.setblocking(False)
     listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # accepted sockets inherit it
-    watcher = native(options).serve(listener.fileno(), handle, is_pushing)
+    spawner = Greenlet.spawn if options.get("spawns") else None
+    watcher = native(options).serve(listener.fileno(), handle, is_pushing, spawner)
     try:
         Event().wait()
     finally:
@@ -45,18 +47,20 @@ def _run(handle: Callable[..., object], is_pushing: bool, listener: socket.socke
 
 def _serve(talk: Callable[[Any], object], listener: socket.socket, options: Mapping[str, Any]) -> None:
     context = tls_context(options)
+    is_counted = options.get("counted", True)
 
     def talk_by_memory(connection: Any) -> None:
         assert context is not None
         incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
-        connection.secure(context.wrap_bio(incoming, outgoing, server_side=True)._sslobj, incoming, outgoing)  # type: ignore[attr-defined]
+        secured = context.wrap_bio(incoming, outgoing, server_side=True)
+        connection.secure(secured._sslobj, incoming, outgoing, is_counted)  # type: ignore[attr-defined]
         talk(connection)
 
     def talk_by_socket(connection: Any) -> None:
         assert context is not None
         with socket.socket(fileno=os.dup(connection.fileno())) as held:
             held.setblocking(False)
-            connection.secure(context._wrap_socket(held, server_side=True), None, None)  # type: ignore[attr-defined]
+            connection.secure(context._wrap_socket(held, server_side=True), None, None, is_counted)  # type: ignore[attr-defined]
             talk(connection)
 
     handle = talk if context is None else talk_by_memory if options.get("memory", True) else talk_by_socket
