@@ -258,6 +258,7 @@ class BorrowedTransport(FileTransport):
 
     def _follow(self, descriptor: int) -> None:
         """Replace one descriptor by another, or by none."""
+        self._descriptor = -1  # until all is done: where a signal handler raises in between, the next call begins anew
         wakeups = self._wakeups()
         self._input = self._output = None
         for wakeup in wakeups:
@@ -265,9 +266,9 @@ class BorrowedTransport(FileTransport):
                 wakeup.close()
         handle, self._handle = self._handle, None
         _system.release(handle)
-        self._descriptor = descriptor
         if descriptor >= 0:
             self._handle = _system.handle_of(descriptor, _socket.AF_UNSPEC)
+        self._descriptor = descriptor
 
 
 class BorrowedTLSTransport(BorrowedTransport):
