@@ -115,7 +115,7 @@ def _addresses(query: Query, deadline: float) -> list[Address]:
     except (OSError, UnicodeError) as error:  # a name that cannot be encoded is a UnicodeError
         # The resolver's own errors have numbers of their own.
         number = error.errno if isinstance(error, OSError) and not isinstance(error, _socket.gaierror) else errno.EHOSTUNREACH
-        raise ConnectError(f"cannot look up {query}: {cause_of(error)}", number,
+        raise ConnectError(f"cannot resolve {query}: {cause_of(error)}", number,
                            errors=[((query.host, query.service), error.with_traceback(None))]) from None
 
 

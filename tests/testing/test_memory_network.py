@@ -120,7 +120,7 @@ def test_a_name_without_an_address(served: Callable[..., Served]) -> None:
     network = served().network
     network.hosts["nowhere"] = []
     error = outcome(open_tcp_stream, "nowhere", PORT)
-    assert "cannot look up nowhere:80: Name or service not known" in str(error)
+    assert "cannot resolve nowhere:80: Name or service not known" in str(error)
     network.hosts["both"] = ["fd00::1", *network.hosts["server"]]
     with open_tcp_stream("both", 80) as client:
         assert client.peer_address == ("198.18.0.2", PORT)
