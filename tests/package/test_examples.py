@@ -456,7 +456,8 @@ def test_proxy_tunnel(kind: str, nginx: Nginx, certificates: Certificates, tmp_p
 
 
 def test_broadcast() -> None:
-    """Every client that reads gets every line; one that does not read misses some, is told how many, and holds up no other."""
+    """Every client that reads gets every line; one that does not read misses some, is told how many, and holds up no other, however long a
+    line is."""
     with example("broadcast.py") as server:
         assert server.process.stdin is not None
         fast, slow = connected(server.port), connected(server.port)
@@ -466,6 +467,25 @@ def test_broadcast() -> None:
             until(lambda: stdin.write(b"first\n") and len(select.select([fast, slow], [], [], 0.05)[0]) == 2)
             stdin.write(b"second\n")
             while fast_file.readline() == b"first\n":
+                pass
+            middle, long = b"y" * 100_000 + b"\n", b"z" * 20_000_000 + b"\n"  # more than a stream takes, and than the system does
+            stdin.write(middle)
+            assert fast_file.readline() == middle
+            heard_on = threading.Event()
+
+            def write_on() -> None:
+                stdin.write(long)
+                while not heard_on.wait(0.01):
+                    stdin.write(b"third\n")
+
+            writer = threading.Thread(target=write_on)
+            writer.start()
+            while not fast_file.readline(65536).endswith(b"third\n"):
+                pass
+            heard_on.set()
+            writer.join(LIMIT)
+            stdin.write(b"fourth\n")
+            while fast_file.readline() != b"fourth\n":
                 pass
             sent = 0
             while sent < 400:
