@@ -26,7 +26,7 @@ from geventstreams._streams.blocking import BlockingEngine
 from geventstreams._streams.lisp import LispStream
 from geventstreams._streams.options import TLS_ARGUMENTS, StreamOptions
 from geventstreams._streams.states import OPEN, SHUT, TOLD, WANTED
-from geventstreams.errors import HandshakeTimeout, StreamClosed, StreamError, TLSError, in_bytes, in_seconds
+from geventstreams.errors import HandshakeTimeout, StreamClosed, StreamError, StreamReset, TLSError, in_bytes, in_seconds
 
 if TYPE_CHECKING:
     from ssl import SSLContext, SSLObject
@@ -240,7 +240,7 @@ class UpgradableStream(LispStream):
     def _exchange_close_notify(self, tls: TLSTransport, deadline: float) -> None:
         engine = self._engine
         engine.output_state = max(engine.output_state, SHUT)
-        while tls.send_close_notify() == WOULD_WAIT:
+        while not self._send_close_notify(tls):
             self._wait_for_close_notify(tls.wait_output, deadline)
         while engine.end is None:
             if engine.receive(None, 0, SOME) == WOULD_WAIT:
@@ -248,6 +248,15 @@ class UpgradableStream(LispStream):
                 self._wait_for_close_notify(tls.wait_input, deadline)
         if not tls.received_close_notify:
             self._abort_shutdown("ended the connection without")
+
+    def _send_close_notify(self, tls: TLSTransport) -> bool:
+        try:
+            return tls.send_close_notify() != WOULD_WAIT
+        except OSError as error:
+            failure = self._engine.output_failed(error)
+        if isinstance(failure, StreamReset):
+            self._abort_shutdown("ended the connection before our")
+        raise failure
 
     def _wait_for_close_notify(self, wait: Callable[[float], bool], deadline: float) -> None:
         left = seconds_until(deadline)

@@ -10,6 +10,7 @@ import gevent
 import pytest
 from kit.conditions import until
 from kit.leftovers import open_descriptor
+from kit.network import reset
 from kit.tls import SIDES, HandMade, TLSKit, Wire, other, records
 
 from geventstreams import (
@@ -308,21 +309,24 @@ def test_detaching_waits_for_a_slow_close_notify(tls: TLSKit, side: str) -> None
     assert [stream.readline() for _ in range(6)] == [b"more\n"] * 5 + [b"plain\n"]
 
 
-@pytest.mark.parametrize("peer_does", ["nothing", "end", "drip"])
+@pytest.mark.parametrize("peer_does", ["nothing", "end", "reset", "drip"])
 def test_no_close_notify_is_an_error(virtual_clock: VirtualClock, tls: TLSKit, side: str, peer_does: str) -> None:
-    """Without the peer's close_notify detach_ssl is a TLSError after retry_count times retry_timeout, or at the peer's end, and closes."""
+    """Without the peer's close_notify detach_ssl is a TLSError after retry_count times retry_timeout, or at the peer's end or reset, and
+    closes."""
     stream, peer = tls.stream(side)
     number = stream.fileno()
     dripping = gevent.spawn(_drip, peer) if peer_does == "drip" else None
     if peer_does == "end":
         peer.socket.shutdown(1)
+    elif peer_does == "reset":
+        reset(peer.socket)
     began = virtual_clock.now
     with pytest.raises(TLSError, match="close_notify"):
         stream.detach_ssl(2, 0.1)
     took = virtual_clock.now - began
     assert stream.closed
     assert not open_descriptor(number)
-    assert took == pytest.approx(0 if peer_does == "end" else 0.2)
+    assert took == pytest.approx(0 if peer_does in {"end", "reset"} else 0.2)
     if dripping is not None:
         dripping.kill()
 
