@@ -17,6 +17,7 @@ cdef class PushedEngine(StreamEngine):
     cdef object _later
     cdef Py_ssize_t _later_count, _portion, _calls_made
 
+    cdef int _refuse_over(self) except -1
     cdef bint is_of_this_process(self) noexcept
     cdef Py_ssize_t receive_portion(self) except? -2
     cdef bytes cut_received(self, block, Py_ssize_t count)

@@ -62,11 +62,15 @@ class PushedEngine(StreamEngine):
             self.connection._wake_up()  # served after the call, it looks whether enough was taken
 
     def refuse_output(self) -> None:
-        if self.over:
-            raise StreamClosed(f"the connection to {self.peer} is closed", stream=self.stream())
+        self._refuse_over()
         StreamEngine.refuse_output(self)
 
+    def _refuse_over(self) -> None:
+        if self.over:
+            raise StreamClosed(f"the connection to {self.peer} is closed", stream=self.stream())
+
     def refuse_while_waiting(self) -> None:
+        self._refuse_over()
         StreamEngine.refuse_while_waiting(self)
         if self.connection is not None:
             self.connection._refuse_outside_callbacks()

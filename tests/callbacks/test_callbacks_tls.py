@@ -21,6 +21,7 @@ from kit.network import HOST
 from geventstreams import (
     TCPEOF,
     StreamBusy,
+    StreamClosed,
     StreamTruncated,
     TCPReset,
     TCPTimeout,
@@ -339,6 +340,17 @@ def test_tls_can_be_attached_in_a_callback(endpoints, ours, theirs):
     until(lambda: outside.fileno() >= 0)
     with pytest.raises(StreamBusy):
         outside.attach_ssl(theirs, "client", tlsext_host_name="localhost")
+
+
+def test_tls_after_the_end_is_refused(endpoints, calls, ours):
+    """Attaching TLS to a stream whose connection has ended is StreamClosed, and what had arrived can still be read."""
+    stream, peer = endpoints.joined(calls.leave, calls.event, stream=True)
+    peer.sendall(b"the last line\n")
+    peer.close()
+    settled(calls)
+    with pytest.raises(StreamClosed):
+        stream.attach_ssl(ours, "server")
+    assert stream.readline() == b"the last line\n"
 
 
 def test_bytes_before_tls_are_refused(endpoints, calls, ours, reports):
