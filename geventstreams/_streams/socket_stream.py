@@ -26,7 +26,7 @@ from geventstreams._streams.blocking import BlockingEngine
 from geventstreams._streams.lisp import LispStream
 from geventstreams._streams.options import TLS_ARGUMENTS, StreamOptions
 from geventstreams._streams.states import OPEN, SHUT, TOLD, WANTED
-from geventstreams.errors import HandshakeTimeout, StreamClosed, StreamError, StreamReset, TLSError, in_bytes, in_seconds
+from geventstreams.errors import HandshakeTimeout, StreamClosed, StreamError, StreamReset, TLSError, from_system, in_bytes, in_seconds
 
 if TYPE_CHECKING:
     from ssl import SSLContext, SSLObject
@@ -147,7 +147,7 @@ class UpgradableStream(LispStream):
         tls.begin(engine.tls_options.begin(side))
         _core.handshakes.began(self, tls.fileno(), f"the TLS handshake with {tls.peer}")
         try:
-            while (need := tls.shake_hands()) != DONE:
+            while (need := self._continue_handshake(tls)) != DONE:
                 left = seconds_until(deadline)
                 if left <= 0:
                     raise HandshakeTimeout(f"no TLS handshake with {tls.peer} within {in_seconds(limit)}")
@@ -162,6 +162,14 @@ class UpgradableStream(LispStream):
             raise
         finally:
             _core.handshakes.ended(self)
+
+    def _continue_handshake(self, tls: TLSTransport) -> int:
+        try:
+            return tls.shake_hands()
+        except StreamError:
+            raise
+        except OSError as error:
+            raise from_system(error, "the TLS handshake with", tls.peer, self) from None
 
     def _close_because_of(self, error: BaseException) -> None:
         """Close at once, or, where TLS has refused and an alert says why, so that the alert arrives."""

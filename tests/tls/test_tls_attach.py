@@ -1,6 +1,7 @@
 """TLS attached to streams that run, and detached from them: nothing is lost, injected, or sent in plain text."""
 
 import contextlib
+import errno
 import time
 from collections.abc import Callable
 from functools import partial
@@ -23,8 +24,9 @@ from geventstreams import (
     WriteTimeout,
     wait_for_input_streams,
 )
+from geventstreams._streams.socket_stream import UpgradableStream
 from geventstreams.errors import in_bytes
-from geventstreams.testing import VirtualClock
+from geventstreams.testing import FailingTransport, VirtualClock, memory_pair
 from geventstreams.testing.claims import outcome
 
 
@@ -244,6 +246,27 @@ def test_a_peer_that_takes_nothing_is_a_handshake_timeout(tls13: TLSKit) -> None
     with pytest.raises(HandshakeTimeout):
         SocketStream(near, ssl_ctx=context, handshake_timeout=0.2)
     assert 0.2 <= time.monotonic() - began <= 0.51
+
+
+def test_an_error_that_ends_the_handshake_from_outside(tls13: TLSKit, side: str) -> None:
+    """An OSError that a `gevent.Timeout` raises in the handshake's wait comes out itself."""
+    stream, _peer = tls13.pairs.streams()
+    mine = TimeoutError("mine")
+    with pytest.raises(TimeoutError) as caught, gevent.Timeout(0.01, mine):
+        stream.attach_ssl(**tls13.arguments(side))
+    assert caught.value is mine
+    assert stream.closed
+
+
+def test_a_system_call_that_fails_in_the_handshake(tls13: TLSKit, side: str) -> None:
+    """An error of the system in a handshake is a StreamError that names the peer, and closes the stream."""
+    near, _far = memory_pair()
+    stream = UpgradableStream(FailingTransport(near, 1, OSError(errno.ENOBUFS, "no memory")))
+    with pytest.raises(StreamError, match=f"the TLS handshake with {near.peer}: no memory") as caught:
+        stream.attach_ssl(**tls13.arguments(side))
+    assert caught.value.errno == errno.ENOBUFS
+    assert caught.value.stream is stream
+    assert stream.closed
 
 
 # Detaching.
