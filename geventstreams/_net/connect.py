@@ -58,7 +58,8 @@ def open_tcp_stream(host: Host, service: Service, *, errorp: bool = True, timeou
         nodelay: Send small packets at once (TCP_NODELAY).
         keepalive: Let the system probe an idle connection (SO_KEEPALIVE).
         ipv6: `"any"`, True for IPv6 only, False for IPv4 only.
-        tlsext_host_name: The name that the certificate is checked for; True means `host`, None that no name is checked.
+        tlsext_host_name: The name that the certificate is checked for; True means `host`, None no name, which the context must
+            allow (`check_hostname`).
         stream_class: The class of the stream, a subclass of `SocketStream`.
         **stream: The other arguments of `SocketStream`. With `ssl_ctx` the stream is the client side of TLS, after its handshake.
 
@@ -159,7 +160,8 @@ def open_unix_stream(path: UnixPath, *, errorp: bool = True, timeout: float | No
         path: A string, bytes, a path object, or a name that begins with a NUL character (an abstract socket of Linux).
         errorp: With False the result is `(stream, None)` or `(None, error)`; wrong arguments are raised all the same.
         timeout: Seconds for connecting. The TLS handshake has its own limit, `handshake_timeout`.
-        tlsext_host_name: The name that the certificate is checked for; None means that no name is checked.
+        tlsext_host_name: The name that the certificate is checked for; None means no name, which the context must allow
+            (`check_hostname`).
         stream_class: The class of the stream, a subclass of `SocketStream`.
         **stream: The other arguments of `SocketStream`. With `ssl_ctx` the stream is the client side of TLS, after its handshake.
 

@@ -436,8 +436,8 @@ class BufferedStream(ByteReader):
                  newline: str | None = None) -> Any:
         """Return a file over this stream, as `socket.makefile` does. Closing it flushes and leaves the stream open.
 
-        The buffers are the stream's own, whatever `buffering` says. In the callback half a text file reads only what is there: whole lines,
-        or characters, and `""` where there are none yet.
+        The buffers are the stream's own, whatever `buffering` says; `line_limit` does not hold for lines of a text file. In the callback
+        half a text file reads only what is there: whole lines, or characters, and `""` where there are none yet.
         """
         self._engine.refuse()
         halves(mode)

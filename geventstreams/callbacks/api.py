@@ -84,7 +84,8 @@ def tcp_connect(host: Any, port: Any, read_cb: ReadCallback | None, event_cb: Ev
         nodelay: Send small packets at once (TCP_NODELAY).
         keepalive: Let the system probe an idle connection (SO_KEEPALIVE).
         ipv6: `"any"`, True for IPv6 only, False for IPv4 only.
-        tlsext_host_name: The name that the certificate is checked for; True means `host`, None that no name is checked.
+        tlsext_host_name: The name that the certificate is checked for; True means `host`, None no name, which the context must
+            allow (`check_hostname`).
         connect_cb: Called with the socket, or with `stream` with its stream, when the connection is established, under TLS after the
             handshake, and before any other callback.
         write_cb: Called with the socket when everything that was written is with the system.
