@@ -30,7 +30,7 @@ class TransportOver(LayeredTransport):
 
     def __init__(self, transport: Transport) -> None:
         Transport.__init__(self)
-        self.below = transport
+        self.below = arguments.instance("transport", transport, Transport)
         self._note()
 
     def _note(self) -> None:

@@ -320,6 +320,15 @@ def test_wrong_arguments_of_transports_are_refused(make: Callable[[], object], t
         make()
 
 
+@pytest.mark.parametrize("kind", [TransportOver, PiecemealTransport, StallingTransport])
+def test_what_is_no_transport_is_refused(kind: Callable[[Any], object]) -> None:
+    """A stream in the place of a transport, or a number, is a TypeError that names the argument."""
+    with BufferedStream(memory_pair()[0]) as stream:
+        for wrong in (stream, 1):
+            with pytest.raises(TypeError, match="transport must be a Transport, not"):
+                kind(wrong)
+
+
 def test_a_hostile_transport_repeats_itself() -> None:
     """One seed gives one sequence of pieces and refusals, and in the end all bytes."""
 
