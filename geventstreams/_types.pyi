@@ -190,8 +190,6 @@ class HandleServerArguments(ListenArguments, total=False):
     address: Host | None
     announce: Callable[[Any, OSError | None], object] | Literal[True] | None
     process_name: str | None
-    wait: bool
-    error: bool | None
     ipv6: IPv6
 
 class ServerArguments(StreamArguments, ListenArguments, total=False):

@@ -175,13 +175,27 @@ class HandleServer(LispServer):
 
 @overload
 def start_up_server(function: Callable[[SocketStream], object], service: Service | None = None, *, create_stream: Literal[True] = True,
+                    wait: Literal[False] = False, error: Literal[True] | None = None,
+                    **options: Unpack[StartUpArguments]) -> tuple[SocketStreamServer, None]: ...
+@overload
+def start_up_server(function: Callable[[S_co], object], service: Service | None = None, *, create_stream: Literal[True] = True,
+                    stream_class: type[S_co], wait: Literal[False] = False, error: Literal[True] | None = None,
+                    **options: Unpack[StartUpArguments]) -> tuple[SocketStreamServer[S_co], None]: ...
+@overload
+def start_up_server(function: Callable[[int], object], service: Service | None = None, *, create_stream: Literal[False],
+                    wait: Literal[False] = False, error: Literal[True] | None = None,
+                    **options: Unpack[HandleServerArguments]) -> tuple[SocketStreamServer, None]: ...
+@overload
+def start_up_server(function: Callable[[SocketStream], object], service: Service | None = None, *, create_stream: Literal[True] = True,
+                    wait: bool = False, error: bool | None = None,
                     **options: Unpack[StartUpArguments]) -> tuple[SocketStreamServer, None] | tuple[None, OSError]: ...
 @overload
 def start_up_server(function: Callable[[S_co], object], service: Service | None = None, *, create_stream: Literal[True] = True,
-                    stream_class: type[S_co],
+                    stream_class: type[S_co], wait: bool = False, error: bool | None = None,
                     **options: Unpack[StartUpArguments]) -> tuple[SocketStreamServer[S_co], None] | tuple[None, OSError]: ...
 @overload
 def start_up_server(function: Callable[[int], object], service: Service | None = None, *, create_stream: Literal[False],
+                    wait: bool = False, error: bool | None = None,
                     **options: Unpack[HandleServerArguments]) -> tuple[SocketStreamServer, None] | tuple[None, OSError]: ...
 @takes_keywords_of(SocketStreamServer.__init__)
 def start_up_server(function: Callable[[Any], object], service: Service | None = None, *, address: Host | None = None,

@@ -73,9 +73,12 @@ def owned(descriptor: int) -> None:
 
 def start() -> None:
     server, condition = start_up_server(echo, "echo", announce=True, process_name="echo", read_timeout=10, encoding="utf-8")
-    if server is None:
-        assert condition is not None
-        raise condition
     assert_type(server, SocketStreamServer)
+    assert_type(condition, None)
+    other, condition_or_none = start_up_server(echo, "echo", error=False)
+    if other is None:
+        assert condition_or_none is not None
+        raise condition_or_none
+    assert_type(other, SocketStreamServer)
     assert_type(server_terminate(server), bool)
     start_up_server(owned, 0, address="127.0.0.1", create_stream=False, announce=told, error=False)

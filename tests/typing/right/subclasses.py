@@ -75,7 +75,7 @@ def serve() -> None:
     for stream in Many(7002).connections:
         assert_type(stream, Redis)
     started, _ = start_up_server(lambda stream: print(stream.command("PING")), stream_class=Redis)
-    assert_type(started, SocketStreamServer[Redis] | None)
+    assert_type(started, SocketStreamServer[Redis])
 
 
 class Loud(Transport):
