@@ -30,7 +30,8 @@ class TransportOver(LayeredTransport):
 
     def __init__(self, transport: Transport) -> None:
         Transport.__init__(self)
-        self.below = arguments.instance("transport", transport, Transport)
+        arguments.instance("transport", transport, Transport)
+        self.below = transport
         self._note()
 
     def _note(self) -> None:
