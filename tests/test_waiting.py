@@ -170,6 +170,18 @@ class TestReady:
         ours.close()
         theirs.close()
 
+    @pytest.mark.parametrize("wait", [wait_for_input_streams, lambda streams: WaitSet(streams).wait()], ids=["list", "set"])
+    def test_a_descriptor_that_other_code_closed(self, inputs, wait):
+        """A stream whose descriptor other code has closed is ready at once, and reading says why."""
+        number = inputs[0].fileno()
+        os.close(number)
+        try:
+            assert wait(inputs[:1]) == inputs[:1]
+            with pytest.raises(StreamError, match="Bad file descriptor"):
+                inputs[0].read(1)
+        finally:
+            os.dup2(inputs[1].fileno(), number)  # the stream's, to be closed
+
     def test_sends_first(self, inputs, peers):
         """What a stream holds unsent is sent before the wait, so a forgotten flush is no deadlock."""
 

@@ -209,7 +209,7 @@ cdef inline Py_ssize_t readable(int descriptor) except? -2:
         return 0
     asked.fd = descriptor
     asked.events = POLLIN | POLLRDHUP
-    return unread(descriptor) if _polled(&asked, 1) > 0 else -1
+    return max(geventstreams_unread(descriptor), 0) if _polled(&asked, 1) > 0 else -1  # -1 where other code closed it
 
 
 cdef inline list readable_of(list descriptors):

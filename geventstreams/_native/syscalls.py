@@ -115,7 +115,10 @@ def readable(descriptor: int) -> int:
     """Return the number of bytes that can be received, ENDED at an end or an error, or WOULD_WAIT. Nothing is taken."""
     if descriptor < 0:
         return ENDED
-    return unread(descriptor) if readable_of([descriptor]) else WOULD_WAIT
+    try:
+        return unread(descriptor) if readable_of([descriptor]) else WOULD_WAIT
+    except OSError:  # other code closed it
+        return ENDED
 
 
 def readable_of(descriptors: list[int]) -> list[int]:
