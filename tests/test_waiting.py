@@ -214,8 +214,8 @@ class TestLimits:
 
     @pytest.mark.parametrize("wrong", [-1, float("nan"), True])
     def test_wrong_limit(self, inputs, wrong):
-        """A negative, NaN or boolean limit is refused by name and value."""
-        with pytest.raises((ValueError, TypeError), match="timeout"):
+        """A negative, NaN or boolean limit is refused by name and value, and what is allowed is said."""
+        with pytest.raises((ValueError, TypeError), match=r"timeout must be (positive, 0 or None|None or a number)"):
             wait_for_input_streams(inputs, timeout=wrong)
 
     def test_gevent_timeout_comes_out_itself(self, inputs, peers):

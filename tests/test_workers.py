@@ -430,7 +430,7 @@ def test_a_second_stop_does_not_wait_for_one_that_starts(supervise) -> None:
     [
         (TypeError, "host", (5.0, 0, 1)),
         (TypeError, "port", (HOST, None, 1)),
-        (ValueError, "port as a port", (HOST, 65536, 1)),
+        (ValueError, "port", (HOST, 65536, 1)),
         (ValueError, "count", (HOST, 0, 0)),
         (TypeError, "count", (HOST, 0, "2")),
     ],

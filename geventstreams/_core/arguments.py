@@ -12,14 +12,14 @@ import geventstreams._native.memory as _bytes
 from geventstreams._constants import NEVER
 
 
-def seconds(name: str, value: float | None) -> float:
+def seconds(name: str, value: float | None, allowed: str = "positive or None") -> float:
     """Return a timeout in seconds as a float; None and infinity mean no limit."""
     if value is None:
         return NEVER
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         raise TypeError(f"{name} must be None or a number of seconds, not {type(value).__name__} {value!r}")
     if not value > 0:
-        raise ValueError(f"{name} must be positive or None, not {value!r}")
+        raise ValueError(f"{name} must be {allowed}, not {value!r}")
     try:
         return float(value)
     except OverflowError:
@@ -28,7 +28,7 @@ def seconds(name: str, value: float | None) -> float:
 
 def seconds_or_zero(name: str, value: float | None) -> float:
     """Return the timeout of a call for which 0 means not to wait."""
-    return 0.0 if value is not None and value == 0 and not isinstance(value, bool) else seconds(name, value)
+    return 0.0 if value is not None and value == 0 and not isinstance(value, bool) else seconds(name, value, "positive, 0 or None")
 
 
 def given_seconds(limit: float) -> float | None:

@@ -72,7 +72,7 @@ def port_or_name(name: str, service: Any) -> int | str:
             raise ValueError(f"{name} must not be empty or contain a NUL character, not {service!r}")
         return service
     if not 0 <= int(service) <= 65535:
-        raise ValueError(f"{name} as a port must be within 0..65535, not {service!r}")
+        raise ValueError(f"{name} must be within 0..65535, not {service!r}")
     return int(service)
 
 
