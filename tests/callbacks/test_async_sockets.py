@@ -273,7 +273,8 @@ def test_a_read_timeout_can_be_changed_at_any_time(virtual_clock, endpoints, cal
     assert other.names == []
 
 
-def test_a_pause_is_no_silence(virtual_clock, endpoints, calls):
+@pytest.mark.usefixtures("virtual_clock")
+def test_a_pause_is_no_silence(endpoints, calls):
     """While the application has paused a socket, its read timeout does not run."""
     client, peer = endpoints.joined(calls.read, calls.event, read_timeout=T)
     until(lambda: client.fileno() >= 0)
@@ -775,6 +776,7 @@ def test_repr_tells_the_state(endpoints):
 # Accepting.
 
 
+@pytest.mark.usefixtures("virtual_clock")
 def test_out_of_descriptors_is_survived(reports):
     """A server without a free descriptor pauses, reports once, and serves the waiting clients when descriptors are free again."""
     reports.expect(OSError)

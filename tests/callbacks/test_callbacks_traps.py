@@ -7,7 +7,6 @@ import random
 import socket
 import ssl
 import struct
-import time
 
 import gevent
 import gevent.socket
@@ -75,15 +74,15 @@ def test_writes_to_a_closed_socket_do_not_vanish(endpoints):
                 write(b"x")
 
 
-def test_the_read_timeout_of_a_connection_can_be_changed(endpoints, calls):
+def test_the_read_timeout_of_a_connection_can_be_changed(virtual_clock, endpoints, calls):
     """A limit of half a minute is replaced while the connection waits, and the new one counts."""
     client, _peer = endpoints.joined(calls.read, calls.event, read_timeout=30)
     until(lambda: client.fileno() >= 0)
-    started = time.monotonic()
+    started = virtual_clock.now
     set_socket_timeouts(client, T, None)
     settled(calls)
     assert calls.kinds == [TCPTimeout]
-    assert time.monotonic() - started < 5
+    assert virtual_clock.now - started < 5
 
 
 @pytest.mark.usefixtures("virtual_clock")

@@ -2,7 +2,6 @@
 
 import contextlib
 import errno
-import time
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -210,7 +209,7 @@ def test_a_silent_peer_is_a_handshake_timeout(virtual_clock: VirtualClock, tls: 
     assert not open_descriptor(number)
 
 
-def test_a_dripping_peer_is_a_handshake_timeout(tls: TLSKit) -> None:
+def test_a_dripping_peer_is_a_handshake_timeout(virtual_clock: VirtualClock, tls: TLSKit) -> None:
     """The limit is for the whole handshake: a peer that sends a byte of its hello now and then does not prolong it."""
     near, far = tls.pairs.sockets()
     peer = HandMade(tls.pairs.far(far), tls.context("client"), "client")
@@ -223,15 +222,15 @@ def test_a_dripping_peer_is_a_handshake_timeout(tls: TLSKit) -> None:
                 gevent.sleep(0.02)
 
     dripping = gevent.spawn(drip)
-    began = time.monotonic()
+    began = virtual_clock.now
     with pytest.raises(HandshakeTimeout, match=r"0\.2 s"):
         SocketStream(near, **tls.arguments("server"), handshake_timeout=0.2)
-    assert 0.2 <= time.monotonic() - began <= 0.51
+    assert virtual_clock.now - began == pytest.approx(0.2)
     assert near.fileno() == -1
     dripping.get()
 
 
-def test_a_peer_that_takes_nothing_is_a_handshake_timeout(tls13: TLSKit) -> None:
+def test_a_peer_that_takes_nothing_is_a_handshake_timeout(virtual_clock: VirtualClock, tls13: TLSKit) -> None:
     """The limit holds for sending, too: a peer that reads nothing of a long certificate chain ends the handshake in time."""
     near, far = tls13.pairs.sockets(buffers=2048)
     peer = HandMade(tls13.pairs.far(far), tls13.context("client"), "client")
@@ -242,10 +241,10 @@ def test_a_peer_that_takes_nothing_is_a_handshake_timeout(tls13: TLSKit) -> None
     path = tls13.certificates.ca.parent / "long-chain.pem"
     path.write_text(chain)
     context.load_cert_chain(path, tls13.certificates.server.key)
-    began = time.monotonic()
+    began = virtual_clock.now
     with pytest.raises(HandshakeTimeout):
         SocketStream(near, ssl_ctx=context, handshake_timeout=0.2)
-    assert 0.2 <= time.monotonic() - began <= 0.51
+    assert virtual_clock.now - began == pytest.approx(0.2)
 
 
 def test_an_error_that_ends_the_handshake_from_outside(tls13: TLSKit, side: str) -> None:
@@ -319,6 +318,7 @@ def test_detaching_after_the_peers_close_notify(tls: TLSKit, side: str) -> None:
     assert stream.readline() == b"plain\n"
 
 
+@pytest.mark.usefixtures("virtual_clock")
 def test_detaching_waits_for_a_slow_close_notify(tls: TLSKit, side: str) -> None:
     """The peer's close_notify may come late, up to the timeout, and more bytes may come before it."""
     stream, peer = tls.stream(side)
