@@ -902,14 +902,26 @@ def test_a_worker_that_ends_as_asked_by_its_own_signal_is_replaced() -> None:
         until(lambda: len(children(server.process.pid)) == 1 and children(server.process.pid) != [worker], 20)
 
 
-def test_a_signal_to_all_processes_before_workers_serve() -> None:
+STOPS_WORKERS = """
+import os, signal, sys
+if "--worker" in sys.orig_argv:
+    os.kill(os.getpid(), signal.SIGSTOP)
+"""
+"""What Python runs before a program: a worker stops itself, so that it cannot be ready before it is to go on."""
+
+
+def test_a_signal_to_all_processes_before_workers_serve(tmp_path: Path) -> None:
     """SIGTERM to a whole group while its workers start, which they do not survive, is a stop and no failure of theirs."""
-    with started(*GEVENTSTREAMS, "serve", "echo", "--workers", 2, "--listen", "127.0.0.1:0", start_new_session=True) as process:
-        until(lambda: len(children(process.pid)) == 2, 20)
+    (tmp_path / "sitecustomize.py").write_text(STOPS_WORKERS)
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, [str(tmp_path), os.environ.get("PYTHONPATH")]))}
+    words = ("serve", "echo", "--workers", 2, "--listen", "127.0.0.1:0")
+
+    def is_stopped(pid: int) -> bool:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "T"
+
+    with started(*GEVENTSTREAMS, *words, start_new_session=True, env=environment) as process:
+        until(lambda: len(children(process.pid)) == 2 and all(map(is_stopped, children(process.pid))), 20)
         both = children(process.pid)
-        until(lambda: all(b"--worker\0" in Path(f"/proc/{pid}/cmdline").read_bytes() for pid in both), 20)
-        for pid in both:
-            os.kill(pid, signal.SIGSTOP)  # so that they cannot be ready before
         os.killpg(process.pid, signal.SIGTERM)
         for pid in both:
             os.kill(pid, signal.SIGCONT)

@@ -222,6 +222,7 @@ def test_plain_text_to_a_tls_port_is_told(endpoints, calls, ours):
     assert b"HTTP" not in rest_of(peer)
 
 
+@pytest.mark.usefixtures("virtual_clock")
 def test_a_silent_client_delays_no_other(endpoints, calls, ours, peer_context):
     """A client that never shakes hands is timed out by itself, while another one is served."""
     server = endpoints.server(lambda socket, data: socket.write(data), calls.event, ssl_ctx=ours, handshake_timeout=T)
