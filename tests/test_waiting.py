@@ -207,10 +207,10 @@ class TestLimits:
 
     @pytest.mark.parametrize("limit", [0.05, 0.2])
     def test_expiry(self, inputs, limit):
-        """Expiry gives [], not before the limit and not later than 2.5 times it (a loaded machine)."""
-        started = time.monotonic()
-        assert wait_for_input_streams(inputs, timeout=limit) == []
-        assert limit <= time.monotonic() - started <= 2.5 * limit + 0.01
+        """Expiry gives [], neither before the limit nor later."""
+        with virtual_time(threshold=0.001) as clock:
+            assert wait_for_input_streams(inputs, timeout=limit) == []
+            assert clock.now == pytest.approx(limit)
 
     @pytest.mark.parametrize("wrong", [-1, float("nan"), True])
     def test_wrong_limit(self, inputs, wrong):
@@ -424,8 +424,8 @@ class TestFairness:
             asked = []
 
             def insist():
-                until = time.monotonic() + 1
-                while not reading.ready() and time.monotonic() < until:
+                until = time.process_time() + 1  # time that the machine gave to others does not count
+                while not reading.ready() and time.process_time() < until:
                     ask()
                 asked.append(reading.ready())
 
@@ -527,7 +527,7 @@ class TestNewLists:
 class TestNothingIsLeft:
     def test_loop_is_not_kept_alive(self):
         """After a wait `gevent.wait()` returns as if the wait had not been made."""
-        took = []
+        has_ended = []
 
         def wait():
             inputs = [SocketStream(end) for end in gevent.socket.socketpair()]
@@ -535,9 +535,7 @@ class TestNothingIsLeft:
             with WaitSet(inputs) as members:
                 members.wait(0.001)
                 gevent.sleep(0.002)  # libuv closes handles one round later, and gevent's own report of an idle loop stumbles over these
-                started = time.monotonic()
-                gevent.wait(timeout=5)
-                took.append(time.monotonic() - started)
+                has_ended.append(gevent.wait(timeout=5))
             for stream in inputs:
                 stream.abort()
             gevent.get_hub().destroy(destroy_loop=True)
@@ -545,7 +543,7 @@ class TestNothingIsLeft:
         thread = threading.Thread(target=wait)  # in a hub of its own: nothing that another test has left keeps that one's loop alive
         thread.start()
         thread.join(20)
-        assert took[0] < 2
+        assert has_ended == [True]
 
     def test_a_thread_takes_its_remembered_lists_with_it(self):
         """A list that was waited for in another thread is forgotten when that thread has ended: a thread for each task fills no memory."""

@@ -18,6 +18,7 @@ from servers.programs import find_program
 from geventstreams.cli.conversation import with_crlf
 from geventstreams.cli.statuses import Status
 from geventstreams.cli.trace import hex_rows
+from geventstreams.testing.claims import ATTEMPTS
 
 # Addresses.
 
@@ -84,10 +85,12 @@ def test_it_ends_soon_after_the_answer_of_an_echo_server() -> None:
         assert connection.recv(100) == b""
         heard.append(time.monotonic() - answered)
 
-    for _ in range(3):  # the machine may be busy
+    for _ in range(2 * ATTEMPTS):  # the machine may be busy
         with peer(serve) as port:
             assert geventstreams("connect", f"127.0.0.1:{port}", given=b"hi\n").output == b"hi\n"
-    assert min(heard) < 0.4
+        if heard[-1] < 0.4:
+            return
+    pytest.fail(f"too late: {heard}")
 
 
 @pytest.mark.parametrize(("words", "request_"), [([], b"GET / HTTP/1.1\r\n\r\n"), (["--wait", "0.5"], b"hi\n"), ([], b"silent\n")])
@@ -97,15 +100,18 @@ def test_it_waits_longer_where_a_half_close_may_cut_the_answer_off(words: list[s
 
     def serve(connection: socket.socket) -> None:
         data = connection.recv(100)
+        began = time.monotonic()
         if not data.startswith(b"silent"):
             connection.sendall(b"answer")
-        began = time.monotonic()
         assert connection.recv(100) == b""
         pauses.append(time.monotonic() - began)
 
-    with peer(serve) as port:
-        assert geventstreams("connect", f"127.0.0.1:{port}", *words, given=request_).status == 0
-    assert pauses[0] >= 0.4
+    for _ in range(ATTEMPTS):  # on a busy machine this end may see the beginning of the pause late
+        with peer(serve) as port:
+            assert geventstreams("connect", f"127.0.0.1:{port}", *words, given=request_).status == 0
+        if pauses[-1] >= 0.4:
+            return
+    pytest.fail(f"too early: {pauses}")
 
 
 # What it does with the bytes.

