@@ -787,6 +787,7 @@ def test_a_stopping_server_tells_that_it_cannot_accept(lines):
     assert [record.event for record in lines] == ["accept_paused"]
 
 
+@pytest.mark.usefixtures("virtual_clock")
 @pytest.mark.parametrize("code", [errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM, errno.EPERM, errno.EIO])
 def test_accepting_pauses_when_the_system_refuses(code, serve, lines):
     """When the system cannot accept, the server rests, tells it once a second at most, and goes on by itself."""
