@@ -11,7 +11,6 @@ import socket
 import ssl
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 
 import gevent
@@ -23,6 +22,7 @@ from kit.network import HOST
 from kit.pairs import pairs
 from kit.proxy_headers import BAD, BALANCED, CLIENT, FOUR, GOOD, tlv, with_checksum
 from kit.server import serve as start_server
+from kit.virtual_time import virtual_clock
 from servers import HAProxy, curl, free_port
 
 from geventstreams._net import proxy_headers
@@ -32,7 +32,7 @@ from geventstreams.errors import HandshakeTimeout, StreamError
 from geventstreams.proxy_protocol import Balancers, ProxyError, proxy_header, read_proxy
 from geventstreams.server.server import SocketStreamServer
 
-__all__ = ["pairs", "start_server"]  # fixtures
+__all__ = ["pairs", "start_server", "virtual_clock"]  # fixtures
 
 
 @pytest.mark.parametrize("pieces", ["whole", "byte by byte"])
@@ -360,12 +360,12 @@ def test_without_the_library_it_says_what_to_install(told, monkeypatch) -> None:
 
 
 @pytest.mark.parametrize("secure", [False, True], ids=["plain", "TLS"])
-def test_silent_and_dripping_balancers_time_out(serve, contexts, secure: bool) -> None:
+def test_silent_and_dripping_balancers_time_out(virtual_clock, serve, contexts, secure: bool) -> None:
     """Header and handshake together have `handshake_timeout` seconds, however slowly they come, and take no handler's place."""
     server = serve(proxy_protocol=True, handshake_timeout=0.3, max_connections=1, ssl_ctx=contexts[0] if secure else None)
     header = GOOD["v2 TLVs, one of them twice"][0]
     silent, dripping = dial(server), dial(server)
-    began = time.monotonic()
+    began = virtual_clock.now
 
     def drip_slowly() -> None:
         with contextlib.suppress(StreamError):
@@ -378,20 +378,20 @@ def test_silent_and_dripping_balancers_time_out(serve, contexts, secure: bool) -
     with dial(server, header, contexts[1] if secure else None) as honest:
         assert honest.read_line() == (str(CLIENT), False)
         until(lambda: server.stats.timeouts == 2, 20)
-        assert time.monotonic() - began >= 0.3
+        assert virtual_clock.now - began == pytest.approx(0.3, abs=0.005)
     assert server.stats.handshake_failures == 2
     slow.kill()
     for stream in (silent, dripping):
         stream.abort()
 
 
-def test_time_is_up_before_the_header(pairs) -> None:
-    """Without a header there is a HandshakeTimeout, not before the limit."""
+def test_time_is_up_before_the_header(virtual_clock, pairs) -> None:
+    """Without a header there is a HandshakeTimeout, neither before the limit nor later."""
     near, _ = pairs.stream("tcp")
-    began = time.monotonic()
+    began = virtual_clock.now
     with pytest.raises(HandshakeTimeout, match=r"no PROXY header from 127.* within 0.2 s"):
         read_proxy(near, 0.2)
-    assert time.monotonic() - began >= 0.2
+    assert virtual_clock.now - began == pytest.approx(0.2)
 
 
 @pytest.mark.parametrize(("wrong", "kind"), [(0, ValueError), (-1, ValueError), ("5", TypeError)])

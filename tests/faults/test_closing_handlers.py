@@ -46,7 +46,7 @@ class Struck:
 
     def __init__(self, close: Callable[[SocketStream], object], contexts: Contexts | None = None) -> None:
         near, self.far = socket.socketpair()
-        self.stream = SocketStream(near, read_timeout=0.4, write_timeout=0.4)
+        self.stream = SocketStream(near, read_timeout=30, write_timeout=30)
         if contexts is not None:
             peer: Any = SocketStream(self.far)
             shaking = gevent.spawn(peer.attach_ssl, contexts[1], "client", tlsext_host_name=NAME)

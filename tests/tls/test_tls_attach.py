@@ -370,6 +370,7 @@ def test_a_truncation_is_not_close_notify(tls13: TLSKit) -> None:
     assert stream.closed
 
 
+@pytest.mark.usefixtures("virtual_clock")
 def test_detaching_can_be_interrupted_and_made_again(tls: TLSKit, side: str) -> None:
     """A Timeout in detach_ssl leaves the stream open, refuses to write meanwhile, and the next call goes on."""
     stream, peer = tls.stream(side)

@@ -550,6 +550,7 @@ def test_a_closed_descriptor_is_no_surprise(tls13: TLSKit) -> None:
     assert caught.value.errno in (errno.ENOTCONN, errno.EPIPE)
 
 
+@pytest.mark.usefixtures("virtual_clock")
 def test_others_run_while_a_close_lingers_behind_close_notify(tls: TLSKit) -> None:
     """The peer has sent close_notify, keeps the connection and reads nothing: the close that waits for it keeps no other greenlet."""
     stream, peer = tls.stream("server", buffers=4096, linger_timeout=0.2)
