@@ -8,8 +8,10 @@ import signal
 import socket
 import struct
 import sys
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -17,6 +19,7 @@ from kit.command_line import GEVENTSTREAMS, LIMIT, geventstreams, relaying, run,
 
 from geventstreams.cli.progress import size
 from geventstreams.cli.statuses import Status
+from geventstreams.testing.claims import ATTEMPTS
 
 
 def talk(port: int, data: bytes) -> None:
@@ -162,26 +165,35 @@ def test_a_hangup_drains(tmp_path: Path, ignored: bool) -> None:
 
 def test_an_idle_connection_is_ended_in_order() -> None:
     """A client on whose connection nothing happens for --idle-timeout seconds sees an orderly end; one that talks goes on."""
-    with serving("echo", "--idle-timeout", 0.6, "--log", "json") as server:
-        with (
-            socket.create_connection(("127.0.0.1", server.port), LIMIT) as idle,
-            socket.create_connection(("127.0.0.1", server.port), LIMIT) as busy,
-        ):
-            idle.settimeout(0.1)
-            ended = False
-            for _ in range(100):
-                busy.sendall(b"x")
-                assert busy.recv(1) == b"x"
-                try:
-                    assert idle.recv(1) == b""
-                except TimeoutError:
-                    continue
-                ended = True
+
+    def talk_to_both(idle: socket.socket, busy: socket.socket) -> Iterator[bytes]:
+        idle.settimeout(0.1)
+        for _ in range(100):
+            busy.sendall(b"x")
+            yield busy.recv(1)
+            with suppress(TimeoutError):
+                assert idle.recv(1) == b""
                 break
-            assert ended
-            busy.sendall(b"still here")
-            assert busy.recv(100) == b"still here"
-        lines = [json.loads(line) for line in server.end().errors.splitlines()]
+        busy.sendall(b"still here")
+        yield busy.recv(100)
+
+    for _ in range(ATTEMPTS):
+        moments, answers = [time.monotonic()], []
+        with serving("echo", "--idle-timeout", 0.6, "--log", "json") as server:
+            with (
+                socket.create_connection(("127.0.0.1", server.port), LIMIT) as idle,
+                socket.create_connection(("127.0.0.1", server.port), LIMIT) as busy,
+                suppress(ConnectionError),
+            ):
+                for answer in talk_to_both(idle, busy):
+                    answers.append(answer)
+                    moments.append(time.monotonic())
+            moments.append(time.monotonic())
+            lines = [json.loads(line) for line in server.end().errors.splitlines()]
+        if max(later - earlier for earlier, later in pairwise(moments)) < 0.5:  # else the one that talks was silent, on a busy machine
+            break
+    assert set(answers[:-1]) == {b"x"}
+    assert (len(answers) <= 100, answers[-1]) == (True, b"still here")
     assert sorted(line["end"] for line in lines if line["event"] == "ended") == ["closed", "idle"]
 
 
