@@ -68,7 +68,7 @@ def yield_to_hub(hub: Hub) -> None:
     if hub.loop is None or hub.dead:
         return
     wakeup = Wakeup(hub)
-    hub.loop.run_callback(wakeup.hold.run_there, wakeup.fire)
+    hub.loop.run_callback(wakeup.hold.run_there, wakeup.close)  # a handler may have let the loop go round before the wait: it ends at once
     wakeup.wait(NEVER)
 
 

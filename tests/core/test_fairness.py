@@ -109,3 +109,29 @@ def test_a_yield_makes_no_watcher() -> None:
         hub.loop = hold.loop = loop
     assert watched.used.isdisjoint({"async", "async_", "timer", "io", "idle", "check", "prepare"})
     assert "run_callback" in watched.used
+
+
+class InterruptedLoop(WatchedLoop):
+    """A loop beside whose first `run_callback` a signal handler waits."""
+
+    was_interrupted = False
+
+    def run_callback(self, *call: Any) -> None:
+        self._loop.run_callback(*call)
+        if not self.was_interrupted:
+            self.was_interrupted = True
+            gevent.sleep(0.01)
+
+
+def test_a_yield_ends_though_its_round_was_over_before_it_waited() -> None:
+    """A signal handler that waits between the order of the callback and the wait for it, as one does that closes a stream, lets the loop go
+    round: the yield ends all the same."""
+    hub = gevent.get_hub()
+    hold, loop = hold_of(hub), hub.loop
+    interrupted: Any = InterruptedLoop(loop)
+    hub.loop = hold.loop = interrupted
+    try:
+        with gevent.Timeout(5, AssertionError("the yield does not end")):
+            yield_to_hub(hub)
+    finally:
+        hub.loop = hold.loop = loop
