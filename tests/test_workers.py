@@ -915,12 +915,8 @@ def test_a_signal_to_all_processes_before_workers_serve(tmp_path: Path) -> None:
     (tmp_path / "sitecustomize.py").write_text(STOPS_WORKERS)
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, [str(tmp_path), os.environ.get("PYTHONPATH")]))}
     words = ("serve", "echo", "--workers", 2, "--listen", "127.0.0.1:0")
-
-    def is_stopped(pid: int) -> bool:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "T"
-
     with started(*GEVENTSTREAMS, *words, start_new_session=True, env=environment) as process:
-        until(lambda: len(children(process.pid)) == 2 and all(map(is_stopped, children(process.pid))), 20)
+        until(lambda: [state(pid) for pid in children(process.pid)] == ["T", "T"], 20)
         both = children(process.pid)
         os.killpg(process.pid, signal.SIGTERM)
         for pid in both:

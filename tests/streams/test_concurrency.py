@@ -313,7 +313,7 @@ def test_a_flood_does_not_keep_others_from_running(pairs: Pairs, kind: str) -> N
             total += count
         gevent.joinall([ticking, flooding], raise_error=True)
         assert total > 10**6
-        if sorted(gaps)[-3] <= 0.02:
+        if len(gaps) > 3 and sorted(gaps)[-3] <= 0.02:
             return
     pytest.fail(f"held up for {sorted(gaps)[-3:]} s")
 
