@@ -18,6 +18,7 @@ A buffer leases its memory from a pool while it holds something, so a stream tha
 from __future__ import annotations
 
 import sys
+from bisect import bisect_left
 
 import geventstreams._native.memory as _bytes
 from geventstreams._constants import BLOCK, CALLS, NO_PERMIT, SMALL
@@ -361,7 +362,7 @@ class OutputBuffer(ByteQueue):
                 self.view = None
                 self.start = self.end = 0
         elif self.ends is not None and len(self.ends) > _MANY:
-            self.ends = [end for end in self.ends if end >= self.sent]
+            del self.ends[: bisect_left(self.ends, self.sent)]
 
     def clear(self) -> None:
         """Drop everything, a message that was sent in part as well."""
