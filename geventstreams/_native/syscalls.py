@@ -49,6 +49,9 @@ class _NonOwningSocket(_socket.socket):
         self.detach()
 
 
+_recv_into = _NonOwningSocket.recv_into  # a method that is found once need not be bound at each call
+
+
 def handle_of(descriptor: int, family: int) -> Any:
     """Return what the calls of this build are made with: here a socket object that never waits.
 
@@ -85,7 +88,7 @@ def as_socket(descriptor: int, family: int = _socket.AF_UNSPEC) -> Iterator[_soc
 def receive(descriptor: int, handle: Any, space: memoryview, start: int, counts: list[int]) -> int:
     """Receive into `space[start:]`. Return the number of bytes, ENDED or WOULD_WAIT. The same C call appends the number to `counts`."""
     try:
-        counts.extend(starmap(handle.recv_into, ((space[start:] if start else space, 0, _DONTWAIT),)))
+        counts.extend(starmap(_recv_into, ((handle, space[start:] if start else space, 0, _DONTWAIT),)))
     except BlockingIOError:
         return WOULD_WAIT
     count = counts[-1]
@@ -96,8 +99,10 @@ def receive(descriptor: int, handle: Any, space: memoryview, start: int, counts:
 
 def send(descriptor: int, handle: Any, data: bytes | memoryview, start: int, stop: int) -> int:
     """Send what the system takes now of `data[start:stop]`. Return the number of bytes, or WOULD_WAIT."""
+    if start or stop != len(data):
+        data = data[start:stop]
     try:
-        return handle.send(data[start:stop], _SEND_FLAGS)  # type: ignore[no-any-return]  # its class is not public
+        return handle.send(data, _SEND_FLAGS)  # type: ignore[no-any-return]  # its class is not public
     except BlockingIOError:
         return WOULD_WAIT
 
