@@ -391,7 +391,7 @@ class BufferedStream(ByteReader):
     @property
     def octets_in(self) -> int:
         """The number of bytes received so far."""
-        return self._engine.octets_in
+        return self._input.taken + self._input.end - self._input.start
 
     @property
     def octets_out(self) -> int:

@@ -26,7 +26,7 @@ cdef class StreamEngine(ByteSource):
     cdef public list listeners
     cdef readonly long generation
     cdef readonly unsigned long thread
-    cdef public long long octets_in, tail
+    cdef public long long tail
     cdef public object tls
     cdef public int unit
     cdef public bint closed, timed_out

@@ -42,9 +42,9 @@ class StreamEngine(ByteSource):
 
     __slots__ = (
         "_stream", "accepted", "broken", "closed", "end", "failure", "generation", "holds_text", "hub", "is_readable", "is_writable",
-        "lacking", "linger_limit", "listeners", "octets_in", "output", "output_state", "read_limit", "reader", "reading_since", "reset",
-        "rest", "rest_at", "sending", "tail", "thread", "timed_out", "tls", "tls_failed", "tls_options", "transport", "unbuffered",
-        "unit", "write_limit", "writer", "writing_since",
+        "lacking", "linger_limit", "listeners", "output", "output_state", "read_limit", "reader", "reading_since", "reset", "rest",
+        "rest_at", "sending", "tail", "thread", "timed_out", "tls", "tls_failed", "tls_options", "transport", "unbuffered", "unit",
+        "write_limit", "writer", "writing_since",
     )
 
     def __cinit__(self) -> None:  # compiled code only: an object whose __init__() was not called has no permit, and says so
@@ -61,7 +61,6 @@ class StreamEngine(ByteSource):
         self.linger_limit: float = linger_limit
         self.timed_out: bool = False
         self.accepted: int = 0
-        self.octets_in: int = 0
         self.unbuffered: int = 0
         self.hub: Any = get_hub()
         self.thread: int = _interpreter.thread_id()
@@ -250,7 +249,6 @@ class StreamEngine(ByteSource):
                 count = _bytes.take_last(buffer.counts)
                 if target is None:
                     buffer.end += count
-            self.octets_in += count
             self.timed_out = False
         elif count == WOULD_WAIT:
             return WOULD_WAIT
