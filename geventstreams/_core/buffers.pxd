@@ -8,12 +8,18 @@ cdef BlockPool BLOCKS
 
 
 @cython.final
+cdef class Block:
+    cdef bytearray store
+    cdef object view
+
+
+@cython.final
 cdef class BlockPool:
     cdef readonly Py_ssize_t size, least_room
     cdef list blocks
     cdef Py_ssize_t most
 
-    cdef object make(self)
+    cdef Block make(self)
 
 
 cdef class ByteQueue:
@@ -21,11 +27,12 @@ cdef class ByteQueue:
     cdef public bytearray store
     cdef public object view
     cdef public Py_ssize_t start, end, capacity
-    cdef public bint leased
+    cdef public Block leased
     cdef public long permit
     cdef public Py_ssize_t calls
 
     cdef void _init_queue(self, BlockPool pool) except *
+    @cython.locals(block=Block)
     cdef int _lease(self) except -1
     cdef int _release(self) except -1
     cdef int _resettle(self, Py_ssize_t capacity, Py_ssize_t at) except -1

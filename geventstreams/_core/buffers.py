@@ -27,6 +27,16 @@ _LARGE = 16 * BLOCK
 _MANY = 4096
 
 
+class Block:
+    """Memory that is lent, and a view of all of it."""
+
+    __slots__ = ("store", "view")
+
+    def __init__(self, size: int) -> None:
+        self.store = bytearray(size)
+        self.view = memoryview(self.store)
+
+
 class BlockPool:
     """Blocks of memory of one size, lent to queues while these hold something."""
 
@@ -35,13 +45,13 @@ class BlockPool:
         self.least_room = least_room
         """A remainder up to this size is copied in front of what arrives next; below this much room more is made."""
         # The entries for blocks not made yet keep the list long: a short one would be reallocated by every pop and append.
-        self.blocks: list[memoryview | None] = [None] * kept
+        self.blocks: list[Block | None] = [None] * kept
         self.most = 2 * kept
 
-    def make(self) -> memoryview:
+    def make(self) -> Block:
         """Return a new block, in place of the entry for one that was taken from the list."""
         self.blocks.append(None)
-        return memoryview(bytearray(self.size))
+        return Block(self.size)
 
 
 BLOCKS = BlockPool(BLOCK, 64, SMALL)
@@ -57,7 +67,7 @@ class ByteQueue:
         self.start: int = 0
         self.end: int = 0
         self.capacity: int = 0
-        self.leased: bool = False
+        self.leased: Block | None = None
         self.permit: int = NO_PERMIT
         self.calls: int = CALLS
 
@@ -68,26 +78,24 @@ class ByteQueue:
 
     def _lease(self) -> None:
         """Move what is held to the front of a leased block."""
-        pool = self.pool
-        view = pool.blocks.pop()
-        if view is None:
-            view = pool.make()
-        store = _bytes.owner(view)
+        self.leased = block = self.pool.blocks.pop()
+        if block is None:
+            self.leased = block = self.pool.make()
         if self.end:
             held = self.end - self.start
-            _bytes.copy_in(store, 0, self.view, self.start, held)  # type: ignore[arg-type]  # held: never None
+            _bytes.copy_in(block.store, 0, self.view, self.start, held)  # type: ignore[arg-type]  # held: never None
             self.start, self.end = 0, held
-        self.store, self.view = store, view
-        self.capacity = pool.size
-        self.leased = True
+        self.store = block.store
+        self.view = block.view
+        self.capacity = self.pool.size
 
     def _release(self) -> None:
         """Give up the memory, and what is in it."""
-        if self.leased:
-            self.leased = False
-            pool = self.pool
-            if len(pool.blocks) < pool.most:
-                pool.blocks.append(self.view)  # type: ignore[arg-type]  # leased: never None
+        block = self.leased
+        if block is not None:
+            self.leased = None
+            if len(self.pool.blocks) < self.pool.most:
+                self.pool.blocks.append(block)
         self.store = self.view = None
         self.start = self.end = self.capacity = 0
 
@@ -126,11 +134,11 @@ class ByteQueue:
         held = self.end - self.start
         if held <= self.start and held + count <= self.capacity:
             self._move_to_front()
-        elif not self.leased and held <= self.pool.least_room and held + count <= self.pool.size:
+        elif self.leased is None and held <= self.pool.least_room and held + count <= self.pool.size:
             self._lease()
         else:
             capacity = max(held + count, 2 * self.capacity if self.capacity < _LARGE else self.capacity + self.capacity // 4)
-            if self.leased or self.store is None:
+            if self.leased is not None or self.store is None:
                 self._resettle(capacity, 0)
             else:
                 self._grow(capacity)
@@ -161,7 +169,7 @@ class InputBuffer(ByteQueue):
         """Return the memory to receive into, from index `end` on."""
         if self.counts:
             self.absorb()
-        if self.store is None or (not self.leased and self.end - self.start <= self.pool.least_room):
+        if self.store is None or (self.leased is None and self.end - self.start <= self.pool.least_room):
             self._lease()
         elif self.capacity - self.end < self.pool.least_room:
             self.reserve(self.pool.least_room)
@@ -190,7 +198,7 @@ class InputBuffer(ByteQueue):
         if not held:
             if self.store is not None:
                 self._release()
-        elif 2 * held < self.capacity and (self.leased or self.capacity > 4 * BLOCK):
+        elif 2 * held < self.capacity and (self.leased is not None or self.capacity > 4 * BLOCK):
             self._resettle(held if held <= SMALL else 2 * held, 0)
 
     # Taking. What is asked for is never more than what is there: the caller has looked.

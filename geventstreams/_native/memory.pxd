@@ -98,16 +98,11 @@ cdef extern from *:
     int _add "geventstreams_add"(list counts, Py_ssize_t number) except -1
     Py_ssize_t find_lf "geventstreams_find_lf"(str text, Py_ssize_t start) except -2
     str cut_text "PyUnicode_Substring"(str text, Py_ssize_t start, Py_ssize_t stop)
-    PyObject *PyMemoryView_GET_BASE(object view)  # borrowed
     Py_buffer *PyMemoryView_GET_BUFFER(object view) noexcept
 
 
 cdef inline list numbers():
     return []
-
-
-cdef inline bytearray owner(object view):
-    return <bytearray>PyMemoryView_GET_BASE(view)
 
 
 cdef inline Py_ssize_t size(object view) noexcept:

@@ -21,9 +21,6 @@ byte_of: Callable[[Any, int], int] = operator.getitem
 put_byte: Callable[[Any, int, int], None] = operator.setitem
 """Put a byte, 0..255, at an index."""
 
-owner: Callable[[memoryview], bytearray] = operator.attrgetter("obj")
-"""Return the bytearray that a view of all of it was made from."""
-
 numbers: Callable[[], list[int]] = deque  # type: ignore[assignment]  # it has what is asked of it
 """Return a new list for a few numbers, which keeps its memory while it is empty."""
 
