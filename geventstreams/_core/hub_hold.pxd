@@ -28,7 +28,6 @@ cdef class HubHold:
 
     cdef void begin(self) except *
     cdef void end(self) except *
-    cdef void resume_later(self, Wait wait) except *
     @cython.locals(wait=Wait)
     cdef object next_ready(self)
     cpdef bint is_here(self) noexcept

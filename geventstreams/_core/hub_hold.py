@@ -102,16 +102,6 @@ class HubHold:
         if self.loop.ptr:
             self._watcher.stop()
 
-    def resume_later(self, wait: Wait) -> None:
-        """Resume the greenlet of a wait whose event has come: now if it is the only event of this turn, else before the next turn."""
-        if self.ready:
-            self.ready.append(wait)
-        elif self.loop.pendingcnt:
-            self.ready.append(wait)
-            self.loop.run_callback(self.resume_ready)
-        else:
-            _greenlets.resume(wait.waiter)
-
     def resume_ready(self) -> None:
         """Resume the greenlets whose events have come. Called in the hub, to which they return when no other one is ready."""
         try:

@@ -186,7 +186,14 @@ class Wakeup(Wait):
         if self.waiter is not None:
             if self.outcome != FIRED:
                 self.outcome = FIRED
-                self.hold.resume_later(self)
+                hold = self.hold
+                if hold.ready:
+                    hold.ready.append(self)
+                elif hold.loop.pendingcnt:
+                    hold.ready.append(self)
+                    hold.loop.run_callback(hold.resume_ready)
+                else:  # the only event of this turn
+                    _greenlets.resume(self.waiter)
         elif self.handler is not None:
             self.handler._on_event()
 
