@@ -17,7 +17,6 @@ A buffer leases its memory from a pool while it holds something, so a stream tha
 
 from __future__ import annotations
 
-import sys
 from bisect import bisect_left
 
 import geventstreams._native.memory as _bytes
@@ -160,8 +159,8 @@ class InputBuffer(ByteQueue):
         self.searched: int = 0
         self.taken: int = 0
         self.counts: list[int] = _bytes.numbers()
-        self.portion: int = sys.maxsize
-        """Bytes for which there is room at once, at most."""
+        self.portion: int = BLOCK
+        """Bytes for which there is room at once, at most; BLOCK is no limit."""
 
     # Arriving.
 
@@ -173,7 +172,7 @@ class InputBuffer(ByteQueue):
             self._lease()
         elif self.capacity - self.end < self.pool.least_room:
             self.reserve(self.pool.least_room)
-        if self.portion < self.capacity:
+        if self.portion < BLOCK:
             return self.view[: self.end + self.portion]  # type: ignore[index, return-value]  # reserved
         return self.view  # type: ignore[return-value]  # reserved
 

@@ -360,7 +360,9 @@ class StreamEngine(ByteSource):
                     self.unbuffered += count
             else:
                 count = 1
-            return count > 0 or transport.unsent < before
+            if count > 0:
+                return True
+            return transport.unsent < before
         except OSError as error:
             raise self.output_failed(error) from None
         finally:
