@@ -61,6 +61,8 @@ class HubHold:
         """The loop of new watchers. `geventstreams.testing.virtual_time` puts another one in its place."""
         self.stays_armed: bool = "libuv" not in type(hub.loop).__module__
         """Whether an armed watcher may outlive a wait without keeping the loop alive (libev can do that, libuv cannot)."""
+        self.has_batches: bool = type(hub) is Hub
+        """Whether a greenlet may switch to the next one, past the hub, as it may where the hub has no `switch` of a class of the user's."""
         self.waiting = 0
         self.ready: list[Wait] = []
         self.thread: int = hub.thread_ident

@@ -95,7 +95,7 @@ class Wakeup(Wait):
             if timeout != NEVER:
                 self._set_deadline(timeout)
             while not self.outcome:
-                if hold.ready and _greenlets.leaves_plainly(current, hub) and (following := hold.next_ready()) is not None:
+                if hold.ready and _greenlets.hook_of(current, "switch_out", None) is None and (following := hold.next_ready()) is not None:
                     _greenlets.resume(following)
                 else:
                     if _greenlets.has_died(hub):
@@ -189,7 +189,7 @@ class Wakeup(Wait):
                 hold = self.hold
                 if hold.ready:
                     hold.ready.append(self)
-                elif hold.loop.pendingcnt:
+                elif hold.has_batches and hold.loop.pendingcnt:
                     hold.ready.append(self)
                     hold.loop.run_callback(hold.resume_ready)
                 else:  # the only event of this turn

@@ -89,12 +89,17 @@ cdef extern from *:
     object current "geventstreams_current"()
     object loop_of "geventstreams_loop_of"(object hub)
     object geventstreams_switch(object greenlet)
-    bint leaves_plainly "geventstreams_leaves_plainly"(object greenlet, object hub)
+    bint geventstreams_has_no_hook(object greenlet, object name) noexcept
+    bint geventstreams_leaves_plainly(object greenlet, object hub) noexcept
     bint geventstreams_resumes_plainly(object greenlet)
 
 
+cdef inline object hook_of(object greenlet, str name, object default):
+    return default if geventstreams_has_no_hook(greenlet, name) else getattr(greenlet, name, default)
+
+
 cdef inline int leave(object greenlet, object hub) except -1:
-    if leaves_plainly(greenlet, hub):
+    if geventstreams_leaves_plainly(greenlet, hub):
         geventstreams_switch(hub)
     else:
         hub.switch()

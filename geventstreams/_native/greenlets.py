@@ -13,7 +13,6 @@ import operator
 from collections.abc import Callable
 from typing import Any
 
-from gevent.hub import Hub
 from greenlet import getcurrent
 
 current: Callable[[], Any] = getcurrent
@@ -27,9 +26,8 @@ has_died: Callable[[Any], bool] = operator.attrgetter("dead")
 """Return whether a hub's greenlet has ended: a switch to it would come back at once, or go to its parent."""
 
 
-def leaves_plainly(greenlet: Any, hub: Any) -> bool:
-    """Return whether no hook is to be called when `greenlet`, the current one, waits: it may switch to another one directly."""
-    return getattr(greenlet, "switch_out", None) is None and type(hub) is Hub
+hook_of: Callable[[Any, str, None], Any] = getattr
+"""Return the hook of a greenlet that has this name; the third argument, None, if it has none."""
 
 
 def leave(greenlet: Any, hub: Any) -> None:

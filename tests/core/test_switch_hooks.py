@@ -217,6 +217,40 @@ def test_a_hook_that_raises_ends_the_wait(pairs: Pairs) -> None:
     assert near.readline() == b"x\n"
 
 
+OWN_HUB = """
+import gevent, gevent._hub_local, gevent.hub
+from gevent import socket
+waits = []
+class OwnHub(gevent.hub.Hub):
+    def switch(self):
+        waits.append(gevent.getcurrent())
+        return gevent.hub.Hub.switch(self)
+gevent._hub_local.set_default_hub_class(OwnHub)
+assert type(gevent.get_hub()) is OwnHub
+from geventstreams import SocketStream
+pairs = [socket.socketpair() for _ in range(20)]
+def read(end):
+    stream = SocketStream(end)
+    for _ in range(2):
+        lines.append(stream.readline())
+lines = []
+readers = [gevent.spawn(read, near) for near, _ in pairs]
+gevent.sleep(0)
+for count in (20, 40):
+    for _, far in pairs:
+        far.sendall(b"line\\n")
+    while len(lines) < count:
+        gevent.sleep(0.001)
+print([waits.count(reader) for reader in readers])
+"""
+
+
+def test_a_hub_with_its_own_switch_is_told_of_every_wait() -> None:
+    """Where the hub's class has a `switch` of its own, each of twenty greenlets that read two lines calls it for each wait."""
+    done = subprocess.run([sys.executable, "-c", OWN_HUB], capture_output=True, text=True, timeout=60, check=False)
+    assert (done.stdout, done.returncode) == (f"{[2] * 20}\n", 0), done.stderr[-2000:]
+
+
 BACKDOOR = """
 import gevent
 from gevent import socket
