@@ -139,9 +139,10 @@ class SocketTransport(Transport):
         count = _system.receive(self._descriptor, self._handle, space, start, counts)
         if count > 0:
             self.received += count
-            self.emptied = count < BUSY and count < _bytes.size(space) - start
-        else:
-            self.emptied = not count
+            if count < BUSY and count < _bytes.size(space) - start:
+                self.emptied = True
+                return count
+        self.emptied = not count
         return count
 
     def send(self, data: bytes | memoryview, start: int, stop: int) -> int:

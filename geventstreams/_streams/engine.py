@@ -348,19 +348,19 @@ class StreamEngine(ByteSource):
         try:
             before = transport.unsent
             if before and transport.flush() == WOULD_WAIT:
-                count = 0
+                pass
             elif output.end:
                 count = transport.send(output.view, output.start, output.end)  # type: ignore[arg-type]  # not empty
                 if count > 0:
                     output.strike(count)
+                    return True
             elif (rest := self.rest) is not None and self.rest_at < len(rest):
                 count = transport.send(rest, self.rest_at, len(rest))
                 if count > 0:
                     self.rest_at += count
                     self.unbuffered += count
+                    return True
             else:
-                count = 1
-            if count > 0:
                 return True
             return transport.unsent < before
         except OSError as error:
