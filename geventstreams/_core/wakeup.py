@@ -95,7 +95,7 @@ class Wakeup(Wait):
             if timeout != NEVER:
                 self._set_deadline(timeout)
             while not self.outcome:
-                if hold.ready and _greenlets.hook_of(current, "switch_out", None) is None and (following := hold.next_ready()) is not None:
+                if hold.ready and not _greenlets.has_hook(current, "switch_out") and (following := hold.next_ready()) is not None:
                     _greenlets.resume(following)
                 else:
                     if _greenlets.has_died(hub):

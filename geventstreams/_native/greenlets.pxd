@@ -56,20 +56,20 @@ cdef extern from *:
     static inline int geventstreams_has_died(PyObject *hub) {
         return geventstreams_has_greenlet() && !PyGreenlet_ACTIVE((PyGreenlet *)hub) && PyGreenlet_STARTED((PyGreenlet *)hub);
     }
-    /* Whether neither the class of a greenlet nor the greenlet itself has this hook, as far as can be seen at once. */
-    static inline int geventstreams_has_no_hook(PyObject *greenlet, PyObject *name) {
+    /* Whether the class of a greenlet or the greenlet itself has this hook, or may have it, as far as can be seen at once. */
+    static inline int geventstreams_has_hook(PyObject *greenlet, PyObject *name) {
         PyTypeObject *kind = Py_TYPE(greenlet);
         PyObject *own;
         if (kind != geventstreams_greenlet && kind != &PyGreenlet_Type && kind != geventstreams_raw_greenlet)
-            return 0;
+            return 1;
         own = ((PyGreenlet *)greenlet)->dict; /* a gevent.Greenlet keeps its function there, and nearly always nothing else */
-        return own == NULL || (kind == geventstreams_greenlet && PyDict_GET_SIZE(own) == 1) || !PyDict_Contains(own, name);
+        return own != NULL && !(kind == geventstreams_greenlet && PyDict_GET_SIZE(own) == 1) && PyDict_Contains(own, name);
     }
     static inline int geventstreams_leaves_plainly(PyObject *greenlet, PyObject *hub) {
-        return Py_TYPE(hub) == geventstreams_hub && geventstreams_has_no_hook(greenlet, geventstreams_switch_out_name);
+        return Py_TYPE(hub) == geventstreams_hub && !geventstreams_has_hook(greenlet, geventstreams_switch_out_name);
     }
     static inline int geventstreams_resumes_plainly(PyObject *greenlet) {
-        return geventstreams_has_greenlet() && geventstreams_has_no_hook(greenlet, geventstreams_switch_name);
+        return geventstreams_has_greenlet() && !geventstreams_has_hook(greenlet, geventstreams_switch_name);
     }
     /* A context that is entered already, or one that was left otherwise, is left to the greenlet's attribute. */
     static inline int geventstreams_enter_context(PyObject *greenlet, PyObject *context) {
@@ -89,13 +89,9 @@ cdef extern from *:
     object current "geventstreams_current"()
     object loop_of "geventstreams_loop_of"(object hub)
     object geventstreams_switch(object greenlet)
-    bint geventstreams_has_no_hook(object greenlet, object name) noexcept
+    bint has_hook "geventstreams_has_hook"(object greenlet, str name) noexcept
     bint geventstreams_leaves_plainly(object greenlet, object hub) noexcept
     bint geventstreams_resumes_plainly(object greenlet)
-
-
-cdef inline object hook_of(object greenlet, str name, object default):
-    return default if geventstreams_has_no_hook(greenlet, name) else getattr(greenlet, name, default)
 
 
 cdef inline int leave(object greenlet, object hub) except -1:

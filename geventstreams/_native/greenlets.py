@@ -26,8 +26,8 @@ has_died: Callable[[Any], bool] = operator.attrgetter("dead")
 """Return whether a hub's greenlet has ended: a switch to it would come back at once, or go to its parent."""
 
 
-hook_of: Callable[[Any, str, None], Any] = getattr
-"""Return the hook of a greenlet that has this name; the third argument, None, if it has none."""
+has_hook: Callable[[Any, str], bool] = hasattr
+"""Return whether a greenlet has a hook of this name. Compiled, those of unknown classes are taken to have all."""
 
 
 def leave(greenlet: Any, hub: Any) -> None:
