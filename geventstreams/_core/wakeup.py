@@ -95,8 +95,9 @@ class Wakeup(Wait):
             if timeout != NEVER:
                 self._set_deadline(timeout)
             while not self.outcome:
-                if hold.ready and not _greenlets.has_hook(current, "switch_out") and (following := hold.next_ready()) is not None:
-                    _greenlets.resume(following)
+                if hold.ready and not _greenlets.has_hook(current, "switch_out"):
+                    if (following := hold.next_ready()) is not None:
+                        _greenlets.resume(following)
                 else:
                     if _greenlets.has_died(hub):
                         self.refuse()
