@@ -294,11 +294,12 @@ def test_both_go_on_in_plain_text(tls: TLSKit, side: str) -> None:
 
 
 def test_what_came_encrypted_and_behind_it_is_kept(tls: TLSKit, side: str) -> None:
-    """Bytes under TLS, the peer's close_notify and plain text in one segment: all are in the buffer after detach_ssl, in order."""
+    """Bytes under TLS, the peer's close_notify and plain text in one segment: after detach_ssl all are there, in order, and counted."""
     stream, peer = tls.stream(side)
     secret = b"s" * 50_000
     peer.send(peer.encrypted(secret) + peer.close_notify() + b"plain text\n")
     stream.detach_ssl()
+    assert stream.octets_in == len(secret) + 11
     assert stream.read_exactly(len(secret)) == secret
     assert stream.readline() == b"plain text\n"
     stream.sendall(b"ours\n")
