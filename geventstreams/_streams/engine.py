@@ -348,7 +348,7 @@ class StreamEngine(ByteSource):
         try:
             before = transport.unsent
             if before and transport.flush() == WOULD_WAIT:
-                pass
+                pass  # what is held back goes first
             elif output.end:
                 count = transport.send(output.view, output.start, output.end)  # type: ignore[arg-type]  # not empty
                 if count > 0:
