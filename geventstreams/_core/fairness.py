@@ -6,15 +6,18 @@ and a greenlet that calls it after each slice of work is one callback of those.
 
 from __future__ import annotations
 
+from functools import partial
+
 import gevent
 from gevent._hub_local import get_hub_if_exists
-from gevent.hub import Hub, get_hub
+from gevent.hub import Hub, Waiter, get_hub
 
 import geventstreams._native.clock as _clock
 import geventstreams._native.greenlets as _greenlets
 import geventstreams._native.interpreter as _interpreter
-from geventstreams._constants import FRESH, NEVER, SLICE
+from geventstreams._constants import FRESH, SLICE
 from geventstreams._core.fork import FORK, inherited
+from geventstreams._core.hub_hold import hold_of
 from geventstreams._core.wakeup import Wakeup
 
 _SECOND = 1
@@ -67,9 +70,10 @@ def yield_to_hub(hub: Hub) -> None:
     """Wait until the loop has gone round once. Return at once where the hub was destroyed or has died."""
     if hub.loop is None or hub.dead:
         return
-    wakeup = Wakeup(hub)
-    hub.loop.run_callback(wakeup.hold.run_there, wakeup.close)  # a handler may have let the loop go round before the wait: it ends at once
-    wakeup.wait(NEVER)
+    # Not a `Wakeup`: a signal handler that waits may let the loop go round before this does, and gevent's object keeps what comes then.
+    waiter: Waiter[None] = Waiter(hub)
+    hub.loop.run_callback(hold_of(hub).run_there, partial(waiter.switch, None))
+    waiter.get()
 
 
 def let_ready_run(hub: Hub) -> None:

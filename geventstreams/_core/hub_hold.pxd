@@ -19,7 +19,7 @@ cdef class EventHandler:
 cdef class HubHold:
     cdef object __weakref__
     cdef public object loop
-    cdef bint stays_armed, has_batches, is_ours
+    cdef bint stays_armed, has_batches, is_held, is_ours
     cdef Py_ssize_t waiting
     cdef list ready
     cdef readonly unsigned long thread

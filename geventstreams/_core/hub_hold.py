@@ -64,6 +64,8 @@ class HubHold:
         self.has_batches: bool = type(hub) is Hub
         """Whether a greenlet may switch to the next one, past the hub, as it may where the hub has no `switch` of a class of the user's."""
         self.waiting = 0
+        self.is_held: bool = False
+        """Whether the loop is kept running. The count does not tell: a signal handler may wait between the two."""
         self.ready: list[Wait] = []
         self.thread: int = hub.thread_ident
         self.is_ours: bool = False
@@ -96,11 +98,13 @@ class HubHold:
                 self.loop.destroy()
 
     def begin(self) -> None:
-        """Keep the loop running: `waiting` has become 1."""
+        """Keep the loop running: somebody waits."""
         self._watcher.start(_nothing)
+        self.is_held = True
 
     def end(self) -> None:
         """Keep the loop running no longer: `waiting` has become 0."""
+        self.is_held = False
         if self.loop.ptr:
             self._watcher.stop()
 

@@ -87,7 +87,7 @@ class Wakeup(Wait):
         try:
             if not self.armed or self.process != FORK.generation or _greenlets.loop_of(hub) is not hold.loop or hold.ended:
                 self.arm()
-            if hold.waiting == 1:
+            if not hold.is_held:
                 hold.begin()
             self.outcome = WAITS
             if self.closed:

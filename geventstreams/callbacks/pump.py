@@ -110,7 +110,7 @@ class Pump:
         elif not task._counted:
             task._counted = True
             self.hold.waiting += 1
-            if self.hold.waiting == 1:
+            if not self.hold.is_held:
                 self.hold.begin()
 
     def _discount(self, task: Task) -> None:

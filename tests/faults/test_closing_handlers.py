@@ -1,4 +1,4 @@
-"""A signal handler may close a stream between any two bytecodes of a call on it, in whatever greenlet it interrupts.
+"""A signal handler may close a stream between any two bytecodes of a call on it, in whatever greenlet it interrupts; it may wait, too.
 
 The handler is a trace function here, which strikes at one bytecode after the other. It closes the stream and gives the number of its
 descriptor to a foreign connection at once, as another library in the handler may.
@@ -7,6 +7,7 @@ descriptor to a foreign connection at once, as another library in the handler ma
 from __future__ import annotations
 
 import contextlib
+import itertools
 import os
 import signal
 import socket
@@ -25,7 +26,8 @@ from kit.loops import ON_LIBUV
 from kit.tls import NAME, TLSKit
 
 import geventstreams
-from geventstreams import SocketStream, StreamClosed, WaitSet, wait_for_input_streams
+from geventstreams import ReadTimeout, SocketStream, StreamClosed, WaitSet, wait_for_input_streams
+from geventstreams._core.fairness import pause
 from geventstreams._streams.buffered import engine_of
 from geventstreams.testing.claims import outcome
 
@@ -294,3 +296,21 @@ def _echo(stream: SocketStream) -> None:
     with contextlib.suppress(OSError):
         while line := stream.readline():
             stream.sendall(line)
+
+
+@pytest.mark.skipif(geventstreams.compiled, reason="only bytecode is struck")
+@pytest.mark.usefixtures("virtual_clock")
+def test_a_handler_may_wait_at_any_bytecode_of_a_wait() -> None:
+    """The wait of a handler ends, and so does the one that it interrupts, where nothing else keeps the loop running."""
+    near, far = socket.socketpair()
+    this = gevent.getcurrent()
+    with far, SocketStream(near, read_timeout=60) as stream:
+        for at in itertools.count(1):
+            with (
+                Handler(at, lambda: pause(1), lambda frame: of_the_package(frame) and gevent.getcurrent() is this) as handler,
+                pytest.raises(ReadTimeout),
+            ):
+                stream.readline()
+            if not handler.place:
+                break
+    assert at > 100
