@@ -67,13 +67,20 @@ class Fairness:
 
 
 def yield_to_hub(hub: Hub) -> None:
-    """Wait until the loop has gone round once. Return at once where the hub was destroyed or has died."""
+    """Wait until the loop has gone round once. Return at once where the hub was destroyed or has died.
+
+    Raises:
+        StreamError: in a forked child of the process in which the wait began.
+    """
     if hub.loop is None or hub.dead:
         return
+    process = FORK.generation
     # Not a `Wakeup`: a signal handler that waits may let the loop go round before this does, and gevent's object keeps what comes then.
     waiter: Waiter[None] = Waiter(hub)
     hub.loop.run_callback(hold_of(hub).run_there, partial(waiter.switch, None))
     waiter.get()
+    if process != FORK.generation:
+        raise inherited("stream")
 
 
 def let_ready_run(hub: Hub) -> None:
