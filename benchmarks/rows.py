@@ -138,8 +138,8 @@ LINES = (
         (
             Entry("geventstreams", "geventstreams", "one_line", needs=(SERVER,)),
             *served("one_line", "gevent-makefile", "uvloop", "asyncio", "threads"),
-            least("one_line", "least, greenlets of gevent", spawns=True),
-            least("one_line", "least, bare greenlets", is_bound=False),
+            least("one_line", spawns=True),
+            least("one_line", "least, bare greenlet", is_bound=False),
         ),
         (Goal(("gevent-makefile",), 0.80),),
     ),

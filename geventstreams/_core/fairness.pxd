@@ -21,5 +21,5 @@ cdef class Fairness:
 
 
 # An object, since a method of a declared class would be handed over as a C function, and Cython 3.2 gets the type of it wrong.
-@cython.locals(wakeup=object)
+@cython.locals(hold=object)
 cpdef void yield_to_hub(hub) except *

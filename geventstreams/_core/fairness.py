@@ -77,8 +77,13 @@ def yield_to_hub(hub: Hub) -> None:
     process = FORK.generation
     # Not a `Wakeup`: a signal handler that waits may let the loop go round before this does, and gevent's object keeps what comes then.
     waiter: Waiter[None] = Waiter(hub)
-    hub.loop.run_callback(hold_of(hub).run_there, partial(waiter.switch, None))
-    waiter.get()
+    hold = hold_of(hub)
+    hub.loop.run_callback(hold.run_there, partial(waiter.switch, None))
+    hold.enter()
+    try:
+        waiter.get()
+    finally:
+        hold.leave()
     if process != FORK.generation:
         raise inherited("stream")
 

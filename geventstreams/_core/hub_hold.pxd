@@ -26,6 +26,8 @@ cdef class HubHold:
     cdef readonly bint ended, inherited
     cdef object hub, _calls, _waker, _dependents, _watcher
 
+    cpdef void enter(self) except *
+    cpdef void leave(self) except *
     cdef void begin(self) except *
     cdef void end(self) except *
     @cython.locals(wait=Wait)

@@ -97,8 +97,20 @@ class HubHold:
             if self.is_ours:
                 self.loop.destroy()
 
+    def enter(self) -> None:
+        """Count one more that waits."""
+        self.waiting += 1
+        if not self.is_held:
+            self.begin()
+
+    def leave(self) -> None:
+        """Count one less."""
+        self.waiting -= 1
+        if self.waiting == 0:
+            self.end()
+
     def begin(self) -> None:
-        """Keep the loop running: somebody waits."""
+        """Keep the loop running: a greenlet waits."""
         self._watcher.start(_nothing)
         self.is_held = True
 

@@ -109,16 +109,12 @@ class Pump:
                 self._schedule()
         elif not task._counted:
             task._counted = True
-            self.hold.waiting += 1
-            if not self.hold.is_held:
-                self.hold.begin()
+            self.hold.enter()
 
     def _discount(self, task: Task) -> None:
         if task._counted:
             task._counted = False
-            self.hold.waiting -= 1
-            if self.hold.waiting == 0:
-                self.hold.end()
+            self.hold.leave()
 
     # In the hub.
 
