@@ -1,6 +1,6 @@
 """Draw the pictures of README.md and docs/speed.md, and write the tables of goals there, from the figures of two runs of the bench.
 
-    python -m benchmarks --quick --json docs/pictures/figures.json
+    python -m benchmarks --quick --repeat 15 --json docs/pictures/figures.json
     python -m benchmarks --quick --repeat 15 --least --json docs/pictures/least.json
     python docs/pictures/draw.py
 
