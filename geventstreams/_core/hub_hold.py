@@ -63,7 +63,7 @@ class HubHold:
         """Whether an armed watcher may outlive a wait without keeping the loop alive (libev can do that, libuv cannot)."""
         self.has_batches: bool = type(hub) is Hub
         """Whether a greenlet may switch to the next one, past the hub, as it may where the hub has no `switch` of a class of the user's."""
-        self.waiting = 0
+        self.waiting: int = 0
         self.is_held: bool = False
         """Whether the loop is kept running. The count does not tell: a signal handler may wait between the two."""
         self.ready: list[Wait] = []

@@ -40,7 +40,7 @@ NOT_RUN = {
     "source .venv/share/bash-completion/completions/geventstreams": "tests/cli/test_cli_share.py loads it into bash",
     "man .venv/share/man/man1/geventstreams.1": "opens a pager; tests/cli/test_cli_share.py formats the page",
     "geventstreams bench --quick": "measures for a minute; tests/package/test_benchmarks.py runs a part of it",
-    "python -m benchmarks --quick --repeat 11 --json docs/pictures/figures.json && python docs/pictures/draw.py":
+    "python -m benchmarks --quick --repeat 15 --json docs/pictures/figures.json && python docs/pictures/draw.py":
         "measures for a minute, and writes into the checkout; tests/package/test_documents.py draws the pictures",
     "python -m benchmarks --quick --repeat 15 --least --json docs/pictures/least.json && python docs/pictures/draw.py":
         "measures for minutes, and writes into the checkout; tests/package/test_least.py runs a part of it",
