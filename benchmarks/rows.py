@@ -202,7 +202,6 @@ SMALL_READS = (
     ),
 )
 
-
 BULK = (
     Row(
         "bulk-receive",

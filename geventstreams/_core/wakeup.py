@@ -83,7 +83,7 @@ class Wakeup(Wait):
         if current is hub:
             raise BlockingSwitchOutError("a stream cannot wait in the hub's own greenlet")
         self.waiter = current
-        hold.waiting += 1
+        hold.waiting += 1  # as `enter` and `leave` of the hold count, without a call of these in each wait
         try:
             if not self.armed or self.process != FORK.generation or _greenlets.loop_of(hub) is not hold.loop or hold.ended:
                 self.arm()
