@@ -743,28 +743,21 @@ static PyObject *run(PyObject *connection, PyObject *Py_UNUSED(nothing))
 
 static PyMethodDef runner = {"run", run, METH_NOARGS, NULL};
 
-/* In a greenlet of gevent's own, which begins in the loop's next turn. */
-static int spawn(int fd, PyObject *handle, PyObject *spawner)
-{
-    Connection *connection = make(&ConnectionType, fd, handle);
-    PyObject *function = connection == NULL ? NULL : PyCFunction_New(&runner, (PyObject *)connection);
-    PyObject *spawned = function == NULL ? NULL : PyObject_CallOneArg(spawner, function);
-    Py_XDECREF(spawned);
-    Py_XDECREF(function);
-    Py_XDECREF(connection);
-    return spawned == NULL ? -1 : 0;
-}
-
-static int begin(int fd, PyObject *handle)
+/* In a greenlet that is switched to at once, or in what spawner(function) makes of it, unless that is None. */
+static int begin(int fd, PyObject *handle, PyObject *spawner)
 {
     Connection *connection = make(&ConnectionType, fd, handle);
     PyObject *function = connection == NULL ? NULL : PyCFunction_New(&runner, (PyObject *)connection), *result = NULL;
-    PyGreenlet *greenlet = function == NULL ? NULL : PyGreenlet_New(function, hub);
-    if (greenlet != NULL) {
-        connection->greenlet = (PyGreenlet *)Py_NewRef(greenlet);
-        result = PyGreenlet_Switch(greenlet, NULL, NULL);
+    if (function != NULL && spawner != Py_None)
+        result = PyObject_CallOneArg(spawner, function);
+    else if (function != NULL) {
+        PyGreenlet *greenlet = PyGreenlet_New(function, hub);
+        if (greenlet != NULL) {
+            connection->greenlet = (PyGreenlet *)Py_NewRef(greenlet);
+            result = PyGreenlet_Switch(greenlet, NULL, NULL);
+        }
+        Py_XDECREF(greenlet);
     }
-    Py_XDECREF(greenlet);
     Py_XDECREF(function);
     Py_XDECREF(connection);
     Py_XDECREF(result);
@@ -790,7 +783,7 @@ static PyObject *accept_all(PyObject *arguments, PyObject *Py_UNUSED(nothing))
         int fd = accept4(listener, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
         if (fd < 0)
             break;
-        if ((is_pushing ? begin_pushing(fd, handle) : spawner != Py_None ? spawn(fd, handle, spawner) : begin(fd, handle)) < 0)
+        if ((is_pushing ? begin_pushing(fd, handle) : begin(fd, handle, spawner)) < 0)
             return NULL; /* without memory: the descriptor is lost, too */
     }
     Py_RETURN_NONE;
