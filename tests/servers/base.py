@@ -3,6 +3,7 @@
 # Invariants: a server's module says what to write (`prepare`), what to start (`command`) and when it is up (`answers`); everything that
 # handles processes, users or directories stays here.
 
+import fcntl
 import os
 import pwd
 import random
@@ -25,26 +26,35 @@ from .programs import ServerError, find_program
 _Self = TypeVar("_Self", bound="Server")
 
 HOST = "127.0.0.1"
-#: Below the ports that the system gives to clients: no other test's connection takes one between choice and start. Each of
-#: pytest-xdist's processes has its own share of them.
-_WORKER = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
-_PORTS = range(10_000, 32_000)[_WORKER :: max(_WORKER + 1, int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1")))]
+#: Below the ports that the system gives to clients: no other test's connection takes one between choice and start.
+_PORTS = range(10_000, 32_000)
 _chosen_ports: set[int] = set()
+#: A port that was chosen is a locked byte of this file until the process that chose it ends. So processes of other test runs, and
+#: those that a test starts, do not choose it in the time that its server needs to come up.
+_LOCKS = os.open(Path(tempfile.gettempdir()) / f"geventstreams-ports-{os.geteuid()}", os.O_RDWR | os.O_CREAT, 0o600)
 #: What was started in this run, by name: the summary at the end of a test run prints it.
 versions_started: dict[str, str] = {}
 
 
 def free_port(host: str = HOST) -> int:
-    """Return a loopback port on which nothing listens and that this run has not returned before."""
-    # A generator of its own: tests seed the global one, and two runs at a time must not draw the same ports.
+    """Return a loopback port that no socket has, and that no test that still runs has chosen."""
+    # A generator of its own: tests seed the global one.
     for port in random.SystemRandom().sample(_PORTS, len(_PORTS)):
-        if port not in _chosen_ports:
-            with closing(socket.socket()) as probe:
-                if probe.connect_ex((host, port)) == 0:
-                    continue
+        if port not in _chosen_ports and _is_free(host, port):
             _chosen_ports.add(port)
             return port
     raise ServerError(f"no free port on {host} in {_PORTS}")
+
+
+def _is_free(host: str, port: int) -> bool:
+    """Return whether it can be bound and no process has locked it; then this one has."""
+    try:
+        with closing(socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)) as probe:
+            probe.bind((host, port))
+        fcntl.lockf(_LOCKS, fcntl.LOCK_EX | fcntl.LOCK_NB, 1, port)
+    except OSError:
+        return False
+    return True
 
 
 def exchange(port: int, request: bytes = b"", size: int = 64) -> bytes:

@@ -9,8 +9,10 @@ import smtplib
 import socket
 import ssl
 import subprocess
+import sys
 import time
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 
 import pg8000.dbapi
@@ -29,7 +31,9 @@ from servers import (
     PostgreSQL,
     ProFTPD,
     Redis,
+    ServerError,
     SServer,
+    base,
     curl,
     free_port,
     nc,
@@ -192,6 +196,31 @@ def test_haproxy_tells_the_backend_the_client(
             done = subprocess.run(command, capture_output=True, text=True, timeout=20, check=True)
             told, true = done.stdout.split("|")
             assert told == true
+
+
+def test_a_port_is_chosen_once_on_a_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What another process has chosen, with no socket on it as yet, is not chosen; when that process has ended, it is."""
+    command = [sys.executable, "-c", "from servers import free_port; print(free_port(), flush=True); input()"]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, cwd=Path(__file__).parent.parent) as other:
+        assert other.stdout is not None
+        port = int(other.stdout.readline())
+        monkeypatch.setattr(base, "_PORTS", [port])
+        with pytest.raises(ServerError, match="no free port"):
+            free_port()
+        other.communicate(b"\n")
+    assert free_port() == port
+
+
+def test_a_port_that_is_bound_is_not_free(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A socket that has the port without listening keeps it from being chosen: a server could not have it."""
+    port = free_port()
+    monkeypatch.setattr(base, "_PORTS", [port])
+    monkeypatch.setattr(base, "_chosen_ports", set())
+    with closing(socket.socket()) as bound:
+        bound.bind((HOST, port))
+        with pytest.raises(ServerError, match="no free port"):
+            free_port()
+    assert free_port() == port
 
 
 def test_openssl_talks_to_openssl(certificates: Certificates) -> None:
