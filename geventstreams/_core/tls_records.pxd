@@ -3,7 +3,7 @@ cimport cython
 cimport geventstreams._native.memory as _bytes
 from geventstreams._core.buffers cimport BlockPool, InputBuffer
 
-cdef Py_ssize_t HEADER, LARGEST, SHORTEST
+cdef Py_ssize_t HEADER, LARGEST, SHORTEST, SMALL
 cdef int APPLICATION_DATA
 
 
@@ -18,22 +18,32 @@ cdef class RecordBuffer(InputBuffer):
 cdef class Decrypter:
     cdef RecordBuffer cipher
     cdef Py_ssize_t taken, pending
-    cdef bint asks_again, tells_types
-    cdef object failure, _object, _incoming
-    cdef bytearray _first
+    cdef bint asks_again, read_other, tells_types
+    cdef object failure, _read, _tell_pending, _write, _incoming
+    cdef bytearray _small
     cdef bint _fed, _holds_one
 
     cdef bint holds_record(self) except? False
     cdef bint feed_record(self) except? False
+    @cython.locals(fresh=bint, taken=Py_ssize_t, small=bytearray, before=int, room=Py_ssize_t, count=Py_ssize_t)
     cdef bint read_record(self, space, Py_ssize_t at) except? False
+    cdef void _save(self, place, space, Py_ssize_t at, bint fresh, Py_ssize_t count) except *
+    cdef Py_ssize_t _moved(self, bint fresh, bint changed) except -1
+    cdef Py_ssize_t _left(self) except -1
 
 
 cdef class Records:
     cdef readonly list pieces, contents
     cdef readonly Py_ssize_t start
+    cdef bint may_grow
+    cdef object _outgoing, _read
 
+    cpdef void begin(self, outgoing) except *
     cdef void note(self, Py_ssize_t content) except *
-    cpdef void take(self, source, Py_ssize_t content) except *
+    cpdef void take(self, Py_ssize_t content) except *
+    cdef bint has_more(self) except -1
+    cdef void take_rest(self) except *
+    cdef void drop_rest(self) except *
     @cython.locals(left=Py_ssize_t, piece=bytes)
     cpdef Py_ssize_t left(self) except -1
     @cython.locals(start=Py_ssize_t, whole=Py_ssize_t, piece=bytes, is_all=bint)

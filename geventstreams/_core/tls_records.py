@@ -37,6 +37,9 @@ APPLICATION_DATA = 23
 SHORTEST = 23
 """A type of record, and the length of one under TLS 1.3 that holds a single byte."""
 
+SMALL = 256
+"""Bytes of plain text that are copied once more, since a window costs more."""
+
 _WIDE_BLOCKS = BlockPool(131072, 8, LARGEST)
 """Blocks with room for several records."""
 
@@ -78,23 +81,30 @@ class Decrypter:
         self.pending = 0
         """Bytes of the present record that OpenSSL holds decrypted."""
         self.asks_again = False
+        self.read_other = False
+        """Whether a record was read that gave no plain text, since this was set to False: OpenSSL may have answered it."""
         self.tells_types = False
         """Whether records tell their true types, as they do before TLS 1.3."""
         self.failure: SSLError | None = None
-        self._object: Any = None
+        # Methods of the SSL object and of its incoming MemoryBIO. None before `begin`, and after `end`.
+        self._read: Any = None
+        self._tell_pending: Any = None
+        self._write: Any = None
         self._incoming: Any = None
-        self._first = bytearray(1)
+        self._small = bytearray(SMALL)
+        """Where the first byte of a record is read to, and the rest of one that is so short that this costs less than a window."""
         self._fed = False
         self._holds_one = False
 
     def begin(self, session: Session) -> None:
         """Decrypt for this session from now on."""
-        self._object = session.methods
+        self._read, self._tell_pending = session.methods.read, session.methods.pending
         self._incoming = session.incoming
+        self._write = session.incoming.write
 
     def end(self) -> None:
         """Decrypt no more."""
-        self._object = self._incoming = None
+        self._read = self._tell_pending = self._write = self._incoming = None
         self.cipher.clear()
 
     def holds_record(self) -> bool:
@@ -111,7 +121,7 @@ class Decrypter:
         if not length:
             return False
         self._holds_one = cipher.kind == APPLICATION_DATA and (length == SHORTEST or self.tells_types)
-        self._incoming.write(_bytes.window(cipher.view, cipher.start, cipher.start + length))  # type: ignore[arg-type]  # not empty
+        self._write(_bytes.part(cipher.view, cipher.start, cipher.start + length))  # type: ignore[arg-type]  # not empty
         self._fed = True
         cipher.skip(length)
         return True
@@ -123,22 +133,31 @@ class Decrypter:
         """
         fresh = not self.pending
         taken = self.taken
-        before = self._first[0]
-        tls = self._object
-        place: memoryview | None = None
+        small = self._small
+        before = small[0]
+        read = self._read
+        place: bytearray | memoryview | None = None
         self.asks_again = False
         try:
             if fresh:
-                if not tls.read(1, self._first):
+                if not read(1, small):
                     return False
-                self.pending = tls.pending()
-                if self._object is None:  # a signal handler has closed the stream, and the memory is not ours any more
+                self.pending = self._tell_pending()
+                if self._read is None:  # a signal handler has closed the stream, and the memory is not ours any more
                     return True
-                _bytes.put_byte(space, at, self._first[0])
+                _bytes.put_byte(space, at, small[0])
                 self.taken += 1
-            if self.pending and at + fresh < len(space):
-                place = _bytes.window(space, at + fresh, len(space))
-                count = tls.read(self.pending, place)
+            room = _bytes.size(space) - at - fresh
+            if self.pending and room > 0:
+                if self.pending <= SMALL and self.pending <= room:
+                    place = small
+                    count = read(self.pending, small)
+                    if self._read is None:
+                        return True
+                    _bytes.copy_out(small, 0, space, at + fresh, count)
+                else:
+                    place = _bytes.window(space, at + fresh, at + fresh + room)
+                    count = read(self.pending, place)
                 self.pending -= count
                 self.taken += count
         except SSLWantReadError:
@@ -149,19 +168,29 @@ class Decrypter:
             self.failure = error
             return False
         except BaseException:
-            if place is not None:
-                place.release()  # a traceback may keep it, but not the memory
-            self.taken = taken + self._moved(fresh, self._first[0] != before)
-            if fresh and self.taken > taken:
-                _bytes.put_byte(space, at, self._first[0])
+            self.read_other = True
+            count = self._moved(fresh, small[0] != before)
+            self.taken = taken + count
+            self._save(place, space, at, fresh, count)
             raise
         self._fed = False
+        if self.taken == taken:
+            self.read_other = True
         return True
+
+    def _save(self, place: bytearray | memoryview | None, space: memoryview, at: int, fresh: bool, count: int) -> None:
+        """Put the `count` bytes that were moved when a signal handler raised where they belong; what went by a window is there."""
+        if isinstance(place, memoryview):
+            place.release()  # a traceback may keep it, but not the memory
+        elif place is None and fresh and count:
+            _bytes.put_byte(space, at, self._small[0])
+        elif place is not None and count > fresh:
+            _bytes.copy_out(self._small, 0, space, at + fresh, count - fresh)
 
     def _moved(self, fresh: bool, changed: bool) -> int:
         """Return how many bytes of the record OpenSSL had moved when a signal handler raised (see the head of this file)."""
         left = self._left()
-        if self._object is None:  # the handler has closed the stream
+        if self._read is None:  # the handler has closed the stream
             return 0
         if not fresh or self.pending:
             count = self.pending - left + fresh
@@ -176,9 +205,9 @@ class Decrypter:
 
     def _left(self) -> int:
         """Return what OpenSSL holds of its record. Further signals may strike here, too; the first one's error is on its way already."""
-        while self._object is not None:
+        while self._tell_pending is not None:
             try:
-                return self._object.pending()  # type: ignore[no-any-return]  # typed as Any, to be None before `begin`
+                return self._tell_pending()  # type: ignore[no-any-return]  # typed as Any, to be None before `begin`
             except BaseException:  # noqa: BLE001  # `pending` itself never fails
                 continue
         return 0
@@ -192,19 +221,44 @@ class Records:
     """
 
     def __init__(self) -> None:
+        self.may_grow = False
+        """Whether OpenSSL may have written what was not taken."""
+        self._outgoing: Any = None
+        self._read: Any = None
         self.pieces: list[bytes] = []
         self.contents: list[int] = []
         self.start = 0
+
+    def begin(self, outgoing: Any) -> None:
+        """Take from this MemoryBIO from now on."""
+        self._outgoing, self._read = outgoing, outgoing.read
 
     def note(self, content: int) -> None:
         """Note what the next piece carries, unless that is known."""
         if len(self.contents) == len(self.pieces):
             self.contents.append(content)
 
-    def take(self, source: Any, content: int) -> None:
+    def take(self, content: int) -> None:
         """Take what OpenSSL has written, and put it behind all others."""
         self.note(content)
-        _bytes.draw(self.pieces, source)
+        _bytes.draw(self.pieces, self._read)
+        self.may_grow = False
+
+    def has_more(self) -> bool:
+        """Return whether OpenSSL has written what was not taken."""
+        if self.may_grow:
+            self.may_grow = self._outgoing.pending > 0
+        return self.may_grow
+
+    def take_rest(self) -> None:
+        """Take what OpenSSL has written on its own account, or before a signal handler raised."""
+        if self.has_more():
+            self.take(0)
+
+    def drop_rest(self) -> None:
+        """Drop what OpenSSL has written, which cannot be sent."""
+        self._read()
+        self.may_grow = False
 
     def left(self) -> int:
         """Return how many bytes are left to send."""
@@ -225,12 +279,14 @@ class Records:
         is_all = whole == len(self.contents)
         self.start = start
         if is_all:  # nearly always; a slice costs more
-            self.pieces, self.contents = [], []
+            self.pieces, self.contents = _bytes.emptied(self.pieces), _bytes.emptied(self.contents)
         else:
             del self.pieces[:whole]
             del self.contents[:whole]
 
     def clear(self) -> None:
-        """Drop everything. What it would have carried is still known."""
+        """Drop everything, and take no more. What it would have carried is still known."""
+        self._outgoing = self._read = None
+        self.may_grow = False
         self.pieces = []
         self.start = 0

@@ -15,6 +15,7 @@ from _ssl import SSLError, SSLWantReadError
 from contextlib import suppress
 from typing import Any
 
+import geventstreams._native.memory as _bytes
 from geventstreams._constants import DONE, ENDED, NEEDS_INPUT, NEEDS_ROOM, WOULD_WAIT
 from geventstreams._core.buffers import InputBuffer
 from geventstreams._core.hub_hold import EventHandler
@@ -44,10 +45,10 @@ class TLSTransport(LayeredTransport):
         self.received_close_notify = False
         self.output_ended = False
         self.object: Any = None
-        self._methods: Any = None
         self.below = inner
         self._allow_truncation = allow_truncation
-        self._outgoing: Any = None
+        self._write: Any = None
+        """The method of the SSL object."""
         self._cipher = RecordBuffer()
         self._decrypter = Decrypter(self._cipher)
         self._ahead = InputBuffer()
@@ -71,8 +72,8 @@ class TLSTransport(LayeredTransport):
     def begin(self, session: Session) -> None:
         """Become the side that the session is made for."""
         self.object = session.object
-        self._methods = session.methods
-        self._outgoing = session.outgoing
+        self._write = session.methods.write
+        self._records.begin(session.outgoing)
         self._decrypter.begin(session)
 
     def shake_hands(self) -> int:
@@ -106,6 +107,7 @@ class TLSTransport(LayeredTransport):
             return ENDED
 
     def _step(self) -> None:
+        self._records.may_grow = True
         try:
             self.object.do_handshake()
         except SSLWantReadError:
@@ -154,10 +156,11 @@ class TLSTransport(LayeredTransport):
         """
         decrypter = self._decrypter
         cipher = self._cipher
+        room = _bytes.size(space)
         looks = LOOKS
         decrypter.taken = 0
         try:
-            while self._end is None and not self._closed and start + decrypter.taken < len(space):
+            while self._end is None and not self._closed and start + decrypter.taken < room:
                 if decrypter.pending or decrypter.asks_again or decrypter.feed_record():
                     if not decrypter.read_record(space, start + decrypter.taken):
                         self._on_end_of_tls()
@@ -176,8 +179,8 @@ class TLSTransport(LayeredTransport):
                 counts.append(decrypter.taken)
         if self._closed:  # by a signal handler, within a call of OpenSSL
             return self._not_ready()
-        if self._outgoing.pending:
-            self._answer()
+        if decrypter.read_other:
+            self._on_other_record()
         if decrypter.taken:
             self.emptied = self.below.emptied and not decrypter.pending and not cipher.record()
             if self.emptied:
@@ -185,6 +188,13 @@ class TLSTransport(LayeredTransport):
             return decrypter.taken
         self.emptied = self.below.emptied and self._end is None
         return WOULD_WAIT if self._end is None else ENDED
+
+    def _on_other_record(self) -> None:
+        """Send what OpenSSL has answered to a record that was its own."""
+        self._decrypter.read_other = False
+        self._records.may_grow = True
+        if self._records.has_more():
+            self._answer()
 
     def _on_receive(self, count: int) -> int:
         """Note what the transport below has received: `count` bytes of ciphertext, ENDED or WOULD_WAIT. Return that."""
@@ -217,6 +227,7 @@ class TLSTransport(LayeredTransport):
         if error is None:
             self._end = ORDERLY
             self.received_close_notify = True
+            self._decrypter.read_other = True
         else:
             self._on_failure(error)
 
@@ -224,6 +235,7 @@ class TLSTransport(LayeredTransport):
         """Note the error that ended TLS, and send the alert that OpenSSL has written about it."""
         if self._end is None:
             self._end = noted(refusal_of(error, self.peer))
+        self._records.may_grow = True
         self._answer()
 
     def readable(self) -> int:
@@ -302,18 +314,19 @@ class TLSTransport(LayeredTransport):
         """Make records, as many as one send is worth: none where TLS has to receive first. `_written_unseen` is what they carry."""
         at = start
         last = start + self._batch if stop - start > self._batch else stop
-        records, outgoing, methods = self._records, self._outgoing, self._methods
+        records, write = self._records, self._write
         if self._closed:  # by a signal handler, whose `forget` may have let go of them
             return
-        if outgoing.pending:
-            records.take(outgoing, 0)
+        if records.may_grow:
+            records.take_rest()
         while at < last and not self._closed:
             size = RECORD if last - at > RECORD else last - at
-            piece = data if type(data) is bytes and size == len(data) else data[at : at + size]
+            piece = data if type(data) is bytes and size == len(data) else _bytes.part(data, at, at + size)
+            records.may_grow = True
             try:
-                size = methods.write(piece)
+                size = write(piece)
                 self._written_unseen = at - start + size
-                records.take(outgoing, size)
+                records.take(size)
                 at += size
             except SSLWantReadError:
                 if self._look_ahead() == WOULD_WAIT:
@@ -326,7 +339,7 @@ class TLSTransport(LayeredTransport):
                 # A signal handler raised. A record is made whole or not at all. A traceback may keep the piece, but not the memory.
                 if isinstance(piece, memoryview):
                     piece.release()
-                if outgoing.pending:
+                if records.has_more():
                     self._written_unseen = at - start + size
                     records.note(size)
                 raise
@@ -336,8 +349,8 @@ class TLSTransport(LayeredTransport):
         if self._broken is not None:
             raise OSError(*self._broken)
         records = self._records
-        if self._outgoing.pending:
-            records.take(self._outgoing, 0)
+        if records.may_grow:
+            records.take_rest()
         try:
             while records.pieces:
                 count = self.below.send_pieces(records.pieces, records.start)
@@ -354,7 +367,7 @@ class TLSTransport(LayeredTransport):
         return sum(self._records.contents) - self._written_unseen + self.below.unsent_data()
 
     def flush(self) -> int:
-        if self._outgoing is None:
+        if self.object is None:
             return self._not_ready() if self._closed else 0
         try:
             self._push()
@@ -383,7 +396,7 @@ class TLSTransport(LayeredTransport):
     def _answer(self) -> None:
         """Send what TLS itself has to send. If that fails, the next send raises the error."""
         if self.output_ended:
-            self._outgoing.read()
+            self._records.drop_rest()
             return
         try:
             self._push()
@@ -406,6 +419,7 @@ class TLSTransport(LayeredTransport):
             while self._end is None and self._decrypter.holds_record():
                 self._look_ahead()
             self._sent_close_notify = True
+            self._records.may_grow = True
             with suppress(SSLError):  # the peer's has not arrived, or TLS has failed and none is sent
                 self.object.unwrap()
         return self.flush()
@@ -434,7 +448,7 @@ class TLSTransport(LayeredTransport):
         self._decrypter.end()
         self._records.clear()
         self._ahead.clear()
-        self.object = self._methods = self._outgoing = None
+        self.object = self._write = None
 
     def socket(self) -> Any:
         """Return the plain socket below."""

@@ -1,6 +1,6 @@
 # The C twins of memory.py.
 
-from cpython.buffer cimport Py_buffer, PyBUF_SIMPLE, PyBUF_WRITABLE, PyBUF_WRITE
+from cpython.buffer cimport Py_buffer, PyBUF_READ, PyBUF_SIMPLE, PyBUF_WRITABLE, PyBUF_WRITE
 from cpython.bytearray cimport PyByteArray_AS_STRING, PyByteArray_Resize
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
 from cpython.memoryview cimport PyMemoryView_FromMemory
@@ -80,6 +80,16 @@ cdef extern from *:
         hit = memchr(base + start, 10, length - start);
         return hit != NULL ? hit - base : -1;
     }
+    static inline int geventstreams_empty(PyObject *list) {
+        Py_ssize_t left = PyList_GET_SIZE(list);
+        if (((PyListObject *)list)->allocated > 8)
+            return PyList_SetSlice(list, 0, left, NULL);
+        while (left--) {
+            Py_SET_SIZE((PyVarObject *)list, left);
+            Py_DECREF(PyList_GET_ITEM(list, left));
+        }
+        return 0;
+    }
     static inline int geventstreams_is_plain(PyObject *view, int writable) {
         if (!PyMemoryView_Check(view) || ((PyMemoryViewObject *)view)->flags & _Py_MEMORYVIEW_RELEASED)
             return 0;
@@ -96,6 +106,7 @@ cdef extern from *:
     void geventstreams_release(Py_buffer *buffer) noexcept
     Py_ssize_t take_last "geventstreams_take_last"(list counts) except? -1
     int _add "geventstreams_add"(list counts, Py_ssize_t number) except -1
+    int _empty "geventstreams_empty"(list items) except -1
     Py_ssize_t find_lf "geventstreams_find_lf"(str text, Py_ssize_t start) except -2
     str cut_text "PyUnicode_Substring"(str text, Py_ssize_t start, Py_ssize_t stop)
     Py_buffer *PyMemoryView_GET_BUFFER(object view) noexcept
@@ -118,6 +129,13 @@ cdef inline object window(object view, Py_ssize_t start, Py_ssize_t stop):
     return PyMemoryView_FromMemory(_address(view) + start, stop - start, PyBUF_WRITE)
 
 
+cdef inline object part(object data, Py_ssize_t start, Py_ssize_t stop):
+    cdef char *source = _source(data) + start
+    if stop - start <= 1024:  # bytes and their memory are one allocation, a window is two that the collector counts
+        return PyBytes_FromStringAndSize(source, stop - start)
+    return PyMemoryView_FromMemory(source, stop - start, PyBUF_READ)
+
+
 cdef inline bytes cut(object view, Py_ssize_t start, Py_ssize_t stop):
     return PyBytes_FromStringAndSize(<char *>PyMemoryView_GET_BUFFER(view).buf + start, stop - start)
 
@@ -138,9 +156,14 @@ cdef inline int copy_out(bytearray store, Py_ssize_t start, object target, Py_ss
     return 0
 
 
-cdef inline int draw(list pieces, object source) except -1:
-    pieces.append(source.read())
+cdef inline int draw(list pieces, object read) except -1:
+    pieces.append(read())
     return 0
+
+
+cdef inline list emptied(list items):
+    _empty(items)
+    return items
 
 
 cdef inline void move(bytearray store, Py_ssize_t start, Py_ssize_t stop) noexcept:

@@ -41,6 +41,11 @@ def window(view: memoryview, start: int, stop: int) -> memoryview:
     return view[start:stop]
 
 
+def part(data: bytes | memoryview, start: int, stop: int) -> bytes | memoryview:
+    """Return `data[start:stop]` for one call that reads it: a window, or a copy where that costs less."""
+    return memoryview(data)[start:stop]
+
+
 def cut(view: memoryview, start: int, stop: int) -> bytes:
     """Return `view[start:stop]` as bytes."""
     return view[start:stop].tobytes()
@@ -56,9 +61,14 @@ def copy_out(store: bytearray, start: int, target: bytearray | memoryview, at: i
     target[at : at + count] = memoryview(store)[start : start + count]
 
 
-def draw(pieces: list[bytes], source: Any) -> None:
-    """Append all that a MemoryBIO holds, as one piece. The C call that takes it from there also appends it."""
-    pieces.extend(starmap(source.read, ((),)))
+def draw(pieces: list[bytes], read: Callable[[], bytes]) -> None:
+    """Append all that a MemoryBIO holds, as one piece, by its method `read`. The C call that takes it from there also appends it."""
+    pieces.extend(starmap(read, ((),)))
+
+
+def emptied(items: list[Any]) -> list[Any]:
+    """Return an empty list in place of one that nothing else refers to. A short one keeps its memory where it can."""
+    return []
 
 
 def move(store: bytearray, start: int, stop: int) -> None:

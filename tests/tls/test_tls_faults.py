@@ -440,16 +440,20 @@ def struck(tls: TLSKit, side: str) -> tuple[SocketStream, HandMade]:
     ("before pending", "before pending"), ("after read", "after read"),
 ])
 @pytest.mark.parametrize("size", [1, 2, 100])
-def test_errors_that_strike_in_a_read_cost_no_byte(tls: TLSKit, side: str, strikes: tuple[str, ...], size: int) -> None:
+@pytest.mark.parametrize("length", [100, 256, 257, 258, 16384])  # the short ones are copied once more
+def test_errors_that_strike_in_a_read_cost_no_byte(
+    tls: TLSKit, side: str, strikes: tuple[str, ...], length: int, size: int
+) -> None:
     """An error that strikes within OpenSSL's calls, and others on its way out, lose and double nothing of a record."""
     stream, peer = struck(tls, side)
-    peer.write(b"01" * 50)
+    data = data_of(length)
+    peer.write(data)
     stream.ssl.strikes = strikes
     got = b""
-    while len(got) < 100:
+    while len(got) < length:
         with contextlib.suppress(Interrupt):
-            got += stream.read(size)
-    assert got == b"01" * 50
+            got += stream.read(min(size, length - len(got)))
+    assert got == data
     assert stream.ssl.strikes == ()
 
 
