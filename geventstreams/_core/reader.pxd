@@ -2,6 +2,7 @@ cimport cython
 
 cimport geventstreams._core.arguments as arguments
 cimport geventstreams._native.attributes as _attributes
+cimport geventstreams._native.memory as _bytes
 from geventstreams._core.binary_file cimport BinaryFile
 from geventstreams._core.buffers cimport InputBuffer
 from geventstreams._core.fork cimport ForkGeneration

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 import geventstreams._core.arguments as arguments
 import geventstreams._native.attributes as _attributes
+import geventstreams._native.memory as _bytes
 from geventstreams._constants import A_LINE, ALL, ALL_INPUT, DIRECT, ENDED, NEVER, SOME, WOULD_WAIT
 from geventstreams._core.binary_file import BinaryFile
 from geventstreams._core.buffers import NO_INPUT, InputBuffer
@@ -241,7 +242,7 @@ class ByteReader(BinaryFile):
 
         Return the number of bytes, or WOULD_WAIT where there is none yet.
         """
-        wanted = len(target)
+        wanted = _bytes.size(target)
         done = 0
         direct = wanted >= DIRECT and self._has_direct_input
         if self._input.counts:

@@ -1,3 +1,5 @@
+cimport cython
+
 cimport geventstreams._native.memory as _bytes
 cimport geventstreams._core.arguments as arguments
 from geventstreams._streams.buffered cimport BufferedStream
@@ -18,6 +20,8 @@ cdef class LispStream(BufferedStream):
     cdef long long _last_taken
 
     cdef void _init_stream(self, StreamEngine engine, bint readable, bint writable, options) except *
+    @cython.locals(size=Py_ssize_t, first=Py_ssize_t, last=Py_ssize_t, count=Py_ssize_t)
+    cdef object _fill_space(self, target, start, end)
     cdef bint _more(self, Py_ssize_t lacking=*) except? False
 
 

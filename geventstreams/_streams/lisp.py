@@ -361,13 +361,18 @@ class LispStream(BufferedStream):
                 return self._read_elements(seq, start, end)
         target = arguments.byte_space("seq", seq)
         _refuse_wide_items(seq)
-        first, last = 0, len(target)
+        return self._fill_space(target, start, end)
+
+    def _fill_space(self, target: memoryview, start: int, end: int | None) -> int:
+        size = last = _bytes.size(target)
+        first = 0
         if start is not START or end is not None:
-            first, last = arguments.bounds(start, end, len(target))
+            first, last = arguments.bounds(start, end, size)
         try:
-            return first + max(self._read_into(target if last - first == len(target) else target[first:last]), 0)
+            count = self._read_into(target if last - first == size else target[first:last])
         except ReadTimeout:
-            return first + self._input.take_into(target, first, last)
+            count = self._input.take_into(target, first, last)
+        return first + count if count > 0 else first
 
     def _read_characters(self, seq: Any, start: int, end: int | None) -> int:
         first, last = arguments.bounds(start, end, len(seq))
