@@ -135,14 +135,14 @@ class Decrypter:
         taken = self.taken
         small = self._small
         before = small[0]
-        read = self._read
+        read, tell_pending = self._read, self._tell_pending
         place: bytearray | memoryview | None = None
         self.asks_again = False
         try:
             if fresh:
                 if not read(1, small):
                     return False
-                self.pending = self._tell_pending()
+                self.pending = tell_pending()
                 if self._read is None:  # a signal handler has closed the stream, and the memory is not ours any more
                     return True
                 _bytes.put_byte(space, at, small[0])

@@ -319,12 +319,14 @@ class TLSTransport(LayeredTransport):
             return
         if records.may_grow:
             records.take_rest()
-        while at < last and not self._closed:
+        while at < last:
             size = RECORD if last - at > RECORD else last - at
             piece = data if type(data) is bytes and size == len(data) else _bytes.part(data, at, at + size)
             records.may_grow = True
             try:
                 size = write(piece)
+                if self._closed:  # as above
+                    return
                 self._written_unseen = at - start + size
                 records.take(size)
                 at += size

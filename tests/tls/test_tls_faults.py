@@ -20,6 +20,8 @@ from typing import Any
 import gevent
 import pytest
 from kit.bytecodes import Handler, looks_for_signals
+from kit.conditions import until
+from kit.engines import engine_below
 from kit.leftovers import descriptors_in_use, open_descriptor
 from kit.network import reset
 from kit.pairs import Pairs
@@ -458,12 +460,16 @@ def test_errors_that_strike_in_a_read_cost_no_byte(
 
 
 @pytest.mark.parametrize("raises", [True, False])
+@pytest.mark.parametrize("waits", [True, False])
 @pytest.mark.parametrize("moment", ["before read", "after read", "before pending"])
-def test_a_signal_handler_may_abort_the_stream_within_a_read(tls: TLSKit, side: str, moment: str, raises: bool) -> None:
-    """A handler that aborts the stream within OpenSSL's calls ends the read, by its own error or by that of a closed stream."""
+def test_a_signal_handler_may_abort_the_stream_within_a_read(tls: TLSKit, side: str, moment: str, waits: bool, raises: bool) -> None:
+    """A handler that aborts the stream within OpenSSL's calls ends the read, by its own error or by that of a closed stream.
+
+    One that waits afterwards lets the hub drop what the stream held.
+    """
     stream, peer = struck(tls, side)
     peer.write(b"123")
-    strike_by_abort(stream, stream.ssl, moment, raises)
+    strike_by_abort(stream, stream.ssl, moment, waits, raises)
     with pytest.raises(Interrupt if raises else StreamError):
         stream.read(3)
     with pytest.raises(StreamClosed):
@@ -471,12 +477,13 @@ def test_a_signal_handler_may_abort_the_stream_within_a_read(tls: TLSKit, side: 
 
 
 @pytest.mark.parametrize("raises", [True, False])
+@pytest.mark.parametrize("waits", [True, False])
 @pytest.mark.parametrize("moment", ["before write", "after write"])
-def test_a_signal_handler_may_abort_the_stream_within_a_write(tls: TLSKit, side: str, moment: str, raises: bool) -> None:
+def test_a_signal_handler_may_abort_the_stream_within_a_write(tls: TLSKit, side: str, moment: str, waits: bool, raises: bool) -> None:
     """A handler that aborts the stream within OpenSSL's write ends the flush, by its own error or by that of a closed stream."""
     stream, _peer = struck(tls, side)
     stream.write(b"1" * 40_000)
-    strike_by_abort(stream, stream.ssl, moment, raises)
+    strike_by_abort(stream, stream.ssl, moment, waits, raises)
     with pytest.raises(Interrupt if raises else StreamError):
         stream.flush()
     with pytest.raises(StreamClosed):
@@ -484,7 +491,8 @@ def test_a_signal_handler_may_abort_the_stream_within_a_write(tls: TLSKit, side:
 
 
 @pytest.mark.parametrize("raises", [True, False])
-def test_a_signal_handler_may_abort_the_stream_within_a_handshake(tls: TLSKit, side: str, raises: bool) -> None:
+@pytest.mark.parametrize("waits", [True, False])
+def test_a_signal_handler_may_abort_the_stream_within_a_handshake(tls: TLSKit, side: str, waits: bool, raises: bool) -> None:
     """A handler that aborts the stream within OpenSSL's handshake ends it, by its own error or by that of a closed stream."""
     near, _far = tls.pairs.sockets()
     stream = SocketStream(near)
@@ -492,13 +500,20 @@ def test_a_signal_handler_may_abort_the_stream_within_a_handshake(tls: TLSKit, s
     context.sslobject_class = Struck
     with pytest.raises(Interrupt if raises else StreamClosed):
         stream.attach_ssl(context, side, tlsext_host_name=NAME if side == "client" else None,
-                          ssl_configure_callback=lambda made: strike_by_abort(stream, made, "before do_handshake", raises))
+                          ssl_configure_callback=lambda made: strike_by_abort(stream, made, "before do_handshake", waits, raises))
     assert stream.closed
 
 
-def strike_by_abort(stream: SocketStream, ssl_object: Struck, moment: str, raises: bool) -> None:
-    """Abort the stream at this moment, and raise behind that if `raises`."""
-    ssl_object.on_strike = stream.abort
+def strike_by_abort(stream: SocketStream, ssl_object: Struck, moment: str, waits: bool, raises: bool) -> None:
+    """Abort the stream at this moment, wait until the hub has dropped what it held if `waits`, and raise behind that if `raises`."""
+
+    def abort() -> None:
+        transport = engine_below(stream).tls
+        stream.abort()
+        if waits:
+            until(lambda: transport.object is None)
+
+    ssl_object.on_strike = abort
     ssl_object.raises = raises
     ssl_object.strikes = (moment,)
 
