@@ -35,12 +35,13 @@ cdef class Decrypter:
 cdef class Records:
     cdef readonly list pieces, contents
     cdef readonly Py_ssize_t start
-    cdef bint may_grow
+    cdef bint may_grow, _grows_unseen
     cdef object _outgoing, _read
 
-    cpdef void begin(self, outgoing) except *
+    cpdef void begin(self, outgoing, bint grows_unseen) except *
     cdef void note(self, Py_ssize_t content) except *
     cpdef void take(self, Py_ssize_t content) except *
+    @cython.locals(has_more=bint)
     cdef bint has_more(self) except -1
     cdef void take_rest(self) except *
     cdef void drop_rest(self) except *

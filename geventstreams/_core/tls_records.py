@@ -223,15 +223,17 @@ class Records:
     def __init__(self) -> None:
         self.may_grow = False
         """Whether OpenSSL may have written what was not taken."""
+        self._grows_unseen = False
         self._outgoing: Any = None
         self._read: Any = None
         self.pieces: list[bytes] = []
         self.contents: list[int] = []
         self.start = 0
 
-    def begin(self, outgoing: Any) -> None:
-        """Take from this MemoryBIO from now on."""
+    def begin(self, outgoing: Any, grows_unseen: bool) -> None:
+        """Take from this MemoryBIO from now on. If it `grows_unseen`, OpenSSL may write at any time, not only where `may_grow` is set."""
         self._outgoing, self._read = outgoing, outgoing.read
+        self.may_grow = self._grows_unseen = grows_unseen
 
     def note(self, content: int) -> None:
         """Note what the next piece carries, unless that is known."""
@@ -242,13 +244,13 @@ class Records:
         """Take what OpenSSL has written, and put it behind all others."""
         self.note(content)
         _bytes.draw(self.pieces, self._read)
-        self.may_grow = False
+        self.may_grow = self._grows_unseen
 
     def has_more(self) -> bool:
         """Return whether OpenSSL has written what was not taken."""
-        if self.may_grow:
-            self.may_grow = self._outgoing.pending > 0
-        return self.may_grow
+        has_more = self.may_grow and self._outgoing.pending > 0
+        self.may_grow = has_more or self._grows_unseen
+        return has_more
 
     def take_rest(self) -> None:
         """Take what OpenSSL has written on its own account, or before a signal handler raised."""
@@ -258,7 +260,7 @@ class Records:
     def drop_rest(self) -> None:
         """Drop what OpenSSL has written, which cannot be sent."""
         self._read()
-        self.may_grow = False
+        self.may_grow = self._grows_unseen
 
     def left(self) -> int:
         """Return how many bytes are left to send."""
@@ -287,6 +289,6 @@ class Records:
     def clear(self) -> None:
         """Drop everything, and take no more. What it would have carried is still known."""
         self._outgoing = self._read = None
-        self.may_grow = False
+        self.may_grow = self._grows_unseen = False
         self.pieces = []
         self.start = 0

@@ -73,7 +73,8 @@ class TLSTransport(LayeredTransport):
         """Become the side that the session is made for."""
         self.object = session.object
         self._write = session.methods.write
-        self._records.begin(session.outgoing)
+        # A server may ask for a certificate at any time, by `stream.ssl`: what OpenSSL does next writes the request, a read as well.
+        self._records.begin(session.outgoing, session.side == "server" and bool(session.object.context.verify_mode))
         self._decrypter.begin(session)
 
     def shake_hands(self) -> int:
@@ -179,7 +180,7 @@ class TLSTransport(LayeredTransport):
                 counts.append(decrypter.taken)
         if self._closed:  # by a signal handler, within a call of OpenSSL
             return self._not_ready()
-        if decrypter.read_other:
+        if decrypter.read_other or self._records.may_grow:
             self._on_other_record()
         if decrypter.taken:
             self.emptied = self.below.emptied and not decrypter.pending and not cipher.record()
@@ -190,7 +191,7 @@ class TLSTransport(LayeredTransport):
         return WOULD_WAIT if self._end is None else ENDED
 
     def _on_other_record(self) -> None:
-        """Send what OpenSSL has answered to a record that was its own."""
+        """Send what OpenSSL has written on its own account, in answer to a record without plain text for instance."""
         self._decrypter.read_other = False
         self._records.may_grow = True
         if self._records.has_more():

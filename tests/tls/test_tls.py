@@ -338,6 +338,31 @@ def test_client_certificates_are_shown(tls: TLSKit) -> None:
     assert ("email", "tester@example.test") in peer.ssl.getpeercert()["subjectAltName"]
 
 
+@pytest.mark.parametrize("way", ["read", "write", "do_handshake"])
+def test_a_server_may_ask_for_a_certificate_later(tls13: TLSKit, way: str) -> None:
+    """Post-handshake authentication: what a read, a write or `do_handshake` makes of the request leaves with the next call, as data does."""
+    asking = tls13.asking_context()
+    asking.verify_mode = ssl.CERT_OPTIONAL
+    willing = tls13.context("client", tls13.certificates.client, post_handshake_auth=True)
+    asking.post_handshake_auth = True
+    server, client = tls13.streams("server", ssl_ctx=asking, peer={"ssl_ctx": willing}, read_timeout=5)
+    client.sendall(b"1")
+    assert server.read(1) == b"1"
+    server.ssl.verify_client_post_handshake()
+    answering = gevent.spawn(client.read, 1)
+    if way == "do_handshake":
+        server.ssl.do_handshake()
+        server.flush()
+    elif way == "write":
+        server.sendall(b"2")
+    else:
+        client.sendall(b"2")
+        assert server.read(1) == b"2"
+    until(lambda: server.listen() or server.ssl.getpeercert(), what="the client's certificate")
+    server.sendall(b"3")
+    assert answering.get() in (b"2", b"3")
+
+
 def test_a_rejected_client_certificate_is_told_by_its_alert(tls: TLSKit) -> None:
     """A client without the certificate that the server wants gets TLSError with the alert's name, whether it reads or writes."""
     for writes_first in (False, True):
