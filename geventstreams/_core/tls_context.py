@@ -41,7 +41,10 @@ class Session:
             raise ValueError(f"tlsext_host_name {host!r} cannot be used: {error}") from None
         stock = type(self.object) is importlib.import_module("ssl").SSLObject
         self.methods = getattr(self.object, "_sslobj", self.object) if stock else self.object
-        """What has `read`, `pending` and `write` of the SSL object: the C object within, unless it is of a class of its own."""
+        """What has `read` and `pending` of the SSL object: the C object within, unless it is of a class of its own."""
+        write = self.methods.write
+        self.write = write if stock else lambda piece: write(bytes(piece))
+        """Its `write`. What it gets is ours for the time of the call only, and a class of its own may keep it: it gets a copy."""
 
 
 class TLSOptions:

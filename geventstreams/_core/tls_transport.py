@@ -72,7 +72,7 @@ class TLSTransport(LayeredTransport):
     def begin(self, session: Session) -> None:
         """Become the side that the session is made for."""
         self.object = session.object
-        self._write = session.methods.write
+        self._write = session.write
         # A server may ask for a certificate at any time, by `stream.ssl`: what OpenSSL does next writes the request, a read as well.
         self._records.begin(session.outgoing, session.side == "server" and bool(session.object.context.verify_mode))
         self._decrypter.begin(session)
@@ -320,13 +320,13 @@ class TLSTransport(LayeredTransport):
             return
         if records.may_grow:
             records.take_rest()
-        while at < last:
+        while at < last and not self._closed:
             size = RECORD if last - at > RECORD else last - at
             piece = data if type(data) is bytes and size == len(data) else _bytes.part(data, at, at + size)
             records.may_grow = True
             try:
                 size = write(piece)
-                if self._closed:  # as above
+                if self.object is None:  # likewise
                     return
                 self._written_unseen = at - start + size
                 records.take(size)

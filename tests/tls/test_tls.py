@@ -340,7 +340,7 @@ def test_client_certificates_are_shown(tls: TLSKit) -> None:
 
 @pytest.mark.parametrize("way", ["read", "write", "do_handshake"])
 def test_a_server_may_ask_for_a_certificate_later(tls13: TLSKit, way: str) -> None:
-    """Post-handshake authentication: what a read, a write or `do_handshake` makes of the request leaves with the next call, as data does."""
+    """Post-handshake authentication: the request that a read, a write or `do_handshake` makes reaches the client at once."""
     asking = tls13.asking_context()
     asking.verify_mode = ssl.CERT_OPTIONAL
     willing = tls13.context("client", tls13.certificates.client, post_handshake_auth=True)
@@ -376,6 +376,30 @@ def test_a_rejected_client_certificate_is_told_by_its_alert(tls: TLSKit) -> None
         assert said.reason in ("TLSV13_ALERT_CERTIFICATE_REQUIRED", "SSLV3_ALERT_HANDSHAKE_FAILURE")
         assert isinstance(server.value, TLSError)
         assert server.value.reason == "PEER_DID_NOT_RETURN_A_CERTIFICATE"
+
+
+class Keeping(ssl.SSLObject):
+    """An SSL object that keeps what it is given to write."""
+
+    kept: list[Any]
+
+    def write(self, data: Any) -> int:
+        self.kept.append(data)
+        return super().write(data)
+
+
+def test_an_ssl_object_may_keep_what_it_writes(tls13: TLSKit, side: str) -> None:
+    """A class of its own for SSL objects finds the data as it was, after the memory of the stream serves something else."""
+    context = tls13.context(side)
+    context.sslobject_class = Keeping
+    stream, peer = tls13.streams(side, ssl_ctx=context)
+    kept = stream.ssl.kept = []
+    for byte in (b"1", b"2"):
+        stream.write(byte * 20_000)
+        stream.write(byte * 20_000)
+        stream.flush()
+        assert peer.read_exactly(40_000) == byte * 40_000
+    assert b"".join(bytes(data) for data in kept) == b"1" * 40_000 + b"2" * 40_000
 
 
 def test_sessions_are_reused(tls: TLSKit) -> None:
