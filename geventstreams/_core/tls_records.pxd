@@ -4,7 +4,7 @@ cimport geventstreams._native.memory as _bytes
 from geventstreams._core.buffers cimport BlockPool, InputBuffer
 
 cdef Py_ssize_t HEADER, LARGEST, SHORTEST, SMALL
-cdef int APPLICATION_DATA
+cdef int APPLICATION_DATA, RARE
 
 
 cdef class RecordBuffer(InputBuffer):
@@ -25,7 +25,7 @@ cdef class Decrypter:
 
     cdef bint holds_record(self) except? False
     cdef bint feed_record(self) except? False
-    @cython.locals(fresh=bint, taken=Py_ssize_t, small=bytearray, before=int, room=Py_ssize_t, count=Py_ssize_t)
+    @cython.locals(fresh=bint, taken=Py_ssize_t, small=bytearray, room=Py_ssize_t, count=Py_ssize_t)
     cdef bint read_record(self, space, Py_ssize_t at) except? False
     cdef void _save(self, place, space, Py_ssize_t at, bint fresh, Py_ssize_t count) except *
     cdef Py_ssize_t _moved(self, bint fresh, bint changed) except -1

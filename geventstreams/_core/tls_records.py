@@ -14,8 +14,9 @@
 #   interrupted, the difference is what it moved.
 # * If the first call is interrupted, the byte was moved where OpenSSL holds more of the record; it was not where OpenSSL has not taken
 #   the record yet (`incoming` is not empty). Else it was a record of one byte or of none: of one where the memory for it has changed, or
-#   where only such a record has that type and length (`_holds_one`). What is left are records without data. One of these may have been a
-#   close_notify or an error, in whose place the handler's exception was raised: OpenSSL is asked again (`asks_again`).
+#   where only such a record has that type and length (`_holds_one`). What is left are records without data (and a padded one of one byte
+#   that is RARE). One of these may have been a close_notify or an error, in whose place the handler's exception was raised: OpenSSL is
+#   asked again (`asks_again`).
 
 from __future__ import annotations
 
@@ -39,6 +40,9 @@ SHORTEST = 23
 
 SMALL = 256
 """Bytes of plain text that are copied once more, since a window costs more."""
+
+RARE = 0xFF
+"""What lies where the first byte of a record is read to, to tell whether one was: a byte that no text in UTF-8 has."""
 
 _WIDE_BLOCKS = BlockPool(131072, 8, LARGEST)
 """Blocks with room for several records."""
@@ -134,7 +138,7 @@ class Decrypter:
         fresh = not self.pending
         taken = self.taken
         small = self._small
-        before = small[0]
+        small[0] = RARE
         read, tell_pending = self._read, self._tell_pending
         place: bytearray | memoryview | None = None
         self.asks_again = False
@@ -169,7 +173,7 @@ class Decrypter:
             return False
         except BaseException:
             self.read_other = True
-            count = self._moved(fresh, small[0] != before)
+            count = self._moved(fresh, small[0] != RARE)
             self.taken = taken + count
             self._save(place, space, at, fresh, count)
             raise

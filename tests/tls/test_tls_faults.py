@@ -18,15 +18,17 @@ from types import FrameType
 from typing import Any
 
 import gevent
+import gevent.socket
 import pytest
 from kit.bytecodes import Handler, looks_for_signals
 from kit.conditions import until
 from kit.engines import engine_below
 from kit.leftovers import descriptors_in_use, open_descriptor
-from kit.network import reset
+from kit.network import HOST, reset
 from kit.pairs import Pairs
 from kit.tls import NAME, HandMade, TLSKit, other, records
 from kit.vocabulary import many
+from servers import s_client
 from servers.certificates import Certificates
 
 import geventstreams
@@ -457,6 +459,26 @@ def test_errors_that_strike_in_a_read_cost_no_byte(
             got += stream.read(min(size, length - len(got)))
     assert got == data
     assert stream.ssl.strikes == ()
+
+
+@pytest.mark.parametrize("strikes", [("after read",), ("before pending",), ("after read", "before pending")])
+def test_errors_that_strike_at_a_padded_byte_do_not_cost_it(tls13: TLSKit, certificates: Certificates, strikes: tuple[str, ...]) -> None:
+    """TLS 1.3 with padding: a record of one byte, the same as the one before, is not taken for a record without data."""
+    context = tls13.context("server")
+    context.sslobject_class = Struck
+    with gevent.socket.create_server((HOST, 0)) as listener:
+        accepting = gevent.spawn(listener.accept)
+        with s_client(listener.getsockname()[1], certificates.ca, "-record_padding", "512") as client:
+            assert client.stdin is not None
+            stream = tls13.secure(accepting.get()[0], "server", ssl_ctx=context, read_timeout=10)
+            client.stdin.write(b"1")
+            assert stream.read(1) == b"1"
+            stream.ssl.strikes = strikes
+            client.stdin.write(b"1")
+            with pytest.raises(Interrupt):
+                stream.read(1)
+            client.stdin.write(b"2")
+            assert stream.read(2) == b"12"
 
 
 @pytest.mark.parametrize("raises", [True, False])
