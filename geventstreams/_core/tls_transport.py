@@ -336,6 +336,8 @@ class TLSTransport(LayeredTransport):
                     self._needs_input = True
                     break
             except SSLError as error:
+                if self.object is None:  # likewise
+                    return
                 self._on_failure(error)
                 raise refusal_of(error, self.peer) from None
             except BaseException:
@@ -418,8 +420,9 @@ class TLSTransport(LayeredTransport):
     def send_close_notify(self) -> int:
         """Send close_notify, once. Return 0 once the transport below has it, else WOULD_WAIT. Reading goes on."""
         if self.ready and not self._sent_close_notify:
-            # OpenSSL looks for the peer's close_notify in the same call, and plain text in its way would be an error.
-            while self._end is None and self._decrypter.holds_record():
+            # OpenSSL looks for the peer's close_notify in the same call, and plain text in its way would be an error. A receive call that a
+            # signal handler interrupts to close the connection has that text, or leaves it.
+            while self._end is None and not self.answers and self._decrypter.holds_record():
                 self._look_ahead()
             self._sent_close_notify = True
             self._records.may_grow = True

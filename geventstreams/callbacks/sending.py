@@ -81,12 +81,13 @@ class SendingConnection(Task):
 
     def _send(self) -> None:
         may_send = self._sender is None and self._failure is None and self._is_established() and self._phase < FAILED
-        if may_send and self._engine.is_of_this_process():
+        # A call that sends is in progress where a signal handler within it closes the connection: that call sends all.
+        if may_send and not self._engine.sending and self._engine.is_of_this_process():
             written, self._engine.queued = self._engine.queued, False
             try:
                 if not self._engine.push():
                     self._sender = gevent.spawn(self._send_in_background)
-                elif written:
+                elif written or not self._accepts:
                     self._all_sent()
             except OSError as error:
                 self._sending_failed(error)

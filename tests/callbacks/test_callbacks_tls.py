@@ -8,6 +8,7 @@ import hashlib
 import os
 import socket
 import ssl
+from functools import partial
 
 import gevent
 import gevent.socket
@@ -307,6 +308,51 @@ def test_a_signal_handler_that_raises_within_openssl_ends_one_connection(endpoin
     other.sendall(b"after")
     assert received(other, 5) == b"after"
     assert [type(error) for error in reports.errors] == [KeyError]
+
+
+class ClosingObject(ssl.SSLObject):
+    """An SSL object in whose calls a signal handler runs, once: at `moment`, which closes the connection."""
+
+    moment = ""
+
+    def _pass(self, moment):
+        if moment == ClosingObject.moment:
+            ClosingObject.moment = ""
+            ClosingObject.close()
+
+    def write(self, data):
+        self._pass("before write")
+        count = super().write(data)
+        self._pass("after write")
+        return count
+
+    def read(self, len=1024, buffer=None):  # noqa: A002  # its name in the standard library
+        count = super().read(len, buffer)
+        self._pass("after the first byte" if len == 1 else "after the rest")
+        return count
+
+
+@pytest.mark.parametrize("abort", [True, False])
+@pytest.mark.parametrize("size", [6, 6000])
+@pytest.mark.parametrize("moment", ["before write", "after write", "after the first byte", "after the rest"])
+def test_a_signal_handler_may_close_the_connection_within_openssl(endpoints, ours, peer_context, moment, size, abort):
+    """A handler that closes the connection while OpenSSL reads or writes for it closes that one, without an error; others go on.
+
+    What was written is sent once, unless the handler drops it.
+    """
+    ours.sslobject_class = ClosingObject
+    server = endpoints.server(lambda socket, data: socket.write(data), ssl_ctx=ours)
+    struck, other = secured(endpoints, server, peer_context), secured(endpoints, server, peer_context)
+    struck.sendall(b"before")
+    assert received(struck, 6) == b"before"
+    [connection] = [one for one in server.connections if one.peer_address == struck.getsockname()]
+    ClosingObject.close, ClosingObject.moment = partial(connection.close, abort), moment
+    struck.sendall(b"s" * size)
+    assert rest_of(struck) == (b"s" * size if "write" in moment and not abort else b"")
+    assert not ClosingObject.moment
+    assert connection.closed
+    other.sendall(b"after")
+    assert received(other, 5) == b"after"
 
 
 def test_tls_can_be_attached_in_a_callback(endpoints, ours, theirs):
