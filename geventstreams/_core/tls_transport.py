@@ -22,7 +22,18 @@ from geventstreams._core.hub_hold import EventHandler
 from geventstreams._core.tls_context import Session, refusal_of
 from geventstreams._core.tls_records import RECORD, Decrypter, RecordBuffer, Records
 from geventstreams._core.transport_base import LayeredTransport, Transport
-from geventstreams.errors import BROKEN, HandshakeEnded, StreamClosed, StreamError, StreamTruncated, TLSError, from_system, noted, renewed
+from geventstreams.errors import (
+    BROKEN,
+    HandshakeEnded,
+    StreamBusy,
+    StreamClosed,
+    StreamError,
+    StreamTruncated,
+    TLSError,
+    from_system,
+    noted,
+    renewed,
+)
 
 BATCH = 16 * RECORD
 LARGEST_BATCH = 64 * RECORD
@@ -137,6 +148,8 @@ class TLSTransport(LayeredTransport):
     def recv_into(self, space: memoryview, start: int, counts: list[int]) -> int:
         if not self.ready:
             return self._not_ready()
+        if self.answers:  # how much OpenSSL has moved is known when that call has returned
+            raise StreamBusy(f"a signal handler has interrupted a call that reads from {self.peer}")
         if self._ahead.end:  # decrypted ahead
             count = self._ahead.take_into(space, start, len(space))
             counts.append(count)
@@ -244,7 +257,7 @@ class TLSTransport(LayeredTransport):
             return len(self._ahead)
         if self._end is not None:
             return ENDED
-        if not self.ready:
+        if not self.ready or self.answers:
             return WOULD_WAIT
         received = self.received
         self.answers = True

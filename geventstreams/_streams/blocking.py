@@ -173,7 +173,7 @@ class BlockingEngine(StreamEngine):
             return self.look()
         if self.input.end > self.input.start:
             return True
-        if self.reader is not None:
+        if self.reader is not None or self.transport.answers:
             return self.transport.readable() > 0
         return self.receive(None, 0, SOME) > 0
 

@@ -32,7 +32,7 @@ from servers import s_client
 from servers.certificates import Certificates
 
 import geventstreams
-from geventstreams import LineTooLong, SocketStream, StreamClosed, StreamError, TLSError
+from geventstreams import LineTooLong, SocketStream, StreamBusy, StreamClosed, StreamError, TLSError
 from geventstreams._core.fairness import yield_to_hub
 from geventstreams._core.tls_records import Records
 from geventstreams._core.tls_transport import TLSTransport
@@ -459,6 +459,33 @@ def test_errors_that_strike_in_a_read_cost_no_byte(
             got += stream.read(min(size, length - len(got)))
     assert got == data
     assert stream.ssl.strikes == ()
+
+
+@pytest.mark.parametrize("raises", [True, False])
+@pytest.mark.parametrize("moment", ["before read", "after read", "before pending"])
+@pytest.mark.parametrize("length", [1, 2, 100, 1000])
+def test_a_signal_handler_that_reads_within_a_read_costs_no_byte(
+    tls: TLSKit, side: str, moment: str, length: int, raises: bool
+) -> None:
+    """A handler that reads the stream whose read it interrupts within OpenSSL gets StreamBusy, and the interrupted read all bytes."""
+    stream, peer = struck(tls, side)
+    peer.write(b"first")
+    assert stream.read(5) == b"first"  # behind the tickets of TLS 1.3
+    data = data_of(length)
+    peer.write(data + b"next")
+    said: list[object] = []
+
+    def read() -> None:
+        said.extend((outcome(stream.read1, 10), outcome(stream.peek, 1), stream.listen()))
+        said.append(gevent.spawn(outcome, stream.readline).get())
+
+    stream.ssl.on_strike, stream.ssl.raises, stream.ssl.strikes = read, raises, (moment,)
+    got = b""
+    while len(got) < length + 4:
+        with contextlib.suppress(Interrupt):
+            got += stream.read1(50)
+    assert got == data + b"next"
+    assert [type(each) for each in said] == [StreamBusy, StreamBusy, bool, StreamBusy]
 
 
 @pytest.mark.parametrize("strikes", [("after read",), ("before pending",), ("after read", "before pending")])
