@@ -39,7 +39,7 @@ SHORTEST = 23
 """A type of record, and the length of one under TLS 1.3 that holds a single byte."""
 
 SMALL = 256
-"""Bytes of plain text that are copied once more, since a window costs more."""
+"""Up to this many bytes of plain text are read to memory of our own and copied from there: a window to the caller's costs more."""
 
 RARE = 0xFF
 """What lies where the first byte of a record is read to, to tell whether one was: a byte that no text in UTF-8 has."""
@@ -183,7 +183,7 @@ class Decrypter:
         return True
 
     def _save(self, place: bytearray | memoryview | None, space: memoryview, at: int, fresh: bool, count: int) -> None:
-        """Put the `count` bytes that were moved when a signal handler raised where they belong; what went by a window is there."""
+        """Put the `count` bytes that were moved when a signal handler raised where they belong. What went through a window is there."""
         if isinstance(place, memoryview):
             place.release()  # a traceback may keep it, but not the memory
         elif place is None and fresh and count:

@@ -5,6 +5,8 @@
 # * OpenSSL is given whole records only, so it never holds a part of one, asks for more when all is read, or makes its memories larger than
 #   a record. `_decrypter` does that, and knows what was taken, also after an exception.
 # * What OpenSSL has written is taken from it at once, record by record, and stays in `_records` until the transport below has taken it.
+#   It writes in a handshake, a write and `unwrap`, with an error, and in a read that gives no plain text, which may be an answer to a
+#   record of TLS's own. Its memory is looked at behind these calls only (`may_grow`), except on a server that may ask for a certificate.
 # * How the input ended is noted in `_end`, and reported as often as it is asked for.
 
 from __future__ import annotations

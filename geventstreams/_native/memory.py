@@ -42,7 +42,7 @@ def window(view: memoryview, start: int, stop: int) -> memoryview:
 
 
 def part(data: bytes | memoryview, start: int, stop: int) -> bytes | memoryview:
-    """Return `data[start:stop]` for one call that reads it: a window, or a copy where that costs less."""
+    """Return `data[start:stop]` for one call that reads it: a window, to which the same applies, or a copy where that costs less."""
     return memoryview(data)[start:stop]
 
 
@@ -67,7 +67,7 @@ def draw(pieces: list[bytes], read: Callable[[], bytes]) -> None:
 
 
 def emptied(items: list[Any]) -> list[Any]:
-    """Return an empty list in place of one that nothing else refers to. A short one keeps its memory where it can."""
+    """Return an empty list in place of this one, to which nothing else may refer. In C it is the same one, and keeps memory if it is short."""
     return []
 
 

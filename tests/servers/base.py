@@ -37,7 +37,7 @@ versions_started: dict[str, str] = {}
 
 
 def free_port(host: str = HOST) -> int:
-    """Return a loopback port that no socket has, and that no test that still runs has chosen."""
+    """Return a port that no socket has on this loopback address, and that no other process of tests has chosen and still holds."""
     # A generator of its own: tests seed the global one.
     for port in random.SystemRandom().sample(_PORTS, len(_PORTS)):
         if port not in _chosen_ports and _is_free(host, port):
