@@ -5,18 +5,21 @@ from __future__ import annotations
 import signal
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from kit.command_line import Serving, geventstreams, run, serving
 from kit.conditions import until
 from kit.network import HOST
 from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client.mmap_dict import MmapedDict, mmap_key
 from prometheus_client.parser import text_string_to_metric_families
 from servers import curl
 
 from geventstreams import metrics
 from geventstreams._net.connect import open_tcp_stream
 from geventstreams.cli.statuses import Status
+from geventstreams.cli.watching import Recorded
 from geventstreams.metrics import ServerCollector, ServerRecorder
 from geventstreams.server.server import SocketStreamServer
 from geventstreams.workers import shared_listeners
@@ -170,6 +173,18 @@ def test_curl_fetches_the_page(options: list[str]) -> None:
         assert server.end().status == Status.DONE
         with pytest.raises(AssertionError):
             fetched(address)
+
+
+def test_the_file_of_a_worker_may_be_empty(tmp_path: Path) -> None:
+    """What the other workers have recorded is on the page while one begins to record, and after one was killed then."""
+    (tmp_path / "counter_1.db").touch()
+    registry = CollectorRegistry()
+    registry.register(Recorded(str(tmp_path)))
+    assert generate_latest(registry) == b""
+    record = MmapedDict(str(tmp_path / "counter_2.db"))
+    record.write_value(mmap_key("things", "things_total", ["kind"], ["own"], "Things."), 3.0, 0.0)
+    record.close()
+    assert b'things_total{kind="own"} 3.0' in generate_latest(registry)
 
 
 def test_without_the_library_it_says_what_to_install(server, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,6 +11,8 @@ import importlib
 import os
 import shutil
 import tempfile
+from collections.abc import Iterable
+from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
@@ -90,6 +92,22 @@ class Process:
             self._recorder.record()
 
 
+class Recorded:
+    """A collector for what workers have recorded in a directory.
+
+    The library's `MultiProcessCollector` fails as a whole at a file that is still empty, as each is for a moment; a worker that is killed
+    in this moment leaves it so (https://github.com/prometheus/client_python/issues/1199).
+    """
+
+    def __init__(self, directory: str) -> None:
+        self._directory = Path(directory)
+
+    def collect(self) -> Iterable[Any]:
+        """Return the metrics. The registry calls this."""
+        files = [str(file) for file in self._directory.glob("*.db") if file.stat().st_size]
+        return figures().multiprocess.MultiProcessCollector.merge(files)  # type: ignore[no-any-return]  # a module that is loaded late
+
+
 class Workers:
     """The metrics of all workers: a directory that they write into, and the supervisor's page."""
 
@@ -101,7 +119,7 @@ class Workers:
     def start(self) -> None:
         """Begin: the workers serve."""
         if self._page is not None:
-            self._page.start(figures().multiprocess.MultiProcessCollector(None, self._directory))
+            self._page.start(Recorded(self._directory))
 
     def ended(self, worker: Worker) -> None:
         """Remove the gauges of a worker that has ended."""
