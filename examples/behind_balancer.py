@@ -5,6 +5,7 @@ Needs the extras `proxy` and `metrics`: pip install 'geventstreams[proxy,metrics
 
 import argparse
 import signal
+import sys
 
 import gevent
 from gevent.event import Event
@@ -49,4 +50,7 @@ def main():
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except (OSError, ValueError) as error:
+        sys.exit(str(error))

@@ -5,6 +5,7 @@ Try it with nc, and end it with Ctrl-C.
 
 import argparse
 import signal
+import sys
 
 import gevent
 from gevent.event import Event
@@ -105,4 +106,7 @@ def main():
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except (OSError, ValueError) as error:
+        sys.exit(str(error))

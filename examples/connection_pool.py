@@ -74,14 +74,16 @@ def main():
     parser.add_argument("--greenlets", type=int, default=100)
     parser.add_argument("--rounds", type=int, default=20, help="increments by each greenlet")
     options = parser.parse_args()
+    if options.connections < 1:
+        parser.error("--connections must be positive")
 
     pool = Pool(options.host, options.port, options.connections, timeout=5, read_timeout=5)
 
     key = f"pool:{os.getpid()}"
     try:
         first = increment(pool, key)
-    except StreamError as error:
-        sys.exit(f"{type(error).__name__}: {error.strerror}")
+    except (StreamError, ValueError) as error:
+        sys.exit(f"{type(error).__name__}: {error}")
 
     def work():
         for _ in range(options.rounds):

@@ -42,3 +42,5 @@ if __name__ == "__main__":
         main()
     except KeyboardInterrupt:
         sys.exit(130)
+    except ValueError as error:
+        sys.exit(str(error))

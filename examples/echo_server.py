@@ -3,6 +3,7 @@
 
 import argparse
 import signal
+import sys
 
 import gevent
 from gevent.event import Event
@@ -33,4 +34,7 @@ def main():
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except (OSError, ValueError) as error:
+        sys.exit(str(error))

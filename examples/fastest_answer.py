@@ -16,7 +16,10 @@ def connected(servers):
 
     def connect(server):
         host, _, port = server.rpartition(":")
-        stream, error = open_tcp_stream(host, port, timeout=LIMIT, read_timeout=LIMIT, errorp=False)
+        try:
+            stream, error = open_tcp_stream(host, port, timeout=LIMIT, read_timeout=LIMIT, errorp=False)
+        except ValueError as wrong:
+            sys.exit(f"{server}: {wrong}")
         if error is not None:
             print(f"{server}: {error.strerror}", file=sys.stderr)
         return stream

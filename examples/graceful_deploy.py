@@ -22,9 +22,8 @@ from geventstreams import SocketStreamServer
 from geventstreams.workers import Supervisor
 
 
-def work(options):
+def work(options, version):
     """Be one worker: serve the inherited socket until SIGTERM, or until the supervisor has ended."""
-    version = options.version_file.read_text(encoding="utf-8").strip()
 
     def answer(stream, address):
         for line in stream:
@@ -76,11 +75,15 @@ def main():
     parser.add_argument("--version-file", type=Path, required=True, help="what a new worker reads when it starts")
     parser.add_argument("--descriptor", type=int, help=argparse.SUPPRESS)  # a worker's listening socket
     options = parser.parse_args()
+    version = options.version_file.read_text(encoding="utf-8").strip()
     if options.descriptor is None:
         supervise(options)
     else:
-        work(options)
+        work(options, version)
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except (OSError, OverflowError, ValueError) as error:
+        sys.exit(str(error))

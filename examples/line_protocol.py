@@ -7,6 +7,7 @@ Its tests are in test_line_protocol.py. `serve` takes any stream, so they need n
 
 import argparse
 import signal
+import sys
 
 import gevent
 from gevent.event import Event
@@ -54,4 +55,7 @@ def main():
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except (OSError, ValueError) as error:
+        sys.exit(str(error))

@@ -45,8 +45,8 @@ def main():
     try:
         text = characters_on_a_binary_stream(options.host, options.port, options.path)
         same = bytes_on_a_character_stream(options.host, options.port, options.path)
-    except StreamError as error:
-        sys.exit(f"{type(error).__name__}: {error.strerror}")
+    except (StreamError, ValueError) as error:
+        sys.exit(f"{type(error).__name__}: {error}")
     if text.partition("\r\n\r\n")[2] != same.partition("\r\n\r\n")[2]:
         sys.exit("the two forms got different answers")
     print(text)

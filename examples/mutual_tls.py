@@ -12,13 +12,18 @@ import sys
 import gevent
 from gevent.event import Event
 
-from geventstreams import SocketStreamServer, StreamError, open_tcp_stream
+from geventstreams import SocketStreamServer, open_tcp_stream
 
 
 def context(purpose, options):
     """Return a context that shows our certificate and accepts only peers whose certificate `--ca` signed."""
-    made = ssl.create_default_context(purpose, cafile=options.ca)
-    made.load_cert_chain(options.cert, options.key)
+    files = options.ca
+    try:
+        made = ssl.create_default_context(purpose, cafile=files)
+        files = f"{options.cert}, {options.key}"
+        made.load_cert_chain(options.cert, options.key)
+    except OSError as error:  # ssl.SSLError is one, too; neither names the file
+        sys.exit(f"{files}: {error}")
     made.verify_mode = ssl.CERT_REQUIRED
     return made
 
@@ -48,11 +53,8 @@ def serve(options):
 
 def ask(options):
     client_context = context(ssl.Purpose.SERVER_AUTH, options)
-    try:
-        with open_tcp_stream(options.host, options.port, timeout=5, ssl_ctx=client_context, handshake_timeout=5, read_timeout=5) as stream:
-            print(stream.read_line()[0])
-    except StreamError as error:
-        sys.exit(f"{type(error).__name__}: {error.strerror}")
+    with open_tcp_stream(options.host, options.port, timeout=5, ssl_ctx=client_context, handshake_timeout=5, read_timeout=5) as stream:
+        print(stream.read_line()[0])
 
 
 def main():
@@ -72,4 +74,9 @@ def main():
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except KeyboardInterrupt:
+        sys.exit(130)
+    except (OSError, ValueError) as error:
+        sys.exit(f"{type(error).__name__}: {error}")

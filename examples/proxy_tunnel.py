@@ -48,24 +48,27 @@ def main():
     parser.add_argument("--ca", help="trust the authorities in this file instead of the system's")
     options = parser.parse_args()
     proxy, url = options.proxy, options.url
-    if proxy.scheme not in TUNNELS or url.scheme not in ("http", "https"):
-        parser.error("the proxy is http:// or socks5://, the page http:// or https://")
+    if proxy.scheme not in TUNNELS or url.scheme not in ("http", "https") or not (proxy.hostname and url.hostname):
+        parser.error("the proxy is http://HOST or socks5://HOST, the page http://HOST or https://HOST")
 
     open_tunnel, proxy_port = TUNNELS[proxy.scheme]
-    port = url.port or (443 if url.scheme == "https" else 80)
     try:
+        context = ssl.create_default_context(cafile=options.ca)
+    except OSError as error:  # which does not name the file
+        sys.exit(f"{options.ca}: {error}")
+    try:
+        port = url.port or (443 if url.scheme == "https" else 80)
         with open_tcp_stream(proxy.hostname, proxy.port or proxy_port, timeout=10, read_timeout=10) as stream:
             open_tunnel(stream, url.hostname, port)
             if url.scheme == "https":
-                context = ssl.create_default_context(cafile=options.ca)
                 stream.attach_ssl(context, ssl_side="client", tlsext_host_name=url.hostname, handshake_timeout=10)
             stream.write_string(f"GET {url.path or '/'} HTTP/1.0\r\nHost: {url.hostname}\r\n\r\n")
             for line in stream:
                 sys.stdout.buffer.write(line)
     except ProxyRefused as refusal:
         sys.exit(f"the proxy refuses: {refusal}")
-    except StreamError as error:
-        sys.exit(f"{type(error).__name__}: {error.strerror}")
+    except (StreamError, ValueError) as error:
+        sys.exit(f"{type(error).__name__}: {error}")
 
 
 if __name__ == "__main__":

@@ -64,7 +64,7 @@ def main():
     try:
         with open_tcp_stream(options.host, options.port, timeout=5, read_timeout=5) as stream:
             show(Redis(stream).command(*options.command))
-    except (RedisError, StreamError) as error:
+    except (RedisError, StreamError, ValueError) as error:
         sys.exit(f"{type(error).__name__}: {error}")
 
 

@@ -37,7 +37,10 @@ def main():
     parser.add_argument("--ca", help="trust the authorities in this file instead of the system's")
     options = parser.parse_args()
 
-    context = ssl.create_default_context(cafile=options.ca)
+    try:
+        context = ssl.create_default_context(cafile=options.ca)
+    except OSError as error:  # which does not name the file
+        sys.exit(f"{options.ca}: {error}")
     try:
         with open_tcp_stream(options.host, options.port, timeout=10, read_timeout=10) as stream:
             answer(stream)

@@ -23,6 +23,7 @@ import argparse
 import http.client
 import os
 import signal
+import sys
 from urllib.parse import urlsplit
 
 import gevent
@@ -79,4 +80,7 @@ def main():
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except (OSError, OverflowError) as error:
+        sys.exit(str(error))

@@ -16,6 +16,7 @@ import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 from kit.command_line import LIMIT, Outcome, Serving, run, serving, started
@@ -275,6 +276,62 @@ def test_clients_without_a_server(name: str, words: list[str]) -> None:
     assert (done.status, done.output) == (1, b"")
     assert len(done.errors.splitlines()) == 1
     assert "Connection refused" in done.errors
+
+
+USED = "USED PORT"
+TOO_HIGH = 65536
+WRONG: list[tuple[str, list[Any], str]] = [
+    *((name, words, said) for name in ("behind_balancer.py", "broadcast.py", "chat_server.py", "echo_server.py", "line_protocol.py")
+      for words, said in (([USED], "Address already in use"), ([TOO_HIGH], "must be within 0..65535"))),
+    ("behind_balancer.py", ["--metrics", USED], "Address already in use"),
+    ("behind_balancer.py", ["--balancer", "nowhere"], "'nowhere'"),
+    ("callback_proxy.py", ["127.0.0.1", 1, USED], "Address already in use"),
+    ("callback_proxy.py", ["127.0.0.1", 1, TOO_HIGH], "must be within 0..65535"),
+    ("connection_pool.py", ["127.0.0.1", TOO_HIGH], "must be within 0..65535"),
+    ("connection_pool.py", ["127.0.0.1", 1, "--connections", 0], "--connections"),
+    ("drain_nothing.py", ["127.0.0.1", TOO_HIGH], "must be within 0..65535"),
+    ("fastest_answer.py", ["who?", f"127.0.0.1:{TOO_HIGH}"], "must be within 0..65535"),
+    ("fastest_answer.py", ["who?", "nowhere"], "nowhere: "),
+    ("get_page.py", ["127.0.0.1", TOO_HIGH], "must be within 0..65535"),
+    ("graceful_deploy.py", ["--version-file", "/nowhere/at/all"], "/nowhere/at/all"),
+    ("graceful_deploy.py", ["--version-file", __file__, USED], "Address already in use"),
+    ("graceful_deploy.py", ["--version-file", __file__, TOO_HIGH], "0-65535"),
+    ("lispworks_forms.py", ["127.0.0.1", TOO_HIGH], "must be within 0..65535"),
+    ("mutual_tls.py", ["serve", "--cert", "CERT", "--key", "KEY", "--ca", "CA", USED], "Address already in use"),
+    ("mutual_tls.py", ["serve", "--cert", "CERT", "--key", "KEY", "--ca", "CA", TOO_HIGH], "must be within 0..65535"),
+    ("mutual_tls.py", ["serve", "--cert", "CERT", "--key", "KEY", "--ca", "/nowhere/ca", 0], "/nowhere/ca: "),
+    ("mutual_tls.py", ["serve", "--cert", "CERT", "--key", "KEY", "--ca", __file__, 0], f"{__file__}: "),
+    ("mutual_tls.py", ["ask", "--cert", "/nowhere/cert", "--key", "KEY", "--ca", "CA", "localhost", 1], "/nowhere/cert"),
+    ("mutual_tls.py", ["ask", "--cert", "CERT", "--key", "/nowhere/key", "--ca", "CA", "localhost", 1], "/nowhere/key"),
+    ("mutual_tls.py", ["ask", "--cert", "CERT", "--key", "KEY", "--ca", "CA", "localhost", TOO_HIGH], "must be within 0..65535"),
+    ("proxy_tunnel.py", [f"http://127.0.0.1:{TOO_HIGH}", "http://127.0.0.1/"], "0-65535"),
+    ("proxy_tunnel.py", ["http:", "http:"], "http://HOST"),
+    ("proxy_tunnel.py", ["http://127.0.0.1:1", "https://127.0.0.1/", "--ca", "/nowhere/ca"], "/nowhere/ca: "),
+    ("redis_client.py", ["127.0.0.1", TOO_HIGH, "PING"], "must be within 0..65535"),
+    ("resuming_download.py", ["http://127.0.0.1:1/x", "/nowhere/at/all"], "/nowhere/at/all"),
+    ("resuming_download.py", [f"http://127.0.0.1:{TOO_HIGH}/x", os.devnull], "0-65535"),
+    ("resuming_download.py", ["--read-timeout", 0, "http://127.0.0.1:1/x", os.devnull], "read_timeout must be positive"),
+    ("starttls_mail.py", ["127.0.0.1", TOO_HIGH], "must be within 0..65535"),
+    ("starttls_mail.py", ["127.0.0.1", 1, "--ca", "/nowhere/ca"], "/nowhere/ca: "),
+    ("wsgi_app.py", ["--upstream", "http://127.0.0.1:1", USED], "Address already in use"),
+    ("wsgi_app.py", ["--upstream", "http://127.0.0.1:1", TOO_HIGH], "0-65535"),
+]  # fmt: skip
+"""Examples that cannot do what they are told, their words, and what they say: of a port that is in use, of files, of wrong arguments."""
+
+
+@pytest.mark.parametrize(("name", "words", "said"), WRONG)
+def test_what_cannot_be_done_is_said_in_one_line(name: str, words: list[object], said: str, certificates: Certificates) -> None:
+    """A port in use, a file that cannot be read, and a wrong argument are one line (argparse prints the usage too), and status 1 or 2."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        values: dict[object, object] = {USED: listener.getsockname()[1], "CA": certificates.ca}
+        values |= {"CERT": certificates.server.chain, "KEY": certificates.server.key}
+        done = client(name, *(values.get(word, word) for word in words))
+    assert (done.status in (1, 2), done.output) == (True, b""), done
+    lines = done.errors.splitlines()
+    if done.status == 2:
+        lines = [line for line in lines if line.startswith(f"{name}: error: ")]
+    assert len(lines) == 1, done.errors
+    assert said in lines[0]
 
 
 def test_callback_proxy(nginx: Nginx) -> None:
