@@ -172,7 +172,7 @@ class TLSVerificationError(TLSError, SSLCertVerificationError):
 
 
 class HandshakeEnded(TLSError, StreamTruncated):
-    """The peer ended the connection during the TLS handshake."""
+    """The peer ended the connection during the TLS handshake. The package does not export it: catch TLSError, or StreamTruncated."""
 
     default_errno: int = codes.ECONNABORTED
 

@@ -16,6 +16,7 @@ import pytest
 from kit.command_line import run
 
 from benchmarks.rows import BESIDE_LEAST
+from geventstreams import errors
 from geventstreams.cli.statuses import EXPLANATION, Status
 
 CHECKOUT = Path(__file__).resolve().parents[2]
@@ -103,6 +104,14 @@ def test_every_public_name_is_in_the_reference() -> None:
     text = "\n".join(page.read_text(encoding="utf-8") for page in (DOCS / "reference").glob("*.md"))
     documented = re.findall(r"^\.\. auto\w+:: (\S+)$", text, re.MULTILINE)
     assert not set(names) - set(documented)
+
+
+def test_every_error_that_a_traceback_can_name_is_in_the_reference() -> None:
+    """docs/reference/errors.md has each class of `geventstreams.errors`, exported by the package or not."""
+    defined = {name for name, kind in vars(errors).items() if isinstance(kind, type) and kind.__module__ == errors.__name__}
+    assert len(defined) >= 18
+    page = (DOCS / "reference" / "errors.md").read_text(encoding="utf-8")
+    assert not defined - set(re.findall(r"\bgeventstreams\.(?:errors\.)?(\w+)", page))
 
 
 def test_first_page_answers_first_questions() -> None:
