@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import operator
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import geventstreams._native.memory as _bytes
@@ -136,14 +136,22 @@ def list_of(name: str, value: Any, items: str) -> list[Any]:
     return list(value)
 
 
-def byte_view(name: str, value: Any) -> memoryview:
+def each_of(name: str, value: Any, items: str) -> Iterator[Any]:
+    """Return an iterator over an iterable of `items`."""
+    try:
+        return iter(value)
+    except TypeError:
+        raise TypeError(f"{name} must be an iterable of {items}, not {type(value).__name__} {value!r}") from None
+
+
+def byte_view(name: str, value: Any, allowed: str = "bytes-like") -> memoryview:
     """Return a contiguous view of the bytes of a bytes-like object."""
     if isinstance(value, str):
         raise TypeError(f"{name} must be bytes-like, not str {value!r}: encode it first")
     try:
         view = memoryview(value)
     except TypeError:
-        raise TypeError(f"{name} must be bytes-like, not {type(value).__name__}") from None
+        raise TypeError(f"{name} must be {allowed}, not {type(value).__name__}") from None
     if _bytes.is_plain(view, False):
         return view
     if not view.c_contiguous:
@@ -151,12 +159,12 @@ def byte_view(name: str, value: Any) -> memoryview:
     return _bytes_in(view)
 
 
-def byte_space(name: str, value: Any) -> memoryview:
+def byte_space(name: str, value: Any, allowed: str = "a writable bytes-like object") -> memoryview:
     """Return a contiguous view of the bytes of a writable object, over its own memory."""
     try:
         view = memoryview(value)
     except TypeError:
-        raise TypeError(f"{name} must be a writable bytes-like object, not {type(value).__name__}") from None
+        raise TypeError(f"{name} must be {allowed}, not {type(value).__name__}") from None
     if _bytes.is_plain(view, True):
         return view
     if view.readonly:

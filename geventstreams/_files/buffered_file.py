@@ -159,7 +159,7 @@ class SocketFile(ByteReader):
         """Write one after the other; each is a write of its own."""
         self._engine.refuse()
         write = _attributes.override(self, "write")
-        for line in lines:
+        for line in arguments.each_of("lines", lines, "bytes-like objects"):
             if write is None:
                 SocketFile.write(self, line)
             else:

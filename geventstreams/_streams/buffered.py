@@ -244,7 +244,7 @@ class BufferedStream(ByteReader):
         if self._output.permit != FORK.generation:
             self._engine.refuse_output()
         direct = self._writes_here and _attributes.override(self, "write") is None
-        for line in lines:
+        for line in arguments.each_of("lines", lines, "bytes-like objects"):
             if direct:
                 BufferedStream.write(self, line)
             else:

@@ -127,8 +127,8 @@ def _is_single(name: str) -> bool:
         return False
 
 
-def bytes_of_list(items: list[Any], kind: ElementType, encoding: Encoding) -> bytes:
-    """Return the bytes of a list of integers or of characters; its first item decides which."""
+def bytes_of_list(items: list[Any], kind: ElementType, encoding: Encoding, start: int = 0) -> bytes:
+    """Return the bytes of a list of integers or of characters; its first item decides which. `start` is the index of the first in `seq`."""
     if not items:
         return b""
     kinds = set(map(type, items))
@@ -140,26 +140,27 @@ def bytes_of_list(items: list[Any], kind: ElementType, encoding: Encoding) -> by
         with contextlib.suppress(ValueError, OverflowError):  # reported below, with the index
             return array.array("b" if kind is ElementType.SIGNED_BYTE_8 else "B", items).tobytes()
     if isinstance(items[0], str):
-        return encoding.encode("".join(_character(item, index) for index, item in enumerate(items)))
-    lowest, highest = (-128, 127) if kind is ElementType.SIGNED_BYTE_8 else (0, 255)
-    return bytes(_number(item, index, lowest, highest) & 255 for index, item in enumerate(items))
+        return encoding.encode("".join(_character(f"seq[{index}]", item) for index, item in enumerate(items, start)))
+    return b"".join(byte_of(f"seq[{index}]", item, kind) for index, item in enumerate(items, start))
 
 
-def _character(item: Any, index: int) -> str:
+def _character(name: str, item: Any) -> str:
     if not isinstance(item, str):
-        raise TypeError(f"item {index} must be a character like those before it, not {type(item).__name__} {item!r}")
+        raise TypeError(f"{name} must be a character like those before it, not {type(item).__name__} {item!r}")
     if len(item) != 1:
-        raise ValueError(f"item {index} must be one character, not {item!r}")
+        raise ValueError(f"{name} must be one character, not {item!r}")
     return item
 
 
-def _number(item: Any, index: int, lowest: int, highest: int) -> int:
-    if isinstance(item, (str, bool)) or not hasattr(item, "__index__"):
-        raise TypeError(f"item {index} must be an integer, not {type(item).__name__} {item!r}")
-    number = item.__index__()
+def byte_of(name: str, value: Any, kind: ElementType) -> bytes:
+    """Return the byte of an integer of a binary element type."""
+    if isinstance(value, (str, bool)) or not hasattr(value, "__index__"):
+        raise TypeError(f"{name} must be an integer, not {type(value).__name__} {value!r}")
+    lowest, highest = (-128, 127) if kind is ElementType.SIGNED_BYTE_8 else (0, 255)
+    number = value.__index__()
     if not lowest <= number <= highest:
-        raise ValueError(f"item {index} must be within {lowest}..{highest}, not {number}")
-    return int(number)
+        raise ValueError(f"{name} must be within {lowest}..{highest}, not {number}")
+    return bytes((number & 255,))
 
 
 def elements_of(data: bytes, kind: ElementType) -> list[int]:

@@ -22,7 +22,7 @@ from geventstreams._core.fork import FORK
 from geventstreams._core.transport_base import Transport
 from geventstreams._streams.blocking import BlockingEngine
 from geventstreams._streams.buffered import BufferedStream
-from geventstreams._streams.elements import ElementType, bytes_of_list, elements_of
+from geventstreams._streams.elements import ElementType, byte_of, bytes_of_list, elements_of
 from geventstreams._streams.engine import StreamEngine
 from geventstreams._streams.options import StreamOptions
 from geventstreams.errors import EndOfFile, ReadTimeout, line_too_long
@@ -359,7 +359,7 @@ class LispStream(BufferedStream):
                 return self._read_characters(seq, start, end)
             if isinstance(seq, MutableSequence) and not isinstance(seq, (bytearray, array.array)):
                 return self._read_elements(seq, start, end)
-        target = arguments.byte_space("seq", seq)
+        target = arguments.byte_space("seq", seq, "a writable bytes-like object, an array or a list")
         _refuse_wide_items(seq)
         return self._fill_space(target, start, end)
 
@@ -428,9 +428,7 @@ class LispStream(BufferedStream):
             self._engine.refuse_output()
         if not self._is_binary:
             raise TypeError("write_byte needs the element type 'unsigned-byte-8' or 'signed-byte-8', and this stream has 'base-char'")
-        if not hasattr(n, "__index__"):
-            raise TypeError(f"n must be an integer, not {type(n).__name__} {n!r}")
-        self._write(bytes_of_list([n], self._element_type, self._encoding))
+        self._write(byte_of("n", n, self._element_type))
         return n
 
     def write_sequence(self, seq: Q, start: int = 0, end: int | None = None) -> Q:
@@ -453,9 +451,9 @@ class LispStream(BufferedStream):
             self.write_string(seq.tounicode(), start, end)
         elif isinstance(seq, (list, tuple)) or (isinstance(seq, MutableSequence) and not isinstance(seq, (bytearray, array.array))):
             first, last = arguments.bounds(start, end, len(seq))
-            self._write(bytes_of_list(list(itertools.islice(seq, first, last)), self._element_type, self._encoding))
+            self._write(bytes_of_list(list(itertools.islice(seq, first, last)), self._element_type, self._encoding, first))
         else:
-            source = arguments.byte_view("seq", seq)
+            source = arguments.byte_view("seq", seq, "bytes-like, a string, an array or a list")
             _refuse_wide_items(seq)
             first, last = arguments.bounds(start, end, len(source))
             self._write(source[first:last])

@@ -139,7 +139,9 @@ OF_STREAMS: dict[str, tuple[dict[str, Any], dict[str, tuple[Any, ...]]]] = {
     "read_sequence": ({"seq": bytearray(2)}, {"seq": (None, 1, "text", b"read-only", ODD), "start": (None, *INDEX), "end": INDEX}),
     "write": ({}, {"data": BYTES}),
     "sendall": ({}, {"data": BYTES}),
-    "write_sequence": ({"seq": b"data"}, {"seq": (None, 1, ODD), "start": (None, *INDEX), "end": INDEX}),
+    "writelines": ({}, {"lines": (None, 1, 1.5, ODD)}),
+    "write_sequence": ({"seq": b"data"}, {"seq": (None, 1, ODD, ["ab"], [1.5], [256], ["a", 1], [1, "a"]), "start": (None, *INDEX),
+                                          "end": INDEX}),
     "write_char": ({}, {"character": (None, *NAME, "", "ab")}),
     "write_string": ({"string": "text"}, {"string": (None, *NAME), "start": (None, *INDEX), "end": INDEX}),
     "write_line": ({"string": "text"}, {"string": (None, *NAME), "start": (None, *INDEX), "end": INDEX}),
@@ -227,6 +229,25 @@ class Things:
         if last.endswith("="):
             return outcome(setattr, owner, *arguments.popitem())
         return outcome(functools.partial(getattr(owner, last), **arguments))
+
+
+def test_wrong_sequences_are_refused_with_what_is_allowed(pairs: Pairs) -> None:
+    """What is no sequence of the right kind is named by its argument and its type, beside all that is allowed; an item by its index."""
+    stream = pairs.streams("unix", element_type="unsigned-byte-8")[0]
+    for wrong in ((1, 2), "text", None, range(3)):
+        result = outcome(stream.read_sequence, wrong)
+        assert str(result) == f"seq must be a writable bytes-like object, an array or a list, not {type(wrong).__name__}"
+    for wrong in (None, 1, range(3), {1}):
+        result = outcome(stream.write_sequence, wrong)
+        assert str(result) == f"seq must be bytes-like, a string, an array or a list, not {type(wrong).__name__}"
+        result = outcome(stream.readinto, wrong)
+        assert str(result) == f"buffer must be a writable bytes-like object, not {type(wrong).__name__}"
+    assert str(outcome(stream.write_sequence, [1, 2, 300], 1)) == "seq[2] must be within 0..255, not 300"
+    assert str(outcome(stream.write_byte, 256)) == "n must be within 0..255, not 256"
+    assert str(outcome(stream.write_byte, True)) == "n must be an integer, not bool True"
+    assert str(outcome(stream.writelines, 1)) == "lines must be an iterable of bytes-like objects, not int 1"
+    with geventstreams.makefile(pairs.sockets("unix")[0], "wb") as file:
+        assert str(outcome(file.writelines, None)) == "lines must be an iterable of bytes-like objects, not NoneType None"
 
 
 @pytest.mark.parametrize("name", CALLS)
