@@ -97,6 +97,9 @@ class OwnedFd:
 class SocketTransport(Transport):
     """A connected stream socket, by its descriptor. It owns socket and descriptor until `close` or `hand_back`."""
 
+    def __cinit__(self) -> None:  # compiled code only: an object whose __init__() was not called has no descriptor, not even number 0
+        self._descriptor = -1
+
     def __init__(self, socket: Any) -> None:
         # What `Transport.__init__` does, without a call: a server makes one of these for each client.
         self.emptied = False

@@ -81,8 +81,8 @@ class BufferedStream(ByteReader):
 
     def __cinit__(self) -> None:  # compiled code only: an object whose __init__() was not called has no permit, and says so
         self._output: OutputBuffer = NO_OUTPUT
-        self._engine = NO_ENGINE
-        self._source = NO_ENGINE
+        self._engine: StreamEngine = NO_ENGINE
+        self._source: ByteSource = NO_ENGINE
 
     def __init__(self, transport: Transport, *, readable: bool = True, writable: bool = True, read_timeout: float | None = None,
                  write_timeout: float | None = None, line_limit: float | None = 2**20, linger_timeout: float | None = 2.0) -> None:

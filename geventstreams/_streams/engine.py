@@ -37,6 +37,27 @@ from geventstreams._streams.states import OPEN, ORDERLY, TOLD
 from geventstreams.errors import BROKEN, StreamBusy, StreamClosed, StreamError, StreamReset, TLSError, from_system, noted, renewed
 
 
+class Unmade:
+    """A part of a stream whose constructor was not called. Whatever is asked of it, it says so."""
+
+    def __getattr__(self, _name: str) -> Any:
+        raise ValueError("uninitialized stream: its __init__() was not called, or did not succeed")
+
+
+class UnmadeTransport(Transport):
+    """The transport of such a stream."""
+
+    def addresses(self) -> tuple[Any, Any]:
+        return UNMADE.addresses()  # type: ignore[no-any-return]  # it raises
+
+    def close(self, abort: bool = False) -> None:
+        UNMADE.close()
+
+
+UNMADE: Any = Unmade()
+UNMADE_TRANSPORT = UnmadeTransport()
+
+
 class StreamEngine(ByteSource):
     """Moves bytes between two buffers and a transport, as far as that needs no waiting, and knows how each half ended."""
 
@@ -49,11 +70,12 @@ class StreamEngine(ByteSource):
 
     def __cinit__(self) -> None:  # compiled code only: an object whose __init__() was not called has no permit, and says so
         self.output: OutputBuffer = NO_OUTPUT
+        self.transport: Transport = UNMADE_TRANSPORT
 
     def _init_engine(self, transport: Transport, read_limit: float, write_limit: float, linger_limit: float) -> None:
         self._init_source()
         self.output = OutputBuffer()
-        self.transport: Transport = transport
+        self.transport = transport
         self.tls: Any = None
         self.tls_options: Any = None
         self.read_limit: float = read_limit
@@ -127,7 +149,7 @@ class StreamEngine(ByteSource):
     def refuse(self) -> None:
         """Raise the error of any call on a stream that was never made, is closed, or is another process's."""
         if not self.generation:  # in compiled code a number that was never set is 0
-            raise ValueError("uninitialized stream: its __init__() was not called, or did not succeed")
+            UNMADE.refuse()
         if self.generation != FORK.generation:
             raise StreamError("this stream belongs to the parent of a forked process", stream=self.stream())
         if self.closed:

@@ -22,8 +22,8 @@ from geventstreams._core.fork import FORK
 from geventstreams._core.transport_base import Transport
 from geventstreams._streams.blocking import BlockingEngine
 from geventstreams._streams.buffered import BufferedStream
-from geventstreams._streams.elements import ElementType, byte_of, bytes_of_list, elements_of
-from geventstreams._streams.engine import StreamEngine
+from geventstreams._streams.elements import ElementType, Encoding, byte_of, bytes_of_list, elements_of
+from geventstreams._streams.engine import UNMADE, StreamEngine
 from geventstreams._streams.options import StreamOptions
 from geventstreams.errors import EndOfFile, ReadTimeout, line_too_long
 
@@ -46,6 +46,9 @@ class LispStream(BufferedStream):
 
     `element_type` decides what `read_byte` and generic sequences see of a byte, `encoding` how bytes become characters.
     """
+
+    def __cinit__(self) -> None:  # compiled code only, as in the base
+        self._encoding: Encoding = UNMADE
 
     def __init__(self, transport: Transport, element_type: ElementType | ElementTypeName = "base-char", *, encoding: str = "latin-1",
                  readable: bool = True, writable: bool = True, read_timeout: float | None = None, write_timeout: float | None = None,

@@ -279,3 +279,7 @@ class PushedEngine(StreamEngine):
         self.output.clear()
         if self.tls is not None:
             self.transport.forget()
+
+
+NO_ENGINE = PushedEngine.__new__(PushedEngine)
+"""What a connection has whose constructor was not called."""

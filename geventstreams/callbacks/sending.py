@@ -22,23 +22,29 @@ from geventstreams._core.linger import linger
 from geventstreams._core.transport import NoTransport
 from geventstreams._core.transport_base import Transport
 from geventstreams._core.wakeup import Wakeup
+from geventstreams._streams.engine import UNMADE
 from geventstreams.callbacks import phases
 from geventstreams.callbacks.connecting import Attempt, Opener
 from geventstreams.callbacks.options import ConnectionOptions
 from geventstreams.callbacks.phases import BROKEN, CLOSED, CLOSING, CLOSING_EARLY, CLOSING_QUIETLY, CONNECTING, FAILED, OPEN
 from geventstreams.callbacks.pump import Task
-from geventstreams.callbacks.push_mode import PushedEngine
+from geventstreams.callbacks.push_mode import NO_ENGINE, PushedEngine
 from geventstreams.errors import ConnectTimeout, StreamError, TLSError, WriteTimeout, in_seconds, noted, renewed
 
 
 class SendingConnection(Task):
     """Sends what its engine has queued, and closes behind it. `AsyncSocket` adds what calls back, and what users call."""
 
+    def __cinit__(self) -> None:  # compiled code only: an object whose __init__() was not called says so
+        self._engine: PushedEngine = NO_ENGINE
+        self._stream: Any = UNMADE
+        self._accepts = True
+
     def __init__(self, options: ConnectionOptions, transport: Transport | None, opener: Opener | None, peer: str,
                  on_closed: Callable[[Any], object] | None) -> None:
         Task.__init__(self, get_hub())
         self._engine = PushedEngine(self, NoTransport(peer=peer) if transport is None else transport, options.of_streams)
-        self._stream: Any = None  # the maker makes one at once, see `AsyncStream._claim`
+        self._stream = None  # the maker makes one at once, see `AsyncStream._claim`
         self._phase = CONNECTING
         self._write_cb = options.write_cb
         self._attempt = None if opener is None else Attempt(opener)

@@ -21,6 +21,7 @@ from kit.leftovers import open_descriptor
 from kit.pairs import Pairs
 
 import geventstreams
+from geventstreams import AsyncIOStream, AsyncSocket, BufferedStream, SocketTransport
 from geventstreams._streams.elements import ElementType
 from geventstreams._streams.lisp import LispStream
 from geventstreams._streams.socket_stream import SocketStream
@@ -1051,10 +1052,49 @@ def test_everything_after_close_is_refused(pairs: Pairs, kind: str) -> None:
     assert stream.buffered == 0
 
 
-@pytest.mark.skipif(not geventstreams.compiled, reason="in plain Python such an object has no attributes at all")
-@pytest.mark.parametrize("call", ["read", "readline", "write", "sendall", "flush", "send_eof", "close", "abort", "makefile"])
-def test_a_stream_that_was_never_made_says_so(call: str) -> None:
+only_compiled = pytest.mark.skipif(
+    not geventstreams.compiled, reason="in plain Python such an object has no attributes at all: defaults in the class would cost each call"
+)
+
+
+class Unmade(SocketStream):
+    """A stream whose `__init__` forgets that of its base."""
+
+    def __init__(self) -> None:
+        pass
+
+
+@only_compiled
+@pytest.mark.parametrize("kind", [Unmade, BufferedStream, AsyncIOStream, AsyncSocket])
+def test_what_was_never_made_says_so(kind: Any) -> None:
     """Without its `__init__`, whatever is called, a stream is a ValueError that says what is wrong, as the standard library's files are."""
-    stream = SocketStream.__new__(SocketStream)
-    with pytest.raises(ValueError, match="uninitialized stream"):
-        getattr(stream, call)(*([b"x"] if call in {"write", "sendall"} else []))
+    calls = [
+        ("read",), ("readline",), ("readinto", bytearray(1)), ("peek",), ("readlines",), ("__next__",), ("read_line",), ("read_char",),
+        ("read_sequence", [0]), ("read_available",), ("write", b"x"), ("writelines", []), ("sendall", b"x"), ("flush",), ("terpri",),
+        ("write_string", "x"), ("write_sequence", b"x"), ("force_output",), ("listen",), ("send_eof",), ("shutdown", "io"), ("makefile",),
+        ("detach_ssl",), ("drain",), ("pause",), ("set_callbacks",), ("abort",), ("close",),
+    ]  # fmt: skip
+    tried = 0
+    for name, *args in calls:
+        if hasattr(kind, name):
+            with pytest.raises(ValueError, match="uninitialized stream"):
+                getattr(kind.__new__(kind), name)(*args)
+            tried += 1
+    assert tried >= 5
+    assert kind is AsyncSocket or kind.__new__(kind).fileno() == -1
+    for name in ("address", "peer_address"):
+        with pytest.raises(ValueError, match="uninitialized stream"):
+            getattr(kind.__new__(kind), name)
+
+
+@only_compiled
+def test_a_transport_that_was_never_made_closes_nothing() -> None:
+    """One whose `__init__` was not called has no descriptor, not even that with the number 0."""
+
+    class UnmadeTransport(SocketTransport):
+        def __init__(self) -> None:
+            pass
+
+    transport = UnmadeTransport()
+    assert transport.fileno() == -1
+    transport.close()
