@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
-import argparse
 import sys
-from collections.abc import Sequence
-from contextlib import suppress
-from importlib import metadata
-from typing import Any
 
-from geventstreams._build import __version__, why_plain
-from geventstreams.cli import bench, connect, demo, descriptors, doctor, outlets, relay, serve
-from geventstreams.cli.notices import compiled
-from geventstreams.cli.parser import Parser
-from geventstreams.cli.statuses import EXPLANATION, CommandError, Status, end_of
+try:
+    import argparse
+    from collections.abc import Sequence
+    from contextlib import suppress
+    from importlib import metadata
+    from typing import Any
+
+    from geventstreams._build import __version__, why_plain
+    from geventstreams.cli import bench, connect, demo, descriptors, doctor, outlets, relay, serve
+    from geventstreams.cli.notices import compiled
+    from geventstreams.cli.parser import Parser
+    from geventstreams.cli.statuses import EXPLANATION, CommandError, Status, end_of
+except KeyboardInterrupt:  # Ctrl-C; to load all this takes longest
+    sys.exit(130)
 
 ENDS = (CommandError, OSError, KeyboardInterrupt, SystemExit)
 """What ends a command, other than its return."""

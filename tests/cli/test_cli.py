@@ -30,6 +30,30 @@ sys.exit(__main__.main(["bench"]))
 """
 """Runs `bench` where the suite cannot be imported."""
 
+INTERRUPTED_BEFORE = """
+import os, runpy, signal, sys
+
+class Interrupting:
+    def find_spec(self, name, *_):
+        if name == {module!r}:
+            os.kill(os.getpid(), signal.SIGINT)
+
+import geventstreams
+sys.modules.pop({module!r}, None)
+sys.meta_path.insert(0, Interrupting())
+{start}
+"""
+"""Starts the command line, which is interrupted where it imports a module."""
+
+
+@pytest.mark.parametrize("module", ["argparse", "importlib.metadata", "geventstreams.cli.bench", "geventstreams.cli.parser"])
+@pytest.mark.parametrize("start", ["runpy.run_module('geventstreams', run_name='__main__')", "from geventstreams.__main__ import main"])
+def test_ctrl_c_while_it_is_loaded_ends_it_without_a_word(module: str, start: str) -> None:
+    """SIGINT while the modules of the command line are imported is status 130 and no traceback, by `-m` and by the console script."""
+    done = run(sys.executable, "-c", INTERRUPTED_BEFORE.format(module=module, start=start))
+    assert (done.status, done.output, done.errors) == (Status.INTERRUPTED, b"", "")
+
+
 # What it refuses.
 
 
