@@ -71,7 +71,7 @@ class StreamClosed(StreamError, ValueError):
 
 
 class UnsuitableSocket(StreamError, ValueError):
-    """Not a connected stream socket, but a listener, a datagram socket, an unconnected or closed socket, or a file."""
+    """Not a connected stream socket, but a listener, a datagram socket, an unconnected or closed socket, or a file; or another stream's."""
 
     default_errno: int = codes.ENOTCONN
 

@@ -14,6 +14,7 @@ import sys
 from collections.abc import Callable
 from functools import partial
 from typing import Any
+from weakref import WeakKeyDictionary
 
 from gevent import get_hub
 
@@ -125,7 +126,7 @@ class SocketTransport(Transport):
         else:
             descriptor, self._family, self._peer_address = _examined(socket)
             self._handle = _system.handle_of(descriptor, self._family)  # until it is made the socket is its owner's to close
-            self._socket = None if isinstance(socket, int) else socket
+            self._socket = None if isinstance(socket, int) else _owned(socket, self._process)
             self._descriptor = descriptor
 
     @property
@@ -258,7 +259,7 @@ class SocketTransport(Transport):
         """Return the object that was given, or a gevent socket made for a descriptor."""
         if self._socket is None and self._descriptor >= 0:
             self._blocking = os.get_blocking(self._descriptor)
-            self._socket = importlib.import_module("gevent.socket").socket(fileno=self._descriptor)
+            self._socket = _owned(importlib.import_module("gevent.socket").socket(fileno=self._descriptor), self._process)
         return self._socket
 
     def hand_back(self) -> Any:
@@ -268,7 +269,7 @@ class SocketTransport(Transport):
             os.set_blocking(self._descriptor, self._blocking)
         self._socket = None
         self._detach(False)
-        return socket
+        return _owned(socket, 0)
 
     def _detach(self, closes: bool) -> None:
         """Release everything; the descriptor itself is closed, or is the caller's from now on."""
@@ -373,6 +374,23 @@ def address_name(address: Any) -> str:
     return f"@{path[1:]}" if path.startswith("\0") else f"unix:{path}"
 
 
+_OWNERS: WeakKeyDictionary[Any, int] = WeakKeyDictionary()
+"""The fork generation in which a socket object was taken over. A descriptor has none: its number may be another connection's later."""
+
+
+def _owned(socket: Any, generation: int) -> Any:
+    """Note in which fork generation a socket has an owner, 0 for none. Return the socket."""
+    with contextlib.suppress(TypeError):  # an object of other code that has no hash, or no weak references
+        _OWNERS[socket] = generation
+    return socket
+
+
+def _is_owned(socket: Any) -> bool:
+    with contextlib.suppress(TypeError):
+        return _OWNERS.get(socket) == FORK.generation
+    return False
+
+
 def _examined(socket: Any) -> tuple[int, int, Any]:
     """Return descriptor, family and peer address of a connected stream socket. Anything else is refused, and left as it is."""
     if hasattr(socket, "fileno") and hasattr(socket, "do_handshake"):
@@ -382,6 +400,8 @@ def _examined(socket: Any) -> tuple[int, int, Any]:
     descriptor = socket if isinstance(socket, int) else socket.fileno()
     if not 0 <= descriptor <= LARGEST_INT:
         raise UnsuitableSocket(f"socket {socket!r} is closed", errno=errno.EBADF)
+    if not isinstance(socket, int) and _is_owned(socket):
+        raise UnsuitableSocket(f"socket {socket!r} is another stream's, until replace_socket() hands it back", errno=errno.EBUSY)
     try:
         mode = os.fstat(descriptor).st_mode
     except OSError as error:

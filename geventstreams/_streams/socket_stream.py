@@ -300,7 +300,8 @@ class SocketStream(UpgradableStream):
     an error of the caller. LispWorks: `comm:socket-stream`.
 
     Args:
-        socket: A gevent or standard-library socket, TCP or Unix, or an integer descriptor. `handle` is a synonym.
+        socket: A gevent or standard-library socket, TCP or Unix, or an integer descriptor. `handle` is a synonym. A socket object that
+            another stream owns is refused; that a descriptor has one stream only is the caller's to see to.
         direction: `"input"`, `"output"` or `"io"`.
         element_type: What `read_byte` and generic sequences see of a byte: `"base-char"` (or `str`), `"unsigned-byte-8"` (or `bytes`),
             `"signed-byte-8"`.

@@ -1,6 +1,7 @@
 """SocketStream: construction, and the Lisp vocabulary on any transport, element type and encoding."""
 
 import array
+import errno
 import io
 import math
 import os
@@ -9,6 +10,7 @@ import ssl
 import sys
 from collections import deque
 from collections.abc import Callable
+from functools import partial
 from random import Random
 from typing import Any
 
@@ -25,7 +27,7 @@ from geventstreams import AsyncIOStream, AsyncSocket, BufferedStream, SocketTran
 from geventstreams._streams.elements import ElementType
 from geventstreams._streams.lisp import LispStream
 from geventstreams._streams.socket_stream import SocketStream
-from geventstreams.errors import EndOfFile, LineTooLong, StreamClosed, StreamError, StreamReset
+from geventstreams.errors import EndOfFile, LineTooLong, StreamClosed, StreamError, StreamReset, UnsuitableSocket
 from geventstreams.testing import memory_pair
 from geventstreams.testing.claims import outcome, started
 
@@ -144,6 +146,34 @@ def test_other_objects_are_refused() -> None:
     for wrong in ("127.0.0.1", 5.0, True, object(), io.BytesIO(), (1, 2)):
         with pytest.raises(TypeError, match="socket"):
             SocketStream(wrong)
+
+
+def test_a_socket_has_one_stream(pairs: Pairs) -> None:
+    """A socket object that a stream owns is refused by every other one, and not touched, until it is handed back."""
+    near, far = pairs.sockets("unix")
+    first, other = pairs.keep(SocketStream(near)), pairs.keep(SocketStream(pairs.sockets("unix")[0]))
+    for take in (SocketStream, SocketTransport, other.replace_socket, partial(setattr, other, "socket")):
+        result = outcome(take, near)
+        assert isinstance(result, UnsuitableSocket)
+        assert "is another stream's" in str(result)
+        assert result.errno == errno.EBUSY
+    far.sendall(b"one\n")
+    assert first.readline() == b"one\n"
+    assert first.replace_socket(None) is near
+    second = pairs.keep(SocketStream(near))
+    far.sendall(b"two\n")
+    assert second.readline() == b"two\n"
+    second.close()
+    with pytest.raises(UnsuitableSocket, match="is closed"):
+        SocketStream(near)
+
+
+def test_a_socket_that_a_stream_has_made_is_its_own(pairs: Pairs) -> None:
+    """The socket that a stream makes for a descriptor, and gives as `socket`, is refused by others as one that it was given."""
+    near, _far = pairs.sockets("unix")
+    stream = pairs.keep(SocketStream(near.detach()))
+    with pytest.raises(UnsuitableSocket, match="is another stream's"):
+        SocketStream(stream.socket)
 
 
 def test_a_tls_socket_is_refused_with_the_way_to_do_it(pairs: Pairs) -> None:
