@@ -3,7 +3,7 @@ cimport cython
 cimport geventstreams._native.memory as _bytes
 from geventstreams._core.buffers cimport BlockPool, InputBuffer
 
-cdef Py_ssize_t HEADER, LARGEST, SHORTEST, SMALL
+cdef Py_ssize_t HEADER, LARGEST, SHORTEST, COPIED
 cdef int APPLICATION_DATA, RARE
 
 

@@ -38,7 +38,7 @@ APPLICATION_DATA = 23
 SHORTEST = 23
 """A type of record, and the length of one under TLS 1.3 that holds a single byte."""
 
-SMALL = 256
+COPIED = 256
 """Up to this many bytes of plain text are read to memory of our own and copied from there: a window to the caller's costs more."""
 
 RARE = 0xFF
@@ -95,7 +95,7 @@ class Decrypter:
         self._tell_pending: Any = None
         self._write: Any = None
         self._incoming: Any = None
-        self._small = bytearray(SMALL)
+        self._small = bytearray(COPIED)
         """Where the first byte of a record is read to, and the rest of one that is so short that this costs less than a window."""
         self._fed = False
         self._holds_one = False
@@ -153,7 +153,7 @@ class Decrypter:
                 self.taken += 1
             room = _bytes.size(space) - at - fresh
             if self.pending and room > 0:
-                if self.pending <= SMALL and self.pending <= room:
+                if self.pending <= COPIED and self.pending <= room:
                     place = small
                     count = read(self.pending, small)
                     if self._read is None:

@@ -85,8 +85,9 @@ cdef extern from *:
         if (((PyListObject *)list)->allocated > 8)
             return PyList_SetSlice(list, 0, left, NULL);
         while (left--) {
+            PyObject *item = PyList_GET_ITEM(list, left);
             Py_SET_SIZE((PyVarObject *)list, left);
-            Py_DECREF(PyList_GET_ITEM(list, left));
+            Py_DECREF(item);
         }
         return 0;
     }

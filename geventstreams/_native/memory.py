@@ -67,7 +67,7 @@ def draw(pieces: list[bytes], read: Callable[[], bytes]) -> None:
 
 
 def emptied(items: list[Any]) -> list[Any]:
-    """Return an empty list in place of this one, to which nothing else may refer. In C it is the same one, and keeps memory if it is short."""
+    """Return an empty list in place of one to which nothing else may refer. In C it is the same one, and keeps memory if it was short."""
     return []
 
 
