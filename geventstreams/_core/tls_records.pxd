@@ -3,7 +3,7 @@ cimport cython
 cimport geventstreams._native.memory as _bytes
 from geventstreams._core.buffers cimport BlockPool, InputBuffer
 
-cdef Py_ssize_t HEADER, LARGEST, SHORTEST, COPIED
+cdef Py_ssize_t HEADER, LARGEST, SHORTEST, COPIED, CERTAIN
 cdef int APPLICATION_DATA, RARE
 
 
@@ -22,11 +22,19 @@ cdef class Decrypter:
     cdef object failure, _read, _tell_pending, _write, _incoming
     cdef bytearray _small
     cdef bint _fed, _holds_one
+    cdef Py_ssize_t _overhead, _whole
 
     cdef bint holds_record(self) except? False
+    @cython.locals(length=Py_ssize_t, whole=Py_ssize_t)
     cdef bint feed_record(self) except? False
-    @cython.locals(fresh=bint, taken=Py_ssize_t, small=bytearray, room=Py_ssize_t, count=Py_ssize_t)
+    @cython.locals(taken=Py_ssize_t)
     cdef bint read_record(self, space, Py_ssize_t at) except? False
+    @cython.locals(small=bytearray, count=Py_ssize_t)
+    cdef void _read_whole(self, space, Py_ssize_t at) except *
+    @cython.locals(count=Py_ssize_t)
+    cdef Py_ssize_t _moved_whole(self) except -1
+    @cython.locals(fresh=bint, taken=Py_ssize_t, small=bytearray, room=Py_ssize_t, count=Py_ssize_t)
+    cdef void _read_part(self, space, Py_ssize_t at) except *
     cdef void _save(self, place, space, Py_ssize_t at, bint fresh, Py_ssize_t count) except *
     cdef Py_ssize_t _moved(self, bint fresh, bint changed) except -1
     cdef Py_ssize_t _left(self) except -1

@@ -102,7 +102,7 @@ class TLSTransport(LayeredTransport):
                 return NEEDS_ROOM
             if self._shaken:
                 self.ready = True
-                self._decrypter.tells_types = self.object.version() != "TLSv1.3"
+                self._decrypter.know(self.object.version(), self.object.cipher()[0])
                 return DONE
             if not self._decrypter.feed_record() and self._fetch() == WOULD_WAIT:
                 if self._broken is not None:

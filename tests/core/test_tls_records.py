@@ -1,12 +1,14 @@
 """Where TLS records end, in any pieces they arrive in, and how much memory a buffer of them holds."""
 
+import contextlib
 import ssl
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from servers.certificates import Certificates
 
-from geventstreams._core.tls_records import RecordBuffer, Records
+from geventstreams._core.tls_records import RecordBuffer, Records, overhead_of
 
 LARGEST = 5 + 2**14 + 2048
 """Bytes of the largest record that any version of TLS allows."""
@@ -96,3 +98,51 @@ def test_pieces_are_forgotten_as_they_are_sent(sizes: list[int]) -> None:
             assert records.contents == [2 * len(piece) for piece in records.pieces]
         assert sent == b"".join(pieces)
         assert records.pieces == [] or sizes[-1] == 0
+
+
+def ciphers() -> list[str]:
+    """The names of TLS 1.2's ciphers that this OpenSSL has; those of TLS 1.3 cannot be chosen."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.set_ciphers("ALL:@SECLEVEL=0")
+    return [cipher["name"] for cipher in context.get_ciphers() if cipher["protocol"] == "TLSv1.2"]
+
+
+def shaken_hands(certificates: Certificates, cipher: str | None) -> tuple[ssl.SSLObject, ssl.MemoryBIO]:
+    """A client behind its handshake, and what it writes to. ssl.SSLError where the server cannot use the cipher."""
+    contexts = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT), ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    contexts[0].check_hostname, contexts[0].verify_mode = False, ssl.CERT_NONE
+    contexts[1].load_cert_chain(certificates.server.both)
+    if cipher is not None:
+        for context in contexts:
+            context.maximum_version = ssl.TLSVersion.TLSv1_2
+            context.set_ciphers(f"{cipher}:@SECLEVEL=0")
+    upwards, downwards = ssl.MemoryBIO(), ssl.MemoryBIO()
+    client, server = contexts[0].wrap_bio(downwards, upwards), contexts[1].wrap_bio(upwards, downwards, server_side=True)
+    for side in 2 * (client, server):
+        with contextlib.suppress(ssl.SSLWantReadError):
+            side.do_handshake()
+    upwards.read()
+    return client, upwards
+
+
+def test_the_length_of_a_record_tells_that_of_its_text(certificates: Certificates) -> None:
+    """With each cipher that is said to add the same number of bytes to each record, records of any length are so much longer."""
+    found = set()
+    for cipher in (None, *ciphers()):
+        with contextlib.suppress(ssl.SSLError):  # one that needs another certificate
+            client, written = shaken_hands(certificates, cipher)
+            chosen = client.cipher()
+            assert chosen is not None
+            overhead = overhead_of(client.version() or "", chosen[0])
+            for length in (1, 15, 16, 17, 100, 16384):
+                client.write(bytes(length))
+                assert overhead in (0, len(written.read()) - length), chosen
+            found.add(overhead)
+    assert found == {0, 21, 22, 29}
+
+
+def test_common_ciphers_are_known() -> None:
+    """The ciphers that OpenSSL chooses by default add the same number of bytes to each record."""
+    names = "ECDHE-RSA-AES256-GCM-SHA384", "ECDHE-ECDSA-CHACHA20-POLY1305", "ECDHE-ECDSA-AES128-CCM", "ECDHE-ECDSA-AES128-CCM8"
+    assert [overhead_of("TLSv1.2", name) for name in (*names, "ECDHE-RSA-AES256-SHA384")] == [29, 21, 29, 21, 0]
+    assert [overhead_of("TLSv1.3", f"TLS_{name}") for name in ("AES_256_GCM_SHA384", "AES_128_CCM_8_SHA256")] == [22, 14]
