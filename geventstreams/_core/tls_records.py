@@ -18,9 +18,10 @@
 #   of one byte that is RARE). One of these may have been a close_notify or an error, in whose place the handler's exception was raised:
 #   OpenSSL is asked again (`asks_again`).
 # * A short record is read by one call, which costs a tenth less of all, where its length tells that of the plain text but for padding.
-#   Before TLS 1.3 the ciphers in question (`overhead_of`) have none. With TLS 1.3 the memory tells: it holds a PATTERN beforehand, of which
-#   no text has CERTAIN bytes by chance. The first padded record of a connection is the last one that is read in this way. If a handler
-#   interrupts just this one, up to seven bytes of padding are taken for text, and a last byte like the pattern's (one of 256) is not.
+#   Before TLS 1.3 the ciphers in question (`overhead_of`) have none. If a handler raises, the memory tells what was moved of a padded
+#   record, or of a forged one: it holds a PATTERN beforehand, of which no text has CERTAIN bytes by chance. The first padded record of a
+#   connection is the last one that is read in this way. If a handler interrupts just this one, up to seven bytes of padding are taken for
+#   text, and a last byte like the pattern's (one of 256) is not.
 
 from __future__ import annotations
 
@@ -153,9 +154,16 @@ class Decrypter:
         length = cipher.record()
         if not length:
             return False
-        self._holds_one = cipher.kind == APPLICATION_DATA and (length == SHORTEST or self.tells_types)
-        whole = length - self._overhead
-        self._whole = whole if self._overhead and cipher.kind == APPLICATION_DATA and 2 * CERTAIN <= whole <= COPIED else 0
+        if cipher.kind != APPLICATION_DATA:  # before TLS 1.3 a handshake may come again, and choose another cipher
+            self._overhead = self._whole = 0
+            self._holds_one = False
+        elif self._overhead:
+            whole = length - self._overhead
+            self._whole = whole if 2 * CERTAIN <= whole <= COPIED else 0
+            self._holds_one = whole == 1
+        else:
+            self._whole = 0
+            self._holds_one = length == SHORTEST or self.tells_types
         self._write(_bytes.part(cipher.view, cipher.start, cipher.start + length))  # type: ignore[arg-type]  # not empty
         self._fed = True
         cipher.skip(length)
@@ -212,7 +220,7 @@ class Decrypter:
         if self._read is None or self._incoming.pending:
             return 0
         count = self._whole
-        while count and not self.tells_types and self._small[count - 1] == PATTERN[count - 1]:
+        while count and self._small[count - 1] == PATTERN[count - 1]:
             count -= 1
         if self._whole - count < CERTAIN:
             return self._whole

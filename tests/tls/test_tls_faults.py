@@ -513,6 +513,22 @@ def test_errors_that_strike_at_the_first_padded_record_cost_nothing(tls13: TLSKi
             assert stream.ssl.strikes == ()
 
 
+@pytest.mark.parametrize("length", [15, 16, 17, 100, 256, 257])
+def test_an_error_that_strikes_at_a_forged_record_gives_none_of_it(tls: TLSKit, side: str, length: int) -> None:
+    """After an error that strikes when OpenSSL has just refused a record, the next read reports that, and nothing comes before it."""
+    stream, peer = struck(tls, side)
+    peer.write(b"first")
+    assert stream.read(5) == b"first"  # behind the tickets of TLS 1.3
+    record = peer.encrypted(data_of(length))
+    peer.send(record[:-1] + bytes((record[-1] ^ 1,)))
+    stream.read_timeout = 20
+    stream.ssl.strikes = ("after read",)
+    with pytest.raises(Interrupt):
+        stream.read1(500)
+    with pytest.raises(TLSError):
+        stream.read1(500)
+
+
 @pytest.mark.parametrize("strikes", [("after read",), ("before pending",), ("after read", "before pending")])
 def test_errors_that_strike_at_a_padded_byte_do_not_cost_it(tls13: TLSKit, certificates: Certificates, strikes: tuple[str, ...]) -> None:
     """TLS 1.3 with padding: a record of one byte, the same as the one before, is not taken for a record without data."""
