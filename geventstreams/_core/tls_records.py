@@ -200,11 +200,12 @@ class Decrypter:
             count = self._read(self._whole, small)
             if not count:
                 raise SSLZeroReturnError
+            if count < self._whole and self._read is not None:  # padded
+                self._overhead = 0
+                self.pending = self._tell_pending()  # nothing, but for an SSL object of a class of its own
             if self._read is not None:  # else a signal handler has closed the stream, and the memory is not ours any more
                 _bytes.copy_out(small, 0, space, at, count)
                 self.taken += count
-                if count < self._whole:
-                    self._overhead = 0
         except SSLError:
             raise
         except BaseException:

@@ -102,7 +102,7 @@ class TLSTransport(LayeredTransport):
                 return NEEDS_ROOM
             if self._shaken:
                 self.ready = True
-                self._decrypter.know(self.object.version(), self.object.cipher()[0])
+                self._decrypter.know(self.object.version(), "" if self.object.compression() else self.object.cipher()[0])
                 return DONE
             if not self._decrypter.feed_record() and self._fetch() == WOULD_WAIT:
                 if self._broken is not None:

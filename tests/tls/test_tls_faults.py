@@ -513,6 +513,23 @@ def test_errors_that_strike_at_the_first_padded_record_cost_nothing(tls13: TLSKi
             assert stream.ssl.strikes == ()
 
 
+class Sparing(ssl.SSLObject):
+    """An SSL object that gives at most ten bytes at once."""
+
+    def read(self, len: int = 1024, buffer: Any = None) -> Any:  # noqa: A002  # its name in the standard library
+        return super().read(min(len, 10), buffer)
+
+
+def test_an_ssl_object_may_give_less_than_it_is_asked_for(tls: TLSKit, side: str) -> None:
+    """A class of its own that hands out a record in small pieces: all of it is read at once, without a further record."""
+    context = tls.context(side)
+    context.sslobject_class = Sparing
+    stream, peer = tls.stream(side, ssl_ctx=context, read_timeout=20)
+    for _ in range(2):
+        peer.write(b"0123456789" * 10)
+        assert stream.read(100) == b"0123456789" * 10
+
+
 @pytest.mark.parametrize("length", [15, 16, 17, 100, 256, 257])
 def test_an_error_that_strikes_at_a_forged_record_gives_none_of_it(tls: TLSKit, side: str, length: int) -> None:
     """After an error that strikes when OpenSSL has just refused a record, the next read reports that, and nothing comes before it."""
