@@ -188,6 +188,9 @@ class Decrypter:
         except SSLError as error:
             self.failure = error
             return False
+        except BaseException:
+            self.read_other = True
+            raise
         self._fed = False
         if self.taken == taken:
             self.read_other = True
@@ -217,7 +220,6 @@ class Decrypter:
 
     def _moved_whole(self) -> int:
         """Return how many bytes of the record the one call had moved when a signal handler raised (see the head of this file)."""
-        self.read_other = True
         if self._read is None or self._incoming.pending:
             return 0
         count = self._whole
@@ -261,7 +263,6 @@ class Decrypter:
         except SSLError:
             raise
         except BaseException:
-            self.read_other = True
             count = self._moved(fresh, small[0] != RARE)
             self.taken = taken + count
             self._save(place, space, at, fresh, count)

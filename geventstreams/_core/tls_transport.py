@@ -243,7 +243,7 @@ class TLSTransport(LayeredTransport):
         if error is None:
             self._end = ORDERLY
             self.received_close_notify = True
-            self._decrypter.read_other = True
+            self._records.may_grow = True
         else:
             self._on_failure(error)
 
