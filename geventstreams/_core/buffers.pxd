@@ -26,7 +26,7 @@ cdef class ByteQueue:
     cdef BlockPool pool
     cdef public bytearray store
     cdef public object view
-    cdef public Py_ssize_t start, end, capacity
+    cdef public Py_ssize_t start, end
     cdef public Block leased
     cdef public long permit
     cdef public Py_ssize_t calls
@@ -34,10 +34,12 @@ cdef class ByteQueue:
     cdef void _init_queue(self, BlockPool pool) except *
     @cython.locals(block=Block)
     cdef int _lease(self) except -1
+    @cython.locals(pool=BlockPool)
     cdef int _release(self) except -1
     cdef int _resettle(self, Py_ssize_t capacity, Py_ssize_t at) except -1
     cdef int _move_to_front(self) except -1
     cdef int _grow(self, Py_ssize_t capacity) except -1
+    @cython.locals(capacity=Py_ssize_t, held=Py_ssize_t, larger=Py_ssize_t)
     cpdef void reserve(self, Py_ssize_t count) except *
     cpdef int append(self, object data, Py_ssize_t start, Py_ssize_t count) except -1
 
@@ -54,6 +56,7 @@ cdef class InputBuffer(ByteQueue):
     cpdef int count_call(self) except -1
     @cython.locals(start=Py_ssize_t)
     cdef int _advance(self, Py_ssize_t count) except -1
+    @cython.locals(start=Py_ssize_t, stop=Py_ssize_t, calls=Py_ssize_t)
     cpdef bytes take(self, Py_ssize_t count)
     cpdef str take_latin1(self, Py_ssize_t count)
     cpdef int take_byte(self) except -2

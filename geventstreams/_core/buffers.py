@@ -65,7 +65,6 @@ class ByteQueue:
         self.view: bytes | memoryview | None = None
         self.start: int = 0
         self.end: int = 0
-        self.capacity: int = 0
         self.leased: Block | None = None
         self.permit: int = NO_PERMIT
         self.calls: int = CALLS
@@ -86,17 +85,17 @@ class ByteQueue:
             self.start, self.end = 0, held
         self.store = block.store
         self.view = block.view
-        self.capacity = self.pool.size
 
     def _release(self) -> None:
         """Give up the memory, and what is in it."""
         block = self.leased
         if block is not None:
             self.leased = None
-            if len(self.pool.blocks) < self.pool.most:
-                self.pool.blocks.append(block)
+            pool = self.pool
+            if len(pool.blocks) < pool.most:
+                pool.blocks.append(block)
         self.store = self.view = None
-        self.start = self.end = self.capacity = 0
+        self.start = self.end = 0
 
     def _resettle(self, capacity: int, at: int) -> None:
         """Move what is held to index `at` of a piece of its own."""
@@ -107,7 +106,6 @@ class ByteQueue:
         self._release()
         self.store, self.view = store, memoryview(store)
         self.start, self.end = at, at + held
-        self.capacity = capacity
 
     def _move_to_front(self) -> None:
         if self.start:
@@ -120,7 +118,6 @@ class ByteQueue:
         self.view.release()  # type: ignore[union-attr]  # there is a piece
         _bytes.grow(self.store, capacity)  # type: ignore[arg-type]  # there is a piece
         self.view = memoryview(self.store)  # type: ignore[arg-type]  # there is a piece
-        self.capacity = capacity
 
     def reserve(self, count: int) -> None:
         """Make room for `count` more bytes at the end.
@@ -128,23 +125,24 @@ class ByteQueue:
         Of the ways that there are the first that applies is the cheapest: use the room in front, where it is at least as much as must be
         moved; lease a block, where little must be copied to it; leave a block for a piece twice as large; make a piece larger in place.
         """
-        if self.capacity - self.end >= count:
+        capacity = 0 if self.store is None else len(self.store)
+        if capacity - self.end >= count:
             return
         held = self.end - self.start
-        if held <= self.start and held + count <= self.capacity:
+        if held <= self.start and held + count <= capacity:
             self._move_to_front()
         elif self.leased is None and held <= self.pool.least_room and held + count <= self.pool.size:
             self._lease()
         else:
-            capacity = max(held + count, 2 * self.capacity if self.capacity < _LARGE else self.capacity + self.capacity // 4)
+            larger = max(held + count, 2 * capacity if capacity < _LARGE else capacity + capacity // 4)
             if self.leased is not None or self.store is None:
-                self._resettle(capacity, 0)
+                self._resettle(larger, 0)
             else:
-                self._grow(capacity)
+                self._grow(larger)
 
     def append(self, data: bytes | bytearray | memoryview, start: int, count: int) -> None:
         """Put `data[start:start+count]` at the end."""
-        if self.capacity - self.end < count:
+        if self.store is None or len(self.store) - self.end < count:
             self.reserve(count)
         if count:
             _bytes.copy_in(self.store, self.end, data, start, count)  # type: ignore[arg-type]  # reserved
@@ -170,7 +168,7 @@ class InputBuffer(ByteQueue):
             self.absorb()
         if self.store is None or (self.leased is None and self.end - self.start <= self.pool.least_room):
             self._lease()
-        elif self.capacity - self.end < self.pool.least_room:
+        elif len(self.store) - self.end < self.pool.least_room:
             self.reserve(self.pool.least_room)
         if self.portion < BLOCK:
             return self.view[: self.end + self.portion]  # type: ignore[index, return-value]  # reserved
@@ -197,7 +195,7 @@ class InputBuffer(ByteQueue):
         if not held:
             if self.store is not None:
                 self._release()
-        elif 2 * held < self.capacity and (self.leased is not None or self.capacity > 4 * BLOCK):
+        elif 2 * held < len(self.store) and (self.leased is not None or len(self.store) > 4 * BLOCK):  # type: ignore[arg-type]  # not empty
             self._resettle(held if held <= SMALL else 2 * held, 0)
 
     # Taking. What is asked for is never more than what is there: the caller has looked.
@@ -221,12 +219,21 @@ class InputBuffer(ByteQueue):
     def take(self, count: int) -> bytes:
         """Take the next `count` bytes, or all where there are fewer."""
         start = self.start
-        if count > self.end - start:  # noqa: PLR1730  # min() costs more in plain Python
-            count = self.end - start
-        if not count:
+        stop = start + count
+        if stop > self.end:  # noqa: PLR1730  # min() costs more in plain Python
+            stop = self.end
+        if stop == start:
             return b""
-        data = _bytes.cut(self.view, start, start + count)  # type: ignore[arg-type]  # not empty
-        self._advance(count)
+        data = _bytes.cut(self.view, start, stop)  # type: ignore[arg-type]  # not empty
+        # As `_advance`, without a call of it for each line.
+        self.start = stop
+        self.taken += stop - start
+        self.searched = 0
+        self.calls = calls = self.calls - 1
+        if calls <= 0:
+            self.permit = NO_PERMIT
+        if stop == self.end and not self.counts:
+            self._release()
         return data
 
     def take_latin1(self, count: int) -> str:
@@ -362,12 +369,12 @@ class OutputBuffer(ByteQueue):
         self.sent += count
         self.start = start = self.start + count
         if start == self.end:
-            self.ends = None
-            if self.store is not None:
-                self._release()
-            else:
+            if self.store is None:
                 self.view = None
                 self.start = self.end = 0
+            else:
+                self.ends = None
+                self._release()
         elif self.ends is not None and len(self.ends) > _MANY:
             del self.ends[: bisect_left(self.ends, self.sent)]
 

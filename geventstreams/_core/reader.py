@@ -330,12 +330,12 @@ class ByteReader(BinaryFile):
             held = buffer.end - buffer.start
             if held:
                 length = buffer.line_length()
+                if length and length <= limit and (wanted < 0 or length <= wanted):
+                    return length
                 if 0 < wanted <= limit and (length or held) >= wanted:
                     return wanted
                 if (length or held) > limit:
                     raise line_too_long(limit, source.peer, self)
-                if length:
-                    return length
             count = source.fill(None, begun, A_LINE)
             if count > 0:
                 continue

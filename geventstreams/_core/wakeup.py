@@ -96,7 +96,10 @@ class Wakeup(Wait):
                 self._set_deadline(timeout)
             while not self.outcome:
                 if hold.ready and not _greenlets.has_hook(current, "switch_out"):
-                    if (following := hold.next_ready()) is not None:
+                    other = hold.ready.pop()
+                    following = other.waiter if other.outcome == FIRED else None  # as `resume_ready` of the hold
+                    other = None  # type: ignore[assignment]  # it need not outlive its stream while this greenlet waits
+                    if following is not None:
                         _greenlets.resume(following)
                 else:
                     if _greenlets.has_died(hub):

@@ -91,10 +91,7 @@ def receive(descriptor: int, handle: Any, space: memoryview, start: int, counts:
         counts.extend(starmap(_recv_into, ((handle, space[start:] if start else space, 0, _DONTWAIT),)))
     except BlockingIOError:
         return WOULD_WAIT
-    count = counts[-1]
-    if not count:
-        counts.pop()
-    return count
+    return counts[-1] or counts.pop()
 
 
 def send(descriptor: int, handle: Any, data: bytes | memoryview, start: int, stop: int) -> int:
