@@ -1,7 +1,8 @@
 """The ways to measure: a served load, a bulk transfer, short connections, memory, operations in a process, an import."""
 
 # Invariants:
-# * All contenders of a row run at the same time and take turns, so a disturbance of the machine affects all of them alike.
+# * All contenders of a row run at the same time and take turns, in an order that balances who follows whom, so a disturbance of the machine
+#   affects all of them alike.
 # * CPU time is read when the load is idle, so it belongs to exactly the requests that are counted.
 # * A contender that fails drops out with its reason; the others go on.
 
@@ -16,6 +17,7 @@ from dataclasses import dataclass, replace
 
 from benchmarks import real_servers
 from benchmarks.model import Bench, Child, ChildFailed, Effort, Entry, Found, Load, Operations, Points, Server
+from benchmarks.order import in_turn
 
 SPARE_DESCRIPTORS = 500
 BUSY = 100
@@ -151,8 +153,8 @@ class Echo:
                 answer = f"{size or BUSY} {page_length(server.port) if self.pages else LINE}"
                 requests[entry.label] = "get {} " + answer if self.pages else "echo {} " + answer
                 load.do(requests[entry.label].format(effort.window / 5))
-        for _ in range(effort.rounds):
-            for entry in turns.alive(size):
+        for number in range(effort.rounds):
+            for entry in in_turn(turns.alive(size), number):
                 server, load = servers[entry.label]
                 with turns.trying(entry):
                     before = server.cpu()
@@ -189,15 +191,15 @@ class Bulk:
             "send": f"send {total} 0 {size}",
             "lines": f"send {total} {size} 0",
         }[self.command]
-        for warm in range(effort.rounds + 1):
-            for entry in turns.alive(size):
+        for number in range(effort.rounds):
+            for entry in in_turn(turns.alive(size), number):
                 server, load = servers[entry.label]
                 with turns.trying(entry):
+                    load.do(command)  # a transfer takes a few milliseconds: without this one it would pay for what ran before
                     before = server.cpu()
                     load.do(command)
                     used = server.cpu() - before
-                    if warm:
-                        turns.add(entry, self.sizes.key(size), [used / total * 1e9])
+                    turns.add(entry, self.sizes.key(size), [used / total * 1e9])
 
 
 @dataclass(frozen=True)
@@ -210,15 +212,15 @@ class ShortConnections:
         turns = Turns(entries)
         for _ in range(effort.launches):
             with _servers(bench, turns) as servers:
-                for warm in range(effort.rounds + 1):
-                    for entry in turns.alive():
+                for number in range(effort.rounds + 1):
+                    for entry in in_turn(turns.alive(), number):
                         server, load = servers[entry.label]
                         with turns.trying(entry):
                             before = server.cpu()
                             count, _ = load.do(f"connect {effort.window} {self.at_once}")
                             server.settle()
                             used = server.cpu() - before
-                            if warm:
+                            if number:
                                 turns.add(entry, 0, [used / count * 1e6])
         return turns.found()
 
@@ -278,14 +280,14 @@ class Within:
         self, turns: Turns, racing: Sequence[tuple[list[Entry], Operations]], size: int, effort: Effort
     ) -> None:
         rounds = effort.rounds if self.lasting else effort.tiny_rounds
-        in_turn = 1 if self.together else 5  # so often the processes take turns
-        for turn in range(in_turn + 1):
-            for group, operations in racing:
+        times = 1 if self.together else 5  # so often the processes take turns
+        for turn in range(times + 1):
+            for group, operations in in_turn(racing, turn):
                 running = [entry for entry in turns.alive(size) if entry in group]
                 if not running:
                     continue
                 with turns.trying(*running):
-                    samples = operations.rounds(size, max(1, rounds // in_turn if turn else rounds // 10))
+                    samples = operations.rounds(size, max(1, rounds // times if turn else rounds // 10))
                     for entry in running if turn else ():  # the first turn warms up
                         turns.add(entry, self.sizes.key(size), samples[entry.label])
 
@@ -312,10 +314,10 @@ class Import:
 
     def __call__(self, bench: Bench, entries: Sequence[Entry], effort: Effort) -> Found:
         turns = Turns(entries)
-        for warm in range(effort.launches * effort.rounds + 1):
-            for entry in turns.alive():
+        for number in range(effort.launches * effort.rounds + 1):
+            for entry in in_turn(turns.alive(), number):
                 with turns.trying(entry):
                     sample = bench.import_once(entry.options["modules"])
-                    if warm:
+                    if number:
                         turns.add(entry, 0, [sample])
         return turns.found()

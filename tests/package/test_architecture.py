@@ -40,12 +40,12 @@ PARTS: dict[str, set[str]] = {
 """Each part (a folder, or a module beside the folders) with those that it may import from."""
 
 BENCHMARKS: dict[str, set[str]] = {
-    **{part: set() for part in ("__init__", "available", "certificates", "far_end", "machine", "model", "servers", "worker")},
+    **{part: set() for part in ("__init__", "available", "certificates", "far_end", "machine", "model", "order", "servers", "worker")},
     "which_build": set(),
     "contenders": {"model"},
     "figures": {"model"},
     "harness": {"contenders", "model"},
-    "measures": {"model", "real_servers"},
+    "measures": {"model", "order", "real_servers"},
     "operations": {"far_end", "servers"},
     "plot": {"contenders", "figures", "model", "report"},
     "real_servers": {"model"},

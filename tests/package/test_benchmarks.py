@@ -5,6 +5,8 @@ import os
 import shutil
 import subprocess
 import sys
+from collections import Counter
+from itertools import pairwise
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -16,6 +18,7 @@ import geventstreams
 from benchmarks import plot, which_build
 from benchmarks.__main__ import main
 from benchmarks.model import Result
+from benchmarks.order import in_turn
 from benchmarks.rows import ROWS as ROW_BY_NAME
 
 CHECKOUT = Path(__file__).resolve().parents[2]
@@ -98,6 +101,16 @@ def test_plot_as_svg(tmp_path: Path) -> None:
     assert root.tag == "{http://www.w3.org/2000/svg}svg"
     assert "BufferedReader.read(8)" in text
     assert "the command" in text
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 6, 7])
+def test_each_contender_follows_each_other_one_equally_often(count: int) -> None:
+    """In `count` rounds, or twice as many where that is odd, all take part in each round, and every pair of neighbours comes as often."""
+    rounds = [in_turn(range(count), number) for number in range(count * (1 + count % 2))]
+    assert all(sorted(order) == list(range(count)) for order in rounds)
+    neighbours = Counter(pair for order in rounds for pair in pairwise(order))
+    assert len(neighbours) == count * (count - 1)
+    assert len(set(neighbours.values())) <= 1
 
 
 def test_a_plot_has_a_colour_for_each_contender() -> None:
