@@ -154,6 +154,8 @@ class HubHold:
         elif not self.stays_armed and self.has_loop():
             self.loop.reinit()
             _check_signals(self.loop, True)
+            if self._calls:  # `reinit` forgets that the waker was called
+                self.loop.run_callback(_make_calls, self._calls)
 
     def run_there(self, call: Callable[[], object]) -> None:
         """Make a call in the hub's thread soon; here and now once that thread has ended, or the loop was destroyed."""

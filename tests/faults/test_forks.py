@@ -10,6 +10,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import gevent
@@ -34,6 +35,8 @@ from geventstreams import (
     wait_for_input_streams,
     write_socket_data,
 )
+from geventstreams._core.fairness import yield_to_hub
+from geventstreams._core.hub_hold import hold_of
 from geventstreams.relay import relay
 from geventstreams.testing.claims import outcome, sample, started
 
@@ -102,6 +105,28 @@ def test_a_reader_that_waits_takes_nothing_in_the_child(pairs: Pairs, kind: str,
 
     CHILDREN[fork](check)
     assert reader.get(timeout=10) == b"for the parent\n"
+
+
+@FORKS
+def test_a_greenlet_that_lets_others_run_ends_in_the_child(fork: str) -> None:
+    """A greenlet that has let others run for a round of the hub when the process forks gets StreamError in the child, and goes on here."""
+    letting = started(yield_to_hub, gevent.get_hub())
+    assert not letting.ready()
+    CHILDREN[fork](lambda: has_failed(letting))
+    assert letting.get(timeout=10) is None
+
+
+@FORKS
+def test_what_a_thread_left_to_do_is_done_in_the_child(fork: str) -> None:
+    """A call that another thread has left for the hub's thread, and that was not made before a fork, is made in the child, too."""
+    calls: list[int] = []
+    hold = hold_of(gevent.get_hub())
+    leaving = threading.Thread(target=hold.run_there, args=[partial(calls.append, 1)])
+    leaving.start()
+    leaving.join()
+    assert not calls
+    CHILDREN[fork](lambda: until(lambda: calls == [1]))
+    until(lambda: calls == [1])
 
 
 WRITING: dict[str, Callable[[Any], Any]] = {
