@@ -49,6 +49,7 @@ cdef class InputBuffer(ByteQueue):
     cdef public long long taken
     cdef public list counts
 
+    @cython.locals(block=Block)
     cpdef object space(self)
     cpdef Py_ssize_t absorb(self) except -1
     cpdef int settle(self) except -1

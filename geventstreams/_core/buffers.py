@@ -166,7 +166,13 @@ class InputBuffer(ByteQueue):
         """Return the memory to receive into, from index `end` on."""
         if self.counts:
             self.absorb()
-        if self.store is None or (self.leased is None and self.end - self.start <= self.pool.least_room):
+        if self.store is None:  # as `_lease`, without a call of it for each line
+            self.leased = block = self.pool.blocks.pop()
+            if block is None:
+                self.leased = block = self.pool.make()
+            self.store = block.store
+            self.view = block.view
+        elif self.leased is None and self.end - self.start <= self.pool.least_room:
             self._lease()
         elif len(self.store) - self.end < self.pool.least_room:
             self.reserve(self.pool.least_room)

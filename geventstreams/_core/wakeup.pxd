@@ -26,7 +26,7 @@ cdef class Wakeup(Wait):
     cdef double timer_due
 
     cdef void _init_wakeup(self, hub, int descriptor, int events, HubHold hold) except *
-    @cython.locals(hold=HubHold, other=Wait)
+    @cython.locals(hold=HubHold, other=Wait, waiting=Py_ssize_t)
     cpdef bint wait(self, double timeout) except? False
     cpdef bint watch(self, EventHandler handler, double timeout) except? False
     cpdef void refuse(self) except *

@@ -109,9 +109,9 @@ class Wakeup(Wait):
                     self.refuse()
         finally:
             self.deadline = NEVER
-            hold.waiting -= 1
+            hold.waiting = waiting = hold.waiting - 1
             try:
-                if hold.waiting == 0:
+                if not waiting:
                     hold.end()
                 if not hold.stays_armed and self.armed and self.listeners is None:
                     self.disarm()
