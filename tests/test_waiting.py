@@ -18,6 +18,7 @@ import gevent
 import gevent.socket
 import pytest
 from gevent import get_hub
+from greenlet import settrace
 from kit.conditions import until
 from kit.forking import child
 from kit.leftovers import descriptors, instances, running_timers
@@ -35,6 +36,7 @@ from geventstreams import (
     wait_for_input_streams,
     wait_for_input_streams_returning_first,
 )
+from geventstreams._constants import SLICE
 from geventstreams._core.fairness import pause
 from geventstreams._streams.buffered import engine_of
 from geventstreams.testing import virtual_time
@@ -824,6 +826,27 @@ class TestProcessWait:
         truth = []
         gevent.spawn_later(0.02, truth.append, 1)
         assert process_wait("truth", lambda: bool(truth), timeout=5)
+
+
+def test_a_call_that_waits_lets_nothing_run_before(inputs, pairs):
+    """A call whose streams are not ready waits at once, even if calls before it found what was ready for longer than a slice."""
+    pairs[0][1].write(b"x")
+    pairs[0][1].flush()
+    for _ in range(3):
+        assert wait_for_input_streams(inputs[:1]) == inputs[:1]
+    time.sleep(2 * SLICE)
+    waiting = gevent.spawn(wait_for_input_streams, inputs[1:], timeout=20)
+    resumed = []
+    settrace(lambda event, ends: resumed.append(ends[1] is waiting))
+    try:
+        gevent.sleep(0.02)
+        assert sum(resumed) == 1
+        pairs[1][1].write(b"x")
+        pairs[1][1].flush()
+        assert waiting.get() == [inputs[1]]
+    finally:
+        settrace(None)
+    assert sum(resumed) == 2
 
 
 def test_rst_of_a_linger_peer_is_ready_without_being_consumed():

@@ -340,18 +340,29 @@ def _wait_for(streams: list[Any], wait_function: Callable[[], object] | None, li
         lists = of_this_thread.lists = ListsOfHub(hub)
     ready_set = lists.find(streams)
     _begin(streams, ready_set is not None)
-    if limit and lists.fairness.let_others_run(hub):  # what is ready may be for another greenlet to read, and this one never waits
+    while True:
+        ready = _ready(lists, ready_set, streams, wait_function, deadline)
+        # A call that finds something each time never waits, and what is ready may be for another greenlet to read.
+        if not (ready and limit and lists.fairness.let_others_run(hub)):
+            return _in_order(ready, streams)
         ready_set = lists.find(streams)
+
+
+def _ready(lists: ListsOfHub, ready_set: ReadySet | None, streams: list[Any], wait_function: Callable[[], object] | None,
+           deadline: float) -> list[Any]:
+    """Wait until the deadline, not at all if that is 0, for the streams, which are those of `ready_set` if there is one. Return all that are
+    ready.
+    """
     if ready_set is None:
         if lists.is_new(streams):
             ready = _readable(streams, False)
-            if ready or (not limit and wait_function is None):
-                return _in_order(ready, streams)
+            if ready or (not deadline and wait_function is None):
+                return ready
         ready_set = lists.remember(streams)
     ready_set.begin()
     try:
         ready = ready_set.ask()
-        if ready or not limit:
+        if ready or not deadline:
             ready += ready_set.ask_system()
         while not ready:
             if (wait_function is not None and wait_function()) or not ready_set.wait_for_signal(deadline, wait_function is not None):
@@ -363,7 +374,7 @@ def _wait_for(streams: list[Any], wait_function: Callable[[], object] | None, li
                 ready += ready_set.ask_system()
     finally:
         ready_set.end()
-    return _in_order(ready, streams)
+    return ready
 
 
 def _readable(streams: list[Any], were_asked: bool) -> list[Any]:
