@@ -350,9 +350,7 @@ def _wait_for(streams: list[Any], wait_function: Callable[[], object] | None, li
 
 def _ready(lists: ListsOfHub, ready_set: ReadySet | None, streams: list[Any], wait_function: Callable[[], object] | None,
            deadline: float) -> list[Any]:
-    """Wait until the deadline, not at all if that is 0, for the streams, which are those of `ready_set` if there is one. Return all that are
-    ready.
-    """
+    """Return the streams that are ready, after a wait until the deadline; 0 means no wait. `ready_set` is that of the streams, if any."""
     if ready_set is None:
         if lists.is_new(streams):
             ready = _readable(streams, False)
