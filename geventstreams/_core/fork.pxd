@@ -1,2 +1,9 @@
+cimport geventstreams._native.interpreter as _interpreter
+
+
 cdef class ForkGeneration:
     cdef public long generation
+    cdef public unsigned long thread
+    cdef long _process
+
+    cpdef void look(self) except *

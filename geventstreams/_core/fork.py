@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 
+import geventstreams._native.interpreter as _interpreter
 from geventstreams.errors import StreamError
 
 
@@ -16,14 +17,25 @@ class ForkGeneration:
 
     def __init__(self) -> None:
         self.generation = 1
+        self.thread: int = 0
+        """In a forked child, the thread that forked, the only one that it has of its parent's."""
+        self._process = os.getpid()
 
-    def forked(self) -> None:
-        """Called in a forked child."""
-        self.generation += 1
+    def look(self) -> None:
+        """Notice that this is a forked child.
+
+        A destructor that could send has to look itself: what only a thread of the parent referred to, as in a `threading.local`, is dropped
+        in the child before anything else runs there.
+        """
+        process = os.getpid()
+        if process != self._process:
+            self._process = process
+            self.thread = _interpreter.thread_id()
+            self.generation += 1
 
 
 FORK = ForkGeneration()
-os.register_at_fork(after_in_child=FORK.forked)
+os.register_at_fork(after_in_child=FORK.look)
 
 
 def inherited(thing: str) -> StreamError:

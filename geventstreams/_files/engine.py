@@ -275,6 +275,7 @@ class FileEngine(ByteSource):
 
     def drop(self) -> None:
         """Close the file. What the system does not take now is sent by a greenlet, where the thread has a hub that may run."""
+        FORK.look()
         self.closed = True
         if not len(self.output) or self.transport.closed or self.generation != FORK.generation:
             self.transport.close()
@@ -286,6 +287,7 @@ class FileEngine(ByteSource):
 
     def give_up(self) -> None:
         """Close the transport after a last attempt: at the end of the program or of the thread."""
+        FORK.look()
         if not self.transport.closed and self.generation == FORK.generation:
             self._send_left(True)
         self._let_go()

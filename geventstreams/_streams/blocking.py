@@ -472,6 +472,7 @@ class BlockingEngine(StreamEngine):
                 self.tell_end_now()
 
     def send_last(self) -> None:
+        FORK.look()
         if self.is_here() and not self.closed and self.output_lock.holder is None:
             self.send_before_wait()
 

@@ -528,6 +528,7 @@ class StreamEngine(ByteSource):
 
     def drop(self) -> None:
         """Close the stream, which nothing refers to any more. What the system does not take now is lost."""
+        FORK.look()
         self.closed = True
         if self.generation != FORK.generation:
             self.transport.close_in_child()
