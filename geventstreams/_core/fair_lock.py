@@ -6,7 +6,7 @@
 #   nothing in it runs Python code; in the plain build a `SharedFairLock` takes care of that.
 # * A waiter is closed in its own hub's thread, and so never before its greenlet waits there.
 # * In a forked child no wait goes on that began in the parent, and of its threads only the one that forked is there. The first step in the
-#   child ends the waits of that thread, and forgets those of others and a holder in another thread.
+#   child, whatever thread it is in, ends the waits of that thread, and forgets those of others and a holder in another thread.
 # * `release` hands the lock to the first waiter even before that runs. A waiter that an exception ends has to release it then.
 
 from __future__ import annotations
@@ -79,13 +79,13 @@ class FairLock:
         return False
 
     def _forget_parent(self) -> None:
-        """In a forked child, end the waits of this thread and forget those of others, and the holder unless this thread is the holder's."""
+        """In a forked child, end the waits of the thread that forked, and forget those of others, and a holder in another one."""
         self._generation = FORK.generation
-        queue, self._queue, this_thread = self._queue, None, _interpreter.thread_id()
-        if self._thread != this_thread:
+        queue, self._queue = self._queue, None
+        if self._thread != FORK.thread:  # not this thread: it may be a new one, that even has the number of one that is gone
             self.holder = None
         for waiter in queue or ():
-            if waiter.hold.thread == this_thread:
+            if waiter.hold.thread == FORK.thread:
                 waiter.close()
 
     def _withdraw(self, waiter: Wakeup) -> bool:
