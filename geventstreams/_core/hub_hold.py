@@ -146,15 +146,15 @@ class HubHold:
     def separate(self) -> None:
         """Give up the loops of the other threads. Called in a forked child, which has only the thread that forked.
 
-        A loop of libuv shares its epoll descriptor with the parent's until `reinit`, which a plain `os.fork` does not call:
-        stopping a watcher here would stop it there. libev sees the fork by itself.
+        A loop shares its epoll descriptor with the parent's until `reinit`, which a plain `os.fork` does not call: starting or stopping a
+        watcher here would do so there. libev sees the fork by itself, but not before the greenlets that were ready with this one have run.
         """
         if self.thread != _interpreter.thread_id():
             self.ended = self.inherited = True
-        elif not self.stays_armed and self.has_loop():
+        elif self.has_loop():
             self.loop.reinit()
             _check_signals(self.loop, True)
-            if self._calls:  # `reinit` forgets that the waker was called
+            if self._calls and not self.stays_armed:  # libuv's `reinit` forgets that the waker was called
                 self.loop.run_callback(_make_calls, self._calls)
 
     def run_there(self, call: Callable[[], object]) -> None:
@@ -264,6 +264,9 @@ def hub_of_thread() -> Hub:
 
 def _separate_loops() -> None:
     """Called in a forked child."""
+    hub = get_hub_if_exists()
+    if hub is not None and hub.loop is not None and hub.loop.ptr:
+        hold_of(hub)  # it may have had no stream in the parent, and have one here
     for hold in list(_holds.values()):
         hold.separate()
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import select
+import socket
 import threading
 from collections.abc import Callable
 from typing import Any
@@ -17,6 +19,13 @@ from geventstreams.testing.claims import started
 
 FORKS = pytest.mark.parametrize("fork", CHILDREN)
 SMALL = 4096
+
+
+def reported(descriptor: int, events: int, milliseconds: int) -> bool:
+    """Return whether the system reports one of these events."""
+    poll = select.poll()
+    poll.register(descriptor, events)
+    return bool(poll.poll(milliseconds))
 
 
 class Resting:
@@ -158,3 +167,39 @@ def test_waits_for_a_file_end_in_the_child_whose_other_thread_uses_it_first(fork
     far.sendall(b"one\ntwo\n")
     assert [reader.get(timeout=10) for reader in readers] == [b"one\n", b"two\n"]
     pairs.close()
+
+
+@pytest.mark.parametrize("fork", ["os", "multiprocessing"])
+@pytest.mark.parametrize("had", [False, True], ids=["no stream", "a stream"])
+def test_a_child_has_a_loop_of_its_own(fork: str, had: bool) -> None:
+    """What a stream waits for in a child is not reported to the loop of the parent, whether that had a stream when it forked or not: a loop
+    of libuv would end the process."""
+    near, far = socket.socketpair()
+    other, _end = sockets = socket.socketpair()
+    reports: list[bool] = []
+
+    def use() -> None:
+        hub = gevent.get_hub()
+        streams = [SocketStream(other)] if had else []
+        waiting = [started(stream.readline) for stream in streams]
+        gevent.sleep(0)  # libev looks for a fork before it resumes this greenlet
+
+        def wait() -> None:
+            reader = started(SocketStream(near).readline)
+            gevent.sleep(0.01)  # the loop asks the system meanwhile
+            assert not reader.ready()
+
+        CHILDREN[fork](wait)
+        far.sendall(b"for nobody\n")
+        reports.append(reported(hub.loop.fileno(), select.POLLIN, 0))
+        gevent.killall(waiting)
+        for stream in streams:
+            stream.close()
+        hub.destroy(destroy_loop=True)
+
+    thread = threading.Thread(target=use)
+    thread.start()
+    thread.join()
+    for one in (near, far, *sockets):
+        one.close()
+    assert reports == [False]
