@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import heapq
 import itertools
+import os
 import select
 import sys
 import threading
@@ -366,6 +367,18 @@ class VirtualClock:
             if watcher.active:
                 poll.register(descriptor, (select.POLLIN if watcher.events & 1 else 0) | (select.POLLOUT if watcher.events & 2 else 0))
         return bool(poll.poll(seconds * 1000))
+
+
+def _end_without_thread() -> None:
+    """Called in a forked child: end virtual time there, if it was another thread's, which is gone."""
+    global _running  # noqa: PLW0603 - as below
+    if _running is not None and _running._thread != threading.get_ident():
+        _running._thread = 0  # a new thread may get its number
+        _running = None
+        CLOCK.resume()
+
+
+os.register_at_fork(after_in_child=_end_without_thread)
 
 
 @contextmanager

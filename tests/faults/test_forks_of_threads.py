@@ -14,8 +14,9 @@ from kit.conditions import until
 from kit.forking import CHILDREN
 from kit.pairs import Pairs
 
-from geventstreams import SocketStream, StreamError, makefile
-from geventstreams.testing.claims import started
+from geventstreams import ReadTimeout, SocketStream, StreamError, makefile
+from geventstreams.testing.claims import outcome, started
+from geventstreams.testing.virtual_time import virtual_time
 
 FORKS = pytest.mark.parametrize("fork", CHILDREN)
 SMALL = 4096
@@ -203,3 +204,25 @@ def test_a_child_has_a_loop_of_its_own(fork: str, had: bool) -> None:
     for one in (near, far, *sockets):
         one.close()
     assert reports == [False]
+
+
+@pytest.mark.parametrize("fork", ["os", "multiprocessing"])
+def test_time_passes_in_the_child_of_another_thread_than_that_of_virtual_time(fork: str) -> None:
+    """A process that a thread forks while another one has virtual time has real time: its limits pass, and it may begin virtual time."""
+    pairs = Pairs()
+    plain, _far = pairs.sockets("unix")
+    outcomes: list[Any] = []
+
+    def wait() -> None:
+        with SocketStream(plain, read_timeout=0.05) as stream, gevent.Timeout(10), pytest.raises(ReadTimeout):
+            stream.readline()
+        with virtual_time() as clock:
+            gevent.sleep(3600)
+            assert clock.now == 3600
+
+    with virtual_time():
+        thread = threading.Thread(target=lambda: outcomes.append(outcome(CHILDREN[fork], wait)))
+        thread.start()
+        thread.join()
+    assert outcomes == [None]
+    pairs.close()
