@@ -191,7 +191,7 @@ def test_a_child_has_a_loop_of_its_own(fork: str, had: bool) -> None:
             assert not reader.ready()
 
         CHILDREN[fork](wait)
-        far.sendall(b"for nobody\n")
+        far.sendall(b"for the child\n")
         reports.append(reported(hub.loop.fileno(), select.POLLIN, 0))
         gevent.killall(waiting)
         for stream in streams:
