@@ -20,22 +20,34 @@ class ForkGeneration:
         self.thread: int = 0
         """In a forked child, the thread that forked, the only one that it has of its parent's."""
         self._process = os.getpid()
+        self._parents = 0
 
     def look(self) -> None:
-        """Notice that this is a forked child.
+        """Notice that this is a forked child, as far as the number of the process tells: in a namespace of its own it may be the parent's.
 
         A destructor that could send has to look itself: what only a thread of the parent referred to, as in a `threading.local`, is dropped
         in the child before anything else runs there.
         """
-        process = os.getpid()
-        if process != self._process:
-            self._process = process
-            self.thread = _interpreter.thread_id()
-            self.generation += 1
+        if os.getpid() != self._process:
+            self._begin()
+
+    def forking(self) -> None:
+        """Called in the process that forks."""
+        self._parents = self.generation
+
+    def forked(self) -> None:
+        """Called in a forked child."""
+        if self.generation == self._parents:  # no destructor has noticed it
+            self._begin()
+
+    def _begin(self) -> None:
+        self._process = os.getpid()
+        self.thread = _interpreter.thread_id()
+        self.generation += 1
 
 
 FORK = ForkGeneration()
-os.register_at_fork(after_in_child=FORK.look)
+os.register_at_fork(before=FORK.forking, after_in_child=FORK.forked)
 
 
 def inherited(thing: str) -> StreamError:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import select
 import socket
 import threading
@@ -15,6 +16,7 @@ from kit.forking import CHILDREN
 from kit.pairs import Pairs
 
 from geventstreams import ReadTimeout, SocketStream, StreamError, makefile
+from geventstreams._core.fork import ForkGeneration
 from geventstreams.testing.claims import outcome, started
 from geventstreams.testing.virtual_time import virtual_time
 
@@ -226,3 +228,21 @@ def test_time_passes_in_the_child_of_another_thread_than_that_of_virtual_time(fo
         thread.join()
     assert outcomes == [None]
     pairs.close()
+
+
+def test_a_fork_is_noticed_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A fork counts once, whether a destructor notices it first or the call for forked children, and also where the child has the number
+    of its parent, as the first process in a namespace has."""
+    fork = ForkGeneration()
+    fork.look()
+    assert fork.generation == 1
+    fork.forking()
+    fork.forked()
+    assert fork.generation == 2
+    fork.forking()
+    monkeypatch.setattr(os, "getpid", lambda: -1)
+    fork.look()
+    assert (fork.generation, fork.thread) == (3, threading.get_ident())
+    fork.look()
+    fork.forked()
+    assert fork.generation == 3
