@@ -20,6 +20,8 @@ def main():
     parser.add_argument("port", type=int)
     parser.add_argument("own_port", type=int, nargs="?", default=0)
     options = parser.parse_args()
+    if not 0 < options.port < 65536:
+        parser.error(f"port must be within 1..65535, not {options.port}")
 
     ended = Event()
     for number in (signal.SIGINT, signal.SIGTERM):

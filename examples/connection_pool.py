@@ -74,8 +74,9 @@ def main():
     parser.add_argument("--greenlets", type=int, default=100)
     parser.add_argument("--rounds", type=int, default=20, help="increments by each greenlet")
     options = parser.parse_args()
-    if options.connections < 1:
-        parser.error("--connections must be positive")
+    for name in ("connections", "greenlets", "rounds"):
+        if getattr(options, name) < 1:
+            parser.error(f"--{name} must be positive")
 
     pool = Pool(options.host, options.port, options.connections, timeout=5, read_timeout=5)
 

@@ -75,6 +75,8 @@ def main():
     parser.add_argument("--version-file", type=Path, required=True, help="what a new worker reads when it starts")
     parser.add_argument("--descriptor", type=int, help=argparse.SUPPRESS)  # a worker's listening socket
     options = parser.parse_args()
+    if options.workers < 1:
+        parser.error("--workers must be positive")
     version = options.version_file.read_text(encoding="utf-8").strip()
     if options.descriptor is None:
         supervise(options)

@@ -57,8 +57,8 @@ def main():
     except OSError as error:  # which does not name the file
         sys.exit(f"{options.ca}: {error}")
     try:
-        port = url.port or (443 if url.scheme == "https" else 80)
-        with open_tcp_stream(proxy.hostname, proxy.port or proxy_port, timeout=10, read_timeout=10) as stream:
+        port = (443 if url.scheme == "https" else 80) if url.port is None else url.port
+        with open_tcp_stream(proxy.hostname, proxy_port if proxy.port is None else proxy.port, timeout=10, read_timeout=10) as stream:
             open_tunnel(stream, url.hostname, port)
             if url.scheme == "https":
                 stream.attach_ssl(context, ssl_side="client", tlsext_host_name=url.hostname, handshake_timeout=10)

@@ -20,7 +20,7 @@ REQUEST = "GET {path} HTTP/1.1\r\nHost: {host}\r\nRange: bytes={start}-\r\nConne
 def web_address(text):
     """Return the parts of an address that begins with http://."""
     url = urlsplit(text)
-    if url.scheme != "http" or not url.hostname:
+    if url.scheme != "http" or not url.hostname or url.port == 0:  # to look at a wrong port raises ValueError
         raise argparse.ArgumentTypeError("only http://HOST[:PORT]/PATH")
     return url
 

@@ -14,9 +14,12 @@ from geventstreams import TCPEOF, tcp_connect, tcp_server
 
 
 def room_for(connections):
-    """Allow this process as many descriptors as it needs."""
+    """Allow this process as many descriptors as it needs, or end it."""
+    needed = 2 * connections + 100
     _soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (min(hard, 2 * connections + 100), hard))
+    if needed > hard != resource.RLIM_INFINITY:
+        sys.exit(f"{connections} clients need {needed} descriptors, and a process may have {hard}")
+    resource.setrlimit(resource.RLIMIT_NOFILE, (needed, hard))
 
 
 class Server:
@@ -41,11 +44,13 @@ class Server:
 class Client:
     """Sends lines, and counts the answers that are wrong."""
 
+    active = 0
     wrong = 0
 
     def __init__(self, port, number, lines):
         self.left = [b"%d: %s\n" % (number, b"x" * (index % 70)) for index in range(lines)]
         tcp_connect("127.0.0.1", port, self.on_read, self.on_event, stream=True, connect_cb=self.send, read_timeout=60)
+        Client.active += 1
 
     def send(self, stream):
         """Send the next line, or close."""
@@ -53,6 +58,7 @@ class Client:
             stream.write(self.left[-1])
         else:
             stream.close()
+            Client.active -= 1
 
     def on_read(self, _socket, stream):
         """Check the answer to the last line, if it is complete."""
@@ -63,6 +69,7 @@ class Client:
 
     def on_event(self, event):
         """Report an end: no client should see one, because clients close first."""
+        Client.active -= 1
         Client.wrong += 1
         print(f"client: {event}", file=sys.stderr)
 
@@ -72,12 +79,13 @@ def main():
     parser.add_argument("clients", type=int, nargs="?", default=1000)
     parser.add_argument("lines", type=int, nargs="?", default=10, help="lines that each client sends")
     options = parser.parse_args()
+    if options.clients < 1 or options.lines < 1:
+        parser.error("clients and lines must be positive")
     room_for(options.clients)
     server = Server()
     for number in range(options.clients):
         Client(server.tcp.port, number, options.lines)
-    server_lines = options.clients * options.lines
-    while server.lines < server_lines or server.tcp.connections:
+    while Client.active or server.tcp.connections:
         gevent.sleep(0.01)
     server.tcp.close()
     print(f"{options.clients} clients, {server.lines} lines, {Client.wrong} wrong")

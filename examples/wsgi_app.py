@@ -63,10 +63,18 @@ def application(environ, start_response):
     return [body]
 
 
+def web_address(text):
+    """Return an address that begins with http://, or raise ValueError."""
+    url = urlsplit(text)
+    if url.scheme != "http" or not url.hostname or url.port == 0:  # to look at a wrong port raises ValueError
+        raise ValueError
+    return text
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("port", type=int, nargs="?", default=0)
-    parser.add_argument("--upstream", required=True, metavar="http://HOST:PORT")
+    parser.add_argument("--upstream", type=web_address, required=True, metavar="http://HOST:PORT")
     options = parser.parse_args()
     os.environ["UPSTREAM"] = options.upstream
     ended = Event()

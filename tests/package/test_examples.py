@@ -284,11 +284,14 @@ WRONG: list[tuple[str, list[Any], str]] = [
     *((name, words, said) for name in ("behind_balancer.py", "broadcast.py", "chat_server.py", "echo_server.py", "line_protocol.py")
       for words, said in (([USED], "Address already in use"), ([TOO_HIGH], "must be within 0..65535"))),
     ("behind_balancer.py", ["--metrics", USED], "Address already in use"),
+    *(("behind_balancer.py", ["--metrics", port], "0-65535") for port in (-1, TOO_HIGH)),
     ("behind_balancer.py", ["--balancer", "nowhere"], "'nowhere'"),
     ("callback_proxy.py", ["127.0.0.1", 1, USED], "Address already in use"),
     ("callback_proxy.py", ["127.0.0.1", 1, TOO_HIGH], "must be within 0..65535"),
+    *(("callback_proxy.py", ["127.0.0.1", port], "port must be within 1..65535") for port in (-1, 0, TOO_HIGH)),
     ("connection_pool.py", ["127.0.0.1", TOO_HIGH], "must be within 0..65535"),
-    ("connection_pool.py", ["127.0.0.1", 1, "--connections", 0], "--connections"),
+    *(("connection_pool.py", ["127.0.0.1", 1, option, number], f"{option} must be positive")
+      for option in ("--connections", "--greenlets", "--rounds") for number in (0, -1)),
     ("drain_nothing.py", ["127.0.0.1", TOO_HIGH], "must be within 0..65535"),
     ("fastest_answer.py", ["who?", f"127.0.0.1:{TOO_HIGH}"], "must be within 0..65535"),
     ("fastest_answer.py", ["who?", "nowhere"], "nowhere: "),
@@ -296,6 +299,7 @@ WRONG: list[tuple[str, list[Any], str]] = [
     ("graceful_deploy.py", ["--version-file", "/nowhere/at/all"], "/nowhere/at/all"),
     ("graceful_deploy.py", ["--version-file", __file__, USED], "Address already in use"),
     ("graceful_deploy.py", ["--version-file", __file__, TOO_HIGH], "0-65535"),
+    *(("graceful_deploy.py", ["--version-file", __file__, "--workers", number], "--workers must be positive") for number in (0, -1)),
     ("lispworks_forms.py", ["127.0.0.1", TOO_HIGH], "must be within 0..65535"),
     ("mutual_tls.py", ["serve", "--cert", "CERT", "--key", "KEY", "--ca", "CA", USED], "Address already in use"),
     ("mutual_tls.py", ["serve", "--cert", "CERT", "--key", "KEY", "--ca", "CA", TOO_HIGH], "must be within 0..65535"),
@@ -306,15 +310,21 @@ WRONG: list[tuple[str, list[Any], str]] = [
     ("mutual_tls.py", ["ask", "--cert", "CERT", "--key", "KEY", "--ca", "CA", "localhost", TOO_HIGH], "must be within 0..65535"),
     ("proxy_tunnel.py", [f"http://127.0.0.1:{TOO_HIGH}", "http://127.0.0.1/"], "0-65535"),
     ("proxy_tunnel.py", ["http:", "http:"], "http://HOST"),
+    ("proxy_tunnel.py", ["http://127.0.0.1:0", "http://127.0.0.1/"], "cannot connect to 127.0.0.1:0"),
     ("proxy_tunnel.py", ["http://127.0.0.1:1", "https://127.0.0.1/", "--ca", "/nowhere/ca"], "/nowhere/ca: "),
     ("redis_client.py", ["127.0.0.1", TOO_HIGH, "PING"], "must be within 0..65535"),
     ("resuming_download.py", ["http://127.0.0.1:1/x", "/nowhere/at/all"], "/nowhere/at/all"),
-    ("resuming_download.py", [f"http://127.0.0.1:{TOO_HIGH}/x", os.devnull], "0-65535"),
+    ("resuming_download.py", [f"http://127.0.0.1:{TOO_HIGH}/x", os.devnull], f"invalid web_address value: 'http://127.0.0.1:{TOO_HIGH}/x'"),
     ("resuming_download.py", ["--read-timeout", 0, "http://127.0.0.1:1/x", os.devnull], "read_timeout must be positive"),
+    ("resuming_download.py", ["http://127.0.0.1:0/x", os.devnull], "only http://HOST[:PORT]/PATH"),
     ("starttls_mail.py", ["127.0.0.1", TOO_HIGH], "must be within 0..65535"),
     ("starttls_mail.py", ["127.0.0.1", 1, "--ca", "/nowhere/ca"], "/nowhere/ca: "),
     ("wsgi_app.py", ["--upstream", "http://127.0.0.1:1", USED], "Address already in use"),
+    *(("thousand_clients.py", words, "must be positive") for words in ([0], [-1], [1, 0], [1, -1])),
+    ("thousand_clients.py", [10**9], "descriptors"),
     ("wsgi_app.py", ["--upstream", "http://127.0.0.1:1", TOO_HIGH], "0-65535"),
+    *(("wsgi_app.py", ["--upstream", url], f"argument --upstream: invalid web_address value: {url!r}")
+      for url in ("", "127.0.0.1:1", "https://127.0.0.1", "http://:1", f"http://127.0.0.1:{TOO_HIGH}", "http://127.0.0.1:x")),
 ]  # fmt: skip
 """Examples that cannot do what they are told, their words, and what they say: of a port that is in use, of files, of wrong arguments."""
 
