@@ -5,7 +5,7 @@ from geventstreams._core.buffers cimport InputBuffer
 from geventstreams._core.tls_records cimport Decrypter, RecordBuffer, Records
 from geventstreams._core.transport_base cimport LayeredTransport
 
-cdef Py_ssize_t RECORD, LARGEST_BATCH, LOOKS, ENDED, WOULD_WAIT
+cdef Py_ssize_t RECORD, LARGEST_BATCH, MOST_AHEAD, LOOKS, ENDED, WOULD_WAIT
 
 
 cdef class TLSTransport(LayeredTransport):
@@ -24,10 +24,12 @@ cdef class TLSTransport(LayeredTransport):
     cdef Py_ssize_t _receive(self, space, Py_ssize_t start, list counts) except? -2
     cdef void _on_other_record(self) except *
     cdef Py_ssize_t _on_receive(self, Py_ssize_t count) except? -2
+    cdef Py_ssize_t _look(self) except? -2
     cdef Py_ssize_t _look_ahead(self) except? -2
     cdef bint _holds_input(self) except -1
-    @cython.locals(at=Py_ssize_t, last=Py_ssize_t, size=Py_ssize_t)
+    @cython.locals(at=Py_ssize_t, last=Py_ssize_t, size=Py_ssize_t, has_looked=bint)
     cdef void _encrypt(self, data, Py_ssize_t start, Py_ssize_t stop) except *
+    cdef void _look_for_handshake(self) except *
     cdef void _push(self) except *
     cdef bint _has_failed(self) except -1
     cdef void _answer(self) except *

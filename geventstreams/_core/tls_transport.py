@@ -41,6 +41,9 @@ BATCH = 16 * RECORD
 LARGEST_BATCH = 64 * RECORD
 """Bytes of plain text that are encrypted for one send: at first, and as long as all of each is taken at once. So much is held at most."""
 
+MOST_AHEAD = 16777216
+"""Bytes of plain text, at least, that a write takes from a peer whose handshake it has to wait for: more than systems hold on the way."""
+
 LOOKS = 16
 """Receive calls without plain text after which a read lets others run: a peer can send records without data for ever."""
 
@@ -261,6 +264,10 @@ class TLSTransport(LayeredTransport):
             return ENDED
         if not self.ready or self.answers:
             return WOULD_WAIT
+        return self._look()
+
+    def _look(self) -> int:
+        """Look ahead, and wake those who wait for what was received. Return as `_look_ahead`, ENDED also where an error ended the input."""
         received = self.received
         self.answers = True
         try:
@@ -330,6 +337,7 @@ class TLSTransport(LayeredTransport):
         """Make records, as many as one send is worth: none where TLS has to receive first. `_written_unseen` is what they carry."""
         at = start
         last = start + self._batch if stop - start > self._batch else stop
+        has_looked = False
         records, write = self._records, self._write
         if self._closed:  # by a signal handler, whose `forget` may have let go of them
             return
@@ -346,15 +354,18 @@ class TLSTransport(LayeredTransport):
                 self._written_unseen = at - start + size
                 records.take(size)
                 at += size
-            except SSLWantReadError:
-                if self._look_ahead() == WOULD_WAIT:
-                    self._needs_input = True
-                    break
             except SSLError as error:
                 if self.object is None:  # likewise
                     return
-                self._on_failure(error)
-                raise refusal_of(error, self.peer) from None
+                if not isinstance(error, SSLWantReadError) and not self._decrypter.pending:
+                    self._on_failure(error)
+                    raise refusal_of(error, self.peer) from None
+                # Before TLS 1.3 a handshake may have come again. To write continues it, but fails at text that OpenSSL holds before it.
+                if has_looked or self.answers:
+                    self._needs_input = True
+                    break
+                self._look_for_handshake()
+                has_looked = True
             except BaseException:
                 # A signal handler raised. A record is made whole or not at all. A traceback may keep the piece, but not the memory.
                 if isinstance(piece, memoryview):
@@ -363,6 +374,17 @@ class TLSTransport(LayeredTransport):
                     self._written_unseen = at - start + size
                     records.note(size)
                 raise
+
+    def _look_for_handshake(self) -> None:
+        """Receive what a handshake that is in progress may need. What is decrypted on the way is kept for the reader."""
+        while True:
+            if len(self._ahead) > MOST_AHEAD:
+                raise TLSError(f"{self.peer} sends ever more within a TLS handshake, for which a write has to wait") from None
+            self._look()
+            if self._end is not None:
+                raise self._cut_short() from None
+            if not self._decrypter.pending and not self._cipher.record():
+                return
 
     def _push(self) -> None:
         """Send what the transport below takes of what OpenSSL wrote; the rest is held."""
@@ -426,9 +448,9 @@ class TLSTransport(LayeredTransport):
             self._note_broken(error)
 
     def wait_output(self, timeout: float) -> bool:
-        if self._needs_input and not self.unsent:
-            return self.wait_input(timeout)
-        return self.below.wait_output(timeout)
+        if not self._needs_input or self.unsent:
+            return self.below.wait_output(timeout)
+        return self.below.wait_input(timeout)  # what was decrypted ahead is the reader's, and does not count
 
     # Ending.
 

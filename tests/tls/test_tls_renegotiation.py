@@ -1,0 +1,229 @@
+"""TLS 1.2 shakes hands again: what a read and a write do within such a handshake, and behind one that chose another cipher."""
+
+import contextlib
+import ssl
+from collections.abc import Callable
+from typing import Any
+
+import gevent
+import gevent.select
+import gevent.socket
+import pytest
+from kit.conditions import until
+from kit.tls import CHUNK, TLSKit, other
+from OpenSSL import SSL
+
+from geventstreams import SocketStream, StreamTruncated, TLSError
+
+NO_RESUMPTION, CLIENT_MAY = 1 << 16, 1 << 8
+"""SSL_OP_NO_SESSION_RESUMPTION_ON_RENEGOTIATION and SSL_OP_ALLOW_CLIENT_RENEGOTIATION, for which Python has no names."""
+AMOUNT = 1 << 20
+
+
+class Renegotiator:
+    """A side of TLS 1.2 that can shake hands again, which Python's own `ssl` cannot."""
+
+    def __init__(self, kit: TLSKit, plain: Any, side: str, cipher: str = "ECDHE+AESGCM") -> None:
+        self.socket = plain
+        self._certificates = kit.certificates
+        self._contexts = [self._context(cipher)]
+        self.connection = SSL.Connection(self._contexts[0])
+        if side == "server":
+            self.connection.set_accept_state()
+        else:
+            self.connection.set_connect_state()
+        self.got = bytearray()
+
+    def _context(self, cipher: str) -> SSL.Context:
+        context = SSL.Context(SSL.TLS_METHOD)
+        context.set_max_proto_version(SSL.TLS1_2_VERSION)
+        context.set_options(NO_RESUMPTION)
+        context.use_certificate_chain_file(str(self._certificates.server.chain))
+        context.use_privatekey_file(str(self._certificates.server.key))
+        context.set_cipher_list(cipher.encode())
+        return context
+
+    def send(self) -> None:
+        """Send what OpenSSL has written."""
+        with contextlib.suppress(SSL.WantReadError):
+            while True:
+                self.socket.sendall(self.connection.bio_read(CHUNK))
+
+    def _go_on(self, step: Callable[[], Any]) -> Any:
+        while True:
+            try:
+                done = step()
+            except SSL.WantReadError:
+                self.send()
+                data = self.socket.recv(CHUNK)
+                assert data, "the stream has ended the connection"
+                self.connection.bio_write(data)
+            else:
+                self.send()
+                return done
+
+    def shake_hands(self) -> None:
+        """The first handshake."""
+        self._go_on(self.connection.do_handshake)
+
+    def begin(self, cipher: str = "") -> None:
+        """Ask for another handshake, with another cipher if one is named."""
+        if cipher:
+            self._contexts.append(self._context(cipher))
+            self.connection.set_context(self._contexts[-1])
+        if not self.connection.renegotiate():
+            pytest.skip("this OpenSSL does not shake hands again")
+        with contextlib.suppress(SSL.WantReadError):
+            self.connection.do_handshake()
+        self.send()
+
+    def write(self, data: bytes) -> None:
+        """Send plain text."""
+        self.connection.sendall(data)
+        self.send()
+
+    def read(self, count: int) -> None:
+        """Receive until `got` has so many bytes of plain text, and shake hands where that is due."""
+        while len(self.got) < count:
+            self.got += self._go_on(lambda: self.connection.recv(CHUNK))
+
+
+Ends = Callable[..., tuple[SocketStream, Renegotiator]]
+
+
+@pytest.fixture
+def ends(tls12: TLSKit) -> Ends:
+    """Make a stream of a side, and a peer that can shake hands again; skip where OpenSSL does not."""
+
+    def make(side: str, **options: Any) -> tuple[SocketStream, Renegotiator]:
+        near, far = tls12.pairs.sockets()
+        context = tls12.context(side)
+        context.options |= CLIENT_MAY
+        context.options &= ~ssl.OP_NO_RENEGOTIATION
+        peer = Renegotiator(tls12, tls12.pairs.far(far), other(side))
+        shaking = gevent.spawn(peer.shake_hands)
+        stream = tls12.secure(near, side, ssl_ctx=context, **options)
+        shaking.get()
+        return stream, peer
+
+    return make
+
+
+def test_a_write_completes_a_handshake_that_came_again(ends: Ends, side: str) -> None:
+    """A write of more than the system takes, in a stream that nobody reads, itself receives what the peer's new handshake needs."""
+    stream, peer = ends(side)
+    peer.begin()
+    assert not stream.listen()  # which answers the peer
+    reading = gevent.spawn(peer.read, AMOUNT)
+    stream.sendall(b"x" * AMOUNT)
+    reading.get()
+    assert peer.got == b"x" * AMOUNT
+    assert peer.connection.total_renegotiations() == 1
+
+
+def test_a_write_within_a_handshake_leaves_the_text_to_the_reader(ends: Ends) -> None:
+    """What the server sent behind its request for a handshake is read after a write had to get past it, and the write does not spin."""
+    stream, peer = ends("client")
+    peer.begin()
+    assert not stream.listen()
+    peer.write(b"in between")
+    reading = gevent.spawn(peer.read, AMOUNT)
+    stream.sendall(b"x" * AMOUNT)
+    reading.get()
+    peer.write(b"behind")
+    assert stream.read(16) == b"in betweenbehind"
+
+
+def test_a_write_within_a_handshake_wakes_the_reader(ends: Ends) -> None:
+    """A reader that waits gets what a write received in its place, though nothing else arrives."""
+    stream, peer = ends("client", read_timeout=5)
+    reader = gevent.spawn(stream.read, 10)
+    peer.begin()
+    until(lambda: peer.socket in gevent.select.select([peer.socket], [], [], 0)[0], what="the answer to the request")
+    peer.write(b"in between")
+    stream.write(b"x" * 100)
+    stream.force_output()
+    assert reader.get() == b"in between"
+    peer.read(100)
+
+
+@pytest.mark.parametrize("truncation", [False, True])
+def test_a_write_ends_with_the_connection_that_ends_within_a_handshake(ends: Ends, side: str, truncation: bool) -> None:
+    """Where the peer asks for a handshake and ends the connection, a write raises TLSError at once, another one too, and a read its end."""
+    stream, peer = ends(side, allow_truncation=truncation)
+    peer.begin()
+    assert not stream.listen()
+    peer.socket.shutdown(gevent.socket.SHUT_WR)
+    for _ in range(2):
+        with pytest.raises(TLSError, match="within the TLS handshake"):
+            stream.sendall(b"x" * AMOUNT)
+    if truncation:
+        assert stream.read() == b""
+    else:
+        with pytest.raises(StreamTruncated):
+            stream.read()
+    stream.abort()
+
+
+def test_a_write_takes_only_so_much_from_a_peer_that_does_not_complete_its_handshake(ends: Ends) -> None:
+    """A server that asks for a handshake, and sends text instead, ends a write by TLSError before it has filled the client's memory."""
+    stream, peer = ends("client")
+    peer.begin()
+    assert not stream.listen()
+
+    sent = 0
+
+    def flood() -> None:
+        nonlocal sent
+        with contextlib.suppress(OSError):
+            while True:
+                peer.write(b"y" * CHUNK)
+                sent += CHUNK
+
+    flooding = gevent.spawn(flood)
+    with pytest.raises(TLSError, match="ever more within a TLS handshake"):
+        stream.sendall(b"x" * AMOUNT)
+    stream.abort()
+    flooding.get()
+    assert 16 * AMOUNT < sent < 40 * AMOUNT
+
+
+def test_another_handshake_may_choose_another_cipher(ends: Ends, side: str) -> None:
+    """What is encrypted by another cipher, which a new handshake chose, is read whole, and so is what we send."""
+    stream, peer = ends(side, read_timeout=10)
+
+    def chosen() -> str:
+        assert stream.ssl is not None
+        cipher = stream.ssl.cipher()
+        assert cipher is not None
+        return cipher[0]
+
+    assert "GCM" in chosen()
+    for cipher, name in (("ECDHE+CHACHA20", "CHACHA20"), ("ECDHE+AES128+SHA256:!AESGCM", "AES128-SHA256"), ("ECDHE+AESGCM", "GCM")):
+        peer.begin(cipher)
+        peer.got.clear()
+        reading = gevent.spawn(peer.read, 5)
+        assert not stream.listen()
+        stream.sendall(b"ready")
+        reading.get()
+        assert name in chosen()
+        for length in (1, 15, 16, 17, 100, 256, 257, 20_000):
+            peer.write(b"z" * length)
+            assert stream.read(length) == b"z" * length
+        peer.got.clear()
+        stream.sendall(b"a" * 20_000)
+        peer.read(20_000)
+        assert peer.got == b"a" * 20_000
+
+
+def test_a_write_goes_on_behind_a_record_that_was_read_in_part(ends: Ends) -> None:
+    """Where a read has left most of a record, and a handshake is in progress, a write is made, and the rest is read behind it."""
+    stream, peer = ends("client", read_timeout=10)
+    space = bytearray(10)
+    peer.begin()
+    peer.write(bytes(range(250)) * 60)
+    assert stream.readinto(space) == 10
+    reading = gevent.spawn(peer.read, AMOUNT)
+    stream.sendall(b"x" * AMOUNT)
+    reading.get()
+    assert bytes(space) + stream.read(14_990) == bytes(range(250)) * 60
