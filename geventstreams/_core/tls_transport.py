@@ -24,6 +24,7 @@ from geventstreams._core.hub_hold import EventHandler
 from geventstreams._core.tls_context import Session, refusal_of
 from geventstreams._core.tls_records import RECORD, Decrypter, RecordBuffer, Records
 from geventstreams._core.transport_base import LayeredTransport, Transport
+from geventstreams._core.wakeup import Wakeup
 from geventstreams.errors import (
     BROKEN,
     HandshakeEnded,
@@ -214,6 +215,9 @@ class TLSTransport(LayeredTransport):
         self._records.may_grow = True
         if self._records.has_more():
             self._answer()
+        if self._needs_input:  # this may have been what a writer waits for
+            self._needs_input = False
+            self.below.input_wakeup().fire()
 
     def _on_receive(self, count: int) -> int:
         """Note what the transport below has received: `count` bytes of ciphertext, ENDED or WOULD_WAIT. Return that."""
@@ -446,6 +450,9 @@ class TLSTransport(LayeredTransport):
             if error.errno not in BROKEN:
                 raise
             self._note_broken(error)
+
+    def output_wakeup(self) -> Wakeup:
+        return self.below.input_wakeup() if self._needs_input and not self.unsent else self.below.output_wakeup()
 
     def wait_output(self, timeout: float) -> bool:
         if not self._needs_input or self.unsent:

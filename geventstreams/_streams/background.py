@@ -24,7 +24,15 @@ class BackgroundSender:
         if engine is None or not engine.send_in_background():
             self.stop()
         else:
-            self._wakeup.arm()
+            self._wait_at(engine.transport.output_wakeup())
+
+    def _wait_at(self, wakeup: Wakeup) -> None:
+        """Be called at the next event of a wakeup: where TLS has to receive before it sends, that of the input."""
+        if wakeup is not self._wakeup:
+            self.stop()
+            self._wakeup = wakeup
+            wakeup.listen(self)
+        wakeup.arm()
 
     def stop(self) -> None:
         """End the sending; what is left stays in the stream."""

@@ -335,6 +335,8 @@ class BlockingEngine(StreamEngine):
 
     def send_in_background(self) -> bool:
         """Send what the system takes now, and keep an error for the next writer. Return whether there is more to send when room comes."""
+        if self.sending:  # this is called from within a call that sends: TLS has received there what it had to wait for
+            return True
         if self.failure is None and not self.broken and self.generation == FORK.generation:
             try:
                 while self.output.end or self.transport.unsent:

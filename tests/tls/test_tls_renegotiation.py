@@ -13,7 +13,7 @@ from kit.conditions import until
 from kit.tls import CHUNK, TLSKit, other
 from OpenSSL import SSL
 
-from geventstreams import SocketStream, StreamTruncated, TLSError
+from geventstreams import ReadTimeout, SocketStream, StreamTruncated, TLSError
 
 NO_RESUMPTION, CLIENT_MAY = 1 << 16, 1 << 8
 """SSL_OP_NO_SESSION_RESUMPTION_ON_RENEGOTIATION and SSL_OP_ALLOW_CLIENT_RENEGOTIATION, for which Python has no names."""
@@ -88,6 +88,16 @@ class Renegotiator:
             self.got += self._go_on(lambda: self.connection.recv(CHUNK))
 
 
+class Counting(ssl.SSLObject):
+    """An SSL object that counts how often it was asked to write."""
+
+    writes = 0
+
+    def write(self, data: Any) -> int:
+        self.writes += 1
+        return super().write(data)
+
+
 Ends = Callable[..., tuple[SocketStream, Renegotiator]]
 
 
@@ -100,6 +110,7 @@ def ends(tls12: TLSKit) -> Ends:
         context = tls12.context(side)
         context.options |= CLIENT_MAY
         context.options &= ~ssl.OP_NO_RENEGOTIATION
+        context.sslobject_class = Counting
         peer = Renegotiator(tls12, tls12.pairs.far(far), other(side))
         shaking = gevent.spawn(peer.shake_hands)
         stream = tls12.secure(near, side, ssl_ctx=context, **options)
@@ -110,7 +121,7 @@ def ends(tls12: TLSKit) -> Ends:
 
 
 def test_a_write_completes_a_handshake_that_came_again(ends: Ends, side: str) -> None:
-    """A write of more than the system takes, in a stream that nobody reads, itself receives what the peer's new handshake needs."""
+    """A write of more than the system takes, in a stream that no greenlet reads, itself receives what the peer's new handshake needs."""
     stream, peer = ends(side)
     peer.begin()
     assert not stream.listen()  # which answers the peer
@@ -145,6 +156,39 @@ def test_a_write_within_a_handshake_wakes_the_reader(ends: Ends) -> None:
     stream.force_output()
     assert reader.get() == b"in between"
     peer.read(100)
+
+
+def test_output_that_waits_for_a_handshake_keeps_nothing_busy(ends: Ends) -> None:
+    """While a read waits, and output for the rest of a handshake, the hub sleeps; what completes the handshake sends the output."""
+    stream, peer = ends("client", read_timeout=0.2)
+    peer.begin()
+    assert not stream.listen()
+    stream.write(b"x" * 100)
+    with pytest.raises(ReadTimeout):
+        stream.read(1)
+    assert isinstance(stream.ssl, Counting)
+    assert 0 < stream.ssl.writes < 10
+    peer.read(100)  # by what the hub sends
+    assert bytes(peer.got) == b"x" * 100
+    assert stream.unsent == 0
+
+
+def test_a_read_that_completes_a_handshake_wakes_the_writer(ends: Ends) -> None:
+    """A write that waits for a handshake goes on when a read has received the rest of it, whatever the reader does then."""
+    stream, peer = ends("client")
+    peer.begin()
+    assert not stream.listen()
+    writing = gevent.spawn(stream.sendall, b"x" * AMOUNT)
+    gevent.idle()
+    while peer.connection.renegotiate_pending():
+        peer.connection.bio_write(peer.socket.recv(CHUNK))
+        with contextlib.suppress(SSL.WantReadError):
+            peer.connection.recv(CHUNK)
+        peer.send()
+    assert not stream.listen()  # takes what the handshake still lacks
+    with gevent.Timeout(10):
+        peer.read(AMOUNT)
+    writing.get()
 
 
 @pytest.mark.parametrize("truncation", [False, True])
