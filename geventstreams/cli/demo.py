@@ -202,11 +202,13 @@ def measured(way: Any, lines: list[bytes], args: argparse.Namespace) -> Result:
     clients = Group()
     files: list[Any] = []
     try:
-        outcomes = Pool(AT_ONCE).map(lambda _: attempted(way.opened, server.address[1]), range(args.connections))
-        files += [outcome for outcome in outcomes if not isinstance(outcome, OSError)]
-        for outcome in outcomes:
-            if isinstance(outcome, OSError):
-                raise outcome
+        while len(files) < args.connections:
+            numbers = range(min(AT_ONCE, args.connections - len(files)))
+            outcomes = Pool(AT_ONCE).map(lambda _: attempted(way.opened, server.address[1]), numbers)
+            files += [outcome for outcome in outcomes if not isinstance(outcome, OSError)]
+            for outcome in outcomes:
+                if isinstance(outcome, OSError):
+                    raise outcome
         began = time.monotonic()
         until = began + args.seconds
         for index, (file, end) in enumerate(files):

@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import errno
 import ipaddress
+import math
 import os
 import socket
 import stat
@@ -66,12 +67,17 @@ def network(text: str) -> str:
         raise argparse.ArgumentTypeError(str(error)) from None
 
 
+def _number(text: str) -> float:
+    """Return the number that this is, or NaN."""
+    try:
+        return float(text)
+    except ValueError:
+        return math.nan
+
+
 def seconds(text: str) -> float:
     """A positive number of seconds, or `inf`."""
-    try:
-        value = float(text)
-    except ValueError:
-        value = 0.0
+    value = _number(text)
     if not value > 0:
         raise argparse.ArgumentTypeError(f"{text!r} is not a positive number of seconds")
     return value
@@ -85,7 +91,10 @@ def timeout(text: str) -> float | None:
 
 def seconds_or_zero(text: str) -> float:
     """A number of seconds that may be 0."""
-    return 0.0 if text == "0" else seconds(text)
+    value = _number(text)
+    if not value >= 0:
+        raise argparse.ArgumentTypeError(f"{text!r} is neither 0 nor a positive number of seconds")
+    return value
 
 
 def _is_number(text: str) -> bool:

@@ -27,11 +27,11 @@ ARROWS = {"sent": ">", "received": "<"}
 
 def opened(args: argparse.Namespace) -> Trace | None:
     """Return the trace that the options ask for, on standard error or in a file, or None."""
-    if not (args.trace or args.hex or args.trace_file):
+    if not (args.trace or args.hex) and args.trace_file is None:
         return None
     row = FULL_ROW
     file: Any = sys.stderr
-    if args.trace_file:
+    if args.trace_file is not None:
         try:
             file = Threads(1).call(partial(open, args.trace_file, "wb", buffering=0))
         except OSError as error:

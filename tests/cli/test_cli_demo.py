@@ -113,9 +113,10 @@ demo.answer = answer
     assert lost(output) > 0
 
 
-def test_demo_without_enough_descriptors_says_so() -> None:
+@pytest.mark.parametrize("number", [300, 999_999_999])
+def test_demo_without_enough_descriptors_says_so(number: int) -> None:
     """More connections than the system allows end the demo with status 3 and one line, not with a traceback for each."""
-    done = run("sh", "-c", f"ulimit -n 100; exec {shlex.join(GEVENTSTREAMS)} demo --connections 300")
+    done = run("sh", "-c", f"ulimit -n 100; exec {shlex.join(GEVENTSTREAMS)} demo --connections {number}")
     assert (done.status, len(done.errors.splitlines())) == (Status.NO_CONNECTION, 1)
     assert "Too many open files" in done.errors
 

@@ -349,7 +349,7 @@ def test_exec_with_slow_output_is_not_timed_out() -> None:
         assert ends(client) == b"1\n2\n3\n4\n5\n6\n"
 
 
-@pytest.mark.parametrize("drain", ["0", "0.5"])
+@pytest.mark.parametrize("drain", ["0", "0.0", "0.5"])
 def test_exec_drains_without_committing_half_an_upload(tmp_path: Path, drain: str) -> None:
     """A drain does not end a program's input: its client has until the end of the drain to send the rest, then both are ended."""
     with serving(f"exec:{COMMIT.format(tmp_path)}", "--drain", drain) as server, connected(server.port) as client:
