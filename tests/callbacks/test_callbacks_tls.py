@@ -8,7 +8,6 @@ import hashlib
 import os
 import socket
 import ssl
-from functools import partial
 
 import gevent
 import gevent.socket
@@ -18,6 +17,7 @@ from kit.callbacks import Calls, received, rest_of, rounds, settled
 from kit.conditions import until
 from kit.leftovers import nothing_left
 from kit.network import HOST
+from kit.tls import Interrupt, Struck
 
 from geventstreams import (
     TCPEOF,
@@ -280,76 +280,51 @@ def test_an_error_of_a_tls_callback_is_the_hubs(endpoints, calls, ours, reports)
     assert calls.names == []
 
 
-class StruckObject(ssl.SSLObject):
-    """An SSL object behind whose next read a signal handler raises, once `armed`."""
-
-    armed = False
-
-    def read(self, len=1024, buffer=None):  # noqa: A002  # its name in the standard library
-        count = super().read(len, buffer)
-        if StruckObject.armed:
-            StruckObject.armed = False
-            raise KeyError
-        return count
-
-
 def test_a_signal_handler_that_raises_within_openssl_ends_one_connection(endpoints, ours, peer_context, reports):
     """What a handler raises while OpenSSL reads for a connection that is given bytes goes to the hub and closes it; others go on."""
-    reports.expect(KeyError)
-    ours.sslobject_class = StruckObject
-    server = endpoints.server(lambda socket, data: socket.write(data), ssl_ctx=ours)
+    reports.expect(Interrupt)
+    ours.sslobject_class = Struck
+    objects = []
+    server = endpoints.server(lambda socket, data: socket.write(data), ssl_ctx=ours, ssl_configure_callback=objects.append)
     struck, other = secured(endpoints, server, peer_context), secured(endpoints, server, peer_context)
     for peer in (struck, other):
         peer.sendall(b"before")
         assert received(peer, 6) == b"before"
-    StruckObject.armed = True
+    objects[0].strikes = ("after read",)
     struck.sendall(b"struck")
     assert rest_of(struck) == b""
     other.sendall(b"after")
     assert received(other, 5) == b"after"
-    assert [type(error) for error in reports.errors] == [KeyError]
+    assert [type(error) for error in reports.errors] == [Interrupt]
 
 
-class ClosingObject(ssl.SSLObject):
-    """An SSL object in whose calls a signal handler runs, once: at `moment`, which closes the connection."""
-
-    moment = ""
-
-    def _pass(self, moment):
-        if moment == ClosingObject.moment:
-            ClosingObject.moment = ""
-            ClosingObject.close()
-
-    def write(self, data):
-        self._pass("before write")
-        count = super().write(data)
-        self._pass("after write")
-        return count
-
-    def read(self, len=1024, buffer=None):  # noqa: A002  # its name in the standard library
-        count = super().read(len, buffer)
-        self._pass("after the first byte" if len == 1 else "after the rest")
-        return count
+STRIKES = {
+    "before write": ("before write",), "after write": ("after write",), "after the first byte": ("after read",),
+    "after the rest": ("after read", "after read"),
+}
 
 
 @pytest.mark.parametrize("abort", [True, False])
 @pytest.mark.parametrize("size", [6, 6000])
-@pytest.mark.parametrize("moment", ["before write", "after write", "after the first byte", "after the rest"])
+@pytest.mark.parametrize("moment", STRIKES)
 def test_a_signal_handler_may_close_the_connection_within_openssl(endpoints, ours, peer_context, moment, size, abort):
     """A handler that closes the connection while OpenSSL reads or writes for it closes that one, without an error; others go on.
 
     What was written is sent once, unless the handler drops it.
     """
-    ours.sslobject_class = ClosingObject
-    server = endpoints.server(lambda socket, data: socket.write(data), ssl_ctx=ours)
+    ours.sslobject_class = Struck
+    objects = []
+    server = endpoints.server(lambda socket, data: socket.write(data), ssl_ctx=ours, ssl_configure_callback=objects.append)
     struck, other = secured(endpoints, server, peer_context), secured(endpoints, server, peer_context)
     struck.sendall(b"before")
     assert received(struck, 6) == b"before"
     [connection] = [one for one in server.connections if one.peer_address == struck.getsockname()]
-    ClosingObject.close, ClosingObject.moment = partial(connection.close, abort), moment
+    ssl_object = objects[0]
+    ssl_object.on_strike = lambda: ssl_object.strikes or connection.close(abort)  # at the last one
+    ssl_object.raises, ssl_object.strikes = False, STRIKES[moment]
     struck.sendall(b"s" * size)
     assert rest_of(struck) == (b"s" * size if "write" in moment and not abort else b"")
-    assert not ClosingObject.moment
+    assert not ssl_object.strikes
     assert connection.closed
     other.sendall(b"after")
     assert received(other, 5) == b"after"

@@ -205,6 +205,49 @@ class HandMade:
         self.socket.close()
 
 
+class Interrupt(BaseException):
+    """What ends a call here."""
+
+
+class Struck(ssl.SSLObject):
+    """An SSL object in whose calls errors strike: `strikes` are those before which calls, or behind which, in their order."""
+
+    strikes: tuple[str, ...] = ()
+    on_strike: Callable[[], object] | None = None
+    """What a signal handler does before it raises, if it raises."""
+    raises = True
+
+    def do_handshake(self) -> None:
+        self._strike("before do_handshake")
+        super().do_handshake()
+        self._strike("after do_handshake")
+
+    def _strike(self, moment: str) -> None:
+        if self.strikes[:1] == (moment,):
+            self.strikes = self.strikes[1:]
+            if self.on_strike is not None:
+                self.on_strike()
+            if self.raises:
+                raise Interrupt
+
+    def read(self, len: int = 1024, buffer: Any = None) -> Any:  # noqa: A002  # its name in the standard library
+        self._strike("before read")
+        try:
+            return super().read(len, buffer)
+        finally:
+            self._strike("after read")  # in the place of an error, too
+
+    def pending(self) -> int:
+        self._strike("before pending")
+        return super().pending()
+
+    def write(self, data: Any) -> int:
+        self._strike("before write")
+        count = super().write(data)
+        self._strike("after write")
+        return count
+
+
 class Wire:
     """A middle man between two sockets: it passes bytes on, and records them in `there` (from the first socket) and `back`."""
 

@@ -27,7 +27,7 @@ from kit.engines import engine_below
 from kit.leftovers import descriptors_in_use, open_descriptor
 from kit.network import HOST, reset
 from kit.pairs import Pairs
-from kit.tls import NAME, HandMade, TLSKit, other, records
+from kit.tls import NAME, HandMade, Interrupt, Struck, TLSKit, other, records
 from kit.vocabulary import many
 from servers import s_client
 from servers.certificates import Certificates
@@ -43,10 +43,6 @@ from geventstreams.testing.claims import outcome, settle, started
 SEED = 20_40
 KIB = 1024
 MIB = 2**20
-
-
-class Interrupt(BaseException):
-    """What ends a call here."""
 
 
 ENDINGS: tuple[Callable[[], BaseException], ...] = (Interrupt, gevent.GreenletExit, gevent.Timeout)
@@ -392,45 +388,6 @@ def threaded_peer(tls: TLSKit, side: str) -> tuple[SocketStream, HandMade]:
     stream = tls.secure(near, side)
     shaking.join()
     return stream, peer
-
-
-class Struck(ssl.SSLObject):
-    """An SSL object in whose calls errors strike: `strikes` are those before which calls, or behind which, in their order."""
-
-    strikes: tuple[str, ...] = ()
-    on_strike: Callable[[], object] | None = None
-    """What a signal handler does before it raises, if it raises."""
-    raises = True
-
-    def do_handshake(self) -> None:
-        self._strike("before do_handshake")
-        super().do_handshake()
-        self._strike("after do_handshake")
-
-    def _strike(self, moment: str) -> None:
-        if self.strikes[:1] == (moment,):
-            self.strikes = self.strikes[1:]
-            if self.on_strike is not None:
-                self.on_strike()
-            if self.raises:
-                raise Interrupt
-
-    def read(self, len: int = 1024, buffer: Any = None) -> Any:  # noqa: A002  # its name in the standard library
-        self._strike("before read")
-        try:
-            return super().read(len, buffer)
-        finally:
-            self._strike("after read")  # in the place of an error, too
-
-    def pending(self) -> int:
-        self._strike("before pending")
-        return super().pending()
-
-    def write(self, data: Any) -> int:
-        self._strike("before write")
-        count = super().write(data)
-        self._strike("after write")
-        return count
 
 
 def struck(tls: TLSKit, side: str) -> tuple[SocketStream, HandMade]:
