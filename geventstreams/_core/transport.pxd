@@ -8,6 +8,7 @@ from geventstreams._core.wakeup cimport Wakeup
 cdef ForkGeneration FORK
 cdef Py_ssize_t BUSY
 cdef int _INET, _UNIX
+cdef dict _OWNERS
 
 
 cdef class OwnedFd:
@@ -20,6 +21,7 @@ cdef class OwnedFd:
 cdef class SocketTransport(Transport):
     cdef int _descriptor, _family
     cdef long _process
+    cdef bint _is_entered
     cdef Wakeup _input, _output
     cdef object _handle, _address, _peer_address, _blocking, _socket, _hub
     cdef HubHold _hold

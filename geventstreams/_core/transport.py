@@ -14,7 +14,6 @@ import sys
 from collections.abc import Callable
 from functools import partial
 from typing import Any
-from weakref import WeakKeyDictionary
 
 from gevent import get_hub
 
@@ -115,6 +114,7 @@ class SocketTransport(Transport):
         self._output: Wakeup | None = None
         self._address: Any = None
         self._blocking: bool | None = None
+        self._is_entered = False
         self._hub = get_hub()
         self._hold = hold_of(self._hub)
         if isinstance(socket, OwnedFd):
@@ -124,10 +124,12 @@ class SocketTransport(Transport):
             self._handle = _system.handle_of(socket.descriptor, self._family)
             self._descriptor = socket.take()
         else:
-            descriptor, self._family, self._peer_address = _examined(socket)
+            descriptor, owner, self._family, self._peer_address = _examined(socket)
             self._handle = _system.handle_of(descriptor, self._family)  # until it is made the socket is its owner's to close
-            self._socket = None if isinstance(socket, int) else _owned(socket, self._process)
+            self._socket = None if isinstance(socket, int) else socket
             self._descriptor = descriptor
+            self._is_entered = True
+            _OWNERS[descriptor] = owner
 
     @property
     def peer(self) -> str:  # type: ignore[override]  # read only here
@@ -259,7 +261,10 @@ class SocketTransport(Transport):
         """Return the object that was given, or a gevent socket made for a descriptor."""
         if self._socket is None and self._descriptor >= 0:
             self._blocking = os.get_blocking(self._descriptor)
-            self._socket = _owned(importlib.import_module("gevent.socket").socket(fileno=self._descriptor), self._process)
+            self._socket = importlib.import_module("gevent.socket").socket(fileno=self._descriptor)
+            if self._process == FORK.generation:
+                self._is_entered = True
+                _OWNERS[self._descriptor] = (self._process, os.fstat(self._descriptor).st_ino)
         return self._socket
 
     def hand_back(self) -> Any:
@@ -269,12 +274,14 @@ class SocketTransport(Transport):
             os.set_blocking(self._descriptor, self._blocking)
         self._socket = None
         self._detach(False)
-        return _owned(socket, 0)
+        return socket
 
     def _detach(self, closes: bool) -> None:
         """Release everything; the descriptor itself is closed, or is the caller's from now on."""
         self._learn_address()
         descriptor, self._descriptor = self._descriptor, -1
+        if self._is_entered:
+            _OWNERS.pop(descriptor, None)
         try:
             if self._input is not None:
                 self._input.close()
@@ -374,25 +381,13 @@ def address_name(address: Any) -> str:
     return f"@{path[1:]}" if path.startswith("\0") else f"unix:{path}"
 
 
-_OWNERS: WeakKeyDictionary[Any, int] = WeakKeyDictionary()
-"""The fork generation in which a socket object was taken over. A descriptor has none: its number may be another connection's later."""
+_OWNERS: dict[int, tuple[int, int]] = {}
+"""For the descriptors that were taken over from a caller: the fork generation, and the number that the system gives a connection. This is
+another one's where other code has closed the descriptor, and its number is that of a later connection."""
 
 
-def _owned(socket: Any, generation: int) -> Any:
-    """Note in which fork generation a socket has an owner, 0 for none. Return the socket."""
-    with contextlib.suppress(TypeError):  # an object of other code that has no hash, or no weak references
-        _OWNERS[socket] = generation
-    return socket
-
-
-def _is_owned(socket: Any) -> bool:
-    with contextlib.suppress(TypeError):
-        return _OWNERS.get(socket) == FORK.generation
-    return False
-
-
-def _examined(socket: Any) -> tuple[int, int, Any]:
-    """Return descriptor, family and peer address of a connected stream socket. Anything else is refused, and left as it is."""
+def _examined(socket: Any) -> tuple[int, tuple[int, int], int, Any]:
+    """Return descriptor, entry in `_OWNERS`, family and peer address of a connected stream socket. Refuse anything else, untouched."""
     if hasattr(socket, "fileno") and hasattr(socket, "do_handshake"):
         raise TypeError(f"socket must not be an ssl.SSLSocket, not {socket!r}: give the plain socket and ssl_ctx=, or call attach_ssl()")
     if isinstance(socket, bool) or not (isinstance(socket, int) or (hasattr(socket, "fileno") and hasattr(socket, "getsockname"))):
@@ -400,13 +395,14 @@ def _examined(socket: Any) -> tuple[int, int, Any]:
     descriptor = socket if isinstance(socket, int) else socket.fileno()
     if not 0 <= descriptor <= LARGEST_INT:
         raise UnsuitableSocket(f"socket {socket!r} is closed", errno=errno.EBADF)
-    if not isinstance(socket, int) and _is_owned(socket):
-        raise UnsuitableSocket(f"socket {socket!r} is another stream's, until replace_socket() hands it back", errno=errno.EBUSY)
     try:
-        mode = os.fstat(descriptor).st_mode
+        status = os.fstat(descriptor)
     except OSError as error:
         raise UnsuitableSocket(f"socket {socket!r}: {error.strerror}", errno=error.errno) from None
-    if not stat.S_ISSOCK(mode):
+    owner = (FORK.generation, status.st_ino)
+    if _OWNERS.get(descriptor) == owner:
+        raise UnsuitableSocket(f"socket {socket!r} is another stream's, until replace_socket() hands it back", errno=errno.EBUSY)
+    if not stat.S_ISSOCK(status.st_mode):
         raise UnsuitableSocket(f"socket {socket!r} is a file or a pipe, not a socket", errno=errno.ENOTSOCK)
     with _system.as_socket(descriptor, _system.OWN_FAMILY) as unowned:
         if not _system.is_stream_socket(unowned):
@@ -419,4 +415,4 @@ def _examined(socket: Any) -> tuple[int, int, Any]:
             if not _system.was_connected(descriptor):
                 raise UnsuitableSocket(f"socket {socket!r} is not connected") from None
             peer = None
-        return descriptor, int(unowned.family), peer
+        return descriptor, owner, int(unowned.family), peer

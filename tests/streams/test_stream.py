@@ -2,12 +2,14 @@
 
 import array
 import errno
+import gc
 import io
 import math
 import os
 import socket
 import ssl
 import sys
+import threading
 from collections import deque
 from collections.abc import Callable
 from functools import partial
@@ -19,6 +21,7 @@ import numpy
 import pytest
 from kit.conditions import until
 from kit.fed import Fed
+from kit.forking import child
 from kit.leftovers import open_descriptor
 from kit.pairs import Pairs
 
@@ -166,6 +169,91 @@ def test_a_socket_has_one_stream(pairs: Pairs) -> None:
     second.close()
     with pytest.raises(UnsuitableSocket, match="is closed"):
         SocketStream(near)
+
+
+@pytest.mark.parametrize("given", ["socket", "number"])
+def test_a_descriptor_has_one_stream(pairs: Pairs, given: str) -> None:
+    """The number of a descriptor that a stream owns is refused by every other one, and not touched, until it is handed back."""
+    near, far = pairs.sockets("unix")
+    number = near.fileno()
+    first = pairs.keep(SocketStream(near if given == "socket" else near.detach()))
+    other = pairs.keep(SocketStream(pairs.sockets("unix")[0]))
+    for take in (SocketStream, SocketTransport, other.replace_socket, partial(setattr, other, "socket")):
+        result = outcome(take, number)
+        assert isinstance(result, UnsuitableSocket)
+        assert result.errno == errno.EBUSY
+    far.sendall(b"one\n")
+    assert first.readline() == b"one\n"
+    back = first.replace_socket(None)
+    assert back is not None
+    second = pairs.keep(SocketStream(back.detach()))
+    far.sendall(b"two\n")
+    assert second.readline() == b"two\n"
+
+
+def connection_at(pairs: Pairs, number: int) -> Any:
+    """Give a new connection the number of a descriptor, which is closed if it is open, and return the peer."""
+    near, far = pairs.sockets("unix")
+    descriptor = near.detach()
+    if descriptor != number:
+        os.dup2(descriptor, number)
+        os.close(descriptor)
+    return far
+
+
+@pytest.mark.parametrize("ending", ["close", "__del__"])
+def test_the_number_of_a_descriptor_may_be_a_later_stream_s(pairs: Pairs, ending: str) -> None:
+    """Once its owner has closed a descriptor, the next connection that has this number gets a stream."""
+    transport = SocketTransport(pairs.sockets("unix")[0].detach())
+    number = transport.fileno()
+    if ending == "close":
+        transport.close()
+    else:
+        del transport
+        gc.collect()
+    assert not open_descriptor(number)
+    far = connection_at(pairs, number)
+    later = pairs.keep(SocketStream(number))
+    far.sendall(b"line\n")
+    assert later.readline() == b"line\n"
+
+
+def test_a_descriptor_that_other_code_has_closed_is_no_stream_s(pairs: Pairs) -> None:
+    """Where other code closes a stream's descriptor, a connection that gets its number is not refused."""
+    first = SocketStream(pairs.sockets("unix")[0].detach())
+    far = connection_at(pairs, first.fileno())
+    later = SocketStream(first.fileno())
+    far.sendall(b"line\n")
+    assert later.readline() == b"line\n"
+    later.replace_socket(None).detach()  # the first one closes it
+    later.close()
+    first.abort()
+
+
+def test_a_forked_child_may_take_the_descriptor_of_its_parent_s_stream(pairs: Pairs) -> None:
+    """In a forked child the parent's streams own nothing: a descriptor that it inherits gets a stream there, and only one."""
+    near, far = pairs.sockets("unix")
+    stream = pairs.keep(SocketStream(near.detach()))
+
+    def work() -> None:
+        own = SocketStream(stream.fileno())
+        assert isinstance(outcome(SocketStream, stream.fileno()), UnsuitableSocket)
+        own.sendall(b"from the child\n")
+        own.replace_socket(None).detach()  # type: ignore[union-attr]
+
+    child(work)
+    assert far.recv(100) == b"from the child\n"
+    assert isinstance(outcome(SocketStream, stream.fileno()), UnsuitableSocket)
+
+
+def test_a_descriptor_has_one_stream_in_all_threads(pairs: Pairs) -> None:
+    """A descriptor that a stream of this thread owns is refused in another one."""
+    stream = pairs.keep(SocketStream(pairs.sockets("unix")[0].detach()))
+    results: list[Any] = []
+    thread = threading.Thread(target=lambda: results.append(outcome(SocketStream, stream.fileno())))
+    thread.start()
+    thread.join()
+    assert isinstance(results[0], UnsuitableSocket)
 
 
 def test_a_socket_that_a_stream_has_made_is_its_own(pairs: Pairs) -> None:
