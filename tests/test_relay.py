@@ -743,7 +743,7 @@ def test_five_thousand_pairs() -> None:
         (["--to", "localhost:no-such"], "'no-such' is neither a port nor the name of a service"),
         (["--to", "unix:"], "the path must not be empty"),
         (["--to", "unix:/run/app.sock", "--tls-out"], "TLS over a Unix socket needs --server-name"),
-        (["--to", "localhost:80", "--drain", "-1"], "'-1' is not a positive number of seconds"),
+        (["--to", "localhost:80", "--drain", "-1"], "'-1' is neither 0 nor a positive number of seconds"),
         (["--to", "a b:80"], "neither a host name nor an IP address"),
         (["--to", "localhost:80", "--send-proxy", "3"], "invalid choice: "),
         (["--to", "localhost:80", "--ca", "/etc/hostname"], "--ca needs --tls-out"),
