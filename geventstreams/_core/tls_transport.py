@@ -165,8 +165,11 @@ class TLSTransport(LayeredTransport):
             count = self._receive(space, start, counts)
         finally:
             self.answers = False
-        if count == ENDED and self._end is not ORDERLY:
-            raise renewed(self._end, None)  # type: ignore[arg-type]  # ended: never None
+        if count == ENDED:
+            if self._needs_input:
+                self._on_other_record()  # nothing else wakes the writer
+            if self._end is not ORDERLY:
+                raise renewed(self._end, None)  # type: ignore[arg-type]  # ended: never None
         return count
 
     def _receive(self, space: memoryview, start: int, counts: list[int]) -> int:
@@ -381,7 +384,7 @@ class TLSTransport(LayeredTransport):
 
     def _look_for_handshake(self) -> None:
         """Receive what a handshake that is in progress may need. What is decrypted on the way is kept for the reader."""
-        while True:
+        while not self._closed:
             if len(self._ahead) > MOST_AHEAD:
                 raise TLSError(f"{self.peer} sends ever more within a TLS handshake, for which a write has to wait") from None
             self._look()

@@ -13,7 +13,7 @@ from kit.conditions import until
 from kit.tls import CHUNK, TLSKit, other
 from OpenSSL import SSL
 
-from geventstreams import ReadTimeout, SocketStream, StreamTruncated, TLSError
+from geventstreams import ReadTimeout, SocketStream, StreamClosed, StreamTruncated, TLSError
 
 NO_RESUMPTION, CLIENT_MAY = 1 << 16, 1 << 8
 """SSL_OP_NO_SESSION_RESUMPTION_ON_RENEGOTIATION and SSL_OP_ALLOW_CLIENT_RENEGOTIATION, for which Python has no names."""
@@ -89,9 +89,18 @@ class Renegotiator:
 
 
 class Counting(ssl.SSLObject):
-    """An SSL object that counts how often it was asked to write."""
+    """An SSL object that counts how often it was asked to write, and strikes as a signal handler may."""
 
-    writes = 0
+    writes = reads = 0
+
+    strike: tuple[int, Callable[[], object]] = (0, int)
+
+    def read(self, *args: Any) -> Any:
+        count = super().read(*args)
+        self.reads += 1
+        if self.reads == self.strike[0]:
+            self.strike[1]()
+        return count
 
     def write(self, data: Any) -> int:
         self.writes += 1
@@ -271,3 +280,31 @@ def test_a_write_goes_on_behind_a_record_that_was_read_in_part(ends: Ends) -> No
     stream.sendall(b"x" * AMOUNT)
     reading.get()
     assert bytes(space) + stream.read(14_990) == bytes(range(250)) * 60
+
+
+def test_a_read_that_finds_tls_broken_wakes_the_writer(ends: Ends) -> None:
+    """A write that waits for a handshake ends with the error that a read has found, though the peer keeps the connection."""
+    stream, peer = ends("client")
+    peer.begin()
+    assert not stream.listen()
+    writing = gevent.spawn(stream.sendall, b"x" * AMOUNT)
+    gevent.idle()
+    peer.socket.sendall(b"\x17\x03\x03\x00\x30" + bytes(48))
+    with pytest.raises(TLSError):
+        stream.read(1)  # the hub does not come round before
+    with gevent.Timeout(5), pytest.raises(TLSError):
+        writing.get()
+
+
+@pytest.mark.parametrize("strikes", range(1, 4))
+def test_a_stream_that_is_closed_while_a_write_looks_for_a_handshake_ends_the_write(ends: Ends, strikes: int) -> None:
+    """A signal handler that closes the stream within a write, when the peer's text is decrypted for the reader, ends the write."""
+    stream, peer = ends("client")
+    peer.begin()
+    assert not stream.listen()
+    for _ in range(4):
+        peer.write(b"in between")
+    assert isinstance(stream.ssl, Counting)
+    stream.ssl.strike = (stream.ssl.reads + strikes, stream.abort)
+    with pytest.raises(StreamClosed):
+        stream.sendall(b"x" * AMOUNT)
