@@ -37,8 +37,9 @@ WRITE = 2
 class Wakeup(Wait):
     """An event to wait for: a descriptor becomes ready, or (without a descriptor) a call of `fire()`.
 
-    At most one greenlet waits in it directly; a second one waits beside it, as a listener. Any number of listeners, callables without
-    arguments that must not wait, are called at each event. An `EventHandler` is called while no greenlet waits.
+    At most one greenlet waits in it directly; a second one waits beside it, as a listener, and so does one where there is an
+    `EventHandler`, whose time `deadline` is then. Any number of listeners, callables without arguments that must not wait, are called at
+    each event. The handler is called while no greenlet waits directly.
     """
 
     def __init__(self, hub: Hub, descriptor: int = -1, events: int = 0, hold: HubHold | None = None) -> None:
@@ -77,7 +78,7 @@ class Wakeup(Wait):
         Raises:
             StreamError: in a forked child of the process that made this, and where the hub cannot wake anything any more.
         """
-        if self.waiter is not None:
+        if self.waiter is not None or self.handler is not None:
             return self._wait_beside(timeout)
         current, hub, hold = _greenlets.current(), self.hub, self.hold
         if current is hub:
@@ -156,7 +157,7 @@ class Wakeup(Wait):
             raise StreamError("the hub of this stream has died")
 
     def _wait_beside(self, timeout: float) -> bool:
-        """Wait although another greenlet waits here already."""
+        """Wait although another greenlet waits here already, or a handler is called here."""
         beside = Wakeup(self.hub)
         listener = beside.close
         self.listen(listener)

@@ -301,7 +301,7 @@ class AsyncSocket(SendingConnection):
 
     def _disarm(self) -> None:
         wakeup = self._engine.transport.input_wakeup()
-        if wakeup.waiter is None:  # else a callback waits for input, as in `attach_ssl`
+        if wakeup.waiter is None and wakeup.listeners is None:  # else a greenlet waits for input: a callback's, or the sender under TLS
             wakeup.disarm()
 
     def _flush(self) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 import gevent
+import gevent.event
 import gevent.select
 import gevent.socket
 import pytest
@@ -13,7 +14,7 @@ from kit.conditions import until
 from kit.tls import CHUNK, TLSKit, other
 from OpenSSL import SSL
 
-from geventstreams import ReadTimeout, SocketStream, StreamClosed, StreamTruncated, TLSError
+from geventstreams import ReadTimeout, SocketStream, StreamClosed, StreamTruncated, TCPEvent, TLSError, tcp_connect
 
 NO_RESUMPTION, CLIENT_MAY = 1 << 16, 1 << 8
 """SSL_OP_NO_SESSION_RESUMPTION_ON_RENEGOTIATION and SSL_OP_ALLOW_CLIENT_RENEGOTIATION, for which Python has no names."""
@@ -308,3 +309,26 @@ def test_a_stream_that_is_closed_while_a_write_looks_for_a_handshake_ends_the_wr
     stream.ssl.strike = (stream.ssl.reads + strikes, stream.abort)
     with pytest.raises(StreamClosed):
         stream.sendall(b"x" * AMOUNT)
+
+
+@pytest.mark.parametrize("limits", [(0.1, None), (0.1, 30), (None, 0.1), (30, 0.1)])
+def test_a_connection_that_calls_back_keeps_both_timeouts_within_a_handshake(tls12: TLSKit, limits: tuple[Any, Any]) -> None:
+    """Where output waits for a handshake that the peer does not continue, the read timeout ends the connection, or the write timeout."""
+    listener = tls12.pairs.keep(gevent.socket.socket())
+    listener.bind(("127.0.0.1", 0))
+    listener.listen()
+    context = tls12.context("client")
+    context.options &= ~ssl.OP_NO_RENEGOTIATION
+    events: list[TCPEvent] = []
+    connected = gevent.event.Event()
+    client = tls12.pairs.keep(tcp_connect(
+        "127.0.0.1", listener.getsockname()[1], None, events.append, connect_cb=lambda _socket: connected.set(), ssl_ctx=context,
+        tlsext_host_name="localhost", read_timeout=limits[0], write_timeout=limits[1]))
+    peer = Renegotiator(tls12, tls12.pairs.far(listener.accept()[0]), "server")
+    peer.shake_hands()
+    connected.wait()
+    peer.begin()
+    until(lambda: peer.socket in gevent.select.select([peer.socket], [], [], 0)[0], what="the answer to the request")
+    client.write(b"x" * 100)
+    until(lambda: events, what="a timeout")
+    assert ("nothing arrived" if limits[0] == 0.1 else "took nothing") in str(events[0])
