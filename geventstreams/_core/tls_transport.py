@@ -425,11 +425,14 @@ class TLSTransport(LayeredTransport):
         return WOULD_WAIT if self.unsent else 0
 
     def _explained(self, error: OSError) -> OSError:
-        """Return the error that a failed send is reported as: if the peer's alert has arrived, it tells why."""
+        """Return the error that a failed send is reported as: if the peer's alert has arrived, it tells why.
+
+        Where a signal handler sends within a receive call, that call finds the alert.
+        """
         if error.errno not in BROKEN:
             return error
         self._note_broken(error)
-        while self._end is None and self._look_ahead() > 0:
+        while self._end is None and not self.answers and self._look() > 0:
             pass
         if self._has_failed():
             return renewed(self._end, None)  # type: ignore[arg-type]  # failed: never None

@@ -33,7 +33,7 @@ from servers import s_client
 from servers.certificates import Certificates
 
 import geventstreams
-from geventstreams import LineTooLong, SocketStream, StreamBusy, StreamClosed, StreamError, TLSError
+from geventstreams import LineTooLong, SocketStream, StreamBusy, StreamClosed, StreamError, StreamReset, TLSError
 from geventstreams._core.fairness import yield_to_hub
 from geventstreams._core.tls_records import PATTERN, Records
 from geventstreams._core.tls_transport import TLSTransport
@@ -446,6 +446,29 @@ def test_a_signal_handler_that_reads_within_a_read_costs_no_byte(
             got += stream.read1(50)
     assert got == data + b"next"
     assert [type(each) for each in said] == [StreamBusy, StreamBusy, bool, StreamBusy]
+
+
+@pytest.mark.parametrize("strikes", [1, 2, 3])
+@pytest.mark.parametrize("moment", ["before read", "after read", "before pending"])
+def test_a_signal_handler_whose_write_fails_within_a_read_costs_no_byte(tls: TLSKit, side: str, moment: str, strikes: int) -> None:
+    """A handler that writes within the read that it interrupts gets the error of a broken connection, and the read what had arrived."""
+    stream, peer = struck(tls, side)
+    peer.write(b"first")
+    assert stream.read(5) == b"first"  # behind the tickets of TLS 1.3
+    peer.write(b"second")
+    peer.write(b"third")
+    said: list[object] = []
+
+    def write() -> None:
+        if not stream.ssl.strikes:
+            with socket.socket(fileno=os.dup(stream.fileno())) as other:
+                other.shutdown(socket.SHUT_WR)
+            said.append(outcome(stream.sendall, bytes(2**16)))
+
+    stream.ssl.on_strike, stream.ssl.raises, stream.ssl.strikes = write, False, (moment,) * strikes
+    stream.read_timeout = 5
+    assert stream.read(11) == b"secondthird"
+    assert stream.ssl.strikes or [type(each) for each in said] == [StreamReset]
 
 
 @pytest.mark.parametrize("moment", ["before read", "after read"])
