@@ -436,6 +436,15 @@ class TestFairness:
             assert reading.get() == b"line\n"
 
 
+    def test_who_waits_for_a_function_that_is_true_lets_others_run(self, make_pair):
+        """Calls that their function ends, one after another, and that never wait, let other greenlets run."""
+        ours, _theirs = make_pair()
+        ran = gevent.spawn(int)
+        until = time.process_time() + 1
+        while not ran.ready() and time.process_time() < until:
+            assert wait_for_input_streams([ours], wait_function=lambda: True) == []
+        assert ran.ready()
+
     def test_what_is_closed_while_others_run_is_in_the_answer(self, make_pair):
         """A stream that is closed while a call lets others run was closed during the call: it is in the answer."""
         ours, theirs = make_pair()

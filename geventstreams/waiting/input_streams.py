@@ -342,8 +342,8 @@ def _wait_for(streams: list[Any], wait_function: Callable[[], object] | None, li
     _begin(streams, ready_set is not None)
     while True:
         ready = _ready(lists, ready_set, streams, wait_function, deadline)
-        # A call that finds something each time never waits, and what is ready may be for another greenlet to read.
-        if not (ready and limit and lists.fairness.let_others_run(hub)):
+        # A call that finds something each time never waits, nor does one that its function ends. What is ready may be another greenlet's.
+        if not (limit and lists.fairness.let_others_run(hub) and ready):
             return _in_order(ready, streams)
         ready_set = lists.find(streams)
 
