@@ -31,7 +31,7 @@ cdef class HubHold:
     cdef void begin(self) except *
     cdef void end(self) except *
     @cython.locals(wait=Wait)
-    cpdef void resume_ready(self) except *
+    cdef object next_ready(self)
     cpdef bint is_here(self) noexcept
     cpdef bint may_use_loop(self) noexcept
     cpdef bint has_loop(self) except? False

@@ -124,12 +124,16 @@ class HubHold:
         """Resume the greenlets whose events have come. Called in the hub, to which they return when no other one is ready."""
         try:
             while self.ready:
-                wait = self.ready.pop()
-                if wait.outcome == FIRED and wait.waiter is not None:
-                    _greenlets.resume(wait.waiter)
+                if (greenlet := self.next_ready()) is not None:
+                    _greenlets.resume(greenlet)
         finally:
             if self.ready:  # a greenlet of the user's own ended with an error, which comes out in its parent, the hub
                 self.loop.run_callback(self.resume_ready)
+
+    def next_ready(self) -> Any:
+        """Take one of the waits that are `ready`. Return its greenlet, or None if that does not wait any more."""
+        wait = self.ready.pop()
+        return wait.waiter if wait.outcome == FIRED else None
 
     def is_here(self) -> bool:
         """Return whether the hub is this thread's."""

@@ -98,7 +98,7 @@ class Wakeup(Wait):
             while not self.outcome:
                 if hold.ready and not _greenlets.has_hook(current, "switch_out"):
                     other = hold.ready.pop()
-                    following = other.waiter if other.outcome == FIRED else None  # as `resume_ready` of the hold
+                    following = other.waiter if other.outcome == FIRED else None  # as `next_ready` of the hold, without a call
                     other = None  # type: ignore[assignment]  # it need not outlive its stream while this greenlet waits
                     if following is not None:
                         _greenlets.resume(following)
