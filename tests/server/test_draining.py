@@ -143,7 +143,7 @@ def test_five_of_each(spawn, serve, office):
         with client, pytest.raises(StreamReset):
             client.read()
     assert not server.connections
-    assert descriptors() <= before
+    assert descriptors() == before
     del client, clients, stopping
     until(lambda: greenlets() <= running)
 

@@ -1034,7 +1034,7 @@ def test_nothing_of_a_server_runs_after_it_stopped():
             server.stop()
     del client, server
     until(lambda: greenlets() <= running)
-    assert descriptors() <= before
+    assert descriptors() == before
     assert gevent.wait(timeout=5)
 
 

@@ -300,7 +300,7 @@ def test_wrong_arguments_are_refused(kind, name, options):
     before = descriptors()
     with pytest.raises(kind, match=name):
         start_up_server(**{"function": greet, "address": HOST, "error": False, **options})
-    assert descriptors() <= before
+    assert descriptors() == before
 
 
 # Descriptors instead of streams.

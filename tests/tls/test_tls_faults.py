@@ -279,7 +279,7 @@ def test_http_to_the_tls_port(tls: TLSKit) -> None:
         assert error.reason == "HTTP_REQUEST"
         records(far.recv(100))
         tls.pairs.close()
-    assert descriptors_in_use() <= before
+    assert descriptors_in_use() == before
 
 
 def test_tls_to_the_plain_port(tls: TLSKit) -> None:
@@ -293,7 +293,7 @@ def test_tls_to_the_plain_port(tls: TLSKit) -> None:
         assert isinstance(error, TLSError)
         assert error.reason == "WRONG_VERSION_NUMBER"
         tls.pairs.close()
-    assert descriptors_in_use() <= before
+    assert descriptors_in_use() == before
 
 
 def test_a_flood_of_empty_records_lets_others_run(tls: TLSKit, side: str) -> None:
@@ -926,7 +926,7 @@ def test_error_paths_leave_nothing(tls: TLSKit, side: str, end: str) -> None:
         peer.close()
         tls.pairs.made.clear()
     assert sum(isinstance(one, StreamError) for one in kept) >= len(kept) // 2
-    assert descriptors_in_use() <= before
+    assert descriptors_in_use() == before
 
 
 def test_hand_made_peers_are_other(tls13: TLSKit) -> None:
