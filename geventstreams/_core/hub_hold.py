@@ -158,7 +158,7 @@ class HubHold:
         elif self.has_loop():
             self.loop.reinit()
             _check_signals(self.loop, True)
-            if self._calls and not self.stays_armed:  # libuv's `reinit` forgets that the waker was called
+            if self._calls:  # libuv's `reinit` forgets that the waker was called
                 self.loop.run_callback(_make_calls, self._calls)
 
     def run_there(self, call: Callable[[], object]) -> None:

@@ -26,6 +26,7 @@ cdef class SocketTransport(Transport):
     cdef object _handle, _address, _peer_address, _blocking, _socket, _hub
     cdef HubHold _hold
 
+    cdef void _enter(self, inode) except *
     cdef void _learn_address(self) except *
     cdef void _detach(self, bint closes) except *
 

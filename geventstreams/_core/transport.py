@@ -124,12 +124,16 @@ class SocketTransport(Transport):
             self._handle = _system.handle_of(socket.descriptor, self._family)
             self._descriptor = socket.take()
         else:
-            descriptor, owner, self._family, self._peer_address = _examined(socket)
+            descriptor, inode, self._family, self._peer_address = _examined(socket)
             self._handle = _system.handle_of(descriptor, self._family)  # until it is made the socket is its owner's to close
             self._socket = None if isinstance(socket, int) else socket
             self._descriptor = descriptor
-            self._is_entered = True
-            _OWNERS[descriptor] = owner
+            self._enter(inode)
+
+    def _enter(self, inode: int) -> None:
+        """Note that this transport owns its descriptor, by the number that the system gives the connection."""
+        self._is_entered = True
+        _OWNERS[self._descriptor] = (self._process, inode)
 
     @property
     def peer(self) -> str:  # type: ignore[override]  # read only here
@@ -263,8 +267,7 @@ class SocketTransport(Transport):
             self._blocking = os.get_blocking(self._descriptor)
             self._socket = importlib.import_module("gevent.socket").socket(fileno=self._descriptor)
             if self._process == FORK.generation:
-                self._is_entered = True
-                _OWNERS[self._descriptor] = (self._process, os.fstat(self._descriptor).st_ino)
+                self._enter(os.fstat(self._descriptor).st_ino)
         return self._socket
 
     def hand_back(self) -> Any:
@@ -386,8 +389,8 @@ _OWNERS: dict[int, tuple[int, int]] = {}
 another one's where other code has closed the descriptor, and its number is that of a later connection."""
 
 
-def _examined(socket: Any) -> tuple[int, tuple[int, int], int, Any]:
-    """Return descriptor, entry in `_OWNERS`, family and peer address of a connected stream socket. Refuse anything else, untouched."""
+def _examined(socket: Any) -> tuple[int, int, int, Any]:
+    """Return descriptor, inode, family and peer address of a connected stream socket. Refuse anything else, untouched."""
     if hasattr(socket, "fileno") and hasattr(socket, "do_handshake"):
         raise TypeError(f"socket must not be an ssl.SSLSocket, not {socket!r}: give the plain socket and ssl_ctx=, or call attach_ssl()")
     if isinstance(socket, bool) or not (isinstance(socket, int) or (hasattr(socket, "fileno") and hasattr(socket, "getsockname"))):
@@ -399,8 +402,7 @@ def _examined(socket: Any) -> tuple[int, tuple[int, int], int, Any]:
         status = os.fstat(descriptor)
     except OSError as error:
         raise UnsuitableSocket(f"socket {socket!r}: {error.strerror}", errno=error.errno) from None
-    owner = (FORK.generation, status.st_ino)
-    if _OWNERS.get(descriptor) == owner:
+    if _OWNERS.get(descriptor) == (FORK.generation, status.st_ino):
         raise UnsuitableSocket(f"socket {socket!r} is another stream's, until replace_socket() hands it back", errno=errno.EBUSY)
     if not stat.S_ISSOCK(status.st_mode):
         raise UnsuitableSocket(f"socket {socket!r} is a file or a pipe, not a socket", errno=errno.ENOTSOCK)
@@ -415,4 +417,4 @@ def _examined(socket: Any) -> tuple[int, tuple[int, int], int, Any]:
             if not _system.was_connected(descriptor):
                 raise UnsuitableSocket(f"socket {socket!r} is not connected") from None
             peer = None
-        return descriptor, owner, int(unowned.family), peer
+        return descriptor, status.st_ino, int(unowned.family), peer
