@@ -435,13 +435,12 @@ class TestFairness:
             assert asked == [True]
             assert reading.get() == b"line\n"
 
-
     def test_who_waits_for_a_function_that_is_true_lets_others_run(self, make_pair):
         """Calls that their function ends, one after another, and that never wait, let other greenlets run."""
         ours, _theirs = make_pair()
         ran = gevent.spawn(int)
-        until = time.process_time() + 1
-        while not ran.ready() and time.process_time() < until:
+        end = time.process_time() + 1
+        while not ran.ready() and time.process_time() < end:
             assert wait_for_input_streams([ours], wait_function=lambda: True) == []
         assert ran.ready()
 

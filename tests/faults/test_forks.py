@@ -17,7 +17,7 @@ import gevent
 import gevent.socket
 import pytest
 from kit.callbacks import Calls, Endpoints, rounds
-from kit.conditions import until
+from kit.conditions import reported, until
 from kit.forking import CHILDREN
 from kit.loops import ON_LIBUV
 from kit.pairs import Pairs
@@ -69,13 +69,6 @@ def has_failed(greenlet: gevent.Greenlet) -> None:
     until(greenlet.ready, what="the end of a greenlet that waited in the parent")
     assert isinstance(greenlet.value, StreamError), greenlet.value
     assert "fork" in str(greenlet.value)
-
-
-def reported(descriptor: int, events: int, milliseconds: int) -> bool:
-    """Return whether the system reports one of these events, also of a descriptor that is too high for select(2)."""
-    poll = select.poll()
-    poll.register(descriptor, events)
-    return bool(poll.poll(milliseconds))
 
 
 def idle(descriptor: int) -> None:

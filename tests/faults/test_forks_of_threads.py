@@ -11,7 +11,7 @@ from typing import Any
 
 import gevent
 import pytest
-from kit.conditions import until
+from kit.conditions import reported, until
 from kit.forking import CHILDREN
 from kit.pairs import Pairs
 
@@ -22,13 +22,6 @@ from geventstreams.testing.virtual_time import virtual_time
 
 FORKS = pytest.mark.parametrize("fork", CHILDREN)
 SMALL = 4096
-
-
-def reported(descriptor: int, events: int, milliseconds: int) -> bool:
-    """Return whether the system reports one of these events."""
-    poll = select.poll()
-    poll.register(descriptor, events)
-    return bool(poll.poll(milliseconds))
 
 
 class Resting:

@@ -1,5 +1,6 @@
 """Waiting for a condition, as tests do in place of sleeping."""
 
+import select
 import time
 from collections.abc import Callable
 from typing import Any
@@ -16,3 +17,10 @@ def until(
         assert time.monotonic() < deadline, f"{what} did not come true in {seconds} s"
         sleep(0.002)
     return value
+
+
+def reported(descriptor: int, events: int, milliseconds: int) -> bool:
+    """Return whether the system reports one of these events, also of a descriptor that is too high for select(2)."""
+    poll = select.poll()
+    poll.register(descriptor, events)
+    return bool(poll.poll(milliseconds))

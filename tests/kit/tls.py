@@ -214,7 +214,7 @@ class Struck(ssl.SSLObject):
 
     strikes: tuple[str, ...] = ()
     on_strike: Callable[[], object] | None = None
-    """What a signal handler does before it raises, if it raises."""
+    """What a signal handler does at the last strike, before it raises, if it raises."""
     raises = True
 
     def do_handshake(self) -> None:
@@ -225,7 +225,7 @@ class Struck(ssl.SSLObject):
     def _strike(self, moment: str) -> None:
         if self.strikes[:1] == (moment,):
             self.strikes = self.strikes[1:]
-            if self.on_strike is not None:
+            if self.on_strike is not None and not self.strikes:
                 self.on_strike()
             if self.raises:
                 raise Interrupt

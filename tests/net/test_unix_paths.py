@@ -13,7 +13,7 @@ import sys
 import gevent
 import pytest
 from kit.conditions import until
-from kit.leftovers import descriptors
+from kit.leftovers import descriptors_in_use
 
 from geventstreams import (
     ConnectError,
@@ -101,12 +101,12 @@ def test_a_nul_inside_a_path_is_refused(folder, taker: str, form: str) -> None:
     """A NUL behind the start of a path is a ValueError: no client reaches the socket of the shorter path, and none is made."""
     decoys = []
     with pipe_server(folder / "decoy", None, connect_cb=decoys.append):
-        before = descriptors()
+        before = descriptors_in_use()
         for name in ("decoy\0x", "new\0x", "end\0"):
             with pytest.raises(ValueError, match="NUL"):
                 TAKERS[taker](FORMS[form](str(folder / name)))
         gevent.sleep(0.01)
-        assert descriptors() == before
+        assert descriptors_in_use() == before
     assert decoys == []
     assert list(folder.iterdir()) == []
 

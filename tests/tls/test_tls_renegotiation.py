@@ -11,7 +11,7 @@ import gevent.select
 import gevent.socket
 import pytest
 from kit.conditions import until
-from kit.tls import CHUNK, TLSKit, other
+from kit.tls import CHUNK, Struck, TLSKit, other
 from OpenSSL import SSL
 
 from geventstreams import ReadTimeout, SocketStream, StreamClosed, StreamTruncated, TCPEvent, TLSError, tcp_connect
@@ -78,6 +78,10 @@ class Renegotiator:
             self.connection.do_handshake()
         self.send()
 
+    def await_answer(self) -> None:
+        """Wait until the stream has answered."""
+        until(lambda: self.socket in gevent.select.select([self.socket], [], [], 0)[0], what="the answer to the request")
+
     def write(self, data: bytes) -> None:
         """Send plain text."""
         self.connection.sendall(data)
@@ -89,19 +93,10 @@ class Renegotiator:
             self.got += self._go_on(lambda: self.connection.recv(CHUNK))
 
 
-class Counting(ssl.SSLObject):
-    """An SSL object that counts how often it was asked to write, and strikes as a signal handler may."""
+class Counting(Struck):
+    """An SSL object that counts how often it was asked to write."""
 
-    writes = reads = 0
-
-    strike: tuple[int, Callable[[], object]] = (0, int)
-
-    def read(self, *args: Any) -> Any:
-        count = super().read(*args)
-        self.reads += 1
-        if self.reads == self.strike[0]:
-            self.strike[1]()
-        return count
+    writes = 0
 
     def write(self, data: Any) -> int:
         self.writes += 1
@@ -130,11 +125,25 @@ def ends(tls12: TLSKit) -> Ends:
     return make
 
 
+def shaking_again(ends: Ends, side: str = "client", **options: Any) -> tuple[SocketStream, Renegotiator]:
+    """A stream that has answered the peer's request for another handshake, and the peer, which does not go on by itself."""
+    stream, peer = ends(side, **options)
+    peer.begin()
+    assert not stream.listen()
+    return stream, peer
+
+
+def shaking_again_for_a_writer(ends: Ends) -> tuple[SocketStream, Renegotiator, "gevent.Greenlet[..., None]"]:
+    """As above, and a greenlet whose write waits for the handshake."""
+    stream, peer = shaking_again(ends)
+    writing = gevent.spawn(stream.sendall, b"x" * AMOUNT)
+    gevent.idle()
+    return stream, peer, writing
+
+
 def test_a_write_completes_a_handshake_that_came_again(ends: Ends, side: str) -> None:
     """A write of more than the system takes, in a stream that no greenlet reads, itself receives what the peer's new handshake needs."""
-    stream, peer = ends(side)
-    peer.begin()
-    assert not stream.listen()  # which answers the peer
+    stream, peer = shaking_again(ends, side)
     reading = gevent.spawn(peer.read, AMOUNT)
     stream.sendall(b"x" * AMOUNT)
     reading.get()
@@ -144,9 +153,7 @@ def test_a_write_completes_a_handshake_that_came_again(ends: Ends, side: str) ->
 
 def test_a_write_within_a_handshake_leaves_the_text_to_the_reader(ends: Ends) -> None:
     """What the server sent behind its request for a handshake is read after a write had to get past it, and the write does not spin."""
-    stream, peer = ends("client")
-    peer.begin()
-    assert not stream.listen()
+    stream, peer = shaking_again(ends)
     peer.write(b"in between")
     reading = gevent.spawn(peer.read, AMOUNT)
     stream.sendall(b"x" * AMOUNT)
@@ -160,7 +167,7 @@ def test_a_write_within_a_handshake_wakes_the_reader(ends: Ends) -> None:
     stream, peer = ends("client", read_timeout=5)
     reader = gevent.spawn(stream.read, 10)
     peer.begin()
-    until(lambda: peer.socket in gevent.select.select([peer.socket], [], [], 0)[0], what="the answer to the request")
+    peer.await_answer()
     peer.write(b"in between")
     stream.write(b"x" * 100)
     stream.force_output()
@@ -170,9 +177,7 @@ def test_a_write_within_a_handshake_wakes_the_reader(ends: Ends) -> None:
 
 def test_output_that_waits_for_a_handshake_keeps_nothing_busy(ends: Ends) -> None:
     """While a read waits, and output for the rest of a handshake, the hub sleeps; what completes the handshake sends the output."""
-    stream, peer = ends("client", read_timeout=0.2)
-    peer.begin()
-    assert not stream.listen()
+    stream, peer = shaking_again(ends, "client", read_timeout=0.2)
     stream.write(b"x" * 100)
     with pytest.raises(ReadTimeout):
         stream.read(1)
@@ -185,11 +190,7 @@ def test_output_that_waits_for_a_handshake_keeps_nothing_busy(ends: Ends) -> Non
 
 def test_a_read_that_completes_a_handshake_wakes_the_writer(ends: Ends) -> None:
     """A write that waits for a handshake goes on when a read has received the rest of it, whatever the reader does then."""
-    stream, peer = ends("client")
-    peer.begin()
-    assert not stream.listen()
-    writing = gevent.spawn(stream.sendall, b"x" * AMOUNT)
-    gevent.idle()
+    stream, peer, writing = shaking_again_for_a_writer(ends)
     while peer.connection.renegotiate_pending():
         peer.connection.bio_write(peer.socket.recv(CHUNK))
         with contextlib.suppress(SSL.WantReadError):
@@ -204,9 +205,7 @@ def test_a_read_that_completes_a_handshake_wakes_the_writer(ends: Ends) -> None:
 @pytest.mark.parametrize("truncation", [False, True])
 def test_a_write_ends_with_the_connection_that_ends_within_a_handshake(ends: Ends, side: str, truncation: bool) -> None:
     """Where the peer asks for a handshake and ends the connection, a write raises TLSError at once, another one too, and a read its end."""
-    stream, peer = ends(side, allow_truncation=truncation)
-    peer.begin()
-    assert not stream.listen()
+    stream, peer = shaking_again(ends, side, allow_truncation=truncation)
     peer.socket.shutdown(gevent.socket.SHUT_WR)
     for _ in range(2):
         with pytest.raises(TLSError, match="within the TLS handshake"):
@@ -221,9 +220,7 @@ def test_a_write_ends_with_the_connection_that_ends_within_a_handshake(ends: End
 
 def test_a_write_takes_only_so_much_from_a_peer_that_does_not_complete_its_handshake(ends: Ends) -> None:
     """A server that asks for a handshake, and sends text instead, ends a write by TLSError before it has filled the client's memory."""
-    stream, peer = ends("client")
-    peer.begin()
-    assert not stream.listen()
+    stream, peer = shaking_again(ends)
 
     sent = 0
 
@@ -285,11 +282,7 @@ def test_a_write_goes_on_behind_a_record_that_was_read_in_part(ends: Ends) -> No
 
 def test_a_read_that_finds_tls_broken_wakes_the_writer(ends: Ends) -> None:
     """A write that waits for a handshake ends with the error that a read has found, though the peer keeps the connection."""
-    stream, peer = ends("client")
-    peer.begin()
-    assert not stream.listen()
-    writing = gevent.spawn(stream.sendall, b"x" * AMOUNT)
-    gevent.idle()
+    stream, peer, writing = shaking_again_for_a_writer(ends)
     peer.socket.sendall(b"\x17\x03\x03\x00\x30" + bytes(48))
     with pytest.raises(TLSError):
         stream.read(1)  # the hub does not come round before
@@ -300,13 +293,11 @@ def test_a_read_that_finds_tls_broken_wakes_the_writer(ends: Ends) -> None:
 @pytest.mark.parametrize("strikes", range(1, 4))
 def test_a_stream_that_is_closed_while_a_write_looks_for_a_handshake_ends_the_write(ends: Ends, strikes: int) -> None:
     """A signal handler that closes the stream within a write, when the peer's text is decrypted for the reader, ends the write."""
-    stream, peer = ends("client")
-    peer.begin()
-    assert not stream.listen()
+    stream, peer = shaking_again(ends)
     for _ in range(4):
         peer.write(b"in between")
     assert isinstance(stream.ssl, Counting)
-    stream.ssl.strike = (stream.ssl.reads + strikes, stream.abort)
+    stream.ssl.on_strike, stream.ssl.raises, stream.ssl.strikes = stream.abort, False, ("after read",) * strikes
     with pytest.raises(StreamClosed):
         stream.sendall(b"x" * AMOUNT)
 
@@ -328,7 +319,7 @@ def test_a_connection_that_calls_back_keeps_both_timeouts_within_a_handshake(tls
     peer.shake_hands()
     connected.wait()
     peer.begin()
-    until(lambda: peer.socket in gevent.select.select([peer.socket], [], [], 0)[0], what="the answer to the request")
+    peer.await_answer()
     client.write(b"x" * 100)
     until(lambda: events, what="a timeout")
     assert ("nothing arrived" if limits[0] == 0.1 else "took nothing") in str(events[0])
